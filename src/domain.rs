@@ -1,0 +1,16 @@
+//! Types that are valid once built, and the job state machine.
+//!
+//! Nothing here does I/O or is async: every rule about what a callback means for a job can be tested, replayed and
+//! reasoned about without a clock, a disk or a network.
+
+mod digest;
+mod job_id;
+mod media_url;
+mod reply_ref;
+mod time;
+
+pub use digest::{Digest, DigestParseError};
+pub use job_id::{JobId, JobIdParseError, Kind};
+pub use media_url::{MediaUrl, MediaUrlError};
+pub use reply_ref::{RefId, ReplyRef, Target, TextIdError};
+pub use time::Timestamp;

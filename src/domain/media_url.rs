@@ -1,0 +1,126 @@
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use url::Url;
+
+/// An absolute `http` or `https` URL with a host, at most [`MediaUrl::MAX_LENGTH`] bytes long.
+///
+/// Valid as a URL, not vetted: whether it may be fetched is the outbound policy's to say. Its query can carry the
+/// CDN's signature, so `Display` and `Debug` show `…` in its place; only [`MediaUrl::expose`] gives the whole.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct MediaUrl(Url);
+
+/// Why a text is no [`MediaUrl`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MediaUrlError {
+    /// Not a URL by the WHATWG rules.
+    #[error("not an absolute URL ({0})")]
+    Malformed(String),
+    /// Neither `http` nor `https`.
+    #[error("expected an http or https URL")]
+    Scheme,
+    /// Longer than [`MediaUrl::MAX_LENGTH`].
+    #[error("a URL of more than {} bytes", MediaUrl::MAX_LENGTH)]
+    TooLong,
+}
+
+impl MediaUrl {
+    /// The longest URL taken, in bytes: beyond what CDNs and proxies accept in a request line.
+    pub const MAX_LENGTH: usize = 8192;
+
+    /// Reads an absolute URL.
+    ///
+    /// # Errors
+    /// When it is malformed, too long, or neither `http` nor `https`.
+    pub fn parse(text: &str) -> Result<Self, MediaUrlError> {
+        if text.len() > Self::MAX_LENGTH {
+            return Err(MediaUrlError::TooLong);
+        }
+        Self::from_url(Url::parse(text).map_err(|error| MediaUrlError::Malformed(error.to_string()))?)
+    }
+
+    /// Wraps a URL that is parsed already.
+    ///
+    /// # Errors
+    /// As for [`MediaUrl::parse`].
+    pub fn from_url(url: Url) -> Result<Self, MediaUrlError> {
+        if url.as_str().len() > Self::MAX_LENGTH {
+            return Err(MediaUrlError::TooLong);
+        }
+        match url.scheme() {
+            "http" | "https" if url.has_host() => Ok(Self(url)),
+            _ => Err(MediaUrlError::Scheme),
+        }
+    }
+
+    /// The whole URL, query included: for sending the request, never for showing.
+    pub fn expose(&self) -> &Url {
+        &self.0
+    }
+
+    /// The host, lower-case; an IP literal as it is written in URLs.
+    pub fn host(&self) -> &str {
+        self.0.host_str().unwrap_or_default()
+    }
+
+    /// The last segment of the path, percent-encoded as it stands; empty when there is none.
+    pub fn file_name(&self) -> &str {
+        self.0.path().rsplit('/').next().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for MediaUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = self.0.clone();
+        if !shown.username().is_empty() || shown.password().is_some() {
+            let _ = shown.set_username("");
+            let _ = shown.set_password(None);
+        }
+        shown.set_fragment(None);
+        let hidden = shown.query().is_some();
+        shown.set_query(None);
+        write!(f, "{shown}{}", if hidden { "?…" } else { "" })
+    }
+}
+
+impl fmt::Debug for MediaUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The whole URL: for the state's own records, never for the API or a manifest.
+impl Serialize for MediaUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.as_str().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for MediaUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::parse(&String::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_query_and_credentials_are_never_shown() {
+        let url = MediaUrl::parse("https://me:pw@cdn.example.com/a/b.mp4?Signature=secret#frag").unwrap();
+        assert_eq!(url.to_string(), "https://cdn.example.com/a/b.mp4?…");
+        assert_eq!(format!("{url:?}"), "https://cdn.example.com/a/b.mp4?…");
+        assert!(url.expose().as_str().contains("secret"));
+        assert_eq!((url.host(), url.file_name()), ("cdn.example.com", "b.mp4"));
+    }
+
+    #[test]
+    fn what_is_no_web_url_is_refused() {
+        for bad in ["", "cdn.example.com/a", "/a", "file:///etc/passwd", "ftp://h/a", "data:,x", "https://"] {
+            assert!(MediaUrl::parse(bad).is_err(), "{bad}");
+        }
+        let long = format!("https://h/{}", "a".repeat(MediaUrl::MAX_LENGTH));
+        assert_eq!(MediaUrl::parse(&long), Err(MediaUrlError::TooLong));
+    }
+}

@@ -1,0 +1,3 @@
+//! replyvault: the `replyUrl` target that keeps AI media.
+
+pub mod domain;

@@ -1,0 +1,2 @@
+//! The `replyvault` command.
+fn main() {}
