@@ -4,13 +4,19 @@
 //! reasoned about without a clock, a disk or a network.
 
 mod digest;
+mod file_name;
+mod job;
 mod job_id;
 mod media_url;
+mod observation;
 mod reply_ref;
 mod time;
 
 pub use digest::{Digest, DigestParseError};
+pub use file_name::FileName;
+pub use job::{Asset, AssetState, AttemptFailure, Change, Job, JobState, Outcome, StoredFile, StuckReason};
 pub use job_id::{JobId, JobIdParseError, Kind};
 pub use media_url::{MediaUrl, MediaUrlError};
+pub use observation::{AssetSource, Candidate, Missing, Observation, Role, Slot, Status, Variant};
 pub use reply_ref::{RefId, ReplyRef, Target, TextIdError};
 pub use time::Timestamp;

@@ -1,0 +1,290 @@
+//! The job and its state machine.
+
+mod asset;
+mod observe;
+
+pub use asset::{Asset, AssetState, StoredFile};
+use serde::{Deserialize, Serialize};
+
+use super::{JobId, Observation, RefId, ReplyRef, Slot, Status, Timestamp};
+
+/// Where replyvault is with a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JobState {
+    /// The provider has not said that it is final.
+    Running,
+    /// Final; its files or its manifest are being written.
+    Archiving,
+    /// Final, all its files and its manifest stored.
+    Archived,
+    /// Final without media, manifest stored.
+    Failed,
+    /// Final, and a file cannot be had without someone's help or a further callback.
+    Stuck,
+}
+
+impl JobState {
+    /// Every state, in the order a job goes through them.
+    pub const ALL: [Self; 5] = [Self::Running, Self::Archiving, Self::Archived, Self::Failed, Self::Stuck];
+
+    /// The name used in the API, in manifests and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Archiving => "archiving",
+            Self::Archived => "archived",
+            Self::Failed => "failed",
+            Self::Stuck => "stuck",
+        }
+    }
+}
+
+/// How a job ended at the provider. A later variant beats an earlier one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// The provider no longer knows it.
+    Removed,
+    /// It failed.
+    Failed,
+    /// It was held back; an appeal can still succeed.
+    Moderated,
+    /// There is media.
+    Completed,
+}
+
+impl Outcome {
+    /// The name used in the API and in manifests.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Removed => "removed",
+            Self::Failed => "failed",
+            Self::Moderated => "moderated",
+            Self::Completed => "completed",
+        }
+    }
+}
+
+/// Why a job or a file is stuck.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StuckReason {
+    /// Every attempt that the configuration allows has failed.
+    AttemptsExhausted,
+    /// The outbound policy forbids every URL, or none is a web URL.
+    RefusedByPolicy,
+    /// The provider calls the job completed and names no URL.
+    NoMediaUrl,
+    /// The provider calls the job completed and a file of it still in the making.
+    StillProcessing,
+    /// Only watermark-free files are wanted and none is known to be one.
+    NoCleanUrl,
+    /// A defect in replyvault cut the work off.
+    InternalError,
+}
+
+impl StuckReason {
+    /// The name used in the API and in manifests.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AttemptsExhausted => "attempts_exhausted",
+            Self::RefusedByPolicy => "refused_by_policy",
+            Self::NoMediaUrl => "no_media_url",
+            Self::StillProcessing => "still_processing",
+            Self::NoCleanUrl => "no_clean_url",
+            Self::InternalError => "internal_error",
+        }
+    }
+}
+
+/// What an observation did to a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The job moved on while running.
+    Progressed,
+    /// The job became final, or a better outcome replaced the one it had.
+    Ended,
+    /// A further final callback brought URLs that were not known.
+    Extended,
+    /// Late or repeated: only counted.
+    Counted,
+}
+
+/// How an attempt to archive a file ended short of success.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptFailure {
+    /// One line for people.
+    pub error: String,
+    /// False for what a stop, a crash or an outage of storage cut off.
+    pub counted: bool,
+    /// Set when no further attempt will be made.
+    pub stuck: Option<StuckReason>,
+}
+
+/// Everything known about one of the provider's jobs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// The provider's id.
+    pub id: JobId,
+    /// The caller's reference.
+    pub reply_ref: Option<ReplyRef>,
+    /// The ref it is tied to.
+    pub ref_id: Option<RefId>,
+    /// True when it was named over that ref's own URL, which nothing can take away.
+    pub claimed: bool,
+    /// Where replyvault is with it.
+    pub state: JobState,
+    /// How it ended at the provider, once it is final.
+    pub outcome: Option<Outcome>,
+    /// Why it is stuck.
+    pub reason: Option<StuckReason>,
+    /// The provider's `status`.
+    pub status: Option<Status>,
+    /// The provider's `statusLabel`.
+    pub status_label: Option<String>,
+    /// The most progress seen, 0 to 100.
+    pub percent: Option<u8>,
+    /// What the provider shows its user.
+    pub message: Option<String>,
+    /// The provider's error text.
+    pub error: Option<String>,
+    /// What the caller asked for.
+    pub prompt: Option<String>,
+    /// How many observations named it.
+    pub callbacks: u32,
+    /// When the provider says it was made, else when it was first seen.
+    pub created_at: Timestamp,
+    /// True once the provider has said when it was made, or its folder is fixed.
+    pub created_at_settled: bool,
+    /// When this record last changed.
+    pub updated_at: Timestamp,
+    /// When it was archived.
+    pub archived_at: Option<Timestamp>,
+    /// Journal position of the final callback that decided its outcome.
+    pub final_callback: Option<u64>,
+    /// Its folder in the bucket, fixed before anything of it is stored.
+    pub folder: Option<String>,
+    /// Its manifest, once written.
+    pub manifest_key: Option<String>,
+    /// When the worker takes it up next; `None` when there is nothing to do.
+    pub due: Option<Timestamp>,
+    /// Its files.
+    pub assets: Vec<Asset>,
+}
+
+impl Job {
+    /// The file in `slot`.
+    pub fn asset(&self, slot: &Slot) -> Option<&Asset> {
+        self.assets.iter().find(|asset| asset.slot == *slot)
+    }
+
+    /// A file is stored. A repeat, or a file of a slot that is gone, changes nothing.
+    pub fn file_stored(&mut self, slot: &Slot, file: StoredFile, at: Timestamp) {
+        if let Some(asset) = self.assets.iter_mut().find(|asset| asset.slot == *slot) {
+            asset.store(file);
+            self.updated_at = at;
+        }
+    }
+
+    /// An attempt at a file failed; the worker takes the job up again at `due`.
+    pub fn attempt_failed(&mut self, slot: &Slot, failure: &AttemptFailure, due: Timestamp, at: Timestamp) {
+        if let Some(asset) = self.assets.iter_mut().find(|asset| asset.slot == *slot) {
+            asset.fail(failure);
+            self.updated_at = at;
+        }
+        if self.state == JobState::Archiving {
+            self.due = Some(due);
+        }
+    }
+
+    /// The state this job ends in as it stands, or `None` while a file is still to be had.
+    pub fn end_state(&self) -> Option<JobState> {
+        match self.outcome? {
+            Outcome::Removed | Outcome::Failed | Outcome::Moderated => Some(JobState::Failed),
+            Outcome::Completed if self.assets.iter().any(|asset| asset.state == AssetState::Pending) => None,
+            Outcome::Completed if self.stuck_reason().is_some() => Some(JobState::Stuck),
+            Outcome::Completed => Some(JobState::Archived),
+        }
+    }
+
+    /// Why this job would be stuck as it stands, if it would.
+    pub fn stuck_reason(&self) -> Option<StuckReason> {
+        if self.outcome == Some(Outcome::Completed) && self.assets.is_empty() && !self.may_be_empty() {
+            return Some(StuckReason::NoMediaUrl);
+        }
+        self.assets.iter().find_map(|asset| asset.stuck)
+    }
+
+    /// The job is over as far as replyvault is concerned, its manifest (if it gets one) written.
+    ///
+    /// `decided_by` is the final callback the manifest was written for: when a better one has arrived meanwhile, or
+    /// a file became due again, the job is not over and nothing changes.
+    pub fn end(&mut self, end: JobState, decided_by: Option<u64>, manifest_key: Option<String>, at: Timestamp) {
+        if self.state != JobState::Archiving || self.final_callback != decided_by || self.end_state() != Some(end) {
+            return;
+        }
+        self.state = end;
+        self.reason = if end == JobState::Stuck { self.stuck_reason() } else { None };
+        self.archived_at = (end == JobState::Archived).then_some(at);
+        self.manifest_key = manifest_key.or(self.manifest_key.take());
+        self.due = None;
+        self.updated_at = at;
+    }
+
+    /// Someone asks for another try: files that are stuck, and attempts that wait, are due at once.
+    pub fn retry(&mut self, at: Timestamp) {
+        match self.state {
+            JobState::Stuck | JobState::Archiving => {
+                for asset in &mut self.assets {
+                    asset.retry();
+                }
+                if self.end_state() != Some(JobState::Stuck) {
+                    self.state = JobState::Archiving;
+                    self.reason = None;
+                    self.due = Some(at);
+                }
+                self.updated_at = at;
+            }
+            JobState::Running | JobState::Archived | JobState::Failed => {}
+        }
+    }
+
+    /// An agent may answer in words alone.
+    fn may_be_empty(&self) -> bool {
+        self.id.kind() == super::Kind::Agent
+    }
+}
+
+impl Job {
+    /// A job nobody has heard of, as `observation` shows it first. `position` is that of its journal record.
+    pub fn first_seen(observation: &Observation, sidecars: bool, position: u64, at: Timestamp) -> Self {
+        let mut job = Self {
+            id: observation.job.clone(),
+            reply_ref: None,
+            ref_id: None,
+            claimed: false,
+            state: JobState::Running,
+            outcome: None,
+            reason: None,
+            status: None,
+            status_label: None,
+            percent: None,
+            message: None,
+            error: None,
+            prompt: None,
+            callbacks: 0,
+            created_at: at,
+            created_at_settled: false,
+            updated_at: at,
+            archived_at: None,
+            final_callback: None,
+            folder: None,
+            manifest_key: None,
+            due: None,
+            assets: Vec::new(),
+        };
+        job.observe(observation, sidecars, position, at);
+        job
+    }
+}

@@ -1,0 +1,165 @@
+use serde::{Deserialize, Serialize};
+
+use super::{AttemptFailure, StuckReason};
+use crate::domain::{AssetSource, Candidate, Digest, FileName, MediaUrl, Missing, Role, Slot, Timestamp, Variant};
+
+/// How far a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AssetState {
+    /// To be fetched.
+    Pending,
+    /// In the bucket.
+    Stored,
+    /// Not to be had without someone's help or a further callback.
+    Stuck,
+}
+
+/// One file of a job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Asset {
+    /// Which file of the job.
+    pub slot: Slot,
+    /// What it is for.
+    pub role: Role,
+    /// Its name within the job's folder.
+    pub file: FileName,
+    /// How far it is.
+    pub state: AssetState,
+    /// Why it is stuck.
+    pub stuck: Option<StuckReason>,
+    /// Attempts that counted since it was last asked for.
+    pub attempts: u16,
+    /// How the last attempt failed.
+    pub last_error: Option<String>,
+    /// Where it may be fetched, best first.
+    pub candidates: Vec<Candidate>,
+    /// What is in the bucket.
+    pub stored: Option<StoredFile>,
+}
+
+/// What was stored for a file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoredFile {
+    /// Its name, with the extension of its real type.
+    pub file: FileName,
+    /// SHA-256 of its bytes.
+    pub sha256: Digest,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// Its real MIME type.
+    pub content_type: String,
+    /// The object that holds the bytes, perhaps another job's.
+    pub key: String,
+    /// True when that object was there already.
+    pub deduplicated: bool,
+    /// Where the bytes came from.
+    pub url: MediaUrl,
+    /// What the provider said of that URL.
+    pub variant: Variant,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl Asset {
+    /// The most URLs remembered for one file; beyond it the oldest of the worst are forgotten.
+    pub const MAX_CANDIDATES: usize = 16;
+
+    pub(super) fn new(source: &AssetSource) -> Self {
+        let mut asset = Self {
+            slot: source.slot.clone(),
+            role: source.role,
+            file: source.file.clone(),
+            state: AssetState::Pending,
+            stuck: None,
+            attempts: 0,
+            last_error: None,
+            candidates: Vec::new(),
+            stored: None,
+        };
+        if source.candidates.is_empty() {
+            asset.state = AssetState::Stuck;
+            asset.miss(source.missing);
+        }
+        asset.merge(source);
+        asset
+    }
+
+    /// Takes over what `source` adds. True when there is something new to fetch.
+    pub(super) fn merge(&mut self, source: &AssetSource) -> bool {
+        if self.state == AssetState::Stored {
+            return false;
+        }
+        let mut added = false;
+        for candidate in source.candidates.iter().rev() {
+            if !self.candidates.contains(candidate) {
+                self.candidates.insert(0, candidate.clone());
+                added = true;
+            }
+        }
+        if !added {
+            if self.candidates.is_empty() {
+                self.miss(source.missing);
+            }
+            return false;
+        }
+        // Stable: of two equally clean URLs the one heard last is tried first, since links die with age.
+        self.candidates.sort_by_key(|candidate| candidate.variant);
+        self.candidates.truncate(Self::MAX_CANDIDATES);
+        self.state = AssetState::Pending;
+        self.stuck = None;
+        self.attempts = 0;
+        true
+    }
+
+    pub(super) fn store(&mut self, file: StoredFile) {
+        if self.state != AssetState::Stored {
+            self.file = file.file.clone();
+            self.state = AssetState::Stored;
+            self.stuck = None;
+            self.last_error = None;
+            self.stored = Some(file);
+        }
+    }
+
+    pub(super) fn fail(&mut self, failure: &AttemptFailure) {
+        match self.state {
+            AssetState::Stored => {}
+            AssetState::Pending | AssetState::Stuck => {
+                self.attempts = self.attempts.saturating_add(failure.counted.into());
+                self.last_error = Some(failure.error.clone());
+                if failure.stuck.is_some() {
+                    self.state = AssetState::Stuck;
+                    self.stuck = failure.stuck;
+                }
+            }
+        }
+    }
+
+    pub(super) fn retry(&mut self) {
+        if self.state != AssetState::Stored && !self.candidates.is_empty() {
+            self.state = AssetState::Pending;
+            self.stuck = None;
+            self.attempts = 0;
+        }
+    }
+
+    /// Of the reasons heard for there being no URL, the one that says most stays, whatever their order.
+    fn miss(&mut self, missing: Missing) {
+        let (reason, error) = match missing {
+            Missing::NoUrl => (StuckReason::NoMediaUrl, "the provider names no URL for this file"),
+            Missing::InvalidUrl => (StuckReason::RefusedByPolicy, "expected an absolute http or https URL"),
+            Missing::StillProcessing => (StuckReason::StillProcessing, "the provider is still making this file"),
+        };
+        let says_more = match (self.stuck, reason) {
+            (None, _) => true,
+            (Some(StuckReason::StillProcessing), _) => true,
+            (Some(StuckReason::NoMediaUrl), StuckReason::RefusedByPolicy) => true,
+            (Some(_), _) => false,
+        };
+        if says_more {
+            self.stuck = Some(reason);
+            self.last_error = Some(error.to_owned());
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What an observation means for a job: one total `match`, the same for callbacks, polling and replay.
+
+use super::{Asset, Change, Job, JobState, Outcome};
+use crate::domain::{AssetSource, FileName, Observation, Timestamp};
+
+impl Job {
+    /// The most files one job may have; a single callback of the largest size allowed names fewer.
+    pub const MAX_ASSETS: usize = 4096;
+
+    /// Takes `observation` into account, which must be about this job.
+    ///
+    /// `position` is the journal position of its record; `sidecars` says whether posters and the like are wanted.
+    /// Whatever the order and however often each is repeated, the same observations end in the same state, outcome,
+    /// percent and set of files, as long as nothing has been archived in between.
+    pub fn observe(&mut self, observation: &Observation, sidecars: bool, position: u64, at: Timestamp) -> Change {
+        debug_assert_eq!(self.id, observation.job);
+        self.callbacks = self.callbacks.saturating_add(1);
+        self.updated_at = at;
+        self.percent = self.percent.max(observation.percent);
+        if self.prompt.is_none() {
+            self.prompt.clone_from(&observation.prompt);
+        }
+        if !self.created_at_settled
+            && let Some(made_at) = observation.made_at
+        {
+            self.created_at = made_at;
+            self.created_at_settled = true;
+        }
+        match (self.state, self.outcome, observation.outcome) {
+            (JobState::Running, _, None) => {
+                self.report(observation);
+                Change::Progressed
+            }
+            (JobState::Archived, _, _) | (_, _, None) => Change::Counted,
+            (JobState::Running, _, Some(outcome)) => self.conclude(outcome, observation, sidecars, position, at),
+            (JobState::Archiving | JobState::Failed | JobState::Stuck, before, Some(outcome)) => {
+                if Some(outcome) > before {
+                    self.conclude(outcome, observation, sidecars, position, at)
+                } else if Some(outcome) == before && outcome == Outcome::Completed {
+                    self.extend(observation, sidecars, at)
+                } else {
+                    Change::Counted
+                }
+            }
+        }
+    }
+
+    fn conclude(
+        &mut self,
+        outcome: Outcome,
+        observation: &Observation,
+        sidecars: bool,
+        position: u64,
+        at: Timestamp,
+    ) -> Change {
+        self.outcome = Some(outcome);
+        self.final_callback = Some(position);
+        self.report(observation);
+        if outcome == Outcome::Completed {
+            self.merge(observation, sidecars);
+        }
+        self.settle(at);
+        Change::Ended
+    }
+
+    fn extend(&mut self, observation: &Observation, sidecars: bool, at: Timestamp) -> Change {
+        if self.merge(observation, sidecars) {
+            self.settle(at);
+            Change::Extended
+        } else {
+            if self.state == JobState::Stuck {
+                self.reason = self.stuck_reason();
+            }
+            Change::Counted
+        }
+    }
+
+    /// Makes the job due, unless nothing of it can be had: then there is nothing for the worker to do.
+    fn settle(&mut self, at: Timestamp) {
+        let hopeless =
+            self.end_state() == Some(JobState::Stuck) && self.assets.iter().all(|asset| asset.stored.is_none());
+        if hopeless {
+            self.state = JobState::Stuck;
+            self.reason = self.stuck_reason();
+            self.due = None;
+        } else {
+            self.state = JobState::Archiving;
+            self.reason = None;
+            self.due = Some(at);
+        }
+    }
+
+    fn report(&mut self, observation: &Observation) {
+        self.status.clone_from(&observation.status);
+        self.status_label.clone_from(&observation.status_label);
+        self.message.clone_from(&observation.message);
+        self.error.clone_from(&observation.error);
+    }
+
+    /// True when there is something new to fetch or to say.
+    fn merge(&mut self, observation: &Observation, sidecars: bool) -> bool {
+        let mut changed = false;
+        for source in observation.assets.iter().filter(|source| sidecars || !source.role.is_sidecar()) {
+            if let Some(asset) = self.assets.iter_mut().find(|asset| asset.slot == source.slot) {
+                changed |= asset.merge(source);
+            } else if self.assets.len() < Self::MAX_ASSETS {
+                let asset = Asset::new(&AssetSource { file: self.unused_name(&source.file), ..source.clone() });
+                self.assets.push(asset);
+                changed = true;
+            }
+        }
+        changed
+    }
+
+    fn unused_name(&self, wanted: &FileName) -> FileName {
+        let taken = |name: &FileName| self.assets.iter().any(|asset| asset.file.stem() == name.stem());
+        let mut name = wanted.clone();
+        let mut number = self.assets.len();
+        while taken(&name) {
+            number += 1;
+            name = wanted.numbered(number);
+        }
+        name
+    }
+}

@@ -1,0 +1,151 @@
+use serde::{Deserialize, Serialize};
+
+use super::{FileName, JobId, MediaUrl, Outcome, ReplyRef, Timestamp};
+
+/// What one answer of the provider says about one job, whichever way it came: callback, GET, list or stream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observation {
+    /// The job it is about.
+    pub job: JobId,
+    /// The caller's reference, when the answer carries one.
+    pub reply_ref: Option<ReplyRef>,
+    /// `None` while the job runs; how it ended once it is final.
+    pub outcome: Option<Outcome>,
+    /// The provider's `status`: a number, for agents a word.
+    pub status: Option<Status>,
+    /// The provider's `statusLabel`.
+    pub status_label: Option<String>,
+    /// Progress, 0 to 100.
+    pub percent: Option<u8>,
+    /// What the provider shows its user.
+    pub message: Option<String>,
+    /// The provider's error text.
+    pub error: Option<String>,
+    /// What the caller asked for.
+    pub prompt: Option<String>,
+    /// When the provider says the job was made.
+    pub made_at: Option<Timestamp>,
+    /// The files a completed job names, in the provider's order.
+    pub assets: Vec<AssetSource>,
+}
+
+/// The provider's `status` as it came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Status {
+    /// Video, image and music jobs.
+    Number(i64),
+    /// Agent jobs: `started`, `completed`, `failed`.
+    Word(String),
+}
+
+/// One file of a job, with every URL it may be had from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AssetSource {
+    /// Which file of the job this is, the same in every callback.
+    pub slot: Slot,
+    /// What the file is for.
+    pub role: Role,
+    /// The name to keep it under; its extension is a guess until the bytes are seen.
+    pub file: FileName,
+    /// Where it may be fetched, best first.
+    pub candidates: Vec<Candidate>,
+    /// Why there is nothing to fetch though the provider names the file; meaningful only without candidates.
+    pub missing: Missing,
+}
+
+/// Why a file that the provider names has no URL to fetch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// No URL at all.
+    NoUrl,
+    /// There are texts in the places of URLs, but none is an http or https URL.
+    InvalidUrl,
+    /// The provider says that it is still being made.
+    StillProcessing,
+}
+
+/// A place to fetch a file from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Candidate {
+    /// Where.
+    pub url: MediaUrl,
+    /// Whether the file there carries a watermark.
+    pub variant: Variant,
+}
+
+/// Whether a file carries the provider's watermark. In order of preference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Variant {
+    /// The provider says it has none.
+    Clean,
+    /// The provider says nothing.
+    Unknown,
+    /// The provider says it has one.
+    Watermarked,
+}
+
+/// What a file is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// What the job was made for.
+    Media,
+    /// A still that stands for a video.
+    Poster,
+    /// A small rendition.
+    Thumbnail,
+    /// Subtitles of a video.
+    Subtitle,
+}
+
+impl Role {
+    /// True for what is kept only if asked for.
+    pub const fn is_sidecar(self) -> bool {
+        !matches!(self, Self::Media)
+    }
+
+    /// The name used in the API and in file names.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Media => "media",
+            Self::Poster => "poster",
+            Self::Thumbnail => "thumbnail",
+            Self::Subtitle => "subtitle",
+        }
+    }
+}
+
+/// Names a file within its job, the same in every callback about the job: `media` where a job has one file, the
+/// attachment's id (or its place) for agents, with `/poster` and the like behind it for sidecars.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct Slot(Box<str>);
+
+impl Slot {
+    /// The longest name, in bytes; anything longer is replaced by its digest.
+    const MAX_BYTES: usize = 128;
+
+    /// A slot of the given name.
+    pub fn new(name: &str) -> Self {
+        if name.len() <= Self::MAX_BYTES {
+            Self(name.into())
+        } else {
+            Self(super::Digest::of(name.as_bytes()).to_string().into())
+        }
+    }
+
+    /// The slot of a job's only file.
+    pub fn media() -> Self {
+        Self("media".into())
+    }
+
+    /// The slot of a sidecar of the file in this one.
+    pub fn sidecar(&self, role: Role) -> Self {
+        Self::new(&format!("{}/{}", self.0, role.as_str()))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}

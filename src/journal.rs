@@ -1,0 +1,134 @@
+//! The append-only, durable record of everything accepted from outside, and of outcomes.
+//!
+//! The journal is the truth: state is a fold over it. It is a folder of segments, each named by the position of its
+//! first byte; a position is a byte offset that only ever grows. A segment starts with a header that holds a random
+//! salt and how far the segment before it counts, then come records, each with a checksum that the salt enters, so
+//! that no callback's body can pass for a record.
+//!
+//! One [`Writer`] appends. A write or sync that fails seals its segment: a second sync of the same file proves nothing,
+//! so the next append opens a new segment whose header says where the sealed one ends. Zeros at a segment's end are
+//! room not yet used.
+
+mod entry;
+mod event;
+mod frame;
+mod reader;
+mod writer;
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+
+pub use entry::{CallbackEntry, Entry};
+pub use event::Event;
+pub use reader::{Damage, Replay};
+pub use writer::{Durability, Writer};
+
+use self::frame::{HEADER_SIZE, Header};
+
+/// Why the journal could not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// The file system refused; nothing of the batch counts.
+    #[error("the journal in {path} cannot be {action}: {source}")]
+    Io {
+        /// The folder or segment.
+        path: PathBuf,
+        /// What was attempted.
+        action: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// No intact record stands at the position asked for.
+    #[error("no intact journal record at position {0}")]
+    NotFound(u64),
+    /// A record is larger than the format allows.
+    #[error("a journal record of {0} bytes; at most {max} fit", max = frame::MAX_PAYLOAD)]
+    TooLarge(usize),
+}
+
+/// The journal's folder and what is known of its segments. Cheap to clone; reads may run beside the writer.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    dir: Arc<Path>,
+    segments: Arc<RwLock<BTreeSet<u64>>>,
+}
+
+impl Journal {
+    /// Opens the journal in `dir`, which is made if it is not there.
+    ///
+    /// # Errors
+    /// When the folder cannot be made or listed.
+    pub fn open(dir: &Path) -> Result<Self, JournalError> {
+        let fail = |action| move |source| JournalError::Io { path: dir.to_owned(), action, source };
+        std::fs::create_dir_all(dir).map_err(fail("created"))?;
+        let mut segments = BTreeSet::new();
+        for item in std::fs::read_dir(dir).map_err(fail("listed"))? {
+            let name = item.map_err(fail("listed"))?.file_name();
+            segments.extend(name.to_str().and_then(base_of));
+        }
+        Ok(Self { dir: dir.into(), segments: Arc::new(RwLock::new(segments)) })
+    }
+
+    /// The position after the last byte of the last segment: nothing recorded lies beyond it.
+    ///
+    /// # Errors
+    /// When the last segment cannot be looked at.
+    pub fn end(&self) -> Result<u64, JournalError> {
+        let Some(base) = self.bases().last().copied() else { return Ok(0) };
+        let path = self.path(base);
+        let length =
+            std::fs::metadata(&path).map_err(|source| JournalError::Io { path, action: "read", source })?.len();
+        Ok(base + length)
+    }
+
+    /// Bytes on disk.
+    pub fn disk_bytes(&self) -> u64 {
+        let length = |base| std::fs::metadata(self.path(base)).map_or(0, |metadata| metadata.len());
+        self.bases().into_iter().map(length).sum()
+    }
+
+    /// Reads the record at `position` again.
+    ///
+    /// # Errors
+    /// When there is no intact record, or the disk fails.
+    pub fn read(&self, position: u64) -> Result<Entry, JournalError> {
+        let base =
+            self.bases().into_iter().rev().find(|base| *base <= position).ok_or(JournalError::NotFound(position))?;
+        let path = self.path(base);
+        let fail = |source: io::Error| match source.kind() {
+            io::ErrorKind::UnexpectedEof => JournalError::NotFound(position),
+            _ => JournalError::Io { path: path.clone(), action: "read", source },
+        };
+        let file = File::open(&path).map_err(fail)?;
+        let mut header = [0; HEADER_SIZE];
+        file.read_exact_at(&mut header, 0).map_err(fail)?;
+        let header = Header::decode(&header).ok_or(JournalError::NotFound(position))?;
+        let mut frame = [0; frame::FRAME_SIZE];
+        file.read_exact_at(&mut frame, position - base).map_err(fail)?;
+        let length = frame::payload_length(&frame).ok_or(JournalError::NotFound(position))?;
+        let mut record = vec![0; frame::FRAME_SIZE + length];
+        file.read_exact_at(&mut record, position - base).map_err(fail)?;
+        let payload = frame::decode(&record, header.salt).ok_or(JournalError::NotFound(position))?;
+        Entry::decode(payload).ok_or(JournalError::NotFound(position))
+    }
+
+    fn bases(&self) -> Vec<u64> {
+        self.segments.read().unwrap_or_else(std::sync::PoisonError::into_inner).iter().copied().collect()
+    }
+
+    fn path(&self, base: u64) -> PathBuf {
+        self.dir.join(format!("{base:020}.journal"))
+    }
+}
+
+fn base_of(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".journal")?;
+    (digits.len() == 20).then(|| digits.parse().ok())?
+}
+
+#[cfg(test)]
+mod tests;

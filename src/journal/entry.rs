@@ -1,0 +1,84 @@
+use bytes::Bytes;
+
+use super::Event;
+use crate::domain::{Target, Timestamp};
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Entry {
+    /// A callback, with its bytes as they came.
+    Callback(CallbackEntry),
+    /// Anything else.
+    Event(Event),
+}
+
+/// A callback and all that its meaning depends on besides what is already known, so that replay finds the same.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CallbackEntry {
+    /// When it came.
+    pub at: Timestamp,
+    /// The target of the URL it came over.
+    pub target: Target,
+    /// Whether a replyRef nobody registered was to be adopted at the time.
+    pub adopt: bool,
+    /// Whether posters and the like were wanted at the time.
+    pub sidecars: bool,
+    /// Set when this is a body from quarantine, looked at again: the position it was first recorded at.
+    pub replay_of: Option<u64>,
+    /// The body.
+    pub body: Bytes,
+}
+
+const CALLBACK: u8 = 1;
+const EVENT: u8 = 2;
+
+const ADOPT: u8 = 1;
+const SIDECARS: u8 = 2;
+
+impl Entry {
+    /// Writes the payload: a byte for the type, then for callbacks fixed fields and the raw body, for events JSON,
+    /// which later versions can add fields to.
+    pub(super) fn encode(&self, buffer: &mut Vec<u8>) {
+        match self {
+            Self::Callback(callback) => {
+                buffer.push(CALLBACK);
+                buffer.extend_from_slice(&callback.at.millis().to_le_bytes());
+                buffer.push(if callback.adopt { ADOPT } else { 0 } | if callback.sidecars { SIDECARS } else { 0 });
+                buffer.extend_from_slice(&callback.replay_of.map_or(u64::MAX, |position| position).to_le_bytes());
+                let target = callback.target.as_str().as_bytes();
+                buffer.push(target.len() as u8);
+                buffer.extend_from_slice(target);
+                buffer.extend_from_slice(&callback.body);
+            }
+            Self::Event(event) => {
+                buffer.push(EVENT);
+                // Plain structs of text and numbers, written to memory: nothing in them can fail to serialize.
+                let _ = serde_json::to_writer(buffer, event);
+            }
+        }
+    }
+
+    pub(super) fn decode(payload: &[u8]) -> Option<Self> {
+        let (kind, rest) = payload.split_first()?;
+        match *kind {
+            CALLBACK => {
+                let (at, rest) = rest.split_first_chunk::<8>()?;
+                let (flags, rest) = rest.split_first()?;
+                let (replay_of, rest) = rest.split_first_chunk::<8>()?;
+                let (target_length, rest) = rest.split_first()?;
+                let (target, body) = rest.split_at_checked((*target_length).into())?;
+                let replay_of = u64::from_le_bytes(*replay_of);
+                Some(Self::Callback(CallbackEntry {
+                    at: Timestamp::from_millis(u64::from_le_bytes(*at))?,
+                    target: Target::parse(std::str::from_utf8(target).ok()?).ok()?,
+                    adopt: flags & ADOPT != 0,
+                    sidecars: flags & SIDECARS != 0,
+                    replay_of: (replay_of != u64::MAX).then_some(replay_of),
+                    body: Bytes::copy_from_slice(body),
+                }))
+            }
+            EVENT => serde_json::from_slice(rest).ok().map(Self::Event),
+            _ => None,
+        }
+    }
+}

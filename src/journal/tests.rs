@@ -1,0 +1,146 @@
+use bytes::Bytes;
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+use crate::domain::{JobId, Target, Timestamp};
+
+fn callback(body: &[u8]) -> Entry {
+    Entry::Callback(CallbackEntry {
+        at: Timestamp::from_millis_clamped(1_795_172_334_234),
+        target: Target::Channel,
+        adopt: true,
+        sidecars: false,
+        replay_of: None,
+        body: Bytes::copy_from_slice(body),
+    })
+}
+
+fn repeated(number: u32) -> Entry {
+    let job: JobId = format!("user:1-minimax:2-video:{number}").parse().unwrap();
+    Entry::Event(Event::Repeated { at: Timestamp::from_millis_clamped(1), job })
+}
+
+fn written(entries: &[Entry]) -> (TempDir, Journal, Vec<u64>) {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path()).unwrap();
+    let mut writer = Writer::new(journal.clone(), 0, 0).unwrap().with_segment_size(256);
+    let positions =
+        entries.iter().flat_map(|entry| writer.append([entry], Durability::Synced).unwrap()).collect::<Vec<_>>();
+    (dir, journal, positions)
+}
+
+fn read_all(journal: &Journal, from: u64) -> (Vec<(u64, Entry)>, Vec<Damage>) {
+    let mut replay = journal.replay(from);
+    let entries = replay.by_ref().map(Result::unwrap).collect();
+    (entries, replay.damage().to_vec())
+}
+
+#[test]
+fn what_is_appended_is_replayed_and_read_again() {
+    let entries = [callback(b"{}"), repeated(1), callback(&[0; 300]), callback(b""), repeated(2)];
+    let (dir, journal, positions) = written(&entries);
+    let expected: Vec<_> = positions.iter().copied().zip(entries.clone()).collect();
+    assert_eq!(read_all(&journal, 0), (expected.clone(), vec![]));
+    let reopened = Journal::open(dir.path()).unwrap();
+    assert!(reopened.bases().len() > 1, "several segments");
+    for (index, (position, entry)) in expected.iter().enumerate() {
+        assert_eq!(&reopened.read(*position).unwrap(), entry);
+        assert_eq!(read_all(&reopened, *position).0, expected[index..]);
+    }
+    assert!(matches!(reopened.read(positions[0] + 1), Err(JournalError::NotFound(_))));
+}
+
+#[test]
+fn a_tail_cut_at_any_byte_loses_only_the_last_record() {
+    let entries = [repeated(1), callback(b"{\"a\":1}")];
+    let (_dir, journal, positions) = written(&entries);
+    let path = journal.path(journal.bases()[0]);
+    let whole = std::fs::read(&path).unwrap();
+    for length in usize::try_from(positions[1]).unwrap()..whole.len() {
+        std::fs::write(&path, &whole[..length]).unwrap();
+        let (read, damage) = read_all(&journal, 0);
+        assert_eq!(read, [(positions[0], entries[0].clone())]);
+        assert_eq!(damage.len(), usize::from(length as u64 > positions[1]));
+        assert!(damage.iter().all(|damage| damage.torn_tail));
+    }
+}
+
+#[test]
+fn a_damaged_record_is_reported_and_the_rest_replayed() {
+    let entries = [repeated(1), callback(b"{\"a\":1}"), repeated(3)];
+    let (_dir, journal, positions) = written(&entries);
+    let path = journal.path(journal.bases()[0]);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[positions[1] as usize + 20] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let (read, damage) = read_all(&journal, 0);
+    assert_eq!(read, [(positions[0], entries[0].clone()), (positions[2], entries[2].clone())]);
+    assert_eq!(damage, [Damage { segment: path, from: positions[1], to: positions[2], torn_tail: false }]);
+}
+
+#[test]
+fn a_body_that_holds_a_record_is_not_taken_for_one() {
+    let (_dir, other, positions) = written(&[repeated(666)]);
+    let forged = std::fs::read(other.path(0)).unwrap()[positions[0] as usize..].to_vec();
+    let (_dir, journal, positions) = written(&[callback(&forged)]);
+    let path = journal.path(0);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[positions[0] as usize + 5] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let (read, damage) = read_all(&journal, 0);
+    assert_eq!((read, damage.len()), (vec![], 1));
+}
+
+#[test]
+fn what_a_sealed_segment_holds_beyond_the_acknowledged_is_not_replayed() {
+    let (_dir, journal, _) = written(&[repeated(1)]);
+    let acknowledged = journal.end().unwrap();
+    // A record that reached the file although its sync failed, and a writer that goes on in a new segment.
+    let mut unacknowledged = Writer::new(journal.clone(), acknowledged, 0).unwrap();
+    let path = journal.path(0);
+    let salt = Header::decode(&std::fs::read(&path).unwrap()).unwrap().salt;
+    let mut bytes = std::fs::read(&path).unwrap();
+    frame::encode(&mut bytes, salt, |buffer| repeated(2).encode(buffer));
+    std::fs::write(&path, &bytes).unwrap();
+    unacknowledged.next_base = journal.end().unwrap();
+    unacknowledged.append([&repeated(3)], Durability::Synced).unwrap();
+    let read: Vec<_> = read_all(&journal, 0).0.into_iter().map(|(_, entry)| entry).collect();
+    assert_eq!(read, [repeated(1), repeated(3)]);
+}
+
+#[test]
+fn a_journal_that_cannot_be_written_says_so_and_recovers() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path()).unwrap();
+    let mut writer = Writer::new(journal.clone(), 0, 0).unwrap();
+    writer.append([&repeated(1)], Durability::Synced).unwrap();
+    // /dev/full answers every write as a full disk does.
+    writer.segment.as_mut().unwrap().file = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    assert!(matches!(
+        writer.append([&repeated(2)], Durability::Synced),
+        Err(JournalError::Io { action: "written", .. })
+    ));
+    writer.append([&repeated(3)], Durability::Synced).unwrap();
+    let read: Vec<_> = read_all(&journal, 0).0.into_iter().map(|(_, entry)| entry).collect();
+    assert_eq!(read, [repeated(1), repeated(3)]);
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_the_reader_panic(
+        body in proptest::collection::vec(any::<u8>(), 0..200),
+        flips in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 0..8),
+    ) {
+        let (_dir, journal, _) = written(&[callback(&body), repeated(1), callback(&body)]);
+        for base in journal.bases() {
+            let mut bytes = std::fs::read(journal.path(base)).unwrap();
+            for (at, value) in &flips {
+                let at = at.index(bytes.len());
+                bytes[at] = *value;
+            }
+            std::fs::write(journal.path(base), &bytes).unwrap();
+        }
+        prop_assert!(read_all(&journal, 0).0.len() <= 3);
+    }
+}

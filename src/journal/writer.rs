@@ -1,0 +1,150 @@
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use super::frame::{self, HEADER_SIZE, Header};
+use super::{Entry, Journal, JournalError};
+
+/// What must be true before an entry counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Durability {
+    /// It is with the operating system: it outlives this process, not the power.
+    Written,
+    /// The disk has confirmed it.
+    Synced,
+}
+
+/// The only one who appends.
+#[derive(Debug)]
+pub struct Writer {
+    journal: Journal,
+    segment_size: u64,
+    pub(super) segment: Option<Segment>,
+    /// The base of the next segment: beyond every byte ever attempted.
+    pub(super) next_base: u64,
+    /// The end of what has been acknowledged.
+    acknowledged: u64,
+    buffer: Vec<u8>,
+}
+
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub(super) file: File,
+    path: PathBuf,
+    base: u64,
+    length: u64,
+    salt: u32,
+}
+
+impl Writer {
+    /// Bytes after which a new segment is begun.
+    pub const SEGMENT_SIZE: u64 = 32 << 20;
+    /// What the buffer may keep between batches.
+    const KEPT_BUFFER: usize = 1 << 20;
+
+    /// A writer that appends after everything in `journal`, and after `at_least`.
+    ///
+    /// The first append opens a segment of its own, so that whatever a crash left at the end of the last stays as it is.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn new(journal: Journal, acknowledged: u64, at_least: u64) -> Result<Self, JournalError> {
+        let next_base = journal.end()?.max(at_least);
+        let segment_size = Self::SEGMENT_SIZE;
+        Ok(Self { journal, segment_size, segment: None, next_base, acknowledged, buffer: Vec::new() })
+    }
+
+    /// The same with segments of another size, in bytes.
+    #[must_use]
+    pub fn with_segment_size(mut self, bytes: u64) -> Self {
+        self.segment_size = bytes;
+        self
+    }
+
+    /// Appends all of `entries` in one write, and one sync if `durability` asks for it. Returns their positions.
+    ///
+    /// # Errors
+    /// When the disk refuses. Then none of them counts, and the next append starts a new segment.
+    pub fn append<'a>(
+        &mut self,
+        entries: impl IntoIterator<Item = &'a Entry>,
+        durability: Durability,
+    ) -> Result<Vec<u64>, JournalError> {
+        let result = self.try_append(entries, durability);
+        if result.is_err() {
+            self.seal();
+        }
+        if self.buffer.capacity() > Self::KEPT_BUFFER {
+            self.buffer = Vec::new();
+        }
+        result
+    }
+
+    fn try_append<'a>(
+        &mut self,
+        entries: impl IntoIterator<Item = &'a Entry>,
+        durability: Durability,
+    ) -> Result<Vec<u64>, JournalError> {
+        if self.segment.as_ref().is_some_and(|segment| segment.length >= self.segment_size) {
+            self.roll()?;
+        }
+        if self.segment.is_none() {
+            self.segment = Some(self.begin_segment()?);
+        }
+        let Some(segment) = &mut self.segment else { unreachable!("a segment was begun above") };
+        let start = segment.base + segment.length;
+        self.buffer.clear();
+        let mut positions = Vec::new();
+        for entry in entries {
+            positions.push(start + self.buffer.len() as u64);
+            let length = frame::encode(&mut self.buffer, segment.salt, |buffer| entry.encode(buffer));
+            if length > frame::MAX_PAYLOAD {
+                return Err(JournalError::TooLarge(length));
+            }
+        }
+        self.next_base = start + self.buffer.len() as u64;
+        segment.file.write_all(&self.buffer).map_err(|source| segment.failed("written", source))?;
+        segment.length += self.buffer.len() as u64;
+        if durability == Durability::Synced {
+            segment.file.sync_data().map_err(|source| segment.failed("synced", source))?;
+        }
+        self.acknowledged = self.next_base;
+        Ok(positions)
+    }
+
+    /// Leaves a full segment. What was only written in it is synced, so that later records never outlive earlier ones.
+    fn roll(&mut self) -> Result<(), JournalError> {
+        if let Some(segment) = &self.segment {
+            segment.file.sync_data().map_err(|source| segment.failed("synced", source))?;
+        }
+        self.seal();
+        Ok(())
+    }
+
+    fn seal(&mut self) {
+        self.segment = None;
+    }
+
+    fn begin_segment(&mut self) -> Result<Segment, JournalError> {
+        let header = Header { base: self.next_base, previous_end: self.acknowledged, salt: rand::random() };
+        let path = self.journal.path(header.base);
+        let begin = || -> io::Result<File> {
+            let mut file = OpenOptions::new().create_new(true).append(true).open(&path)?;
+            file.write_all(&header.encode())?;
+            file.sync_all()?;
+            File::open(&*self.journal.dir)?.sync_all()?;
+            Ok(file)
+        };
+        // Even a segment that could not be begun has used up its name.
+        self.next_base = header.base + HEADER_SIZE as u64;
+        let file = begin().map_err(|source| JournalError::Io { path: path.clone(), action: "begun", source })?;
+        self.journal.segments.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(header.base);
+        Ok(Segment { file, path, base: header.base, length: HEADER_SIZE as u64, salt: header.salt })
+    }
+}
+
+impl Segment {
+    fn failed(&self, action: &'static str, source: io::Error) -> JournalError {
+        JournalError::Io { path: self.path.clone(), action, source }
+    }
+}

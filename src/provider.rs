@@ -1,0 +1,112 @@
+//! The provider's JSON, read into [`Observation`]s: which job, how far, which URL is the media and whether it is clean.
+//!
+//! The provider documents all fields as optional and its callbacks hardly at all, so reading is tolerant: fields that
+//! are not known are ignored, numbers may come as text, nulls and empty strings are absent, nesting and number sizes
+//! have no limit. Nothing that is JSON is an error here; what cannot be understood says why, and is kept aside.
+
+mod agent;
+mod job;
+mod json;
+mod media;
+
+use crate::domain::{JobId, Kind, Observation, ReplyRef};
+
+pub use json::NotJson;
+use json::{Object, Value};
+
+/// What a body turned out to be.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reading {
+    /// About a job.
+    Job(Box<Observation>),
+    /// JSON that says nothing replyvault can act on.
+    Unclear(Unclear),
+}
+
+/// Why a body says nothing replyvault can act on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unclear {
+    /// It is not an object with an id in a place where the provider puts one.
+    UnknownShape,
+    /// The id has none of the known forms.
+    UnknownId,
+    /// Its replyRef is longer than the provider allows.
+    InvalidReplyRef,
+}
+
+impl Unclear {
+    /// The name used in answers.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UnknownShape => "unknown_shape",
+            Self::UnknownId => "unknown_id",
+            Self::InvalidReplyRef => "invalid_reply_ref",
+        }
+    }
+}
+
+/// The fields that hold a job's id, by the provider's pages. The shape of the id says the kind, not the field.
+const ID_FIELDS: [&str; 5] = ["videoId", "imageId", "jobId", "musicId", "audio_id"];
+
+/// Reads a callback's body, or any other answer about one job.
+///
+/// # Errors
+/// When it is not JSON by the grammar of RFC 8259, a byte order mark aside.
+pub fn read(body: &[u8]) -> Result<Reading, NotJson> {
+    let value = json::parse(body)?;
+    Ok(match observe(value) {
+        Ok(observation) => Reading::Job(Box::new(observation)),
+        Err(unclear) => Reading::Unclear(unclear),
+    })
+}
+
+fn observe(value: Value<'_>) -> Result<Observation, Unclear> {
+    let object = value.object().ok_or(Unclear::UnknownShape)?;
+    let job = job_id(&object)?;
+    let request = object.object("request").unwrap_or_default();
+    let reply_ref = match object.text("replyRef").or_else(|| request.text("replyRef")) {
+        Some(text) => Some(ReplyRef::new(&text).map_err(|_| Unclear::InvalidReplyRef)?),
+        None => None,
+    };
+    let mut observation = match job.kind() {
+        Kind::Agent => agent::read(job, &object, &request),
+        Kind::Video | Kind::Image | Kind::Music | Kind::Speech => job::read(job, &object),
+    };
+    observation.reply_ref = reply_ref;
+    Ok(observation)
+}
+
+fn job_id(object: &Object<'_>) -> Result<JobId, Unclear> {
+    let mut verdict = Unclear::UnknownShape;
+    for text in ID_FIELDS.iter().filter_map(|field| object.text(field)) {
+        match text.parse() {
+            Ok(id) => return Ok(id),
+            Err(_) => verdict = Unclear::UnknownId,
+        }
+    }
+    Err(verdict)
+}
+
+/// What the provider says in words, cut to what a job's record should hold; the whole stays in the journal and manifest.
+fn bounded(text: String) -> String {
+    const MAX_BYTES: usize = 8192;
+    if text.len() <= MAX_BYTES {
+        return text;
+    }
+    let mut cut = text;
+    cut.truncate((0..=MAX_BYTES).rev().find(|at| cut.is_char_boundary(*at)).unwrap_or(0));
+    cut.push('…');
+    cut
+}
+
+/// `error` is a text, or an object with a `message`.
+fn error_text(object: &Object<'_>) -> Option<String> {
+    let value = object.get("error")?;
+    match value.object() {
+        Some(error) => Some(bounded(error.text("message").unwrap_or_else(|| value.raw().to_owned()))),
+        None => value.text().map(bounded),
+    }
+}
+
+#[cfg(test)]
+mod tests;

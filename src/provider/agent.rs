@@ -1,0 +1,65 @@
+//! Agent jobs: a word for a status, and any number of attachments.
+
+use std::collections::HashSet;
+
+use super::json::{Object, Value};
+use super::{bounded, error_text, media};
+use crate::domain::{AssetSource, JobId, Missing, Observation, Outcome, Role, Slot, Status, Timestamp};
+
+/// The provider's `status` of an attachment that is not ready.
+const PROCESSING: i64 = 2;
+
+pub(super) fn read(job: JobId, object: &Object<'_>, request: &Object<'_>) -> Observation {
+    let status = object.text("status").map(bounded);
+    let outcome = match status.as_deref() {
+        Some("completed") => Some(Outcome::Completed),
+        Some("failed") => Some(Outcome::Failed),
+        _ => None,
+    };
+    let response = object.object("response").unwrap_or_default();
+    let assets = match outcome {
+        Some(Outcome::Completed) => attachments(&response),
+        _ => Vec::new(),
+    };
+    Observation {
+        job,
+        reply_ref: None,
+        outcome,
+        status: status.clone().map(Status::Word),
+        status_label: status,
+        percent: None,
+        message: response.text("msg_content").map(bounded),
+        error: error_text(object),
+        prompt: request.text("prompt").map(bounded),
+        made_at: object.text("created").as_deref().and_then(Timestamp::parse_rfc3339),
+        assets,
+    }
+}
+
+fn attachments(response: &Object<'_>) -> Vec<AssetSource> {
+    let items = response.get("attachments").and_then(Value::items).unwrap_or_default();
+    let mut slots = HashSet::new();
+    let mut assets = Vec::new();
+    for (index, item) in items.into_iter().enumerate() {
+        let place = index + 1;
+        let Some(attachment) = item.object() else { continue };
+        let Some(mut found) = media::attachment(&attachment, place) else { continue };
+        if attachment.integer("status") == Some(PROCESSING) {
+            found.media.candidates.clear();
+            found.media.missing = Missing::StillProcessing;
+        }
+        // Two attachments of the same id are two files all the same.
+        let mut slot = Slot::new(&attachment.text("attachmentID").unwrap_or_else(|| format!("#{place}")));
+        if !slots.insert(slot.clone()) {
+            slot = Slot::new(&format!("#{place}"));
+            slots.insert(slot.clone());
+        }
+        found.media.slot = slot.clone();
+        assets.push(found.media);
+        assets.extend(
+            found.sidecars.into_iter().map(|sidecar| AssetSource { slot: slot.sidecar(sidecar.role), ..sidecar }),
+        );
+    }
+    debug_assert!(assets.iter().all(|asset| asset.role != Role::Media || slots.contains(&asset.slot)));
+    assets
+}

@@ -1,0 +1,83 @@
+//! Videos, images, songs and speech: one file each, with `status`, `statusLabel` and `statusFinal`.
+
+use super::json::Object;
+use super::{bounded, error_text, media};
+use crate::domain::{JobId, Kind, Observation, Outcome, Status, Timestamp};
+
+pub(super) fn read(job: JobId, object: &Object<'_>) -> Observation {
+    let kind = job.kind();
+    let assets = media::single(kind, object);
+    let status = object
+        .get("status")
+        .and_then(|value| value.integer().map(Status::Number).or_else(|| value.text().map(bounded).map(Status::Word)));
+    let status_label = object.text("statusLabel").map(bounded);
+    let outcome =
+        outcome(kind, status.as_ref(), status_label.as_deref(), object.flag("statusFinal"), !assets.is_empty());
+    let prompt = match kind {
+        Kind::Music => object.text("lyrics"),
+        Kind::Speech => object.text("text"),
+        Kind::Video | Kind::Image | Kind::Agent => object.text("desc"),
+    };
+    Observation {
+        job,
+        reply_ref: None,
+        outcome,
+        status,
+        status_label,
+        percent: object.integer("percent").map(|percent| percent.clamp(0, 100) as u8),
+        message: object.text("message").map(bounded),
+        error: error_text(object),
+        prompt: prompt.map(bounded),
+        made_at: object.integer("createTime").or_else(|| object.integer("create_time")).and_then(time),
+        assets: if outcome == Some(Outcome::Completed) { assets } else { Vec::new() },
+    }
+}
+
+/// `statusFinal` decides when it is present; the provider's table of statuses when it is not; what neither knows is
+/// not final. What is final without a status anyone knows is completed if there is something to keep.
+fn outcome(
+    kind: Kind,
+    status: Option<&Status>,
+    label: Option<&str>,
+    is_final: Option<bool>,
+    has_media: bool,
+) -> Option<Outcome> {
+    let known = match (status, label) {
+        (Some(Status::Number(2)), _) => Some(Outcome::Completed),
+        (Some(Status::Number(3)), _) => Some(Outcome::Failed),
+        (Some(Status::Number(5 | 7 | 14)), _) => Some(Outcome::Moderated),
+        (Some(Status::Number(4)), _) if kind == Kind::Music => Some(Outcome::Moderated),
+        (Some(Status::Number(0 | 1 | 11 | 12)), _) => None,
+        (Some(Status::Word(word)), _) => word_outcome(word),
+        (None, Some(label)) => word_outcome(label),
+        // A number nobody knows says nothing, and its label only helps once `statusFinal` says that it is over.
+        (Some(Status::Number(_)), Some(label)) if is_final == Some(true) => word_outcome(label),
+        (Some(Status::Number(_)), _) => None,
+        (None, None) if matches!(kind, Kind::Music | Kind::Speech) && has_media && is_final != Some(false) => {
+            return Some(Outcome::Completed);
+        }
+        (None, None) => None,
+    };
+    match is_final {
+        Some(false) => None,
+        Some(true) => known.or(Some(if has_media { Outcome::Completed } else { Outcome::Failed })),
+        None => known,
+    }
+}
+
+fn word_outcome(word: &str) -> Option<Outcome> {
+    match word {
+        "completed" => Some(Outcome::Completed),
+        "failed" => Some(Outcome::Failed),
+        "moderated" => Some(Outcome::Moderated),
+        _ => None,
+    }
+}
+
+/// The provider writes milliseconds; a number too small to be of this century in milliseconds is taken as seconds.
+fn time(number: i64) -> Option<Timestamp> {
+    const YEAR_2001_IN_SECONDS: u64 = 1_000_000_000;
+    let number = u64::try_from(number).ok().filter(|number| *number > 0)?;
+    let is_seconds = (YEAR_2001_IN_SECONDS..YEAR_2001_IN_SECONDS * 10).contains(&number);
+    Timestamp::from_millis(if is_seconds { number * 1000 } else { number })
+}

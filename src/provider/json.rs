@@ -1,0 +1,145 @@
+//! JSON as it comes from outside, read level by level without copying.
+//!
+//! The levels below the one being read are only checked against the grammar, which serde_json does without recursion:
+//! no depth can exhaust the stack. Strings may hold escaped lone surrogates, which are legal by the grammar and no
+//! Unicode text; they are read as U+FFFD.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// The text is not JSON; says where it stops being JSON.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected a JSON document: {0}")]
+pub struct NotJson(String);
+
+/// A value that is known to be JSON by the grammar.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Value<'a>(&'a RawValue);
+
+/// The members of an object; of members with the same name the last counts.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Object<'a>(Vec<(Cow<'a, [u8]>, &'a RawValue)>);
+
+pub(super) fn parse(body: &[u8]) -> Result<Value<'_>, NotJson> {
+    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+    let text = std::str::from_utf8(body).map_err(|error| NotJson(error.to_string()))?;
+    serde_json::from_str(text).map(Value).map_err(|error| NotJson(error.to_string()))
+}
+
+impl<'a> Value<'a> {
+    /// The JSON text.
+    pub(super) fn raw(self) -> &'a str {
+        self.0.get()
+    }
+
+    pub(super) fn object(self) -> Option<Object<'a>> {
+        serde_json::from_str(self.raw()).ok()
+    }
+
+    pub(super) fn items(self) -> Option<Vec<Value<'a>>> {
+        let items: Vec<&RawValue> = serde_json::from_str(self.raw()).ok()?;
+        Some(items.into_iter().map(Value).collect())
+    }
+
+    /// A string that is not empty, or a number as it is written.
+    pub(super) fn text(self) -> Option<String> {
+        let text = match self.raw().as_bytes().first()? {
+            b'"' => String::from_utf8_lossy(&serde_json::from_str::<Text<'_>>(self.raw()).ok()?.0).into_owned(),
+            b'-' | b'0'..=b'9' => self.raw().to_owned(),
+            _ => return None,
+        };
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// A number, or a string that holds one; fractions are cut off.
+    pub(super) fn integer(self) -> Option<i64> {
+        let text = self.text()?;
+        let text = text.trim();
+        text.parse()
+            .ok()
+            .or_else(|| text.parse::<f64>().ok().filter(|number| number.is_finite()).map(|number| number as i64))
+    }
+
+    /// A boolean, or a string that holds one.
+    pub(super) fn flag(self) -> Option<bool> {
+        match self.raw() {
+            "true" | "\"true\"" => Some(true),
+            "false" | "\"false\"" => Some(false),
+            _ => None,
+        }
+    }
+}
+
+impl<'a> Object<'a> {
+    /// A member that is there and not null.
+    pub(super) fn get(&self, name: &str) -> Option<Value<'a>> {
+        let (_, value) = self.0.iter().rev().find(|(key, _)| **key == *name.as_bytes())?;
+        (value.get() != "null").then_some(Value(value))
+    }
+
+    pub(super) fn text(&self, name: &str) -> Option<String> {
+        self.get(name)?.text()
+    }
+
+    pub(super) fn integer(&self, name: &str) -> Option<i64> {
+        self.get(name)?.integer()
+    }
+
+    pub(super) fn flag(&self, name: &str) -> Option<bool> {
+        self.get(name)?.flag()
+    }
+
+    pub(super) fn object(&self, name: &str) -> Option<Object<'a>> {
+        self.get(name)?.object()
+    }
+}
+
+/// A string as bytes, in which serde_json lets lone surrogates pass.
+struct Text<'a>(Cow<'a, [u8]>);
+
+impl<'de> Deserialize<'de> for Text<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor;
+        impl<'de> Visitor<'de> for TextVisitor {
+            type Value = Text<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_bytes<E>(self, bytes: &'de [u8]) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Borrowed(bytes)))
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Self::Value, E> {
+                Ok(Text(Cow::Owned(bytes.to_owned())))
+            }
+        }
+        deserializer.deserialize_bytes(TextVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Object<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor;
+        impl<'de> Visitor<'de> for ObjectVisitor {
+            type Value = Object<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut members = Vec::new();
+                while let Some(Text(name)) = map.next_key()? {
+                    members.push((name, map.next_value()?));
+                }
+                Ok(Object(members))
+            }
+        }
+        deserializer.deserialize_map(ObjectVisitor)
+    }
+}

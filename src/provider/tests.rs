@@ -1,0 +1,233 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::domain::{Missing, Outcome, Role, Status, Variant};
+
+fn observed(body: serde_json::Value) -> Observation {
+    match read(body.to_string().as_bytes()).unwrap() {
+        Reading::Job(observation) => *observation,
+        Reading::Unclear(unclear) => panic!("{unclear:?}"),
+    }
+}
+
+fn unclear(body: &[u8]) -> Unclear {
+    match read(body).unwrap() {
+        Reading::Job(observation) => panic!("{observation:?}"),
+        Reading::Unclear(unclear) => unclear,
+    }
+}
+
+fn video(fields: serde_json::Value) -> serde_json::Value {
+    let mut body = json!({"videoId": "user:1-minimax:2-video:3"});
+    body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    body
+}
+
+fn urls(observation: &Observation) -> Vec<(String, Variant)> {
+    let candidates = observation.assets.iter().flat_map(|asset| &asset.candidates);
+    candidates.map(|candidate| (candidate.url.expose().to_string(), candidate.variant)).collect()
+}
+
+#[test]
+fn status_final_decides_when_present_and_the_table_when_not() {
+    for (fields, outcome) in [
+        (json!({"status": 0}), None),
+        (json!({"status": 1}), None),
+        (json!({"status": 12}), None),
+        (json!({"status": 11}), None),
+        (json!({"status": 2}), Some(Outcome::Completed)),
+        (json!({"status": "2"}), Some(Outcome::Completed)),
+        (json!({"status": 3}), Some(Outcome::Failed)),
+        (json!({"status": 4}), None),
+        (json!({"status": 5}), Some(Outcome::Moderated)),
+        (json!({"status": 7}), Some(Outcome::Moderated)),
+        (json!({"status": 14}), Some(Outcome::Moderated)),
+        (json!({"status": 99}), None),
+        (json!({"status": 99, "statusLabel": "completed"}), None),
+        (json!({"status": 99, "statusLabel": "moderated", "statusFinal": true}), Some(Outcome::Moderated)),
+        (json!({"status": 99, "statusFinal": true}), Some(Outcome::Failed)),
+        (json!({"status": 99, "statusFinal": true, "videoURL": "https://h/v"}), Some(Outcome::Completed)),
+        (json!({"status": 2, "statusFinal": false}), None),
+        (json!({"status": 2, "statusFinal": null}), Some(Outcome::Completed)),
+        (json!({"status": 2, "statusFinal": "false"}), None),
+        (json!({}), None),
+        (json!({"videoURL": "https://h/v"}), None),
+    ] {
+        assert_eq!(observed(video(fields.clone())).outcome, outcome, "{fields}");
+    }
+    let song = json!({"musicId": "user:1-minimax:2-music:3", "status": 4});
+    assert_eq!(observed(song).outcome, Some(Outcome::Moderated));
+    for body in [
+        json!({"musicId": "user:1-minimax:2-music:3", "audioURL": "https://h/a.mp3"}),
+        json!({"audio_id": "user:1-minimax:2-audio:3", "audio_url": "https://h/a.mp3"}),
+    ] {
+        assert_eq!(observed(body).outcome, Some(Outcome::Completed));
+    }
+}
+
+#[test]
+fn the_shape_of_the_id_decides_the_kind() {
+    let image = json!({"videoId": "user:1-minimax:2-image:3", "status": 2, "videoURL": "https://h/i.png"});
+    let image = observed(image);
+    assert_eq!((image.job.kind(), image.assets[0].file.as_str()), (Kind::Image, "image.png"));
+    let upload = br#"{"videoId": "user:1-minimax:2-file:3"}"#;
+    assert_eq!(unclear(upload), Unclear::UnknownId);
+    assert_eq!(unclear(br#"{"voice_id": "user:1-minimax:2-audio:3", "id": "7"}"#), Unclear::UnknownShape);
+    for shapeless in [&b"[]"[..], b"1", b"null", b"{}", b"\"user:1-minimax:2-video:3\"", br#"{"videoId": ""}"#] {
+        assert_eq!(unclear(shapeless), Unclear::UnknownShape);
+    }
+}
+
+#[test]
+fn the_cleanest_url_comes_first() {
+    let body = video(
+        json!({"status": 2, "downloadURL": "https://h/clean", "videoURL": "https://h/v", "coverURL": "https://h/c"}),
+    );
+    let observation = observed(body);
+    assert_eq!(observation.assets.iter().map(|asset| asset.role).collect::<Vec<_>>(), [Role::Media, Role::Poster]);
+    let media = &observation.assets[0];
+    assert_eq!(media.candidates.iter().map(|c| c.variant).collect::<Vec<_>>(), [Variant::Clean, Variant::Unknown]);
+
+    let free = observed(video(json!({"status": 2, "downloadURL": "", "videoURL": "https://h/v"})));
+    assert_eq!(urls(&free), [("https://h/v".to_owned(), Variant::Unknown)]);
+
+    let image = |download: &str| {
+        observed(json!({"imageId": "user:1-minimax:2-image:3", "status": 2, "videoURL": "https://h/v",
+            "downloadURL": download, "videoURLs": {"downloadURLWithWatermark": "https://h/wm", "feedURL": "https://h/f"}}))
+    };
+    let (v, wm) = ("https://h/v".to_owned(), "https://h/wm".to_owned());
+    let clean = ("https://h/d".to_owned(), Variant::Clean);
+    assert_eq!(urls(&image("https://h/d")), [clean, (v.clone(), Variant::Unknown), (wm.clone(), Variant::Watermarked)]);
+    assert_eq!(urls(&image("https://h/wm")), [(v, Variant::Unknown), (wm, Variant::Watermarked)]);
+}
+
+#[test]
+fn a_completed_job_without_a_url_has_no_assets_and_with_a_broken_one_says_so() {
+    assert_eq!(observed(video(json!({"status": 2, "videoURL": "", "downloadURL": null}))).assets, []);
+    let broken = observed(video(json!({"status": 2, "videoURL": "ftp://h/v"})));
+    assert_eq!((broken.assets[0].missing, broken.assets[0].candidates.len()), (Missing::InvalidUrl, 0));
+}
+
+#[test]
+fn an_agents_attachments_are_read_by_the_table() {
+    let observation = observed(
+        json!({"jobId": "p1-u2-a3-bot:minimax", "status": "completed", "created": "2026-11-20T11:04:10.120Z",
+        "request": {"prompt": "rain", "replyRef": "kit"},
+        "response": {"msg_content": "done", "attachments": [
+            {"attachmentID": "a", "status": 3, "file": {"fileName": "rain.mp4", "fileUrl": "https://h/wm.mp4", "type": "video/mp4",
+                "extra": {"no_watermark_url": "https://h/clean.mp4", "watermark_url": "https://h/wm.mp4", "thumbnail_url": "https://h/t.jpg"}}},
+            {"attachmentID": "b", "status": 3, "file": {"fileName": "rain.mp4", "fileUrl": ""},
+                "node": {"agentFile": {"url": "https://h/n.mp4", "noWatermarkUrl": "https://h/n-clean.mp4"}}},
+            {"attachmentID": "b", "status": 2, "file": {"fileName": "processing", "fileUrl": "https://h/p"}},
+            {"status": 3, "text": "just words"},
+            {"status": 3, "file": {"fileName": "song", "fileUrl": "https://h/song", "extra": {"format": "mp3", "type": "audio"}}},
+            {"status": 3, "file": {"fileName": "gone.png"}},
+            "noise",
+        ]}}),
+    );
+    assert_eq!(observation.reply_ref, Some(ReplyRef::new("kit").unwrap()));
+    assert_eq!((observation.prompt.as_deref(), observation.message.as_deref()), (Some("rain"), Some("done")));
+    assert_eq!(observation.made_at.unwrap().to_string(), "2026-11-20T11:04:10.120Z");
+    let files: Vec<_> = observation.assets.iter().map(|asset| (asset.slot.as_str(), asset.file.as_str())).collect();
+    assert_eq!(
+        files,
+        [
+            ("a", "01-rain.mp4"),
+            ("a/thumbnail", "01-rain-thumbnail.jpg"),
+            ("b", "02-rain.mp4"),
+            ("#3", "03-processing.bin"),
+            ("#5", "05-song.mp3"),
+            ("#6", "06-gone.png"),
+        ]
+    );
+    let variants = |index: usize| observation.assets[index].candidates.iter().map(|c| c.variant).collect::<Vec<_>>();
+    assert_eq!(variants(0), [Variant::Clean, Variant::Watermarked]);
+    assert_eq!(variants(2), [Variant::Clean, Variant::Unknown]);
+    assert_eq!(observation.assets[3].missing, Missing::StillProcessing);
+    assert!(observation.assets[3].candidates.is_empty());
+    assert_eq!(observation.assets[5].missing, Missing::NoUrl);
+}
+
+#[test]
+fn odd_forms_of_values_are_tolerated() {
+    let body =
+        video(json!({"status": "2", "percent": "37.9", "createTime": "1795172334234", "userID": 923847293472394001u64,
+        "replyRef": 17, "message": null, "error": {"message": "no", "status": 504}}));
+    let observation = observed(body);
+    assert_eq!(observation.status, Some(Status::Number(2)));
+    assert_eq!(observation.percent, Some(37));
+    assert_eq!(observation.made_at.unwrap().millis(), 1_795_172_334_234);
+    assert_eq!(observation.reply_ref, Some(ReplyRef::new("17").unwrap()));
+    assert_eq!((observation.message, observation.error.as_deref()), (None, Some("no")));
+    let twice = br#"{"videoId": "x", "videoId": "user:1-minimax:2-video:3", "replyRef": "a\ud800b"}"#;
+    let Reading::Job(twice) = read(twice).unwrap() else { panic!("expected a job") };
+    assert!(twice.reply_ref.unwrap().as_str().starts_with("a\u{fffd}"));
+    let long = video(json!({"replyRef": "x".repeat(1025)}));
+    assert_eq!(unclear(long.to_string().as_bytes()), Unclear::InvalidReplyRef);
+}
+
+#[test]
+fn the_grammar_alone_decides_what_is_json() {
+    let deep =
+        format!("{{\"videoId\":\"user:1-minimax:2-video:3\",\"x\":{}{}}}", "[".repeat(400_000), "]".repeat(400_000));
+    assert!(matches!(read(deep.as_bytes()), Ok(Reading::Job(_))));
+    assert!(read(&b"[".repeat(400_000)).is_err());
+    for good in ["1e999", "-0", "\"\\ud800\"", "[1E+2]", "\u{feff}{}", " \n\t{} ", "123456789012345678901234567890"] {
+        assert!(read(good.as_bytes()).is_ok(), "{good}");
+    }
+    for bad in
+        ["", " ", "{", "{'a':1}", "[1,]", "{\"a\":1,}", "NaN", "01", "\"\t\"", "{} {}", "tru", "\"\\x\"", "+1", "1."]
+    {
+        assert!(read(bad.as_bytes()).is_err(), "{bad}");
+    }
+    assert!(read(b"\"\xff\"").is_err());
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = read(&bytes);
+    }
+
+    #[test]
+    fn any_json_in_the_known_places_is_read_without_a_panic(values in proptest::collection::vec(any_json(), 12)) {
+        let mut body = serde_json::Map::new();
+        let names = ["status", "statusLabel", "statusFinal", "percent", "createTime", "videoURL", "downloadURL", "videoURLs",
+            "replyRef", "request", "response", "error"];
+        for (name, value) in names.into_iter().zip(values) {
+            body.insert(name.to_owned(), value);
+        }
+        for (field, id) in [("videoId", "user:1-minimax:2-video:3"), ("jobId", "p1-u2-a3-bot:minimax"), ("imageId", "user:1-minimax:2-image:3")] {
+            let mut body = body.clone();
+            body.insert(field.to_owned(), id.into());
+            let body = serde_json::to_vec(&body).unwrap();
+            prop_assert!(read(&body).is_ok());
+        }
+    }
+}
+
+fn any_json() -> impl Strategy<Value = serde_json::Value> {
+    let leaf = prop_oneof![
+        Just(serde_json::Value::Null),
+        any::<bool>().prop_map(Into::into),
+        any::<i64>().prop_map(Into::into),
+        any::<f64>().prop_map(Into::into),
+        ".{0,12}".prop_map(Into::into),
+        Just("https://cdn.hailuoai.video/a.mp4".into()),
+    ];
+    leaf.prop_recursive(4, 32, 6, |inner| {
+        let names = prop_oneof![
+            Just("attachments".to_owned()),
+            Just("file".to_owned()),
+            Just("fileUrl".to_owned()),
+            Just("extra".to_owned()),
+            ".{0,6}"
+        ];
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..6).prop_map(Into::into),
+            proptest::collection::hash_map(names, inner, 0..6)
+                .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
