@@ -11,6 +11,7 @@ mod media_url;
 mod observation;
 mod reply_ref;
 mod time;
+mod view;
 
 pub use digest::{Digest, DigestParseError};
 pub use file_name::FileName;
@@ -20,3 +21,4 @@ pub use media_url::{MediaUrl, MediaUrlError};
 pub use observation::{AssetSource, Candidate, Missing, Observation, Role, Slot, Status, Variant};
 pub use reply_ref::{RefId, ReplyRef, Target, TextIdError};
 pub use time::Timestamp;
+pub use view::{AssetView, JobView, StatusView};

@@ -6,7 +6,7 @@ mod observe;
 pub use asset::{Asset, AssetState, StoredFile};
 use serde::{Deserialize, Serialize};
 
-use super::{JobId, Observation, RefId, ReplyRef, Slot, Status, Timestamp};
+use super::{JobId, RefId, ReplyRef, Slot, Status, Timestamp};
 
 /// Where replyvault is with a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -179,6 +179,14 @@ impl Job {
         self.assets.iter().find(|asset| asset.slot == *slot)
     }
 
+    /// Its folder in the bucket is fixed, and with it the date that stands in it.
+    pub fn place(&mut self, folder: String) {
+        if self.folder.is_none() {
+            self.folder = Some(folder);
+            self.created_at_settled = true;
+        }
+    }
+
     /// A file is stored. A repeat, or a file of a slot that is gone, changes nothing.
     pub fn file_stored(&mut self, slot: &Slot, file: StoredFile, at: Timestamp) {
         if let Some(asset) = self.assets.iter_mut().find(|asset| asset.slot == *slot) {
@@ -257,10 +265,10 @@ impl Job {
 }
 
 impl Job {
-    /// A job nobody has heard of, as `observation` shows it first. `position` is that of its journal record.
-    pub fn first_seen(observation: &Observation, sidecars: bool, position: u64, at: Timestamp) -> Self {
-        let mut job = Self {
-            id: observation.job.clone(),
+    /// A job of which nothing is known but its id.
+    pub fn new(id: JobId, at: Timestamp) -> Self {
+        Self {
+            id,
             reply_ref: None,
             ref_id: None,
             claimed: false,
@@ -283,8 +291,9 @@ impl Job {
             manifest_key: None,
             due: None,
             assets: Vec::new(),
-        };
-        job.observe(observation, sidecars, position, at);
-        job
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -74,7 +74,7 @@ pub struct Candidate {
 }
 
 /// Whether a file carries the provider's watermark. In order of preference.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Variant {
     /// The provider says it has none.

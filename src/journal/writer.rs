@@ -80,6 +80,11 @@ impl Writer {
         result
     }
 
+    /// The position after the last acknowledged byte.
+    pub fn end(&self) -> u64 {
+        self.acknowledged
+    }
+
     fn try_append<'a>(
         &mut self,
         entries: impl IntoIterator<Item = &'a Entry>,

@@ -1,0 +1,162 @@
+use serde::Serialize;
+
+use super::{Asset, AssetState, Job, Outcome, Role, Status, Target, Timestamp, Variant};
+
+/// A job as the API and manifests show it. Field names are the provider's style; what is secret is not in it.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JobView {
+    /// The provider's id.
+    #[schema(example = "user:1-minimax:2-video:3")]
+    pub job_id: String,
+    /// `video`, `image`, `agent`, `music` or `speech`.
+    #[schema(example = "video")]
+    pub kind: &'static str,
+    /// The channel of the provider.
+    #[schema(example = "minimax")]
+    pub channel: &'static str,
+    /// The caller's reference.
+    pub reply_ref: Option<String>,
+    /// The ref the job is tied to.
+    pub ref_id: Option<String>,
+    /// `running`, `archiving`, `archived`, `failed` or `stuck`.
+    #[schema(example = "archived")]
+    pub state: &'static str,
+    /// How it ended at the provider: `completed`, `failed`, `moderated` or `removed`.
+    pub outcome: Option<&'static str>,
+    /// The provider's `status`.
+    #[schema(value_type = Option<Object>)]
+    pub status: Option<StatusView>,
+    /// The provider's `statusLabel`.
+    pub status_label: Option<String>,
+    /// True once the provider has called the job final.
+    pub status_final: bool,
+    /// The most progress seen, 0 to 100.
+    pub percent: Option<u8>,
+    /// What the provider shows its user.
+    pub message: Option<String>,
+    /// The provider's error text.
+    pub error: Option<String>,
+    /// Why it is stuck.
+    pub reason: Option<&'static str>,
+    /// What the caller asked for.
+    pub prompt: Option<String>,
+    /// How many callbacks named it.
+    pub callbacks: u32,
+    /// When the provider says it was made, else when it was first seen.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    /// When anything about it last changed.
+    #[schema(value_type = String, format = DateTime)]
+    pub updated_at: Timestamp,
+    /// When it was archived.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub archived_at: Option<Timestamp>,
+    /// Its manifest in the bucket.
+    pub manifest_key: Option<String>,
+    /// Its files.
+    pub assets: Vec<AssetView>,
+}
+
+/// The provider's `status`, as a number or a word.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum StatusView {
+    /// Video, image and music jobs.
+    Number(i64),
+    /// Agent jobs.
+    Word(String),
+}
+
+/// A file of a job as the API and manifests show it.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AssetView {
+    /// Its name in the job's folder.
+    #[schema(example = "video.mp4")]
+    pub file: String,
+    /// `media`, `poster`, `thumbnail` or `subtitle`.
+    pub role: &'static str,
+    /// Whether it carries a watermark: `clean`, `unknown` or `watermarked`.
+    pub variant: Option<Variant>,
+    /// Where it comes from, the query hidden.
+    pub source_url: Option<String>,
+    /// `pending`, `fetching`, `stored` or `stuck`.
+    pub state: &'static str,
+    /// SHA-256 of its bytes.
+    pub sha256: Option<String>,
+    /// Its size in bytes.
+    pub bytes: Option<u64>,
+    /// Its real MIME type.
+    pub content_type: Option<String>,
+    /// The object that holds it, perhaps another job's.
+    pub key: Option<String>,
+    /// True when that object was there already.
+    pub deduplicated: bool,
+    /// Attempts that counted since it was last asked for.
+    pub attempts: u16,
+    /// How the last attempt failed.
+    pub last_error: Option<String>,
+    /// When it was stored.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub stored_at: Option<Timestamp>,
+}
+
+impl JobView {
+    /// Shows `job`; `is_fetching` says which of its files are being fetched now.
+    pub fn new(job: &Job, is_fetching: impl Fn(&Asset) -> bool) -> Self {
+        Self {
+            job_id: job.id.as_str().to_owned(),
+            kind: job.id.kind().as_str(),
+            channel: Target::CHANNEL,
+            reply_ref: job.reply_ref.as_ref().map(|name| name.as_str().to_owned()),
+            ref_id: job.ref_id.as_ref().map(|id| id.as_str().to_owned()),
+            state: job.state.as_str(),
+            outcome: job.outcome.map(Outcome::as_str),
+            status: job.status.clone().map(|status| match status {
+                Status::Number(number) => StatusView::Number(number),
+                Status::Word(word) => StatusView::Word(word),
+            }),
+            status_label: job.status_label.clone(),
+            status_final: job.outcome.is_some(),
+            percent: job.percent,
+            message: job.message.clone(),
+            error: job.error.clone(),
+            reason: job.reason.map(super::StuckReason::as_str),
+            prompt: job.prompt.clone(),
+            callbacks: job.callbacks,
+            created_at: job.created_at,
+            updated_at: job.updated_at,
+            archived_at: job.archived_at,
+            manifest_key: job.manifest_key.clone(),
+            assets: job.assets.iter().map(|asset| AssetView::new(asset, is_fetching(asset))).collect(),
+        }
+    }
+}
+
+impl AssetView {
+    fn new(asset: &Asset, is_fetching: bool) -> Self {
+        let best = asset.candidates.first();
+        let stored = asset.stored.as_ref();
+        Self {
+            file: asset.file.as_str().to_owned(),
+            role: Role::as_str(asset.role),
+            variant: stored.map(|file| file.variant).or(best.map(|candidate| candidate.variant)),
+            source_url: stored.map(|file| &file.url).or(best.map(|candidate| &candidate.url)).map(ToString::to_string),
+            state: match asset.state {
+                AssetState::Pending if is_fetching => "fetching",
+                AssetState::Pending => "pending",
+                AssetState::Stored => "stored",
+                AssetState::Stuck => "stuck",
+            },
+            sha256: stored.map(|file| file.sha256.to_string()),
+            bytes: stored.map(|file| file.bytes),
+            content_type: stored.map(|file| file.content_type.clone()),
+            key: stored.map(|file| file.key.clone()),
+            deduplicated: stored.is_some_and(|file| file.deduplicated),
+            attempts: asset.attempts,
+            last_error: asset.last_error.clone(),
+            stored_at: stored.map(|file| file.at),
+        }
+    }
+}

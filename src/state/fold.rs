@@ -1,0 +1,164 @@
+//! What each journal entry means for the state. The same function serves new entries and replay.
+
+mod callback;
+mod storage;
+
+use super::StateError;
+use super::keys;
+use super::records::Claim;
+use super::records::{JobRecord, MediaRecord, Origin, Reason, RefRecord};
+use super::txn::Txn;
+use crate::domain::{Change, Job, JobId, Observation, Timestamp};
+use crate::journal::{Entry, Event};
+
+/// What a callback's body says, as the provider's room reads it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Meaning {
+    /// It is about a job.
+    Job(Box<Observation>),
+    /// It is JSON that says nothing to act on.
+    Unclear(Reason),
+}
+
+/// What an entry changed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Applied {
+    /// A job as it now is. `change` is set for observations.
+    Job {
+        /// The job.
+        record: Box<JobRecord>,
+        /// What the observation did to it.
+        change: Option<Change>,
+    },
+    /// A body was kept aside.
+    Quarantined {
+        /// Its id.
+        position: u64,
+        /// Why.
+        reason: Reason,
+    },
+    /// A ref as it now is.
+    Ref {
+        /// The ref.
+        record: Box<RefRecord>,
+        /// False when it was there already.
+        created: bool,
+    },
+    /// The replyRef is registered with other content.
+    RefConflict,
+    /// What became of a claim.
+    Claim(ClaimOutcome),
+    /// Nothing anybody waits for.
+    Done,
+    /// The job or ref it names is not known.
+    Unknown,
+    /// It is in the journal; the state is being rebuilt and will have it.
+    Deferred,
+}
+
+/// What became of a claim.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ClaimOutcome {
+    /// The object may be made visible.
+    Granted,
+    /// The index names an object with these bytes.
+    AlreadyStored(MediaRecord),
+    /// Another file's claim is open.
+    HeldBy(Claim),
+}
+
+/// Folds one entry in. `meaning` is that of a callback's body.
+pub(super) fn apply(
+    txn: &mut Txn<'_>,
+    position: u64,
+    entry: &Entry,
+    meaning: Option<Meaning>,
+) -> Result<Applied, StateError> {
+    let event = match entry {
+        Entry::Callback(entry) => {
+            let meaning = meaning.unwrap_or(Meaning::Unclear(Reason::UnknownShape));
+            return callback::apply(txn, position, entry, meaning);
+        }
+        Entry::Event(event) => event,
+    };
+    match event {
+        Event::Repeated { job, .. } => {
+            txn.meta.counters.callbacks += 1;
+            change_job(txn, job, |job| job.callbacks = job.callbacks.saturating_add(1))
+        }
+        Event::RefAdded { at, id, reply_ref, notify_url, labels } => {
+            let wanted = RefRecord {
+                id: id.clone(),
+                reply_ref: reply_ref.clone(),
+                origin: Origin::Registered,
+                notify_url: notify_url.clone(),
+                labels: labels.clone(),
+                created_at: *at,
+                removed_at: None,
+            };
+            add_ref(txn, wanted)
+        }
+        Event::RefRemoved { at, id } => remove_ref(txn, id, *at),
+        Event::Placed { job, folder, fallback, .. } => storage::place(txn, job, folder, fallback),
+        Event::UploadStarted { upload, .. } => {
+            txn.mark(keys::upload(upload));
+            Ok(Applied::Done)
+        }
+        Event::UploadEnded { upload, .. } => {
+            txn.remove(keys::upload(upload));
+            Ok(Applied::Done)
+        }
+        Event::Claimed { job, slot, sha256, bytes, key, .. } => {
+            let claim =
+                Claim { sha256: *sha256, bytes: *bytes, key: key.clone(), job: job.clone(), slot: slot.clone() };
+            storage::claim(txn, claim)
+        }
+        Event::Released { sha256, .. } => {
+            txn.remove(keys::claim(sha256));
+            Ok(Applied::Done)
+        }
+        Event::Stored { job, slot, file } => storage::stored(txn, position, job, slot, file),
+        Event::AttemptFailed { at, job, slot, failure, due } => {
+            change_job(txn, job, |job| job.attempt_failed(slot, failure, *due, *at))
+        }
+        Event::Ended { at, job, state, decided_by, manifest_key } => {
+            change_job(txn, job, |job| job.end(*state, *decided_by, manifest_key.clone(), *at))
+        }
+        Event::Retried { at, job } => change_job(txn, job, |job| job.retry(*at)),
+    }
+}
+
+fn change_job(txn: &mut Txn<'_>, id: &JobId, change: impl FnOnce(&mut Job)) -> Result<Applied, StateError> {
+    let Some(mut record) = txn.job(id)? else { return Ok(Applied::Unknown) };
+    let before = record.job.clone();
+    change(&mut record.job);
+    txn.put_job(Some(&before), &record)?;
+    Ok(Applied::Job { record: Box::new(record), change: None })
+}
+
+fn add_ref(txn: &mut Txn<'_>, wanted: RefRecord) -> Result<Applied, StateError> {
+    if let Some(known) = live_ref(txn, &wanted)? {
+        let same = known.notify_url == wanted.notify_url && known.labels == wanted.labels;
+        return Ok(if same { Applied::Ref { record: Box::new(known), created: false } } else { Applied::RefConflict });
+    }
+    txn.put(keys::ref_name(&wanted.reply_ref), &wanted.id)?;
+    txn.put(keys::reply_ref_id(&wanted.id), &wanted)?;
+    txn.meta.counters.refs += 1;
+    Ok(Applied::Ref { record: Box::new(wanted), created: true })
+}
+
+fn live_ref(txn: &Txn<'_>, wanted: &RefRecord) -> Result<Option<RefRecord>, StateError> {
+    let Some(id) = txn.get::<crate::domain::RefId>(&keys::ref_name(&wanted.reply_ref))? else { return Ok(None) };
+    Ok(txn.get::<RefRecord>(&keys::reply_ref_id(&id))?.filter(|known| known.removed_at.is_none()))
+}
+
+fn remove_ref(txn: &mut Txn<'_>, id: &crate::domain::RefId, at: Timestamp) -> Result<Applied, StateError> {
+    let Some(mut record) = txn.get::<RefRecord>(&keys::reply_ref_id(id))? else { return Ok(Applied::Unknown) };
+    if record.removed_at.is_none() {
+        record.removed_at = Some(at);
+        txn.put(keys::reply_ref_id(id), &record)?;
+        txn.remove(keys::ref_name(&record.reply_ref));
+        txn.meta.counters.refs = txn.meta.counters.refs.saturating_sub(1);
+    }
+    Ok(Applied::Ref { record: Box::new(record), created: false })
+}

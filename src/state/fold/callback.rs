@@ -1,0 +1,154 @@
+//! Which job a callback is about, and whose that job is.
+
+use super::super::StateError;
+use super::super::keys;
+use super::super::records::{JobRecord, Origin, QuarantineRecord, Reason, RefRecord};
+use super::super::txn::Txn;
+use super::{Applied, Meaning};
+use crate::domain::{Digest, Job, JobId, Observation, RefId, ReplyRef, Target, Timestamp};
+use crate::journal::CallbackEntry;
+
+pub(super) fn apply(
+    txn: &mut Txn<'_>,
+    position: u64,
+    entry: &CallbackEntry,
+    meaning: Meaning,
+) -> Result<Applied, StateError> {
+    let observation = match meaning {
+        Meaning::Job(observation) => observation,
+        Meaning::Unclear(reason) => return quarantine(txn, position, entry, reason, None),
+    };
+    let known = txn.job(&observation.job)?;
+    let tie = match tie(txn, position, entry, &observation, known.as_ref().map(|record| &record.job))? {
+        Ok(tie) => tie,
+        Err(reason) => return quarantine(txn, position, entry, reason, Some(observation.job)),
+    };
+    let before = known.as_ref().map(|record| record.job.clone());
+    let mut record =
+        known.unwrap_or_else(|| JobRecord { sequence: position, job: Job::new(observation.job.clone(), entry.at) });
+    let change = record.job.observe(&observation, entry.sidecars, position, entry.at);
+    if let Some(Tie { ref_id, reply_ref, claims }) = tie {
+        record.job.ref_id = Some(ref_id);
+        record.job.reply_ref = Some(reply_ref);
+        record.job.claimed |= claims;
+    }
+    txn.put_job(before.as_ref(), &record)?;
+    txn.meta.counters.callbacks += 1;
+    if let Some(replayed) = entry.replay_of {
+        release(txn, replayed)?;
+    }
+    Ok(Applied::Job { record: Box::new(record), change: Some(change) })
+}
+
+/// The ref a job gets tied to.
+struct Tie {
+    ref_id: RefId,
+    reply_ref: ReplyRef,
+    /// True when it was named over that ref's own URL.
+    claims: bool,
+}
+
+/// Finds the ref, or the reason to keep the body aside; no ref leaves the job tied as it is.
+fn tie(
+    txn: &mut Txn<'_>,
+    position: u64,
+    entry: &CallbackEntry,
+    observation: &Observation,
+    job: Option<&Job>,
+) -> Result<Result<Option<Tie>, Reason>, StateError> {
+    match &entry.target {
+        Target::Ref(id) => {
+            let known = txn.get::<RefRecord>(&keys::reply_ref_id(id))?;
+            let Some(known) = known.filter(|known| known.removed_at.is_none()) else {
+                return Ok(Err(Reason::RefRemoved));
+            };
+            if observation.reply_ref.as_ref().is_some_and(|named| *named != known.reply_ref) {
+                return Ok(Err(Reason::ReplyRefMismatch));
+            }
+            if job.is_some_and(|job| job.claimed && job.ref_id.as_ref() != Some(id)) {
+                return Ok(Err(Reason::JobOfAnotherRef));
+            }
+            Ok(Ok(Some(Tie { ref_id: id.clone(), reply_ref: known.reply_ref, claims: true })))
+        }
+        Target::Channel => {
+            let Some(named) = &observation.reply_ref else {
+                return Ok(if entry.adopt { Ok(None) } else { Err(Reason::UnknownReplyRef) });
+            };
+            let registered = registered(txn, named)?;
+            if !entry.adopt && registered.as_ref().is_none_or(|known| known.origin == Origin::Adopted) {
+                return Ok(Err(Reason::UnknownReplyRef));
+            }
+            if job.is_some_and(|job| job.ref_id.is_some()) {
+                return Ok(Ok(None));
+            }
+            let known = match registered {
+                Some(known) => known,
+                None => adopt(txn, position, named, entry.at)?,
+            };
+            Ok(Ok(Some(Tie { ref_id: known.id, reply_ref: known.reply_ref, claims: false })))
+        }
+    }
+}
+
+fn registered(txn: &Txn<'_>, name: &ReplyRef) -> Result<Option<RefRecord>, StateError> {
+    let Some(id) = txn.get::<RefId>(&keys::ref_name(name))? else { return Ok(None) };
+    Ok(txn.get::<RefRecord>(&keys::reply_ref_id(&id))?.filter(|known| known.removed_at.is_none()))
+}
+
+fn adopt(txn: &mut Txn<'_>, position: u64, name: &ReplyRef, at: Timestamp) -> Result<RefRecord, StateError> {
+    let record = RefRecord {
+        id: adopted_id(position, at),
+        reply_ref: name.clone(),
+        origin: Origin::Adopted,
+        notify_url: None,
+        labels: std::collections::BTreeMap::new(),
+        created_at: at,
+        removed_at: None,
+    };
+    txn.put(keys::ref_name(name), &record.id)?;
+    txn.put(keys::reply_ref_id(&record.id), &record)?;
+    txn.meta.counters.refs += 1;
+    Ok(record)
+}
+
+/// Replay must find the same id, so it follows from where and when the callback was recorded.
+fn adopted_id(position: u64, at: Timestamp) -> RefId {
+    let digest = Digest::of(&[b"replyvault:adopted:".as_slice(), &position.to_be_bytes()].concat());
+    let mut random = [0; 16];
+    random[6..].copy_from_slice(&digest.as_bytes()[..10]);
+    let ulid = ulid::Ulid::from_parts(at.millis(), u128::from_be_bytes(random));
+    RefId::from_ulid(&ulid.to_string()).unwrap_or_else(|_| unreachable!("a ULID is 26 letters and digits"))
+}
+
+fn quarantine(
+    txn: &mut Txn<'_>,
+    position: u64,
+    entry: &CallbackEntry,
+    reason: Reason,
+    job_id: Option<JobId>,
+) -> Result<Applied, StateError> {
+    // A body looked at again that is still not understood stays what and where it was.
+    let position = entry.replay_of.unwrap_or(position);
+    let known = txn.get::<QuarantineRecord>(&keys::quarantine(position))?;
+    if known.is_none() {
+        txn.meta.counters.quarantined += 1;
+    }
+    let record = QuarantineRecord {
+        position,
+        at: known.map_or(entry.at, |known| known.at),
+        target: entry.target.clone(),
+        reason,
+        job_id,
+        bytes: entry.body.len() as u64,
+    };
+    txn.put(keys::quarantine(position), &record)?;
+    Ok(Applied::Quarantined { position, reason })
+}
+
+fn release(txn: &mut Txn<'_>, position: u64) -> Result<(), StateError> {
+    if txn.contains(&keys::quarantine(position))? {
+        txn.remove(keys::quarantine(position));
+        txn.meta.counters.quarantined = txn.meta.counters.quarantined.saturating_sub(1);
+    }
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! Folders, claims and the content-hash index.
+
+use super::super::StateError;
+use super::super::keys;
+use super::super::records::{Claim, MediaRecord};
+use super::super::txn::Txn;
+use super::{Applied, ClaimOutcome};
+use crate::domain::{AssetState, JobId, Slot, StoredFile};
+
+pub(super) fn place(txn: &mut Txn<'_>, id: &JobId, folder: &str, fallback: &str) -> Result<Applied, StateError> {
+    let Some(mut record) = txn.job(id)? else { return Ok(Applied::Unknown) };
+    if record.job.folder.is_none() {
+        let mut taken = folder.to_owned();
+        if txn.contains(&keys::folder(&taken))? {
+            taken = fallback.to_owned();
+        }
+        if txn.contains(&keys::folder(&taken))? {
+            // Eight hex digits of a digest can be the same for two jobs; sequences cannot.
+            taken = format!("{fallback}-{:x}", record.sequence);
+        }
+        txn.put(keys::folder(&taken), &record.sequence)?;
+        let before = record.job.clone();
+        record.job.place(taken);
+        txn.put_job(Some(&before), &record)?;
+    }
+    Ok(Applied::Job { record: Box::new(record), change: None })
+}
+
+pub(super) fn claim(txn: &mut Txn<'_>, claim: Claim) -> Result<Applied, StateError> {
+    if let Some(stored) = txn.get::<MediaRecord>(&keys::media(&claim.sha256))? {
+        return Ok(Applied::Claim(ClaimOutcome::AlreadyStored(stored)));
+    }
+    if let Some(held) = txn.get::<Claim>(&keys::claim(&claim.sha256))?
+        && (&held.job, &held.slot, &held.key) != (&claim.job, &claim.slot, &claim.key)
+    {
+        return Ok(Applied::Claim(ClaimOutcome::HeldBy(held)));
+    }
+    txn.put(keys::claim(&claim.sha256), &claim)?;
+    Ok(Applied::Claim(ClaimOutcome::Granted))
+}
+
+pub(super) fn stored(
+    txn: &mut Txn<'_>,
+    position: u64,
+    id: &JobId,
+    slot: &Slot,
+    file: &StoredFile,
+) -> Result<Applied, StateError> {
+    if txn.get::<MediaRecord>(&keys::media(&file.sha256))?.is_none() {
+        let media = MediaRecord {
+            bytes: file.bytes,
+            content_type: file.content_type.clone(),
+            key: file.key.clone(),
+            first_stored_at: file.at,
+            position,
+        };
+        txn.put(keys::media(&file.sha256), &media)?;
+        txn.put(keys::media_order(position), &file.sha256)?;
+        txn.meta.counters.objects += 1;
+        txn.meta.counters.bytes_stored += file.bytes;
+    }
+    txn.remove(keys::claim(&file.sha256));
+    let Some(mut record) = txn.job(id)? else { return Ok(Applied::Unknown) };
+    let before = record.job.clone();
+    let is_new = record.job.asset(slot).is_some_and(|asset| asset.state != AssetState::Stored);
+    if is_new {
+        txn.mark(keys::reference(&file.sha256, record.sequence, slot));
+        if file.deduplicated {
+            txn.meta.counters.bytes_deduplicated += file.bytes;
+        }
+        record.job.file_stored(slot, file.clone(), file.at);
+        txn.put_job(Some(&before), &record)?;
+    }
+    Ok(Applied::Job { record: Box::new(record), change: None })
+}

@@ -1,0 +1,60 @@
+//! Writing a job together with every index and counter that follows from it.
+
+use super::StateError;
+use super::keys;
+use super::records::JobRecord;
+use super::txn::Txn;
+use crate::domain::{Job, JobId};
+
+impl Txn<'_> {
+    pub(super) fn job(&self, id: &JobId) -> Result<Option<JobRecord>, StateError> {
+        let Some(sequence) = self.get(&keys::job_id(id))? else { return Ok(None) };
+        Ok(self.get(&keys::job(sequence))?.map(|job| JobRecord { sequence, job }))
+    }
+
+    /// Writes a job that was `before` (`None`: not known) and is now `record`.
+    pub(super) fn put_job(&mut self, before: Option<&Job>, record: &JobRecord) -> Result<(), StateError> {
+        let JobRecord { sequence, job } = record;
+        let sequence = *sequence;
+        self.put(keys::job(sequence), job)?;
+        if before.is_none() {
+            self.put(keys::job_id(&job.id), &sequence)?;
+        }
+        if before.map(|job| job.state) != Some(job.state) {
+            let counts = &mut self.meta.counters.jobs;
+            if let Some(before) = before {
+                let count = counts.entry(before.state).or_default();
+                *count = count.saturating_sub(1);
+            }
+            *counts.entry(job.state).or_default() += 1;
+            if let Some(prefix) = before.and_then(|job| keys::jobs_in_state(job.state)) {
+                self.remove(keys::with_job(prefix, sequence));
+            }
+            if let Some(prefix) = keys::jobs_in_state(job.state) {
+                self.mark(keys::with_job(prefix, sequence));
+            }
+        }
+        let was_due = before.and_then(|job| job.due);
+        if was_due != job.due {
+            if let Some(at) = was_due {
+                self.remove(keys::due(at, sequence));
+                self.meta.counters.queued = self.meta.counters.queued.saturating_sub(1);
+            }
+            if let Some(at) = job.due {
+                self.mark(keys::due(at, sequence));
+                self.meta.counters.queued += 1;
+                self.due_changed = true;
+            }
+        }
+        let name_before = before.and_then(|job| job.reply_ref.as_ref());
+        if name_before != job.reply_ref.as_ref() {
+            if let Some(name) = name_before {
+                self.remove(keys::with_job(keys::jobs_of_ref(name), sequence));
+            }
+            if let Some(name) = &job.reply_ref {
+                self.mark(keys::with_job(keys::jobs_of_ref(name), sequence));
+            }
+        }
+        Ok(())
+    }
+}

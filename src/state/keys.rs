@@ -1,0 +1,145 @@
+//! The one place that knows what the tree's keys look like. Numbers are big-endian, so that keys sort as they do.
+
+use crate::domain::{Digest, JobId, JobState, RefId, ReplyRef, Slot, Timestamp};
+
+/// The kinds of keys, by their first byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Table {
+    /// Version, position and counters: one record.
+    Meta = b'@',
+    /// Claims, by digest.
+    Claims = b'c',
+    /// When and what is due: due time, job.
+    Due = b'd',
+    /// Which job holds a folder.
+    Folders = b'f',
+    /// Which job has an id.
+    JobIds = b'i',
+    /// Jobs, by sequence.
+    Jobs = b'j',
+    /// The content-hash index.
+    Media = b'm',
+    /// Who refers to a digest: digest, job, slot.
+    References = b'n',
+    /// Digests in the order they were first stored.
+    MediaOrder = b'o',
+    /// Quarantine, by position.
+    Quarantine = b'q',
+    /// Refs, by id.
+    Refs = b'r',
+    /// Jobs by state, for the states that few jobs are in: state, job.
+    JobStates = b's',
+    /// Unfinished multipart uploads.
+    Uploads = b'u',
+    /// The ref that answers to a replyRef.
+    RefNames = b'x',
+    /// Jobs by replyRef: hash, job.
+    JobRefs = b'y',
+}
+
+pub(super) const META: [u8; 1] = [Table::Meta as u8];
+
+impl Table {
+    pub(super) fn prefix(self) -> Vec<u8> {
+        vec![self as u8]
+    }
+
+    fn key(self, parts: &[&[u8]]) -> Vec<u8> {
+        let mut key = self.prefix();
+        for part in parts {
+            key.extend_from_slice(part);
+        }
+        key
+    }
+}
+
+pub(super) fn claim(digest: &Digest) -> Vec<u8> {
+    Table::Claims.key(&[digest.as_bytes()])
+}
+
+pub(super) fn due(at: Timestamp, sequence: u64) -> Vec<u8> {
+    Table::Due.key(&[&at.millis().to_be_bytes(), &sequence.to_be_bytes()])
+}
+
+pub(super) fn folder(folder: &str) -> Vec<u8> {
+    Table::Folders.key(&[folder.as_bytes()])
+}
+
+pub(super) fn job_id(id: &JobId) -> Vec<u8> {
+    Table::JobIds.key(&[id.as_str().as_bytes()])
+}
+
+pub(super) fn job(sequence: u64) -> Vec<u8> {
+    Table::Jobs.key(&[&sequence.to_be_bytes()])
+}
+
+pub(super) fn media(digest: &Digest) -> Vec<u8> {
+    Table::Media.key(&[digest.as_bytes()])
+}
+
+pub(super) fn references(digest: &Digest) -> Vec<u8> {
+    Table::References.key(&[digest.as_bytes()])
+}
+
+pub(super) fn reference(digest: &Digest, sequence: u64, slot: &Slot) -> Vec<u8> {
+    Table::References.key(&[digest.as_bytes(), &sequence.to_be_bytes(), slot.as_str().as_bytes()])
+}
+
+pub(super) fn media_order(position: u64) -> Vec<u8> {
+    Table::MediaOrder.key(&[&position.to_be_bytes()])
+}
+
+pub(super) fn quarantine(position: u64) -> Vec<u8> {
+    Table::Quarantine.key(&[&position.to_be_bytes()])
+}
+
+pub(super) fn reply_ref_id(id: &RefId) -> Vec<u8> {
+    Table::Refs.key(&[id.as_str().as_bytes()])
+}
+
+/// `None` for the states that most jobs are in or pass through: those are found by walking the jobs.
+pub(super) fn jobs_in_state(state: JobState) -> Option<Vec<u8>> {
+    let tag = match state {
+        JobState::Running | JobState::Archiving | JobState::Archived => return None,
+        JobState::Failed => b'f',
+        JobState::Stuck => b's',
+    };
+    Some(Table::JobStates.key(&[&[tag]]))
+}
+
+pub(super) fn upload(upload: &str) -> Vec<u8> {
+    Table::Uploads.key(&[upload.as_bytes()])
+}
+
+pub(super) fn ref_name(name: &ReplyRef) -> Vec<u8> {
+    Table::RefNames.key(&[&name_hash(name)])
+}
+
+pub(super) fn jobs_of_ref(name: &ReplyRef) -> Vec<u8> {
+    Table::JobRefs.key(&[&name_hash(name)])
+}
+
+/// An index key: `prefix`, then the job.
+pub(super) fn with_job(mut prefix: Vec<u8>, sequence: u64) -> Vec<u8> {
+    prefix.extend_from_slice(&sequence.to_be_bytes());
+    prefix
+}
+
+/// The number a key ends in.
+pub(super) fn trailing_number(key: &[u8]) -> Option<u64> {
+    key.last_chunk().map(|bytes| u64::from_be_bytes(*bytes))
+}
+
+/// The number at `offset` in a key.
+pub(super) fn number_at(key: &[u8], offset: usize) -> Option<u64> {
+    key.get(offset..)?.first_chunk().map(|bytes| u64::from_be_bytes(*bytes))
+}
+
+/// References may be long; half a digest tells them apart.
+fn name_hash(name: &ReplyRef) -> [u8; 16] {
+    let digest = Digest::of(name.as_str().as_bytes());
+    let mut half = [0; 16];
+    half.copy_from_slice(&digest.as_bytes()[..16]);
+    half
+}

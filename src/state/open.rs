@@ -1,0 +1,135 @@
+//! Opening the store, and making it anew when it cannot be trusted.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use super::fold;
+use super::keys::META;
+use super::ledger::Interpret;
+use super::records::VERSION;
+use super::txn::Txn;
+use super::{State, StateError};
+use crate::domain::Timestamp;
+use crate::journal::{Damage, Entry, Journal, JournalError};
+
+/// How the store was brought up to date with the journal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovery {
+    /// Entries folded in.
+    pub replayed: u64,
+    /// Why the store was made anew, and where the old one lies now.
+    pub moved_aside: Option<(String, PathBuf)>,
+    /// What of the journal could not be read.
+    pub damage: Vec<Damage>,
+    /// The end of the last intact record read.
+    pub journal_end: u64,
+    /// Everything before this is folded in.
+    pub applied: u64,
+}
+
+/// Why the store cannot be brought up to date.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    /// The journal cannot be read; its entries are still there.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The store fails even when made anew.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The store cannot be moved aside.
+    #[error("{path} cannot be moved aside: {source}")]
+    MoveAside {
+        /// The store's folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// How many entries are folded in between two commits of a replay.
+const REPLAY_BATCH: usize = 1000;
+
+impl State {
+    /// Opens the store and folds in what the journal has beyond it. A store that fails is moved aside and made anew.
+    pub(super) fn recover(&self, journal: &Journal, interpret: Interpret) -> Result<Recovery, RecoveryError> {
+        self.set_store(None);
+        let mut recovery = Recovery::default();
+        let dir = &self.shared.dir;
+        // sled answers some damage with a panic instead of an error.
+        let opened = catch_unwind(AssertUnwindSafe(|| open(dir))).unwrap_or_else(|_| Err("it panicked".to_owned()));
+        let store = match opened {
+            Ok(store) => store,
+            Err(reason) => {
+                let aside = move_aside(dir)?;
+                recovery.moved_aside = Some((reason, aside));
+                open_store(dir).map_err(StateError::Store)?
+            }
+        };
+        replay(&store, journal, interpret, &mut recovery)?;
+        self.set_store(Some(store));
+        Ok(recovery)
+    }
+}
+
+fn open(dir: &Path) -> Result<sled::Db, String> {
+    let store = open_store(dir).map_err(|error| error.to_string())?;
+    let found = store.get(META).map_err(|error| error.to_string())?;
+    let version = match &found {
+        Some(bytes) => postcard::take_from_bytes::<u32>(bytes).map_err(|error| error.to_string())?.0,
+        None if store.is_empty() => VERSION,
+        None => return Err("it has records and does not say which journal entries they cover".to_owned()),
+    };
+    if version != VERSION {
+        return Err(format!("it was made by another version (form {version}, expected {VERSION})"));
+    }
+    Ok(store)
+}
+
+fn open_store(dir: &Path) -> Result<sled::Db, sled::Error> {
+    /// sled's own default is 1 GB.
+    const CACHE_BYTES: u64 = 64 << 20;
+    /// The journal makes the state durable; sled may take its time.
+    const FLUSH_EVERY_MS: u64 = 2000;
+    sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(Some(FLUSH_EVERY_MS)).open()
+}
+
+fn move_aside(dir: &Path) -> Result<PathBuf, RecoveryError> {
+    let aside = dir.with_extension(format!("damaged-{}", Timestamp::now().millis()));
+    match std::fs::rename(dir, &aside) {
+        Ok(()) => Ok(aside),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(aside),
+        Err(source) => Err(RecoveryError::MoveAside { path: dir.to_owned(), source }),
+    }
+}
+
+fn replay(
+    store: &sled::Db,
+    journal: &Journal,
+    interpret: Interpret,
+    recovery: &mut Recovery,
+) -> Result<(), RecoveryError> {
+    let mut txn = Txn::begin(store)?;
+    recovery.applied = txn.meta.applied;
+    let mut entries = journal.replay(recovery.applied);
+    let mut pending = 0;
+    while let Some(item) = entries.next() {
+        let (position, entry) = item?;
+        let meaning = match &entry {
+            Entry::Callback(callback) => Some(interpret(&callback.body)),
+            Entry::Event(_) => None,
+        };
+        fold::apply(&mut txn, position, &entry, meaning)?;
+        recovery.replayed += 1;
+        pending += 1;
+        if pending == REPLAY_BATCH {
+            txn.commit(entries.end())?;
+            txn = Txn::begin(store)?;
+            pending = 0;
+        }
+    }
+    recovery.applied = recovery.applied.max(entries.end());
+    recovery.journal_end = entries.end();
+    recovery.damage = entries.damage().to_vec();
+    txn.commit(recovery.applied)?;
+    Ok(())
+}

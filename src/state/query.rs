@@ -1,0 +1,207 @@
+//! Reading the state.
+
+use std::ops::Bound;
+
+use serde::de::DeserializeOwned;
+
+use super::keys::{self, META, Table};
+use super::records::{Claim, Counters, JobRecord, MediaRecord, Meta, QuarantineRecord, RefRecord, Reference};
+use super::{State, StateError};
+use crate::domain::{Digest, Job, JobId, JobState, Kind, RefId, ReplyRef, Timestamp};
+
+/// One page of a list, newest first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page<T> {
+    /// What is on it; may be fewer than asked for although there are more.
+    pub items: Vec<T>,
+    /// Where the next page starts, if there may be one.
+    pub next: Option<u64>,
+}
+
+/// Which jobs a list shows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct JobFilter {
+    /// Only those in this state.
+    pub state: Option<JobState>,
+    /// Only those of this kind.
+    pub kind: Option<Kind>,
+    /// Only those tied to this reference.
+    pub reply_ref: Option<ReplyRef>,
+}
+
+/// The most records one page looks at: what a filter passes over must not hold a request up without limit.
+const MAX_LOOKED_AT: usize = 10_000;
+
+impl State {
+    /// A job by its id.
+    ///
+    /// # Errors
+    /// While the state is rebuilt, or when the store fails; so for all that follow.
+    pub fn job(&self, id: &JobId) -> Result<Option<JobRecord>, StateError> {
+        let Some(sequence) = self.get::<u64>(&keys::job_id(id))? else { return Ok(None) };
+        self.job_at(sequence)
+    }
+
+    /// A job by its sequence.
+    pub fn job_at(&self, sequence: u64) -> Result<Option<JobRecord>, StateError> {
+        Ok(self.get::<Job>(&keys::job(sequence))?.map(|job| JobRecord { sequence, job }))
+    }
+
+    /// Jobs first heard of before `before`, newest first.
+    pub fn jobs(&self, filter: &JobFilter, limit: usize, before: Option<u64>) -> Result<Page<JobRecord>, StateError> {
+        let prefix = match (&filter.reply_ref, filter.state.and_then(keys::jobs_in_state)) {
+            (Some(name), _) => keys::jobs_of_ref(name),
+            (None, Some(prefix)) => prefix,
+            (None, None) => Table::Jobs.prefix(),
+        };
+        self.page(&prefix, limit, before, |sequence, _| {
+            let wanted = |record: &JobRecord| {
+                filter.state.is_none_or(|state| record.job.state == state)
+                    && filter.kind.is_none_or(|kind| record.job.id.kind() == kind)
+                    && (filter.reply_ref.is_none() || filter.reply_ref == record.job.reply_ref)
+            };
+            Ok(self.job_at(sequence)?.filter(wanted))
+        })
+    }
+
+    /// A ref that is not deleted.
+    pub fn reply_ref(&self, id: &RefId) -> Result<Option<RefRecord>, StateError> {
+        let record: Option<RefRecord> = self.get(&keys::reply_ref_id(id))?;
+        Ok(record.filter(|record| record.removed_at.is_none()))
+    }
+
+    /// The ref that answers to a replyRef.
+    pub fn reply_ref_named(&self, name: &ReplyRef) -> Result<Option<RefRecord>, StateError> {
+        match self.get::<RefId>(&keys::ref_name(name))? {
+            Some(id) => self.reply_ref(&id),
+            None => Ok(None),
+        }
+    }
+
+    /// Refs that are not deleted, with ids before `before`, newest first, and whether there may be more.
+    pub fn refs(&self, limit: usize, before: Option<&RefId>) -> Result<(Vec<RefRecord>, bool), StateError> {
+        let store = self.store()?;
+        let start = Table::Refs.prefix();
+        let end = before.map_or_else(|| vec![Table::Refs as u8 + 1], keys::reply_ref_id);
+        let mut items = Vec::new();
+        for item in store.range(start..end).rev() {
+            let record: RefRecord = postcard::from_bytes(&item?.1)?;
+            if record.removed_at.is_none() {
+                if items.len() == limit {
+                    return Ok((items, true));
+                }
+                items.push(record);
+            }
+        }
+        Ok((items, false))
+    }
+
+    /// What is known of the bytes with a digest.
+    pub fn media(&self, sha256: &Digest) -> Result<Option<MediaRecord>, StateError> {
+        self.get(&keys::media(sha256))
+    }
+
+    /// Media first stored before `before`, newest first.
+    pub fn media_list(&self, limit: usize, before: Option<u64>) -> Result<Page<(Digest, MediaRecord)>, StateError> {
+        self.page(&Table::MediaOrder.prefix(), limit, before, |_, value| {
+            let sha256: Digest = postcard::from_bytes(value)?;
+            Ok(self.media(&sha256)?.map(|record| (sha256, record)))
+        })
+    }
+
+    /// At most `limit` files that consist of the bytes with a digest.
+    pub fn references(&self, sha256: &Digest, limit: usize) -> Result<Vec<Reference>, StateError> {
+        let store = self.store()?;
+        let mut references = Vec::new();
+        for item in store.scan_prefix(keys::references(sha256)).keys().take(limit) {
+            let key = item?;
+            let Some(sequence) = keys::number_at(&key, 33) else { continue };
+            let Some(JobRecord { job, .. }) = self.job_at(sequence)? else { continue };
+            let slot = String::from_utf8_lossy(&key[41..]);
+            let Some(asset) = job.assets.iter().find(|asset| asset.slot.as_str() == slot) else { continue };
+            references.push(Reference {
+                file: asset.file.as_str().to_owned(),
+                job_id: job.id,
+                reply_ref: job.reply_ref,
+            });
+        }
+        Ok(references)
+    }
+
+    /// A body in quarantine.
+    pub fn quarantined(&self, position: u64) -> Result<Option<QuarantineRecord>, StateError> {
+        self.get(&keys::quarantine(position))
+    }
+
+    /// Bodies in quarantine before position `before`, newest first.
+    pub fn quarantine(&self, limit: usize, before: Option<u64>) -> Result<Page<QuarantineRecord>, StateError> {
+        self.page(&Table::Quarantine.prefix(), limit, before, |_, value| Ok(Some(postcard::from_bytes(value)?)))
+    }
+
+    /// At most `limit` jobs that are due, the longest due first, with their due times.
+    pub fn due(&self, limit: usize) -> Result<Vec<(Timestamp, u64)>, StateError> {
+        let store = self.store()?;
+        let mut due = Vec::new();
+        for item in store.scan_prefix(Table::Due.prefix()).keys().take(limit) {
+            let key = item?;
+            if let (Some(millis), Some(sequence)) = (keys::number_at(&key, 1), keys::trailing_number(&key)) {
+                due.push((Timestamp::from_millis_clamped(millis), sequence));
+            }
+        }
+        Ok(due)
+    }
+
+    /// The open claim on a digest.
+    pub fn claim(&self, sha256: &Digest) -> Result<Option<Claim>, StateError> {
+        self.get(&keys::claim(sha256))
+    }
+
+    /// All open claims: as many as uploads that a crash cut off between claim and record.
+    pub fn claims(&self) -> Result<Vec<Claim>, StateError> {
+        let store = self.store()?;
+        let records = store.scan_prefix(Table::Claims.prefix()).values();
+        records.map(|record| Ok(postcard::from_bytes(&record?)?)).collect()
+    }
+
+    /// All multipart uploads that are not known to have ended.
+    pub fn uploads(&self) -> Result<Vec<String>, StateError> {
+        let store = self.store()?;
+        let keys = store.scan_prefix(Table::Uploads.prefix()).keys();
+        keys.map(|key| Ok(String::from_utf8_lossy(&key?[1..]).into_owned())).collect()
+    }
+
+    /// The numbers.
+    pub fn counters(&self) -> Result<Counters, StateError> {
+        Ok(self.get::<Meta>(&META)?.unwrap_or_default().counters)
+    }
+
+    /// Walks an index whose keys are `prefix` and a number, from the highest number below `before` down.
+    fn page<T>(
+        &self,
+        prefix: &[u8],
+        limit: usize,
+        before: Option<u64>,
+        mut read: impl FnMut(u64, &[u8]) -> Result<Option<T>, StateError>,
+    ) -> Result<Page<T>, StateError> {
+        let store = self.store()?;
+        let end = keys::with_job(prefix.to_vec(), before.unwrap_or(u64::MAX));
+        let range = (Bound::Included(prefix.to_vec()), Bound::Excluded(end));
+        let mut page = Page { items: Vec::new(), next: None };
+        let mut last = None;
+        for (looked_at, item) in store.range::<Vec<u8>, _>(range).rev().enumerate() {
+            if page.items.len() == limit || looked_at == MAX_LOOKED_AT {
+                page.next = last;
+                break;
+            }
+            let (key, value) = item?;
+            let Some(number) = keys::trailing_number(&key) else { continue };
+            last = Some(number);
+            page.items.extend(read(number, &value)?);
+        }
+        Ok(page)
+    }
+
+    fn get<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StateError> {
+        self.store()?.get(key)?.map(|value| Ok(postcard::from_bytes(&value)?)).transpose()
+    }
+}

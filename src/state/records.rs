@@ -1,0 +1,171 @@
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{Digest, Job, JobId, JobState, RefId, ReplyRef, Slot, Target, Timestamp};
+
+/// A job with the number that orders jobs by when they were first heard of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobRecord {
+    /// The journal position of the first entry that named it.
+    pub sequence: u64,
+    /// The job.
+    pub job: Job,
+}
+
+/// How a ref came to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// Somebody registered it.
+    Registered,
+    /// A callback named it first.
+    Adopted,
+}
+
+/// A registered or adopted ref.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefRecord {
+    /// Its id, part of its URL.
+    pub id: RefId,
+    /// The caller's reference.
+    pub reply_ref: ReplyRef,
+    /// How it came to be.
+    pub origin: Origin,
+    /// Where to tell of changes.
+    pub notify_url: Option<String>,
+    /// The caller's labels.
+    pub labels: BTreeMap<String, String>,
+    /// When.
+    pub created_at: Timestamp,
+    /// Set once it is deleted: its URL is no longer accepted and it is no longer shown.
+    pub removed_at: Option<Timestamp>,
+}
+
+/// What is known of the bytes with one digest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MediaRecord {
+    /// Their number.
+    pub bytes: u64,
+    /// Their real MIME type.
+    pub content_type: String,
+    /// The object that holds them.
+    pub key: String,
+    /// When they were first stored.
+    pub first_stored_at: Timestamp,
+    /// The journal position of that.
+    pub position: u64,
+}
+
+/// A file that consists of some bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reference {
+    /// The job.
+    pub job_id: JobId,
+    /// Its file's name.
+    pub file: String,
+    /// The caller's reference.
+    pub reply_ref: Option<ReplyRef>,
+}
+
+/// Announces that an object is about to become visible.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// SHA-256 of its bytes.
+    pub sha256: Digest,
+    /// Their number.
+    pub bytes: u64,
+    /// Its key.
+    pub key: String,
+    /// The job it is for.
+    pub job: JobId,
+    /// The file it is for.
+    pub slot: Slot,
+}
+
+/// Why a body is in quarantine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// No known shape of a job.
+    UnknownShape,
+    /// An id of unknown form.
+    UnknownId,
+    /// A replyRef longer than the provider allows.
+    InvalidReplyRef,
+    /// Its replyRef is not the one its URL was made for.
+    ReplyRefMismatch,
+    /// Its job belongs to another ref.
+    JobOfAnotherRef,
+    /// Its replyRef is absent or nobody registered it, and such are not adopted.
+    UnknownReplyRef,
+    /// Its ref was deleted while it was being recorded.
+    RefRemoved,
+}
+
+impl Reason {
+    /// The name used in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UnknownShape => "unknown_shape",
+            Self::UnknownId => "unknown_id",
+            Self::InvalidReplyRef => "invalid_reply_ref",
+            Self::ReplyRefMismatch => "reply_ref_mismatch",
+            Self::JobOfAnotherRef => "job_of_another_ref",
+            Self::UnknownReplyRef => "unknown_reply_ref",
+            Self::RefRemoved => "ref_removed",
+        }
+    }
+}
+
+/// A body kept aside. The body itself is in the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuarantineRecord {
+    /// Its journal position: its id.
+    pub position: u64,
+    /// When it came.
+    pub at: Timestamp,
+    /// Over which URL.
+    pub target: Target,
+    /// Why it is here.
+    pub reason: Reason,
+    /// The job it names, if it names one.
+    pub job_id: Option<JobId>,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+/// Numbers kept up to date with every batch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Jobs by state.
+    pub jobs: BTreeMap<JobState, u64>,
+    /// Jobs that are due now or later.
+    pub queued: u64,
+    /// Objects in the content-hash index.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes_stored: u64,
+    /// Bytes that were there already when a file turned out to consist of them.
+    pub bytes_deduplicated: u64,
+    /// Refs that are not deleted.
+    pub refs: u64,
+    /// Bodies in quarantine.
+    pub quarantined: u64,
+    /// Callbacks understood, repeats included.
+    pub callbacks: u64,
+}
+
+/// The one record that says what the others cover.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Meta {
+    /// The form of the records.
+    pub(super) version: u32,
+    /// Everything before this journal position is folded in.
+    pub(super) applied: u64,
+    /// The numbers.
+    pub(super) counters: Counters,
+}
+
+/// The form of the records; a store of any other is rebuilt from the journal.
+pub(super) const VERSION: u32 = 1;
