@@ -1,0 +1,301 @@
+//! The one door for observations: check the signature, journal, apply, answer.
+//!
+//! A 2xx means that the body's bytes are in the journal and synced. What else is decided here, before anything is
+//! written, is what a later replay could not decide the same way: whether the URL was ours, whether the body is JSON,
+//! whether it is one of too many, and what the configuration says about unknown refs.
+
+mod flood;
+mod http;
+mod problem;
+mod refs;
+mod reply_url;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+
+pub use http::{
+    __path_reply, CallbackAnswer, QuarantineAnswer, accepted_response, parse_quarantine_id, quarantine_id, reply,
+    routes,
+};
+pub use problem::{ErrorBody, ErrorDetail, Problem};
+pub use refs::{NewRef, RegisterError};
+pub use reply_url::{ReplyKeys, ReplyUrls};
+
+use self::flood::{Flood, Known};
+use crate::domain::{JobId, Outcome, ReplyRef, Target, Timestamp};
+use crate::journal::{CallbackEntry, Durability, Entry, Event};
+use crate::provider::{self, NotJson, Reading, Unclear};
+use crate::state::{Applied, JobRecord, Ledger, Meaning, Reason, RecordError, State};
+
+/// How callbacks are taken.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The largest body taken, in bytes.
+    pub max_callback_size: usize,
+    /// Whether a replyRef nobody registered makes a ref; otherwise its callback is quarantined.
+    pub adopt_unknown_refs: bool,
+    /// Whether posters, thumbnails and subtitles are archived too.
+    pub sidecars: bool,
+}
+
+/// Takes callbacks. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Intake {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    config: Config,
+    urls: ReplyUrls,
+    ledger: Ledger,
+    flood: Flood,
+    /// KiB of bodies that may be in memory at once.
+    bodies: Arc<Semaphore>,
+}
+
+/// A callback that is kept.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Accepted {
+    /// Understood.
+    Job {
+        /// Its job.
+        job_id: JobId,
+        /// The job's reference.
+        reply_ref: Option<ReplyRef>,
+        /// The job's state now.
+        state: &'static str,
+        /// True once the provider has called the job final.
+        is_final: bool,
+    },
+    /// Kept aside.
+    Quarantined {
+        /// Its id.
+        position: u64,
+        /// Why.
+        reason: &'static str,
+    },
+}
+
+/// A callback that is not kept.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// Wrong signature or unknown target, alike.
+    #[error("the signature does not match, or nothing is known by this name")]
+    BadSignature,
+    /// Not JSON.
+    #[error(transparent)]
+    InvalidJson(#[from] NotJson),
+    /// Larger than configured.
+    #[error("the body has more than {0} bytes")]
+    TooLarge(usize),
+    /// Too many progress callbacks for one job.
+    #[error("more than {} progress callbacks a minute for one job", flood::PER_MINUTE)]
+    TooMany,
+    /// It could not be made durable, or its ref cannot be looked up yet.
+    #[error("it cannot be kept right now: {0}")]
+    Unavailable(String),
+    /// The sender did not finish the body.
+    #[error("the body did not arrive whole: {0}")]
+    Incomplete(String),
+}
+
+impl From<RecordError> for Refused {
+    fn from(error: RecordError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+impl Intake {
+    /// All bodies being received together may take up this much, in KiB.
+    const BODIES_KIB: usize = 64 << 10;
+
+    /// Takes callbacks for the URLs in `urls` into `ledger`.
+    pub fn new(config: Config, urls: ReplyUrls, ledger: Ledger) -> Self {
+        let bodies = Arc::new(Semaphore::new(Self::BODIES_KIB));
+        Self { inner: Arc::new(Inner { config, urls, ledger, flood: Flood::new(), bodies }) }
+    }
+
+    /// What reads a body: the same for new callbacks and for replay.
+    pub fn interpret(body: &[u8]) -> Meaning {
+        match provider::read(body) {
+            Ok(reading) => meaning(reading),
+            // Only what was JSON has been journalled; a version with other ideas of JSON keeps it aside.
+            Err(_) => Meaning::Unclear(Reason::UnknownShape),
+        }
+    }
+
+    /// Makes and checks reply URLs.
+    pub fn urls(&self) -> &ReplyUrls {
+        &self.inner.urls
+    }
+
+    /// Where callbacks go.
+    pub fn ledger(&self) -> &Ledger {
+        &self.inner.ledger
+    }
+
+    fn state(&self) -> &State {
+        self.inner.ledger.state()
+    }
+
+    /// Whose URL this is.
+    ///
+    /// # Errors
+    /// When it is nobody's; when it is a ref's and refs cannot be looked up.
+    pub fn authenticate(&self, target: &str, signature: &str) -> Result<Target, Refused> {
+        let target = self.inner.urls.verify(target, signature).ok_or(Refused::BadSignature)?;
+        if let Target::Ref(id) = &target {
+            let known = self.state().reply_ref(id).map_err(|error| Refused::Unavailable(error.to_string()))?;
+            known.ok_or(Refused::BadSignature)?;
+        }
+        Ok(target)
+    }
+
+    /// Keeps a body that came over `target`'s URL. It is durable and visible to readers when this returns.
+    ///
+    /// # Errors
+    /// When it is not kept.
+    pub async fn accept(&self, target: Target, body: Bytes) -> Result<Accepted, Refused> {
+        let meaning = meaning(provider::read(&body)?);
+        let progress_of = match &meaning {
+            Meaning::Job(observation) if observation.outcome.is_none() => Some(&observation.job),
+            _ => None,
+        };
+        if progress_of.is_some_and(|job| !self.inner.flood.admit_progress(job)) {
+            return Err(Refused::TooMany);
+        }
+        let fingerprint = Flood::fingerprint(&target, &body);
+        match self.inner.flood.known(&fingerprint) {
+            Some(Known::Job(job)) => {
+                if let Some(accepted) = self.repeat(job).await? {
+                    return Ok(accepted);
+                }
+            }
+            Some(Known::Unclear(position, reason)) => {
+                return Ok(Accepted::Quarantined { position, reason: reason.as_str() });
+            }
+            None => {}
+        }
+        let fallback = deferred_answer(&meaning);
+        let applied = self.record(target, body, meaning, None).await?;
+        match &applied {
+            Applied::Job { record, .. } => self.inner.flood.remember(fingerprint, Known::Job(record.job.id.clone())),
+            // What else is in quarantine may be welcome a moment later, when its ref is registered.
+            Applied::Quarantined { position, reason: reason @ (Reason::UnknownShape | Reason::UnknownId) } => {
+                self.inner.flood.remember(fingerprint, Known::Unclear(*position, *reason));
+            }
+            _ => {}
+        }
+        answer(applied, fallback)
+    }
+
+    /// Looks at a quarantined body again, as if it came now over the URL it came over. `None`: there is no such body.
+    ///
+    /// # Errors
+    /// When that cannot be recorded, or the body cannot be read.
+    pub async fn replay_quarantined(&self, position: u64) -> Result<Option<Accepted>, Refused> {
+        let Some((target, body)) = self.quarantined_body(position)? else { return Ok(None) };
+        let meaning = meaning(provider::read(&body)?);
+        let fallback = deferred_answer(&meaning);
+        let applied = self.record(target, body, meaning, Some(position)).await?;
+        answer(applied, fallback).map(Some)
+    }
+
+    /// The bytes of a quarantined body and where it came in. `None`: there is no such body.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn quarantined_body(&self, position: u64) -> Result<Option<(Target, Bytes)>, Refused> {
+        let unavailable = |error: &dyn std::error::Error| Refused::Unavailable(error.to_string());
+        let Some(record) = self.state().quarantined(position).map_err(|error| unavailable(&error))? else {
+            return Ok(None);
+        };
+        match self.inner.ledger.journal().read(record.position).map_err(|error| unavailable(&error))? {
+            Entry::Callback(callback) => Ok(Some((callback.target, callback.body))),
+            Entry::Event(_) => Ok(None),
+        }
+    }
+
+    /// Makes a job's stuck files due again. `None`: there is no such job.
+    ///
+    /// # Errors
+    /// When that cannot be recorded.
+    pub async fn retry(&self, job: JobId) -> Result<Option<JobRecord>, Refused> {
+        let event = Event::Retried { at: Timestamp::now(), job };
+        match self.inner.ledger.record(event, Durability::Synced).await? {
+            Applied::Job { record, .. } => Ok(Some(*record)),
+            Applied::Unknown => Ok(None),
+            _ => Err(Refused::Unavailable("the state is being rebuilt".to_owned())),
+        }
+    }
+
+    async fn record(
+        &self,
+        target: Target,
+        body: Bytes,
+        meaning: Meaning,
+        replay_of: Option<u64>,
+    ) -> Result<Applied, Refused> {
+        let Config { adopt_unknown_refs: adopt, sidecars, .. } = self.inner.config;
+        let entry = CallbackEntry { at: Timestamp::now(), target, adopt, sidecars, replay_of, body };
+        Ok(self.inner.ledger.record_callback(Entry::Callback(entry), meaning).await?)
+    }
+
+    /// Counts a body that is in the journal already. `None`: its job is not known any more.
+    async fn repeat(&self, job: JobId) -> Result<Option<Accepted>, Refused> {
+        if !self.inner.flood.admit_repeat(&job) {
+            let known = self.state().job(&job).map_err(|error| Refused::Unavailable(error.to_string()))?;
+            return Ok(known.map(|record| job_answer(&record)));
+        }
+        // Its bytes are on disk: the count alone may be lost with the power.
+        let event = Event::Repeated { at: Timestamp::now(), job };
+        match self.inner.ledger.record(event, Durability::Written).await? {
+            Applied::Job { record, .. } => Ok(Some(job_answer(&record))),
+            _ => Ok(None),
+        }
+    }
+}
+
+fn meaning(reading: Reading) -> Meaning {
+    match reading {
+        Reading::Job(observation) => Meaning::Job(observation),
+        Reading::Unclear(Unclear::UnknownShape) => Meaning::Unclear(Reason::UnknownShape),
+        Reading::Unclear(Unclear::UnknownId) => Meaning::Unclear(Reason::UnknownId),
+        Reading::Unclear(Unclear::InvalidReplyRef) => Meaning::Unclear(Reason::InvalidReplyRef),
+    }
+}
+
+fn job_answer(record: &JobRecord) -> Accepted {
+    Accepted::Job {
+        job_id: record.job.id.clone(),
+        reply_ref: record.job.reply_ref.clone(),
+        state: record.job.state.as_str(),
+        is_final: record.job.outcome.is_some(),
+    }
+}
+
+/// What to answer when the body is durable and the state is being rebuilt: what the body itself says.
+fn deferred_answer(meaning: &Meaning) -> Option<Accepted> {
+    let Meaning::Job(observation) = meaning else { return None };
+    let outcome: Option<Outcome> = observation.outcome;
+    Some(Accepted::Job {
+        job_id: observation.job.clone(),
+        reply_ref: observation.reply_ref.clone(),
+        state: if outcome.is_some() { "archiving" } else { "running" },
+        is_final: outcome.is_some(),
+    })
+}
+
+fn answer(applied: Applied, deferred: Option<Accepted>) -> Result<Accepted, Refused> {
+    match (applied, deferred) {
+        (Applied::Job { record, .. }, _) => Ok(job_answer(&record)),
+        (Applied::Quarantined { position, reason }, _) => {
+            Ok(Accepted::Quarantined { position, reason: reason.as_str() })
+        }
+        (_, Some(accepted)) => Ok(accepted),
+        (_, None) => Err(Refused::Unavailable("the state is being rebuilt".to_owned())),
+    }
+}

@@ -1,0 +1,149 @@
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::ALLOW;
+use actix_web::web::{self, Data, Payload, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use serde::Serialize;
+use tokio::time::timeout;
+
+use super::{Accepted, ErrorBody, Intake, Problem, Refused};
+
+/// How long a sender may take for a whole body.
+const BODY_TIME: Duration = Duration::from_secs(30);
+
+/// What a kept callback is answered with.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CallbackAnswer {
+    /// Always true.
+    pub accepted: bool,
+    /// The job it is about.
+    pub job_id: String,
+    /// The job's reference.
+    pub reply_ref: Option<String>,
+    /// The job's state now.
+    pub state: &'static str,
+    /// True once the provider has called the job final.
+    pub r#final: bool,
+}
+
+/// What a callback kept aside is answered with.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct QuarantineAnswer {
+    /// Always true.
+    pub accepted: bool,
+    /// Where to find it.
+    pub quarantine_id: String,
+    /// Why it was kept aside.
+    pub reason: &'static str,
+}
+
+/// Adds `POST /reply/{target}/{signature}`.
+pub fn routes(config: &mut ServiceConfig) {
+    config.service(web::resource("/reply/{target}/{signature}").route(web::post().to(reply)).default_service(web::to(
+        || async {
+            let mut response = actix_web::ResponseError::error_response(&Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "a callback is a POST",
+            ));
+            response.headers_mut().insert(ALLOW, actix_web::http::header::HeaderValue::from_static("POST"));
+            response
+        },
+    )));
+}
+
+/// Takes a callback of the provider.
+///
+/// 200 and 202 mean that the body is on disk. The body is JSON whatever the Content-Type says.
+#[utoipa::path(
+    post,
+    path = "/reply/{target}/{signature}",
+    tag = "callbacks",
+    params(
+        ("target" = String, Path, description = "`minimax` or a ref's id"),
+        ("signature" = String, Path, description = "base64url of the target's HMAC"),
+    ),
+    request_body(content = Object, content_type = "application/json"),
+    responses(
+        (status = 200, description = "understood and durable", body = CallbackAnswer),
+        (status = 202, description = "durable, and kept aside", body = QuarantineAnswer),
+        (status = 400, description = "not JSON", body = ErrorBody),
+        (status = 401, description = "wrong signature or unknown target", body = ErrorBody),
+        (status = 413, description = "too large", body = ErrorBody),
+        (status = 429, description = "too many progress callbacks for one job", body = ErrorBody),
+        (status = 503, description = "could not be made durable", body = ErrorBody),
+    )
+)]
+pub async fn reply(
+    request: HttpRequest,
+    path: web::Path<(String, String)>,
+    intake: Data<Intake>,
+    payload: Payload,
+) -> Result<HttpResponse, Problem> {
+    let (target, signature) = path.into_inner();
+    let target = intake.authenticate(&target, &signature)?;
+    let body = match timeout(BODY_TIME, read_body(&request, &intake, payload)).await {
+        Ok(body) => body?,
+        Err(_) => return Err(Refused::Incomplete(format!("not within {} seconds", BODY_TIME.as_secs())).into()),
+    };
+    Ok(accepted_response(intake.accept(target, body).await?))
+}
+
+/// The answer to a kept callback.
+pub fn accepted_response(accepted: Accepted) -> HttpResponse {
+    match accepted {
+        Accepted::Job { job_id, reply_ref, state, is_final } => HttpResponse::Ok().json(CallbackAnswer {
+            accepted: true,
+            job_id: job_id.as_str().to_owned(),
+            reply_ref: reply_ref.map(|name| name.as_str().to_owned()),
+            state,
+            r#final: is_final,
+        }),
+        Accepted::Quarantined { position, reason } => HttpResponse::Accepted().json(QuarantineAnswer {
+            accepted: true,
+            quarantine_id: quarantine_id(position),
+            reason,
+        }),
+    }
+}
+
+/// How a quarantined body is named outside.
+pub fn quarantine_id(position: u64) -> String {
+    format!("q_{position:016x}")
+}
+
+/// Reads what [`quarantine_id`] wrote.
+pub fn parse_quarantine_id(id: &str) -> Option<u64> {
+    let digits = id.strip_prefix("q_").filter(|digits| digits.len() == 16)?;
+    u64::from_str_radix(digits, 16).ok()
+}
+
+async fn read_body(request: &HttpRequest, intake: &Intake, mut payload: Payload) -> Result<Bytes, Refused> {
+    let limit = intake.inner.config.max_callback_size;
+    let declared = request.headers().get("content-length").and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+    if declared.is_some_and(|length| length > limit) {
+        return Err(Refused::TooLarge(limit));
+    }
+    let mut permit = None;
+    let mut body = BytesMut::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|error| Refused::Incomplete(error.to_string()))?;
+        if body.len() + chunk.len() > limit {
+            return Err(Refused::TooLarge(limit));
+        }
+        let kib = u32::try_from(chunk.len().div_ceil(1024)).unwrap_or(u32::MAX);
+        let more = intake.inner.bodies.clone().acquire_many_owned(kib).await;
+        let more = more.map_err(|error| Refused::Unavailable(error.to_string()))?;
+        match &mut permit {
+            None => permit = Some(more),
+            Some(held) => tokio::sync::OwnedSemaphorePermit::merge(held, more),
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
