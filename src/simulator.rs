@@ -108,7 +108,7 @@ struct Shared {
     creates: AtomicU64,
     cdn_turns: Mutex<HashMap<String, u64>>,
     client: reqwest::Client,
-    /// Where callbacks are sent from: not the server's worker, which a waiting request may keep busy.
+    /// Where callbacks are sent from; handlers run on the server's own, which ends before the last of them may.
     runtime: Handle,
     tasks: Mutex<JoinSet<()>>,
     outstanding: watch::Sender<usize>,

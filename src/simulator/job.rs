@@ -37,6 +37,8 @@ pub(super) struct Request {
     pub(super) background: Option<bool>,
     /// What the caller sent along, as an agent job shows it.
     pub(super) files: Vec<Value>,
+    /// The uploaded file that a video starts from.
+    pub(super) input: Option<String>,
     /// How large the job's MP4s are to be.
     pub(super) size: Option<u64>,
 }

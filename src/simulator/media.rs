@@ -172,14 +172,4 @@ mod tests {
         assert_eq!(chunk.len(), 10);
         assert_ne!(file.read(&((1 << 30)..(2 << 30)), 64), file.read(&((2 << 30)..(3 << 30)), 64));
     }
-
-    /// Writes one file of each form where `REPLYVAULT_SAMPLES` says, to be looked at with other tools.
-    #[test]
-    fn samples_for_other_tools() {
-        let Ok(dir) = std::env::var("REPLYVAULT_SAMPLES") else { return };
-        for form in FORMS {
-            let file = File::new(form, "user:1-minimax:2-video:3 clean", Some(300_000));
-            std::fs::write(format!("{dir}/sample.{}", form.extension()), whole(&file)).unwrap();
-        }
-    }
 }

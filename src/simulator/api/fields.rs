@@ -13,8 +13,12 @@ use crate::simulator::job::{ACCOUNT, Request};
 
 use super::Refusal;
 
-/// The most of a call's text that is read, and of one field of it.
+/// The most text of a multipart call that is read.
 const MAX_TEXT: usize = 1 << 20;
+/// The provider's longest bound for a prompt, in characters.
+const MAX_PROMPT: usize = 5000;
+/// The most models, and files sent along, of one job.
+const MAX_ITEMS: usize = 16;
 /// The provider's bound for `replyUrl` and `replyRef`, in characters.
 const MAX_REPLY: usize = 1024;
 
@@ -62,6 +66,9 @@ impl Fields {
                 while let Some(chunk) = part.try_next().await.map_err(wrong)? {
                     size += chunk.len();
                 }
+                if fields.files.len() >= MAX_ITEMS {
+                    return Err(Refusal::BadRequest(format!("More than {MAX_ITEMS} files")));
+                }
                 let media_type = part.content_type().map(ToString::to_string);
                 fields.files.push(json!({"name": file, "size": size, "type": media_type}));
                 continue;
@@ -98,18 +105,27 @@ impl Fields {
             return Err(Refusal::BadRequest("Parameter account is a number".into()));
         }
         let models = self.get("models").or(self.get("model")).unwrap_or_default();
+        let models: Vec<String> =
+            models.split(',').map(str::trim).filter(|model| !model.is_empty()).map(Into::into).collect();
+        if models.len() > MAX_ITEMS {
+            return Err(Refusal::BadRequest(format!("More than {MAX_ITEMS} models")));
+        }
+        if prompt.chars().nth(MAX_PROMPT).is_some() {
+            return Err(Refusal::BadRequest(format!("A prompt of more than {MAX_PROMPT} characters")));
+        }
         let background = self.get("async").map(str::parse).transpose();
         Ok(Request {
             kind,
             account: account.into(),
             prompt: prompt.into(),
-            models: models.split(',').map(str::trim).filter(|model| !model.is_empty()).map(Into::into).collect(),
+            models,
             title: self.get("title").unwrap_or_default().into(),
             aspect_ratio: self.get("aspectRatio").unwrap_or("16:9").into(),
             reply_url: self.reply("replyUrl")?,
             reply_ref: self.reply("replyRef")?,
             background: background.map_err(|_| Refusal::BadRequest("Parameter async is true or false".into()))?,
             files: self.files.clone(),
+            input: self.get("fileID").map(Into::into),
             size: size(prompt).or(video_bytes),
         })
     }

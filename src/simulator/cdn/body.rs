@@ -12,6 +12,8 @@ use crate::simulator::media::File;
 
 /// The most that is handed to a connection at once.
 const CHUNK: usize = 64 << 10;
+/// An error discards what the server has not written yet; waiting lets the head and the first half go out.
+const FLUSH: Duration = Duration::from_millis(20);
 /// Longer than any client waits.
 const STALL: Duration = Duration::from_secs(3600);
 
@@ -48,7 +50,10 @@ impl Body {
         if self.range.is_empty() {
             return match self.ending {
                 Ending::Whole => None,
-                Ending::Broken => Some((Err(io::ErrorKind::ConnectionReset.into()), None)),
+                Ending::Broken => {
+                    tokio::time::sleep(FLUSH).await;
+                    Some((Err(io::ErrorKind::ConnectionReset.into()), None))
+                }
                 Ending::Stalled => {
                     tokio::time::sleep(STALL).await;
                     Some((Err(io::ErrorKind::TimedOut.into()), None))

@@ -44,8 +44,11 @@ fn video(job: &Job, asset: Option<&Asset>, links: &dyn Links) -> Map<String, Val
         return object(json!({"coverURL": "", "videoURL": "", "width": 0, "height": 0, "canAppeal": false}));
     };
     let clean = if job.plan.offer == Offer::Clean { links.url(&asset.clean) } else { String::new() };
+    // The caller's own upload: a picture that is not the job's.
+    let input = |id| json!([{"id": id, "url": links.url(&asset.poster), "type": "jpg"}]);
+    let inputs = job.request.input.as_ref().map_or_else(|| json!([]), input);
     object(json!({
-        "coverURL": cover(asset, links, "p_50"), "videoURL": links.url(&asset.marked), "downloadURL": clean,
+        "originFiles": inputs, "coverURL": cover(asset, links, "p_50"), "videoURL": links.url(&asset.marked), "downloadURL": clean,
         "percent": 100, "width": 1366, "height": 768, "canAppeal": false,
     }))
 }

@@ -106,14 +106,14 @@ async fn the_cdn_fails_in_every_way_it_is_told_to() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn links_expire_and_asking_again_gives_fresh_ones() {
-    let bench = Bench::start("expire=300ms").await;
+    let bench = Bench::start("expire=1500ms").await;
     let id = text(&bench.video("x").await, "videoId").to_owned();
     let last = bench.settled().await.pop().unwrap();
     let url = text(&last, "downloadURL");
     let status = async |url: &str| bench.client.get(url).send().await.unwrap().status().as_u16();
     assert_eq!(status(url).await, 200);
     assert_eq!(status(url.split_once('?').unwrap().0).await, 403);
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    tokio::time::sleep(Duration::from_millis(1600)).await;
     assert_eq!(status(url).await, 403);
     let (_, fresh) = bench.get(&format!("videos/{id}")).await;
     assert_eq!(status(text(&fresh, "downloadURL")).await, 200);
