@@ -1,7 +1,11 @@
 //! replyvault: the `replyUrl` target that keeps AI media.
 
+pub mod bucket;
 pub mod domain;
+pub mod egress;
+pub mod fetch;
 pub mod intake;
 pub mod journal;
 pub mod provider;
+pub mod simulator;
 pub mod state;

@@ -1,1 +1,3 @@
-//! t
+//! Tests of the whole, through its public surface.
+
+mod simulator;

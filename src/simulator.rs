@@ -1,0 +1,254 @@
+//! A small stand-in for the provider and its CDN, for `demo`, `simulate` and tests.
+//!
+//! It speaks the provider's API under `/v1/minimax`, calls back, and serves real, small media under `/cdn/`. What goes
+//! wrong is decided by [`Faults`] and a seed: for one seed the n-th job, its callbacks and the n-th request for one of
+//! its files fare alike in every run, however they interleave. It ends with [`Simulator::stop`], or with its runtime.
+
+mod api;
+mod callbacks;
+mod cdn;
+mod dice;
+mod faults;
+mod job;
+mod media;
+mod payload;
+mod stats;
+mod store;
+mod truth;
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::{App, HttpServer, web};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use cdn::SignedLinks;
+use dice::Dice;
+pub use faults::{Faults, FaultsError};
+use job::{Job, Request};
+pub use job::{Outcome, Variant};
+use stats::Counters;
+pub use stats::Stats;
+use store::Store;
+pub use truth::{Expected, ExpectedFile};
+
+/// How long the receiver of a callback may take to answer.
+const CALLBACK_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Settings of a [`Simulator`].
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// What media URLs start with; by default [`Simulator::base_url`]. For receivers that see it under another name.
+    pub public_url: Option<String>,
+    /// What goes wrong.
+    pub faults: Faults,
+    /// About how long a job takes.
+    pub pace: Duration,
+    /// Decides what goes wrong where, and the jobs' ids: two runs with one seed make the same ids.
+    pub seed: u64,
+    /// How large every MP4 is made; by default as small as it is. A `size=20MiB` in a prompt goes first.
+    pub video_bytes: Option<u64>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            public_url: None,
+            faults: Faults::default(),
+            pace: Duration::from_millis(50),
+            seed: 1,
+            video_bytes: None,
+        }
+    }
+}
+
+/// Why the simulator did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address is taken, or not this machine's.
+    #[error("can't listen on {address}")]
+    Listen {
+        /// The address of [`Config::listen`].
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The client for callbacks could not be made.
+    #[error("can't make an HTTP client for callbacks")]
+    Client(#[from] reqwest::Error),
+}
+
+/// A running simulator.
+#[derive(Debug)]
+pub struct Simulator {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    server: ServerHandle,
+}
+
+/// What handlers and callback tasks share.
+#[derive(Debug)]
+struct Shared {
+    faults: Faults,
+    pace: Duration,
+    video_bytes: Option<u64>,
+    dice: Dice,
+    links: SignedLinks,
+    store: Store,
+    stats: Counters,
+    creates: AtomicU64,
+    cdn_turns: Mutex<HashMap<String, u64>>,
+    client: reqwest::Client,
+    /// Where callbacks are sent from; handlers run on the server's own, which ends before the last of them may.
+    runtime: Handle,
+    tasks: Mutex<JoinSet<()>>,
+    outstanding: watch::Sender<usize>,
+}
+
+impl Simulator {
+    /// Starts listening. Runs on the runtime that this is called in, which has to have several threads.
+    ///
+    /// # Errors
+    /// When the address can't be listened on, or no HTTP client can be made.
+    pub async fn start(config: Config) -> Result<Self, Error> {
+        let listen = |source| Error::Listen { address: config.listen, source };
+        let listener = std::net::TcpListener::bind(config.listen).map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        // Someone else may have installed one, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+        let dice = Dice::new(config.seed);
+        let base = config.public_url.unwrap_or_else(|| base_url(address));
+        let shared = Arc::new(Shared {
+            links: SignedLinks::new(base.trim_end_matches('/').into(), dice, config.faults.expire()),
+            faults: config.faults,
+            pace: config.pace,
+            video_bytes: config.video_bytes,
+            dice,
+            store: Store::default(),
+            stats: Counters::default(),
+            creates: AtomicU64::new(0),
+            cdn_turns: Mutex::default(),
+            client: client.timeout(CALLBACK_TIMEOUT).build()?,
+            runtime: Handle::current(),
+            tasks: Mutex::default(),
+            outstanding: watch::Sender::new(0),
+        });
+        let data = web::Data::from(Arc::clone(&shared));
+        let server = HttpServer::new(move || {
+            App::new().app_data(data.clone()).configure(api::configure).configure(cdn::configure)
+        });
+        let server = server.workers(1).disable_signals().listen(listener).map_err(listen)?.run();
+        let handle = server.handle();
+        tokio::spawn(server);
+        Ok(Self { shared, address, server: handle })
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The provider's base URL for clients on this machine; the API is at `{base}/v1/minimax/…`.
+    pub fn base_url(&self) -> String {
+        base_url(self.address)
+    }
+
+    /// What has happened so far.
+    pub fn stats(&self) -> Stats {
+        self.shared.stats.snapshot()
+    }
+
+    /// What a perfect archive would hold of every job made so far, in the order in which they were made. The first call
+    /// reads every file to hash it.
+    pub fn truth(&self) -> Vec<Expected> {
+        self.shared.store.all().iter().map(|job| truth::of(job, &self.shared.links)).collect()
+    }
+
+    /// Resolves when every callback due was sent and answered.
+    pub async fn idle(&self) {
+        // The sender lives in `self`, so this can't fail.
+        let _ = self.shared.outstanding.subscribe().wait_for(|count| *count == 0).await;
+    }
+
+    /// Stops at once: open transfers are cut, callbacks not yet sent never are.
+    pub async fn stop(self) {
+        let mut tasks = std::mem::take(&mut *self.shared.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        tasks.shutdown().await;
+        self.server.stop(false).await;
+    }
+}
+
+fn base_url(address: SocketAddr) -> String {
+    let mut address = address;
+    if address.ip().is_unspecified() {
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    format!("http://{address}")
+}
+
+impl Shared {
+    /// Makes `count` jobs and starts their callbacks; `None` when there are too many already.
+    fn create(self: Arc<Self>, request: Request, count: u64) -> Option<Vec<Arc<Job>>> {
+        // Eighteen digits, as the provider's.
+        let base = 400_000_000_000_000_000 + self.dice.number("ids", "", 0) % 10_000_000_000 * 10_000_000;
+        let made = self.store.add(|number| {
+            let batch = format!("3{:017}", self.dice.number("batch", "", number) % 100_000_000_000_000_000);
+            let job = |n| Job::new(base + number + n, &batch, request.clone(), self.dice, &self.faults, self.pace);
+            (0..count).map(job).collect()
+        });
+        let jobs = made.ok().filter(|jobs: &Vec<_>| !jobs.is_empty())?;
+        self.stats.jobs.add(jobs.len() as u64);
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        for job in &jobs {
+            let outstanding = Outstanding::new(&self);
+            let (shared, job) = (Arc::clone(&self), Arc::clone(job));
+            let callbacks = async move {
+                callbacks::run(shared, job).await;
+                drop(outstanding);
+            };
+            tasks.spawn_on(callbacks, &self.runtime);
+        }
+        drop(tasks);
+        Some(jobs)
+    }
+
+    /// The running number of a call that would make jobs.
+    fn next_create(&self) -> u64 {
+        self.creates.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The running number of a request for this file.
+    fn cdn_turn(&self, path: &str) -> u64 {
+        let mut turns = self.cdn_turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = turns.entry(path.to_owned()).or_insert(0);
+        *turn += 1;
+        *turn
+    }
+}
+
+/// Counts one job's callbacks as outstanding while it lives, whichever way its task ends.
+struct Outstanding(Arc<Shared>);
+
+impl Outstanding {
+    fn new(shared: &Arc<Shared>) -> Self {
+        shared.outstanding.send_modify(|count| *count += 1);
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for Outstanding {
+    fn drop(&mut self) {
+        self.0.outstanding.send_modify(|count| *count -= 1);
+    }
+}

@@ -1,0 +1,61 @@
+//! The provider's JSON for a job at a stage: what GET answers, and what a callback says.
+
+mod agent;
+mod picture;
+mod retired;
+
+use serde_json::{Map, Value, json};
+
+use crate::domain::Kind;
+
+use super::job::{Job, Links, Outcome, Stage};
+pub(super) use agent::http_status;
+pub(super) use retired::created;
+
+/// What GET answers.
+pub(super) fn answer(job: &Job, stage: &Stage, links: &dyn Links) -> Value {
+    match job.kind() {
+        Kind::Video | Kind::Image => Value::Object(picture::answer(job, stage, links)),
+        Kind::Agent => agent::answer(job, stage, links),
+        Kind::Music => retired::music(job, links),
+        Kind::Speech => retired::speech(job, links),
+    }
+}
+
+/// What a callback says: the answer with the caller's reference. An agent's has it inside `request` already.
+pub(super) fn callback(job: &Job, stage: &Stage, links: &dyn Links) -> Value {
+    let mut body = answer(job, stage, links);
+    let (Value::Object(fields), false) = (&mut body, job.kind() == Kind::Agent) else { return body };
+    if let (Some(url), Stage::Running(_)) = (&job.request.reply_url, stage) {
+        fields.insert("replyUrl".into(), json!(url));
+    }
+    match (&job.request.reply_ref, job.kind()) {
+        (Some(text), _) => drop(fields.insert("replyRef".into(), json!(text))),
+        (None, Kind::Image) => drop(fields.insert("replyRef".into(), Value::Null)),
+        (None, _) => {}
+    }
+    body
+}
+
+/// The three fields that say how a job stands.
+fn status(job: &Job, stage: &Stage) -> Map<String, Value> {
+    let (number, label) = match (stage, job.plan.outcome) {
+        (Stage::Running(progress), _) => match progress.status {
+            0 => (0, "pending"),
+            11 => (11, "queued"),
+            other => (other, "processing"),
+        },
+        (Stage::Final { .. }, Outcome::Failed) => (3, "failed"),
+        (Stage::Final { .. }, Outcome::Moderated) => (job.plan.moderated_status, "moderated"),
+        (Stage::Final { .. }, Outcome::Completed | Outcome::Removed) => (2, "completed"),
+    };
+    let is_final = matches!(stage, Stage::Final { .. });
+    object(json!({"status": number, "statusLabel": label, "statusFinal": is_final}))
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    }
+}

@@ -1,0 +1,43 @@
+//! Music and speech, which the provider has given up but accounts still hold.
+
+use serde_json::{Value, json};
+
+use crate::domain::Kind;
+use crate::simulator::job::{Job, Links};
+
+pub(super) fn music(job: &Job, links: &dyn Links) -> Value {
+    let Some(asset) = job.assets.first() else { return Value::Null };
+    json!({
+        "title": job.request.title, "lyrics": job.request.prompt, "style": "Urban",
+        "coverURL": links.url(&asset.poster), "audioURL": links.url(&asset.plain), "status": 2,
+        "statusLabel": "completed", "statusFinal": true, "createTime": job.created.millis(), "duration": 2,
+        "musicId": job.id,
+    })
+}
+
+pub(super) fn speech(job: &Job, links: &dyn Links) -> Value {
+    let Some(asset) = job.assets.first() else { return Value::Null };
+    json!({
+        "audio_id": job.id, "audio_review": 0, "text": job.request.prompt, "audio_url": links.url(&asset.plain),
+        "audio_title": job.request.title, "create_time": job.created.millis(), "emotion": "Auto",
+        "language_boost": "Auto", "speed": 1, "pitch": 0, "update_time": job.created.millis(),
+        // A trap: an id of a job's form that is none.
+        "voice_info": {"voice_id": job.id.as_str().replace(&job.own, "1"), "voice_name": "Calm Woman",
+            "sample_audio": "", "create_time": job.created.millis()},
+    })
+}
+
+/// What the call that makes one answers.
+pub(in crate::simulator) fn created(job: &Job, links: &dyn Links) -> Value {
+    let Some(asset) = job.assets.first() else { return Value::Null };
+    let url = links.url(&asset.plain);
+    if job.kind() == Kind::Music {
+        return json!({"musicId": job.id, "audioURL": url, "duration": 2});
+    }
+    json!({
+        "audio_id": job.id, "audio_length": 1800, "audio_sample_rate": 22_050, "audio_size": asset.plain.file.len(),
+        "bitrate": 48_000, "audio_format": "mp3", "audio_channel": 1, "usage_characters": job.request.prompt.len(),
+        "input_sensitive": false, "audio_review": 0, "user_id": 11_223_344_556_677_u64,
+        "audio_title": job.request.title, "audio_url": url, "update_time": job.created.millis(),
+    })
+}
