@@ -1,3 +1,4 @@
 //! replyvault: the `replyUrl` target that keeps AI media.
 
+pub mod bucket;
 pub mod domain;
