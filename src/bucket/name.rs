@@ -1,7 +1,7 @@
 /// A file's name within a job's folder, made safe out of whatever a caller or the provider wrote.
 ///
 /// ASCII letters, digits, `-`, `_` and `.` only; 1 to [`FileName::MAX_BYTES`] bytes; never hidden, never a device name
-/// of Windows, never [`FileName::MANIFEST`] in any case. Cleaning a clean name changes nothing.
+/// of Windows, never [`FileName::MANIFEST`] in any case.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileName(Box<str>);
 
@@ -108,8 +108,13 @@ impl std::str::FromStr for FileName {
     type Err = FileNameParseError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let clean = Self::clean(text);
-        if clean.as_str() == text { Ok(clean) } else { Err(FileNameParseError) }
+        let valid = text.len() <= Self::MAX_BYTES
+            && text.starts_with(|first: char| first.is_ascii_alphanumeric())
+            && !text.ends_with('.')
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+            && !is_device(text.split('.').next().unwrap_or_default())
+            && !text.eq_ignore_ascii_case(Self::MANIFEST);
+        if valid { Ok(Self(text.into())) } else { Err(FileNameParseError) }
     }
 }
 
@@ -161,6 +166,14 @@ mod tests {
         assert_eq!(FileName::clean("v1.2").with_extension("mp4").as_str(), "v1.2.mp4");
         assert_eq!(FileName::clean("manifest").with_extension("json").as_str(), "manifest_.json");
         assert_eq!(FileName::clean(&"x".repeat(300)).with_extension("mp4").numbered(7).extension(), "mp4");
+    }
+
+    #[test]
+    fn a_name_that_was_not_cleaned_is_not_read() {
+        let long = "x".repeat(FileName::MAX_BYTES + 1);
+        for bad in ["", ".a", "-a", "a/b", "a.", "ä", "a b", "con.txt", "manifest.json", &long] {
+            assert_eq!(bad.parse::<FileName>(), Err(FileNameParseError), "{bad:?}");
+        }
     }
 
     proptest! {

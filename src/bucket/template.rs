@@ -147,8 +147,9 @@ fn parse_folder(text: &str) -> Result<Vec<Piece>, KeyTemplateError> {
     let mut rest = text;
     while let Some(start) = rest.find(['{', '}']) {
         let (before, after) = rest.split_at(start);
-        let (name, after) = after[1..].split_once('}').unwrap_or((&after[1..], ""));
-        let piece = Piece::named(name).filter(|_| rest[start..].starts_with('{'));
+        let closed = after.strip_prefix('{').and_then(|after| after.split_once('}'));
+        let (name, after) = closed.unwrap_or((&after[1..], ""));
+        let piece = Piece::named(name).filter(|_| closed.is_some());
         pieces.push(Piece::Text(before.into()));
         pieces.push(piece.ok_or_else(|| match name {
             "file" => KeyTemplateError::File,

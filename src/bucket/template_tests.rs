@@ -65,7 +65,7 @@ fn what_a_template_must_not_be_is_said() {
         ("_jour{ref}/{job}/{file}", E::Journal),
         ("{year}/{job}/{file}", E::Placeholder("year".into())),
         ("{job/{file}", E::Placeholder("job".into())),
-        ("a}/{job}/{file}", E::Placeholder("/{job".into())),
+        ("a}/{job}/{file}", E::Placeholder("/{job}".into())),
         (&long, E::TooLong),
         (&wide, E::TooLong),
     ] {
