@@ -1,3 +1,5 @@
-//! Tests of the whole, through its public surface.
+//! Tests from outside: the real thing on port 0, against real counterparts.
 
+mod bucket;
 mod simulator;
+mod support;

@@ -1,0 +1,163 @@
+use std::error::Error as StdError;
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+
+use super::http::Refusal;
+use super::{ObjectKey, StorageUrl};
+
+/// Why the bucket did not do what was asked. Texts are for people and hold no secret; the variant is for code.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BucketError {
+    /// There is no such object, and the store that says so is in order.
+    #[error("{0} is not in the bucket")]
+    NotFound(ObjectKey),
+    /// The store does not know the multipart upload, or will not make an object of its parts. Another one may work.
+    #[error("the multipart upload of {key} is lost: {reason}")]
+    UploadLost {
+        /// The object it would have become.
+        key: ObjectKey,
+        /// What the store said.
+        reason: String,
+    },
+    /// The range is empty, turned round, or begins at or behind the object's end.
+    #[error("{0} has no byte in the range asked for")]
+    InvalidRange(ObjectKey),
+    /// The caller cut an object into parts that some store would not take.
+    #[error("invalid parts: expected {0}")]
+    InvalidPart(&'static str),
+    /// Credentials, permissions or a read-only disk stand in the way.
+    #[error("storage denied access: {0}")]
+    Denied(String),
+    /// No room: disk full, over quota, or the store says so (507).
+    #[error("storage is full: {0}")]
+    Full(String),
+    /// The store can't be reached, is out of order, not the one expected, or answers too slowly.
+    #[error("storage is unavailable: {0}")]
+    Unavailable(String),
+}
+
+/// Why a bucket could not be opened; says what was expected. For people; holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// The directory of a `file:` bucket can't be made or written to.
+    #[error("{url}: expected a directory that can be made and written to: {reason}")]
+    Directory {
+        /// Where it should be.
+        url: StorageUrl,
+        /// What the system said.
+        reason: String,
+    },
+    /// No S3 credentials anywhere, or half of them.
+    #[error("{0}: expected S3 credentials: {1}")]
+    Credentials(StorageUrl, &'static str),
+    /// The endpoint is no URL, or an `http` one without `allow_http`.
+    #[error("endpoint: expected {0}")]
+    Endpoint(&'static str),
+    /// The part size is zero or above what S3 takes.
+    #[error("part_size: expected 1 byte to 5 GiB")]
+    PartSize,
+    /// The client for the store could not be made, for want of certificates or of valid settings.
+    #[error("{url}: {reason}")]
+    Client {
+        /// The store.
+        url: StorageUrl,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl BucketError {
+    /// Whether the store as a whole is what fails: network, 5xx, timeouts, credentials, permission, no room. The same
+    /// call can succeed when that is over, so it is no attempt at the object.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Self::Denied(_) | Self::Full(_) | Self::Unavailable(_) => true,
+            Self::NotFound(_) | Self::UploadLost { .. } | Self::InvalidRange(_) | Self::InvalidPart(_) => false,
+        }
+    }
+
+    pub(super) fn upload_lost(key: &ObjectKey, reason: &str) -> Self {
+        Self::UploadLost { key: key.clone(), reason: reason.to_owned() }
+    }
+
+    /// What `error`, met while working on `key`, means.
+    pub(super) fn of_store(key: &ObjectKey, error: &object_store::Error) -> Self {
+        if let Some(refusal) = cause::<Refusal>(error) {
+            match (refusal.status, refusal.code.as_str()) {
+                (416, _) => return Self::InvalidRange(key.clone()),
+                (_, "NoSuchUpload" | "InvalidPart" | "InvalidPartOrder" | "EntityTooSmall" | "EntityTooLarge") => {
+                    return Self::upload_lost(key, &refusal.to_string());
+                }
+                _ => {}
+            }
+        }
+        match error {
+            object_store::Error::NotFound { .. } => Self::NotFound(key.clone()),
+            other => Self::of_listing(other),
+        }
+    }
+
+    /// What `error`, met while listing, means: nothing can be missing but the store itself.
+    pub(super) fn of_listing(error: &object_store::Error) -> Self {
+        use object_store::Error as E;
+        let reason = describe(error);
+        match error {
+            E::PermissionDenied { .. } | E::Unauthenticated { .. } => Self::Denied(reason),
+            _ if cause::<Refusal>(error).is_some_and(|refusal| refusal.status == 507) => Self::Full(reason),
+            _ => match cause::<io::Error>(error) {
+                Some(io) => Self::of_kind(io.kind(), reason),
+                None => Self::Unavailable(reason),
+            },
+        }
+    }
+
+    /// What an error of the file system means; `doing` says what was tried.
+    pub(super) fn of_io(doing: &str, path: &std::path::Path, error: &io::Error) -> Self {
+        Self::of_kind(error.kind(), format!("{doing} {}: {error}", path.display()))
+    }
+
+    fn of_kind(kind: ErrorKind, reason: String) -> Self {
+        match kind {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => Self::Full(reason),
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Self::Denied(reason),
+            _ => Self::Unavailable(reason),
+        }
+    }
+}
+
+impl OpenError {
+    pub(super) fn directory(path: &std::path::Path, error: &io::Error) -> Self {
+        Self::Directory { url: StorageUrl(super::url::Location::File(PathBuf::from(path))), reason: error.to_string() }
+    }
+
+    pub(super) fn client(url: &StorageUrl, error: &object_store::Error) -> Self {
+        Self::Client { url: url.clone(), reason: describe(error) }
+    }
+}
+
+/// The first error of type `T` that `error` was caused by.
+fn cause<T: StdError + 'static>(error: &object_store::Error) -> Option<&T> {
+    let mut current: &(dyn StdError + 'static) = error;
+    loop {
+        match current.downcast_ref() {
+            Some(found) => return Some(found),
+            None => current = current.source()?,
+        }
+    }
+}
+
+/// The error and what caused it, each said once, on one line of bounded length. The HTTP layer has taken from the
+/// store's answers everything but their error code, since some repeat the request with its credentials.
+fn describe(error: &object_store::Error) -> String {
+    const MAX_CHARS: usize = 400;
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let cause = error.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+        source = error.source();
+    }
+    text.chars().map(|char| if char.is_control() { ' ' } else { char }).take(MAX_CHARS).collect()
+}

@@ -1,0 +1,201 @@
+//! The HTTP side of the remote stores: time limits that follow the work, and answers that can be told apart.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use object_store::client::{
+    ClientConfigKey, HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody,
+    HttpService,
+};
+use object_store::{ClientOptions, RetryConfig};
+use reqwest::{Method, StatusCode};
+
+/// How long a connection may take to come about.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the store may be silent: before its answer begins, and between two pieces of a download.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// Putting the parts together can take S3 minutes:
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>.
+const COMPLETION: Duration = Duration::from_secs(5 * 60);
+
+/// Bytes per second below which an upload counts as stalled. Many share one uplink.
+const MIN_SPEED: u64 = 16 * 1024;
+
+/// Answers to writes and errors are a few hundred bytes of XML, mostly less.
+const MAX_ANSWER: usize = 64 * 1024;
+
+/// The store refused a request for a reason that sending it again does not change. `code` is its own, as listed in
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>; empty when it gave none.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("status {status} {code}")]
+pub(super) struct Refusal {
+    pub(super) status: u16,
+    pub(super) code: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("no answer within {} s", .0.as_secs())]
+struct Silent(Duration);
+
+#[derive(Debug, thiserror::Error)]
+#[error("an answer of more than {MAX_ANSWER} bytes")]
+struct TooLong;
+
+/// The worker retries for hours by itself; here only what a dropped connection or a full queue costs.
+pub(super) fn retries() -> RetryConfig {
+    RetryConfig { max_retries: 3, retry_timeout: Duration::from_secs(30), ..RetryConfig::default() }
+}
+
+/// No limit on the whole of a request: the default, 30 s, ends long transfers that move.
+pub(super) fn options() -> ClientOptions {
+    ClientOptions::new().with_timeout_disabled().with_connect_timeout(CONNECT_TIMEOUT)
+}
+
+/// Makes the clients that `object_store` works with.
+#[derive(Debug)]
+pub(super) struct Connector;
+
+impl HttpConnector for Connector {
+    fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
+        let insecure = options.get_config_value(&ClientConfigKey::AllowHttp).is_some_and(|value| value == "true");
+        let connect_timeout = options
+            .get_config_value(&ClientConfigKey::ConnectTimeout)
+            .and_then(|value| humantime::parse_duration(&value).ok())
+            .unwrap_or(CONNECT_TIMEOUT);
+        // A redirect's target would get a request signed for another host; a proxy is not asked for.
+        let client = || {
+            reqwest::Client::builder()
+                .no_proxy()
+                .redirect(reqwest::redirect::Policy::none())
+                .http1_only()
+                .https_only(!insecure)
+                .connect_timeout(connect_timeout)
+        };
+        let built = |builder: reqwest::ClientBuilder| {
+            builder.build().map_err(|error| object_store::Error::Generic { store: "HTTP", source: Box::new(error) })
+        };
+        // reqwest's read timeout runs while a request is being sent, too, whatever moves: only for requests without
+        // a body.
+        let reads = built(client().read_timeout(SILENCE))?;
+        Ok(HttpClient::new(Guarded { reads, writes: built(client())? }))
+    }
+}
+
+#[derive(Debug)]
+struct Guarded {
+    reads: reqwest::Client,
+    writes: reqwest::Client,
+}
+
+#[async_trait::async_trait]
+impl HttpService for Guarded {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let method = request.method().clone();
+        if method == Method::GET || method == Method::HEAD {
+            return checked(self.reads.call(request).await?, method == Method::HEAD).await;
+        }
+        let body = request.body().content_length() as u64;
+        let completion = if method == Method::POST && body > 0 { COMPLETION } else { SILENCE };
+        let limit = completion + Duration::from_secs(body / MIN_SPEED);
+        let whole = async {
+            let (parts, body) = checked(self.writes.call(request).await?, false).await?.into_parts();
+            let (body, whole) = read(body).await?;
+            if !whole {
+                return Err(HttpError::new(HttpErrorKind::Decode, TooLong));
+            }
+            match code(&body) {
+                // S3 may find out only after it has sent 200; those two `object_store` tries again by itself.
+                Some(code) if code != "InternalError" && code != "SlowDown" => {
+                    Err(refused(parts.status, code.to_owned()))
+                }
+                _ => Ok(HttpResponse::from_parts(parts, body.into())),
+            }
+        };
+        tokio::time::timeout(limit, whole)
+            .await
+            .unwrap_or_else(|_| Err(HttpError::new(HttpErrorKind::Timeout, Silent(limit))))
+    }
+}
+
+/// Passes on a success, and a failure that `object_store` has an error of its own for or tries again, with its body
+/// cut down to the error code; makes a [`Refusal`] of any other.
+async fn checked(response: HttpResponse, head: bool) -> Result<HttpResponse, HttpError> {
+    let status = response.status();
+    if status.is_success() || status == StatusCode::NOT_MODIFIED {
+        return Ok(response);
+    }
+    let (parts, body) = response.into_parts();
+    let (body, _) = read(body).await?;
+    let code = code(&body).unwrap_or_default().to_owned();
+    let passed_on = match status {
+        // A 404 that does not speak of the key may mean that the whole bucket is gone, or that this is no store.
+        StatusCode::NOT_FOUND => head || code == "NoSuchKey",
+        StatusCode::INSUFFICIENT_STORAGE => false,
+        StatusCode::UNAUTHORIZED
+        | StatusCode::FORBIDDEN
+        | StatusCode::CONFLICT
+        | StatusCode::REQUEST_TIMEOUT
+        | StatusCode::TOO_MANY_REQUESTS => true,
+        _ => status.is_server_error() || status.is_redirection(),
+    };
+    if passed_on { Ok(HttpResponse::from_parts(parts, code.into())) } else { Err(refused(status, code)) }
+}
+
+fn refused(status: StatusCode, code: String) -> HttpError {
+    HttpError::new(HttpErrorKind::Unknown, Refusal { status: status.as_u16(), code })
+}
+
+/// The body, and whether that is all of it; reading stops at [`MAX_ANSWER`].
+async fn read(body: HttpResponseBody) -> Result<(Bytes, bool), HttpError> {
+    let mut whole = Vec::new();
+    let mut stream = body.bytes_stream();
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk?;
+        if whole.len() + chunk.len() > MAX_ANSWER {
+            return Ok((whole.into(), false));
+        }
+        whole.extend_from_slice(&chunk);
+    }
+    Ok((whole.into(), true))
+}
+
+/// The error code in an answer of S3's or GCS's XML API.
+fn code(body: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(body).ok()?;
+    let (code, _) = text.split_once("<Code>")?.1.split_once("</Code>")?;
+    (code.len() <= 64 && code.bytes().all(|byte| byte.is_ascii_alphanumeric())).then_some(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_code_of_an_answer_is_taken() {
+        let answer = b"<?xml version=\"1.0\"?><Error><Code>NoSuchKey</Code><Message>secret</Message></Error>";
+        assert_eq!(code(answer), Some("NoSuchKey"));
+        for other in ["", "<html>404</html>", "<Code>", "<Code>a b</Code>", "<Code>\u{1b}[31m</Code>"] {
+            assert_eq!(code(other.as_bytes()), None, "{other}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_missing_object_is_told_from_a_missing_bucket() {
+        let answer = |status: StatusCode, body: &str| {
+            let (mut parts, body) = HttpResponse::new(body.to_owned().into()).into_parts();
+            parts.status = status;
+            HttpResponse::from_parts(parts, body)
+        };
+        let missing = "<Error><Code>NoSuchKey</Code></Error>";
+        assert!(checked(answer(StatusCode::NOT_FOUND, missing), false).await.is_ok());
+        assert!(checked(answer(StatusCode::NOT_FOUND, ""), true).await.is_ok());
+        for other in ["<Error><Code>NoSuchBucket</Code></Error>", "<html>nothing here</html>", ""] {
+            assert!(checked(answer(StatusCode::NOT_FOUND, other), false).await.is_err(), "{other}");
+        }
+        assert!(checked(answer(StatusCode::BAD_REQUEST, missing), false).await.is_err());
+        assert!(checked(answer(StatusCode::SERVICE_UNAVAILABLE, missing), false).await.is_ok());
+    }
+}

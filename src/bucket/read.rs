@@ -1,0 +1,191 @@
+use std::ops::Range;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::signer::{Method, SignedUrlOptions};
+use object_store::{GetOptions, GetRange, GetResult, GetResultPayload, ObjectStoreExt};
+use url::Url;
+
+use super::local::{blocking, stream};
+use super::remote::Uploads;
+use super::{Bucket, BucketError, ObjectFolder, ObjectKey};
+use crate::domain::{Digest, Timestamp};
+
+/// What a store says of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectMeta {
+    /// Its length.
+    pub bytes: u64,
+    /// The store's name for this content, with its quotes; never a digest that may be relied on.
+    pub etag: Option<String>,
+    /// When it was written.
+    pub last_modified: Timestamp,
+}
+
+/// How long [`Bucket::probe`] waits.
+const PROBE: Duration = Duration::from_secs(5);
+
+/// The longest that a presigned URL is valid, with SigV4:
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-presigned-url.html>.
+const MAX_PRESIGNED: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+impl Bucket {
+    /// The object's size in bytes; `None` only when a store in order says that there is no such object.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn size(&self, key: &ObjectKey) -> Result<Option<u64>, BucketError> {
+        Ok(self.meta(key).await?.map(|meta| meta.bytes))
+    }
+
+    /// What the store says of the object; `None` only when a store in order says that there is no such object.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn meta(&self, key: &ObjectKey) -> Result<Option<ObjectMeta>, BucketError> {
+        let found = match self.store().objects.head(&Path::from(key.as_str())).await {
+            // A HEAD has no body to say that the bucket itself is what is missing; GET does, and so asks again.
+            Err(object_store::Error::NotFound { .. }) => match self.get(key, None).await {
+                Err(BucketError::NotFound(_)) => return Ok(None),
+                other => other?.meta,
+            },
+            other => other.map_err(|error| BucketError::of_store(key, &error))?,
+        };
+        let millis = u64::try_from(found.last_modified.timestamp_millis()).unwrap_or_default();
+        let last_modified = Timestamp::from_millis_clamped(millis);
+        Ok(Some(ObjectMeta { bytes: found.size, etag: found.e_tag, last_modified }))
+    }
+
+    /// The object's bytes, or those of a range, whose end may lie behind the object's. The stream ends early only
+    /// with an error.
+    ///
+    /// # Errors
+    /// [`BucketError::NotFound`]; [`BucketError::InvalidRange`]; otherwise when the store fails.
+    pub async fn read(
+        &self,
+        key: &ObjectKey,
+        range: Option<Range<u64>>,
+    ) -> Result<BoxStream<'static, Result<Bytes, BucketError>>, BucketError> {
+        if range.as_ref().is_some_and(|range| range.start >= range.end) {
+            return Err(BucketError::InvalidRange(key.clone()));
+        }
+        let start = range.as_ref().map(|range| range.start);
+        let found = match (self.get(key, range).await, start) {
+            (Ok(found), _) => found,
+            // Only S3 says clearly that a range begins behind the end.
+            (Err(error @ BucketError::Unavailable(_)), Some(start)) => match self.size(key).await? {
+                Some(bytes) if start >= bytes => return Err(BucketError::InvalidRange(key.clone())),
+                _ => return Err(error),
+            },
+            (Err(error), _) => return Err(error),
+        };
+        let range = found.range.clone();
+        Ok(match found.payload {
+            GetResultPayload::File(file, path) => stream(file, path, range).boxed(),
+            GetResultPayload::Stream(stream) => {
+                let key = key.clone();
+                stream.map_err(move |error| BucketError::of_store(&key, &error)).boxed()
+            }
+        })
+    }
+
+    /// Reads the object back and hashes it, holding one piece of it at a time: its digest and size in bytes; `None`
+    /// only when a store in order says that there is no such object.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn digest(&self, key: &ObjectKey) -> Result<Option<(Digest, u64)>, BucketError> {
+        use sha2::Digest as _;
+        let mut stream = match self.read(key, None).await {
+            Err(BucketError::NotFound(_)) => return Ok(None),
+            other => other?,
+        };
+        let (mut hash, mut bytes) = (sha2::Sha256::new(), 0);
+        while let Some(chunk) = stream.try_next().await? {
+            hash.update(&chunk);
+            bytes += chunk.len() as u64;
+        }
+        Ok(Some((Digest::from_bytes(hash.finalize().into()), bytes)))
+    }
+
+    /// Every object below `folder`, or in the whole bucket but for the journal, with its size in bytes, in no order
+    /// that all stores share. Leaves out what is under no valid [`ObjectKey`], which replyvault did not write.
+    pub fn list(&self, folder: Option<&ObjectFolder>) -> BoxStream<'static, Result<(ObjectKey, u64), BucketError>> {
+        let path = folder.map(|folder| Path::from(folder.as_str()));
+        let folder = folder.cloned();
+        let objects = self.store().objects.list(path.as_ref());
+        objects
+            .map_err(|error| BucketError::of_listing(&error))
+            .try_filter_map(move |found| {
+                let key = ObjectKey::from_listing(found.location.as_ref()).filter(|key| match &folder {
+                    Some(folder) => key.is_below(folder),
+                    None => !key.is_journal(),
+                });
+                std::future::ready(Ok(key.map(|key| (key, found.size))))
+            })
+            .boxed()
+    }
+
+    /// A link that gives the object, or its ranges, to whoever has it, for `expires`, at most seven days, and with
+    /// the answer's `Content-Disposition` set where one is given. `None` where the store has no such links.
+    ///
+    /// # Errors
+    /// When the credentials to sign with can't be had.
+    pub async fn presign(
+        &self,
+        key: &ObjectKey,
+        expires: Duration,
+        disposition: Option<&str>,
+    ) -> Result<Option<Url>, BucketError> {
+        let Some(signer) = &self.store().signer else { return Ok(None) };
+        let expires = expires.clamp(Duration::from_secs(1), MAX_PRESIGNED);
+        let query = disposition.map(|value| ("response-content-disposition", value));
+        let options = SignedUrlOptions::new().with_query(query);
+        let url = signer.signed_url_opts(Method::GET, &Path::from(key.as_str()), expires, &options).await;
+        url.map(Some).map_err(|error| BucketError::of_store(key, &error))
+    }
+
+    /// Whether the store is there and lets us in: asks for one key at most, writes nothing, takes five seconds at
+    /// most.
+    ///
+    /// # Errors
+    /// When it is not, always one that [`BucketError::is_outage`].
+    pub async fn probe(&self) -> Result<(), BucketError> {
+        let late = |_| Err(BucketError::Unavailable(format!("no answer within {} s", PROBE.as_secs())));
+        tokio::time::timeout(PROBE, self.ask()).await.unwrap_or_else(late)
+    }
+
+    async fn ask(&self) -> Result<(), BucketError> {
+        if let Uploads::Local(directory) = &self.store().uploads {
+            let directory = directory.clone();
+            return blocking(move || {
+                let failed = |error| BucketError::of_io("looking at", directory.root(), &error);
+                directory.check().map_err(failed)
+            })
+            .await;
+        }
+        let Some((pages, prefix)) = &self.store().pages else { return Ok(()) };
+        let prefix = Some(prefix.as_str()).filter(|prefix| !prefix.is_empty());
+        let options = object_store::list::PaginatedListOptions { max_keys: Some(1), ..Default::default() };
+        pages.list_paginated(prefix, options).await.map_err(|error| BucketError::of_listing(&error))?;
+        Ok(())
+    }
+
+    /// The object, when there is one; [`BucketError::NotFound`] only from a store in order.
+    async fn get(&self, key: &ObjectKey, range: Option<Range<u64>>) -> Result<GetResult, BucketError> {
+        let options = GetOptions { range: range.map(GetRange::Bounded), ..Default::default() };
+        let found = self.store().objects.get_opts(&Path::from(key.as_str()), options).await;
+        let error = match found {
+            Ok(found) => return Ok(found),
+            Err(error) => BucketError::of_store(key, &error),
+        };
+        // A disk that is not mounted looks like an empty one.
+        if matches!((&error, &self.store().uploads), (BucketError::NotFound(_), Uploads::Local(_))) {
+            self.ask().await?;
+        }
+        Err(error)
+    }
+}

@@ -1,0 +1,180 @@
+//! How each kind of store is opened.
+
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::list::PaginatedListStore;
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use object_store::multipart::MultipartStore;
+use object_store::prefix::PrefixStore;
+use object_store::signer::Signer;
+use secrecy::ExposeSecret;
+use url::Url;
+
+use super::local::Directory;
+use super::url::Location;
+use super::{Config, OpenError, credentials, http};
+
+/// What a store can do. `object_store` has a trait for each.
+pub(super) struct Store {
+    pub(super) objects: Arc<dyn ObjectStore>,
+    pub(super) uploads: Uploads,
+    pub(super) signer: Option<Arc<dyn Signer>>,
+    /// With the prefix, which these listings do not know of.
+    pub(super) pages: Option<(Arc<dyn PaginatedListStore>, String)>,
+    /// The least a part may have, unless it is the last, in bytes.
+    pub(super) min_part: u64,
+}
+
+pub(super) enum Uploads {
+    Remote(Arc<dyn MultipartStore>),
+    Local(Directory),
+}
+
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>; the same for GCS.
+const MIN_PART: u64 = 5 << 20;
+
+pub(super) fn open(config: &Config) -> Result<Store, OpenError> {
+    let client_error = |error: object_store::Error| OpenError::client(&config.url, &error);
+    match &config.url.0 {
+        Location::File(path) => {
+            let directory = Directory::open(path).map_err(|error| OpenError::directory(path, &error))?;
+            let files = LocalFileSystem::new_with_prefix(directory.root()).map_err(client_error)?;
+            Ok(Store {
+                objects: Arc::new(files.with_fsync(true).with_automatic_cleanup(false)),
+                uploads: Uploads::Local(directory),
+                signer: None,
+                pages: None,
+                min_part: 1,
+            })
+        }
+        Location::Memory => {
+            let memory = Arc::new(InMemory::new());
+            let uploads = Uploads::Remote(memory.clone());
+            Ok(Store { objects: memory, uploads, signer: None, pages: None, min_part: 1 })
+        }
+        Location::S3 { bucket, prefix } => Ok(remote(s3(config, bucket)?.build().map_err(client_error)?, prefix)),
+        Location::Gcs { bucket, prefix } => {
+            let store = GoogleCloudStorageBuilder::from_env()
+                .with_bucket_name(bucket)
+                .with_client_options(http::options())
+                .with_http_connector(http::Connector)
+                .with_retry(http::retries())
+                .build()
+                .map_err(client_error)?;
+            Ok(remote(store, prefix))
+        }
+    }
+}
+
+fn remote<T>(store: T, prefix: &str) -> Store
+where
+    T: ObjectStore + MultipartStore + Signer + PaginatedListStore + Clone,
+{
+    let prefixed = Arc::new(PrefixStore::new(store.clone(), prefix));
+    Store {
+        objects: prefixed.clone(),
+        uploads: Uploads::Remote(prefixed.clone()),
+        signer: Some(prefixed),
+        pages: Some((Arc::new(store), prefix.to_owned())),
+        min_part: MIN_PART,
+    }
+}
+
+fn s3(config: &Config, bucket: &str) -> Result<AmazonS3Builder, OpenError> {
+    let missing = |expected| OpenError::Credentials(config.url.clone(), expected);
+    let (mut builder, known) = match (&config.access_key_id, &config.secret_access_key) {
+        // The environment's session token would not belong to these keys.
+        (Some(id), Some(secret)) => {
+            let builder = AmazonS3Builder::new()
+                .with_access_key_id(id.expose_secret())
+                .with_secret_access_key(secret.expose_secret());
+            (builder, true)
+        }
+        (None, None) => credentials::found(),
+        _ => return Err(missing("both access_key_id and secret_access_key, or neither")),
+    };
+    if let Some(endpoint) = &config.endpoint {
+        // The key that outranks whatever endpoint the environment names.
+        builder = builder.with_config(AmazonS3ConfigKey::S3Endpoint, self::endpoint(config, endpoint, bucket)?);
+    }
+    if !known {
+        let elsewhere = [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint];
+        if elsewhere.iter().any(|key| builder.get_config_value(key).is_some()) {
+            return Err(missing(
+                "access_key_id and secret_access_key, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile in \
+                 the shared credentials file",
+            ));
+        }
+        tracing::info!("no S3 credentials are configured: the machine's metadata service will be asked for a role");
+    }
+    if let Some(region) = &config.region {
+        builder = builder.with_region(region);
+    }
+    Ok(builder
+        .with_bucket_name(bucket)
+        .with_client_options(http::options())
+        .with_allow_http(config.allow_http)
+        .with_virtual_hosted_style_request(config.virtual_hosted_style)
+        // The store compares what it receives with the hash in the signature.
+        .with_unsigned_payload(false)
+        .with_http_connector(http::Connector)
+        .with_retry(http::retries()))
+}
+
+/// The endpoint as the builder wants it: with the bucket's name in the host for virtual-hosted requests.
+fn endpoint(config: &Config, text: &str, bucket: &str) -> Result<String, OpenError> {
+    let expected = OpenError::Endpoint("a URL with nothing behind its host and port, as in https://s3.example.com");
+    let mut url = Url::parse(text).map_err(|_| expected.clone())?;
+    let plain = url.path() == "/"
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && url.username().is_empty()
+        && url.password().is_none();
+    match (url.scheme(), url.host_str()) {
+        ("https", Some(_)) if plain => {}
+        ("http", Some(_)) if plain && config.allow_http => {}
+        ("http", Some(_)) if plain => return Err(OpenError::Endpoint("an https URL, or allow_http = true")),
+        _ => return Err(expected),
+    }
+    let host = url.host_str().unwrap_or_default().to_owned();
+    if config.virtual_hosted_style && !host.starts_with(&format!("{bucket}.")) {
+        url.set_host(Some(&format!("{bucket}.{host}"))).map_err(|_| expected)?;
+    }
+    Ok(url.as_str().trim_end_matches('/').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bucket::tests::config;
+
+    #[test]
+    fn endpoints_are_checked_and_get_the_bucket_in_front() {
+        let mut config = config("s3://media/a");
+        let read = |config: &Config, text: &str| endpoint(config, text, "media").ok();
+        assert_eq!(read(&config, "https://s3.example.com:9000/").as_deref(), Some("https://s3.example.com:9000"));
+        for bad in ["", "s3.example.com", "ftp://h", "http://h", "https://me:pw@h", "https://h/media", "https://h/?x"] {
+            assert_eq!(read(&config, bad), None, "{bad}");
+        }
+        config.virtual_hosted_style = true;
+        assert_eq!(read(&config, "https://s3.example.com").as_deref(), Some("https://media.s3.example.com"));
+        assert_eq!(read(&config, "https://media.s3.example.com").as_deref(), Some("https://media.s3.example.com"));
+        config.allow_http = true;
+        config.virtual_hosted_style = false;
+        assert_eq!(read(&config, "http://127.0.0.1:9000").as_deref(), Some("http://127.0.0.1:9000"));
+    }
+
+    #[test]
+    fn half_of_the_credentials_is_none() {
+        let mut config = config("s3://media/a");
+        config.access_key_id = Some("AKIA".into());
+        assert!(matches!(s3(&config, "media"), Err(OpenError::Credentials(..))));
+        config.secret_access_key = Some("hidden".into());
+        assert!(s3(&config, "media").is_ok());
+        assert!(!format!("{config:?}").contains("hidden") && !format!("{config:?}").contains("AKIA"));
+    }
+}

@@ -1,0 +1,170 @@
+use bytes::Bytes;
+use object_store::PutMultipartOptions;
+use object_store::multipart::PartId as StorePartId;
+use object_store::path::Path;
+use serde::{Deserialize, Serialize};
+
+use super::local::blocking;
+use super::remote::Uploads;
+use super::{Bucket, BucketError, ObjectKey, attributes};
+
+/// A multipart upload under way. Record it before its first part is sent: stores keep the parts of one nobody knows
+/// of, invisible and billed, and `object_store` can't list them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upload {
+    /// What the object will be called.
+    pub key: ObjectKey,
+    /// What the store calls the upload.
+    pub id: String,
+}
+
+/// One part that the store has. Recorded, it is still good after a crash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartId {
+    /// What the store calls it: on S3 its ETag.
+    pub tag: String,
+    /// Its length.
+    pub bytes: u64,
+}
+
+/// The most parts an object may have, on every store:
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>.
+pub const MAX_PARTS: usize = 10_000;
+
+impl Bucket {
+    /// Begins a multipart upload. Nothing is visible before [`Bucket::complete_upload`].
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn start_upload(&self, key: &ObjectKey, content_type: &str) -> Result<Upload, BucketError> {
+        let id = match &self.store().uploads {
+            Uploads::Local(directory) => {
+                let (directory, key) = (directory.clone(), key.clone());
+                blocking(move || directory.start(&key)).await?
+            }
+            Uploads::Remote(store) => {
+                let options = PutMultipartOptions { attributes: attributes(content_type), ..Default::default() };
+                store
+                    .create_multipart_opts(&Path::from(key.as_str()), options)
+                    .await
+                    .map_err(|error| BucketError::of_store(key, &error))?
+            }
+        };
+        Ok(Upload { key: key.clone(), id })
+    }
+
+    /// Sends part `index`, counted from 0, which is durable when this returns. Parts go in any order, concurrently,
+    /// and again: the last one sent counts. All have [`Bucket::part_size`] bytes but the last, which may have fewer.
+    ///
+    /// # Errors
+    /// [`BucketError::InvalidPart`] beyond [`MAX_PARTS`] parts, for an empty and for an oversized part;
+    /// [`BucketError::UploadLost`] when the store does not know the upload; otherwise when the store fails.
+    pub async fn put_part(&self, upload: &Upload, index: usize, chunks: Vec<Bytes>) -> Result<PartId, BucketError> {
+        let bytes = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+        if index >= MAX_PARTS {
+            return Err(BucketError::InvalidPart("at most 10,000 parts: a larger part_size"));
+        }
+        if bytes == 0 || bytes > self.part_size() {
+            return Err(BucketError::InvalidPart("a part of 1 to part_size bytes"));
+        }
+        let tag = match &self.store().uploads {
+            Uploads::Local(directory) => {
+                let (directory, upload) = (directory.clone(), upload.clone());
+                let offset = index as u64 * self.part_size();
+                blocking(move || directory.put_part(&upload.key, &upload.id, offset, &chunks)).await?;
+                index.to_string()
+            }
+            Uploads::Remote(store) => {
+                store
+                    .put_part(&Path::from(upload.key.as_str()), &upload.id, index, chunks.into_iter().collect())
+                    .await
+                    .map_err(|error| of_upload(upload, &error))?
+                    .content_id
+            }
+        };
+        Ok(PartId { tag, bytes })
+    }
+
+    /// Makes one object of the parts, given in their order; in one moment it is wholly visible, over whatever was
+    /// there. Doing it again is fine, also when nobody knows whether the first time got through: an object of the
+    /// right size under the key is taken for this one.
+    ///
+    /// # Errors
+    /// [`BucketError::InvalidPart`] for no parts, or when one but the last has not [`Bucket::part_size`] bytes;
+    /// [`BucketError::UploadLost`] when the store does not know the upload and the object is not there, or when it
+    /// refuses the parts; otherwise when the store fails.
+    pub async fn complete_upload(&self, upload: &Upload, parts: Vec<PartId>) -> Result<(), BucketError> {
+        let Some((last, full)) = parts.split_last() else {
+            return Err(BucketError::InvalidPart("at least one part"));
+        };
+        // Equal, as R2 and GCS-compatible stores want it, and as the offsets in a staging file need it.
+        if full.iter().any(|part| part.bytes != self.part_size()) || last.bytes > self.part_size() {
+            return Err(BucketError::InvalidPart("parts of part_size bytes before the last"));
+        }
+        let bytes = parts.iter().map(|part| part.bytes).sum();
+        let store = match &self.store().uploads {
+            Uploads::Local(directory) => {
+                let (directory, upload) = (directory.clone(), upload.clone());
+                return blocking(move || directory.complete(&upload.key, &upload.id, bytes)).await;
+            }
+            Uploads::Remote(store) => store,
+        };
+        let parts = parts.into_iter().map(|part| StorePartId { content_id: part.tag }).collect();
+        let lost = match store.complete_multipart(&Path::from(upload.key.as_str()), &upload.id, parts).await {
+            Ok(_) => return Ok(()),
+            Err(error) => of_upload(upload, &error),
+        };
+        match lost {
+            BucketError::UploadLost { .. } if self.size(&upload.key).await? == Some(bytes) => Ok(()),
+            error => Err(error),
+        }
+    }
+
+    /// Gives the upload up and frees its parts. An upload that the store does not know, completed or aborted before,
+    /// is fine.
+    ///
+    /// # Errors
+    /// When the store fails: the parts may still be there.
+    pub async fn abort_upload(&self, upload: &Upload) -> Result<(), BucketError> {
+        let aborted = match &self.store().uploads {
+            Uploads::Local(directory) => {
+                let (directory, upload) = (directory.clone(), upload.clone());
+                blocking(move || directory.abort(&upload.key, &upload.id)).await
+            }
+            Uploads::Remote(store) => store
+                .abort_multipart(&Path::from(upload.key.as_str()), &upload.id)
+                .await
+                .map_err(|error| of_upload(upload, &error)),
+        };
+        match aborted {
+            Err(BucketError::UploadLost { .. }) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Removes what a crash may have left beside `key` in a `file:` bucket: the staging files of single puts and of
+    /// uploads, recorded or not. Other stores have none. Not while anyone writes to `key`.
+    ///
+    /// # Errors
+    /// When the directory can't be read or a file not removed.
+    pub async fn remove_staging(&self, key: &ObjectKey) -> Result<(), BucketError> {
+        match &self.store().uploads {
+            Uploads::Local(directory) => {
+                let (directory, key) = (directory.clone(), key.clone());
+                blocking(move || directory.remove_staging(&key)).await
+            }
+            Uploads::Remote(_) => Ok(()),
+        }
+    }
+}
+
+/// What an error of an upload that was begun means.
+fn of_upload(upload: &Upload, error: &object_store::Error) -> BucketError {
+    match (error, BucketError::of_store(&upload.key, error)) {
+        // The memory store has this error for one thing only: an upload it does not know or that lacks a part.
+        (object_store::Error::Generic { store: "InMemory", .. }, _) | (_, BucketError::NotFound(_)) => {
+            BucketError::upload_lost(&upload.key, "the store does not know it")
+        }
+        (_, other) => other,
+    }
+}

@@ -1,0 +1,112 @@
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use hyper::body::Incoming;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use s3s::auth::SimpleAuth;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::{Body, HttpError};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+/// An S3 server over HTTP on a free port of this machine, with one empty bucket. It checks signatures, and ends when
+/// dropped; within its process nothing else is shared.
+pub(crate) struct S3Server {
+    pub(crate) endpoint: String,
+    pub(crate) access_key: String,
+    pub(crate) secret_key: String,
+    pub(crate) bucket: String,
+    /// The bucket's objects are files in the directory of its name; the parts of unfinished uploads are beside it.
+    pub(crate) root: TempDir,
+    broken: Arc<AtomicU16>,
+    accepting: JoinHandle<()>,
+}
+
+impl S3Server {
+    pub(crate) async fn start() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let (access_key, secret_key, bucket) = ("AKTEST".to_owned(), "sk-test-secret".to_owned(), "media".to_owned());
+        std::fs::create_dir(root.path().join(&bucket)).unwrap();
+        let mut service = S3ServiceBuilder::new(s3s_fs::FileSystem::new(root.path()).unwrap());
+        service.set_auth(SimpleAuth::from_single(access_key.clone(), secret_key.clone()));
+        let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let broken = Arc::new(AtomicU16::new(0));
+        let front = Front { service: service.build(), root: root.path().to_owned(), broken: broken.clone() };
+        let accepting = tokio::spawn(async move {
+            // Dropped with this task, and with it every connection.
+            let mut connections = tokio::task::JoinSet::new();
+            while let Ok((socket, _)) = listener.accept().await {
+                let front = front.clone();
+                connections.spawn(async move {
+                    let answer = hyper::service::service_fn(move |request| front.clone().answer(request));
+                    let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), answer).await;
+                });
+            }
+        });
+        Self { endpoint, access_key, secret_key, bucket, root, broken, accepting }
+    }
+
+    /// From now on every request gets this status; 0 mends it.
+    pub(crate) fn break_with(&self, status: u16) {
+        self.broken.store(status, Ordering::Relaxed);
+    }
+
+    /// The files of uploads that are neither complete nor aborted.
+    pub(crate) fn unfinished_uploads(&self) -> Vec<PathBuf> {
+        let unfinished = |path: &PathBuf| {
+            let name = path.file_name().unwrap().to_string_lossy();
+            name.starts_with(".upload")
+        };
+        std::fs::read_dir(self.root.path()).unwrap().map(|entry| entry.unwrap().path()).filter(unfinished).collect()
+    }
+}
+
+impl Drop for S3Server {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+/// s3s-fs as it is answers 403 for an unknown upload and 404 NoSuchKey for a missing bucket; S3 does not.
+#[derive(Clone)]
+struct Front {
+    service: S3Service,
+    root: PathBuf,
+    broken: Arc<AtomicU16>,
+}
+
+impl Front {
+    async fn answer(self, request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
+        let head = request.method() == Method::HEAD;
+        match self.refusal(&request) {
+            Some((status, _)) if head => Ok(answer(status, String::new())),
+            Some((status, code)) => Ok(answer(status, format!("<Error><Code>{code}</Code></Error>"))),
+            None => self.service.call(request.map(Body::from)).await,
+        }
+    }
+
+    fn refusal(&self, request: &Request<Incoming>) -> Option<(StatusCode, &'static str)> {
+        if let Ok(status) = StatusCode::from_u16(self.broken.load(Ordering::Relaxed)) {
+            return Some((status, "Broken"));
+        }
+        let bucket = request.uri().path().split('/').nth(1).unwrap_or_default();
+        if !self.root.join(bucket).is_dir() {
+            return Some((StatusCode::NOT_FOUND, "NoSuchBucket"));
+        }
+        let query = request.uri().query().unwrap_or_default();
+        let upload = query.split('&').find_map(|pair| pair.strip_prefix("uploadId="))?;
+        let known = Path::new(&self.root).join(format!(".upload-{upload}.json")).exists();
+        (!known).then_some((StatusCode::NOT_FOUND, "NoSuchUpload"))
+    }
+}
+
+fn answer(status: StatusCode, body: String) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response
+}
