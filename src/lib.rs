@@ -1,3 +1,5 @@
 //! replyvault: the `replyUrl` target that keeps AI media.
 
 pub mod domain;
+pub mod egress;
+//pub mod fetch;
