@@ -2,4 +2,4 @@
 
 pub mod domain;
 pub mod egress;
-//pub mod fetch;
+pub mod fetch;
