@@ -128,3 +128,6 @@ fn classify_v6(address: Ipv6Addr) -> Option<AddressClass> {
         _ => Reserved,
     })
 }
+
+#[cfg(test)]
+mod tests;

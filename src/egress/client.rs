@@ -66,10 +66,7 @@ impl EgressError {
 impl From<reqwest::Error> for EgressError {
     fn from(error: reqwest::Error) -> Self {
         let error = error.without_url();
-        let mut root: &(dyn Error + 'static) = &error;
-        while let Some(source) = root.source() {
-            root = source;
-        }
+        let root = root_cause(&error);
         if let Some(refusal) = root.downcast_ref::<Refusal>() {
             Self::Refused(refusal.clone())
         } else if error.is_timeout() {
@@ -80,6 +77,15 @@ impl From<reqwest::Error> for EgressError {
             Self::Broken(root.to_string())
         }
     }
+}
+
+/// reqwest's own messages only say in which phase something happened.
+fn root_cause<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    let mut root = error;
+    while let Some(source) = root.source() {
+        root = source;
+    }
+    root
 }
 
 /// The one HTTP client: every request it sends, and every redirect it follows, is within the [`Policy`].
@@ -119,7 +125,7 @@ impl Client {
             .pool_max_idle_per_host(IDLE_CONNECTIONS_PER_HOST)
             .user_agent(concat!("replyvault/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|error| ClientSetupError(error.to_string()))?;
+            .map_err(|error| ClientSetupError(root_cause(&error).to_string()))?;
         Ok(Self { http, policy, idle_timeout: config.idle_timeout })
     }
 
@@ -156,9 +162,7 @@ impl Client {
                 return Ok(response);
             }
             let next = response.location().ok_or(Refusal::RedirectInvalid)?;
-            if url.expose().scheme() == "https" && next.expose().scheme() == "http" {
-                return Err(Refusal::Downgrade.into());
-            }
+            self.policy.check_redirect(&url, &next)?;
             if url.expose().origin() != next.expose().origin() {
                 CREDENTIALS.iter().for_each(|name| drop(headers.remove(name)));
             }

@@ -57,6 +57,17 @@ impl Policy {
         }
     }
 
+    /// Judges a redirect that the server at `from` sends to `to`.
+    ///
+    /// # Errors
+    /// When it leads from https to http, and as for [`Self::check_url`].
+    pub fn check_redirect(&self, from: &MediaUrl, to: &MediaUrl) -> Result<(), Refusal> {
+        if from.expose().scheme() == "https" && to.expose().scheme() == "http" {
+            return Err(Refusal::Downgrade);
+        }
+        self.check_url(to)
+    }
+
     /// Judges a host; if it is an IP literal, as an address too, since those never reach the resolver.
     pub(super) fn check_host(&self, host: &Host<&str>) -> Result<(), Refusal> {
         if let Host::Domain(name) = host

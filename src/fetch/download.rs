@@ -78,7 +78,7 @@ impl Download {
     /// The next bytes as they came from the wire, never empty; `None` at the end, when the length and every checksum
     /// that the server declared have proved right.
     ///
-    /// After an interruption it asks for the rest, up to [`MAX_REOPENINGS`] times, if the server gave a strong ETag, or
+    /// After an interruption it asks for the rest, up to three times, if the server gave a strong ETag, or
     /// ranges and a checksum. Once it has returned an error or `None`, it returns the same again.
     ///
     /// Dropping it before it is done loses no bytes; a reopening under way is begun anew and counts again.

@@ -3,7 +3,6 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use proptest::prelude::*;
 
 use super::*;
-use crate::egress::AddressClass::{self, *};
 
 const ALLOWED: [&str; 4] = ["*.hailuoai.video", "*.hailuoai.com", "minimax-public-cdn.com", "bücher.example"];
 
@@ -224,132 +223,22 @@ fn being_on_the_list_does_not_make_an_address_permitted() {
 }
 
 #[test]
+fn redirects_never_lead_from_https_to_http() {
+    let parse = |url| MediaUrl::parse(url).unwrap();
+    let (secure, plain) = (parse("https://example.com/a"), parse("http://example.com/b"));
+    for allow_http in [false, true] {
+        let policy = policy(AllowedHosts::Any, allow_http, false);
+        assert_eq!(policy.check_redirect(&secure, &plain), Err(Refusal::Downgrade));
+        assert_eq!(policy.check_redirect(&plain, &secure), Ok(()));
+    }
+    assert_eq!(policy(AllowedHosts::Any, true, false).check_redirect(&plain, &plain), Ok(()));
+    assert_eq!(strict().check_redirect(&secure, &secure).unwrap_err().name(), "host_not_allowed");
+}
+
+#[test]
 fn an_empty_list_allows_nobody() {
     let nobody = policy(AllowedHosts::Only(Vec::new()), true, true);
     assert_eq!(verdict(&nobody, "https://cdn.hailuoai.video/"), "host_not_allowed");
-}
-
-const ADDRESSES: &[(&str, Option<AddressClass>)] = &[
-    ("0.0.0.0", Some(Unspecified)),
-    ("0.1.2.3", Some(Unspecified)),
-    ("10.0.0.0", Some(Private)),
-    ("10.255.255.255", Some(Private)),
-    ("100.63.255.255", None),
-    ("100.64.0.0", Some(CarrierNat)),
-    ("100.127.255.255", Some(CarrierNat)),
-    ("100.128.0.0", None),
-    ("100.100.100.200", Some(Metadata)),
-    ("127.0.0.1", Some(Loopback)),
-    ("127.255.255.254", Some(Loopback)),
-    ("128.0.0.1", None),
-    ("168.63.129.16", Some(Metadata)),
-    ("168.63.129.17", None),
-    ("169.253.255.255", None),
-    ("169.254.0.0", Some(LinkLocal)),
-    ("169.254.169.254", Some(LinkLocal)),
-    ("169.254.170.2", Some(LinkLocal)),
-    ("169.255.0.0", None),
-    ("172.15.255.255", None),
-    ("172.16.0.0", Some(Private)),
-    ("172.31.255.255", Some(Private)),
-    ("172.32.0.0", None),
-    ("192.0.0.1", Some(Reserved)),
-    ("192.0.0.192", Some(Reserved)),
-    ("192.0.1.1", None),
-    ("192.0.2.1", Some(Documentation)),
-    ("192.88.99.1", Some(Reserved)),
-    ("192.167.255.255", None),
-    ("192.168.0.1", Some(Private)),
-    ("192.169.0.0", None),
-    ("198.17.255.255", None),
-    ("198.18.0.0", Some(Benchmarking)),
-    ("198.19.255.255", Some(Benchmarking)),
-    ("198.20.0.0", None),
-    ("198.51.100.7", Some(Documentation)),
-    ("203.0.113.7", Some(Documentation)),
-    ("223.255.255.255", None),
-    ("224.0.0.1", Some(Multicast)),
-    ("239.255.255.255", Some(Multicast)),
-    ("240.0.0.1", Some(Reserved)),
-    ("255.255.255.255", Some(Reserved)),
-    ("8.8.8.8", None),
-    ("::", Some(Unspecified)),
-    ("::1", Some(Loopback)),
-    ("::2", Some(EmbeddedIpv4)),
-    ("::127.0.0.1", Some(EmbeddedIpv4)),
-    ("::8.8.8.8", Some(EmbeddedIpv4)),
-    ("::ffff:8.8.8.8", Some(EmbeddedIpv4)),
-    ("::ffff:10.0.0.1", Some(EmbeddedIpv4)),
-    ("::ffff:169.254.169.254", Some(EmbeddedIpv4)),
-    ("::ffff:0:8.8.8.8", Some(EmbeddedIpv4)),
-    ("::1:0:0:1", Some(Reserved)),
-    ("64:ff9b::8.8.8.8", Some(EmbeddedIpv4)),
-    ("64:ff9b::169.254.169.254", Some(EmbeddedIpv4)),
-    ("64:ff9b:1::1", Some(EmbeddedIpv4)),
-    ("64:ff9b:1:ffff:ffff:ffff:ffff:ffff", Some(EmbeddedIpv4)),
-    ("64:ff9b:2::1", Some(Reserved)),
-    ("100::1", Some(Reserved)),
-    ("100:0:0:1::1", Some(Reserved)),
-    ("1fff::1", Some(Reserved)),
-    ("2001::1", Some(EmbeddedIpv4)),
-    ("2001:0:ffff::1", Some(EmbeddedIpv4)),
-    ("2001:1::1", Some(Reserved)),
-    ("2001:2::1", Some(Benchmarking)),
-    ("2001:3::1", Some(Reserved)),
-    ("2001:10::1", Some(Reserved)),
-    ("2001:20::1", Some(Reserved)),
-    ("2001:1ff::1", Some(Reserved)),
-    ("2001:200::1", None),
-    ("2001:db7::1", None),
-    ("2001:db8::1", Some(Documentation)),
-    ("2001:db8:ffff::1", Some(Documentation)),
-    ("2001:db9::1", None),
-    ("2001:4860:4860::8888", None),
-    ("2002::1", Some(EmbeddedIpv4)),
-    ("2002:808:808::1", Some(EmbeddedIpv4)),
-    ("2003::1", None),
-    ("2606:4700::1111", None),
-    ("2606:4700::5efe:10.0.0.1", Some(EmbeddedIpv4)),
-    ("2606:4700::200:5efe:10.0.0.1", Some(EmbeddedIpv4)),
-    ("3ffe::1", Some(Reserved)),
-    ("3fff::1", Some(Documentation)),
-    ("3fff:fff::1", Some(Documentation)),
-    ("3fff:1000::1", None),
-    ("4000::1", Some(Reserved)),
-    ("5f00::1", Some(Reserved)),
-    ("fbff::1", Some(Reserved)),
-    ("fc00::1", Some(UniqueLocal)),
-    ("fd12:3456::1", Some(UniqueLocal)),
-    ("fd00:ec2::254", Some(Metadata)),
-    ("fd00:ec2::23", Some(Metadata)),
-    ("fd20:ce::254", Some(Metadata)),
-    ("fd20:ce::255", Some(UniqueLocal)),
-    ("fd00:c1::a9fe:a9fe", Some(Metadata)),
-    ("fd00:42::42", Some(Metadata)),
-    ("fd00:a9fe:a9fe::1", Some(Metadata)),
-    ("fd00:100::100:200", Some(Metadata)),
-    ("fe00::1", Some(Reserved)),
-    ("fe80::1", Some(LinkLocal)),
-    ("fe80::a9fe:a9fe", Some(LinkLocal)),
-    ("febf::1", Some(LinkLocal)),
-    ("fec0::1", Some(SiteLocal)),
-    ("feff::1", Some(SiteLocal)),
-    ("ff02::1", Some(Multicast)),
-    ("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", Some(Multicast)),
-];
-
-#[test]
-fn addresses_are_classified_at_the_edges_of_every_range() {
-    let public_only = policy(AllowedHosts::Any, false, false);
-    let with_private = policy(AllowedHosts::Any, false, true);
-    for (text, expected) in ADDRESSES {
-        let address: IpAddr = text.parse().unwrap();
-        assert_eq!(classify(address), *expected, "{text}");
-        assert_eq!(public_only.check_address("h", address).is_ok(), expected.is_none(), "{text}");
-        let opened = matches!(expected, None | Some(Loopback | Private | CarrierNat | UniqueLocal));
-        assert_eq!(with_private.check_address("h", address).is_ok(), opened, "{text}");
-    }
-    assert!(HOSTILE_URLS.len() + SPELLED_ADDRESSES.len() + ADDRESSES.len() >= 200);
 }
 
 /// The IPv6 addresses that stand for `inner`.
