@@ -12,7 +12,6 @@ mod error;
 mod http;
 mod key;
 mod local;
-mod name;
 mod read;
 mod remote;
 mod template;
@@ -28,7 +27,6 @@ use secrecy::SecretString;
 
 pub use error::{BucketError, OpenError};
 pub use key::{KeyParseError, ObjectFolder, ObjectKey};
-pub use name::{FileName, FileNameParseError};
 pub use read::ObjectMeta;
 pub use template::{KeyTemplate, KeyTemplateError};
 pub use upload::{MAX_PARTS, PartId, Upload};

@@ -14,7 +14,7 @@ mod time;
 mod view;
 
 pub use digest::{Digest, DigestParseError};
-pub use file_name::FileName;
+pub use file_name::{FileName, FileNameParseError};
 pub use job::{Asset, AssetState, AttemptFailure, Change, Job, JobState, Outcome, StoredFile, StuckReason};
 pub use job_id::{JobId, JobIdParseError, Kind};
 pub use media_url::{MediaUrl, MediaUrlError};

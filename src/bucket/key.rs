@@ -1,4 +1,4 @@
-use super::FileName;
+use crate::domain::FileName;
 
 /// The first segment below which nothing but the journal's own segments may lie.
 pub(super) const JOURNAL: &str = "_journal";
@@ -162,7 +162,6 @@ macro_rules! text_form {
         }
     };
 }
-pub(super) use text_form;
 
 text_form!(ObjectKey);
 text_form!(ObjectFolder);

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::bucket::FileName;
+use crate::domain::FileName;
 
 fn job(id: &str) -> JobId {
     id.parse().unwrap()

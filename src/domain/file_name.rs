@@ -2,104 +2,131 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// A file's name within its job's folder: ASCII letters, digits, `-`, `_` and single dots, starting and ending with a
-/// letter or digit, at most [`FileName::MAX_BYTES`] bytes, never `manifest.json`.
+/// A file's name within a job's folder, made safe out of whatever a caller or the provider wrote.
+///
+/// ASCII letters, digits, `-`, `_` and `.` only; 1 to [`FileName::MAX_BYTES`] bytes; never hidden, never a device name
+/// of Windows, never [`FileName::MANIFEST`] in any case.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileName(Box<str>);
 
-impl FileName {
-    /// The longest name, extension and place included.
-    pub const MAX_BYTES: usize = 100;
+/// The text is not a file name as [`FileName::clean`] makes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("expected a file name of ASCII letters, digits, '-', '_' and '.', at most {} bytes", FileName::MAX_BYTES)]
+pub struct FileNameParseError;
 
-    const MAX_STEM: usize = 80;
+impl FileName {
+    /// The longest name, in bytes, extension included.
+    pub const MAX_BYTES: usize = 100;
+    /// The one name in a job's folder that is not media.
+    pub const MANIFEST: &str = "manifest.json";
+
     const MAX_EXTENSION: usize = 10;
 
-    /// Makes a name of whatever someone wrote: of a path only the last part, without what is not portable.
-    ///
-    /// What has nothing usable becomes `file`.
+    /// The nearest safe name: of a path the last segment, anything else outside the alphabet as `_`, runs collapsed.
+    /// `file` where nothing is left.
     pub fn clean(untrusted: &str) -> Self {
-        let last = untrusted.rsplit(['/', '\\']).next().unwrap_or_default();
-        let (stem, extension) = last.rsplit_once('.').unwrap_or((last, ""));
-        let extension = extension.to_ascii_lowercase();
-        if (1..=Self::MAX_EXTENSION).contains(&extension.len()) && extension.bytes().all(|b| b.is_ascii_alphanumeric())
-        {
-            Self::assemble(&portable(stem), &extension)
-        } else {
-            Self::assemble(&portable(last), "")
+        let last = untrusted.trim_end_matches(['/', '\\']).rsplit(['/', '\\']).next().unwrap_or_default();
+        let mut kept = String::with_capacity(last.len().min(4 * Self::MAX_BYTES));
+        for char in last.chars() {
+            let char = if char.is_ascii_alphanumeric() || matches!(char, '-' | '.') { char } else { '_' };
+            if !(matches!(char, '_' | '.') && kept.ends_with(char)) {
+                kept.push(char);
+            }
         }
+        let (stem, extension) = split(&kept);
+        Self::build(stem, extension)
     }
 
-    /// The same name with another extension, given without its dot.
+    /// This name with `extension` (without its dot) in place of the one it has. What is no ASCII letter or digit in
+    /// it is left out; empty removes the extension.
     #[must_use]
     pub fn with_extension(&self, extension: &str) -> Self {
-        Self::assemble(self.stem(), extension)
+        let extension: String =
+            extension.chars().filter(char::is_ascii_alphanumeric).take(Self::MAX_EXTENSION).collect();
+        Self::build(split(&self.0).0, &extension)
     }
 
-    /// The same name with its place in front: `01-rain.mp4`.
+    /// This name with its place in front, as in `01-rain.mp4`.
     #[must_use]
     pub fn numbered(&self, place: usize) -> Self {
-        let stem = self.stem();
-        Self::assemble(&format!("{place:02}-{}", &stem[..stem.len().min(Self::MAX_STEM)]), self.extension())
-    }
-
-    /// The same name with `-suffix` behind its stem.
-    #[must_use]
-    pub fn suffixed(&self, suffix: &str) -> Self {
-        let stem = self.stem();
-        Self::assemble(&format!("{}-{suffix}", &stem[..stem.len().min(Self::MAX_STEM)]), self.extension())
-    }
-
-    /// The whole name.
-    pub fn as_str(&self) -> &str {
-        &self.0
+        let (stem, extension) = split(&self.0);
+        Self::build(&format!("{place:02}-{stem}"), extension)
     }
 
     /// The name without its extension.
     pub fn stem(&self) -> &str {
-        self.0.rsplit_once('.').map_or(&self.0, |(stem, _)| stem)
+        split(&self.0).0
     }
 
-    /// The extension without its dot; empty when there is none.
+    /// The extension, without its dot; empty when there is none. At most ten letters and digits, one a letter.
     pub fn extension(&self) -> &str {
-        self.0.rsplit_once('.').map_or("", |(_, extension)| extension)
+        split(&self.0).1
     }
 
-    fn assemble(stem: &str, extension: &str) -> Self {
-        let stem = match stem {
-            "" => "file".to_owned(),
-            // Names that some systems reserve whatever the extension, and the one name that is not a file's.
-            _ if is_reserved(stem) || (stem == "manifest" && extension == "json") => format!("file-{stem}"),
-            _ => stem.to_owned(),
-        };
-        if extension.is_empty() { Self(stem.into()) } else { Self(format!("{stem}.{extension}").into()) }
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    fn build(stem: &str, extension: &str) -> Self {
+        let edges = ['.', '_', '-'];
+        let room = Self::MAX_BYTES - 2 - extension.len();
+        let stem = stem.trim_start_matches(edges);
+        let stem = stem[..stem.len().min(room)].trim_end_matches(edges);
+        let mut name = if stem.is_empty() { "file".to_owned() } else { stem.to_owned() };
+        // Windows takes a device's name with any extension for the device.
+        let base = name.find('.').unwrap_or(name.len());
+        let manifest = format!("{name}.{extension}").eq_ignore_ascii_case(Self::MANIFEST);
+        if is_device(&name[..base]) || manifest {
+            name.insert(base, '_');
+        }
+        if !extension.is_empty() {
+            name.push('.');
+            name.push_str(extension);
+        }
+        Self(name.into())
     }
 }
 
-/// Letters, digits and single separators of `text`, at most [`FileName::MAX_STEM`] bytes.
-fn portable(text: &str) -> String {
-    let mut out = String::new();
-    for character in text.chars() {
-        let character =
-            if character.is_ascii_alphanumeric() || matches!(character, '-' | '.') { character } else { '_' };
-        let separates = !character.is_ascii_alphanumeric();
-        if separates && out.chars().last().is_none_or(|last| !last.is_ascii_alphanumeric()) {
-            continue;
+/// Stem and extension. Digits alone are no extension: `v1.2` has none.
+fn split(name: &str) -> (&str, &str) {
+    match name.rsplit_once('.') {
+        Some((stem, extension))
+            if (1..=FileName::MAX_EXTENSION).contains(&extension.len())
+                && extension.bytes().all(|byte| byte.is_ascii_alphanumeric())
+                && extension.bytes().any(|byte| byte.is_ascii_alphabetic()) =>
+        {
+            (stem, extension)
         }
-        if out.len() == FileName::MAX_STEM {
-            break;
-        }
-        out.push(character);
+        _ => (name, ""),
     }
-    out.truncate(out.trim_end_matches(['-', '_', '.']).len());
-    out
 }
 
-fn is_reserved(stem: &str) -> bool {
-    let base = stem.split('.').next().unwrap_or_default().to_ascii_lowercase();
-    matches!(base.as_str(), "con" | "prn" | "aux" | "nul")
-        || ((base.starts_with("com") || base.starts_with("lpt"))
-            && base.len() == 4
-            && base.as_bytes()[3].is_ascii_digit())
+/// <https://learn.microsoft.com/windows/win32/fileio/naming-a-file#naming-conventions>
+fn is_device(base: &str) -> bool {
+    let base = base.to_ascii_lowercase();
+    match base.as_str() {
+        "con" | "prn" | "aux" | "nul" => true,
+        _ => {
+            base.len() == 4
+                && (base.starts_with("com") || base.starts_with("lpt"))
+                && base.as_bytes()[3].is_ascii_digit()
+        }
+    }
+}
+
+impl std::str::FromStr for FileName {
+    type Err = FileNameParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let valid = text.len() <= Self::MAX_BYTES
+            && text.starts_with(|first: char| first.is_ascii_alphanumeric())
+            && !text.ends_with('.')
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+            && !is_device(text.split('.').next().unwrap_or_default())
+            && !text.eq_ignore_ascii_case(Self::MANIFEST);
+        if valid { Ok(Self(text.into())) } else { Err(FileNameParseError) }
+    }
 }
 
 impl fmt::Display for FileName {
@@ -122,13 +149,7 @@ impl Serialize for FileName {
 
 impl<'de> Deserialize<'de> for FileName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let safe = (1..=Self::MAX_BYTES).contains(&text.len())
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
-            && !text.starts_with('.')
-            && !text.contains("..")
-            && text != "manifest.json";
-        if safe { Ok(Self(text.into())) } else { Err(de::Error::custom("expected a portable file name")) }
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 
@@ -139,34 +160,65 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hostile_names_become_plain_ones() {
-        for (untrusted, clean) in [
+    fn hostile_names_become_sane_ones() {
+        for (untrusted, expected) in [
             ("rain.mp4", "rain.mp4"),
-            ("rain song.MP3", "rain_song.mp3"),
-            ("../../etc/passwd", "passwd"),
-            ("..\\..\\boot.ini", "boot.ini"),
-            ("a\0b.png", "a_b.png"),
-            ("🌧️.png", "file.png"),
             ("", "file"),
             ("...", "file"),
+            ("/", "file"),
+            ("../../etc/passwd", "passwd"),
+            ("C:\\videos\\rain.mp4", "rain.mp4"),
             (".htaccess", "file.htaccess"),
-            ("con.mp4", "file-con.mp4"),
-            ("manifest.json", "file-manifest.json"),
-            ("a..b.tar.gz", "a.b.tar.gz"),
-            ("-rf.mp4", "rf.mp4"),
+            ("..mp4", "file.mp4"),
+            ("a\0b.mp4", "a_b.mp4"),
+            ("Rain over Kyoto (final) 🌧️🌧️.mp4", "Rain_over_Kyoto_final.mp4"),
+            ("雨.mp4", "file.mp4"),
+            ("v1.2", "v1.2"),
+            ("a#1", "a_1"),
+            ("a.mp4#1", "a.mp4_1"),
+            ("con", "con_"),
+            ("NUL.tar.gz", "NUL_.tar.gz"),
+            ("lpt9.txt", "lpt9_.txt"),
+            ("manifest.json", "manifest_.json"),
+            ("Manifest.JSON", "Manifest_.JSON"),
+            ("-rf", "rf"),
         ] {
-            assert_eq!(FileName::clean(untrusted).as_str(), clean, "{untrusted:?}");
+            assert_eq!(FileName::clean(untrusted).as_str(), expected, "{untrusted:?}");
         }
-        assert_eq!(FileName::clean(&format!("{}.mp4", "x".repeat(900))).as_str().len(), 84);
-        assert_eq!(FileName::clean("rain.mp4").numbered(1).with_extension("webm").as_str(), "01-rain.webm");
+        let long = FileName::clean(&format!("{}.mp4", "x".repeat(900)));
+        assert!(long.as_str().len() <= FileName::MAX_BYTES && long.as_str().ends_with("x.mp4"), "{long}");
+    }
+
+    #[test]
+    fn extensions_and_places_are_put_on() {
+        let name = FileName::clean("rain.jpeg");
+        assert_eq!(name.with_extension("png").as_str(), "rain.png");
+        assert_eq!(name.with_extension("").as_str(), "rain");
+        assert_eq!(name.numbered(1).as_str(), "01-rain.jpeg");
+        assert_eq!(name.numbered(100).as_str(), "100-rain.jpeg");
+        assert_eq!(FileName::clean("v1.2").with_extension("mp4").as_str(), "v1.2.mp4");
+        assert_eq!(FileName::clean("manifest").with_extension("json").as_str(), "manifest_.json");
+        assert_eq!(FileName::clean(&"x".repeat(300)).with_extension("mp4").numbered(7).extension(), "mp4");
+    }
+
+    #[test]
+    fn a_name_that_was_not_cleaned_is_not_read() {
+        let long = "x".repeat(FileName::MAX_BYTES + 1);
+        for bad in ["", ".a", "-a", "a/b", "a.", "ä", "a b", "con.txt", "manifest.json", &long] {
+            assert_eq!(bad.parse::<FileName>(), Err(FileNameParseError), "{bad:?}");
+        }
     }
 
     proptest! {
         #[test]
-        fn every_text_becomes_a_portable_name(text in "\\PC{0,200}|.{0,200}", place in 0usize..100_000) {
-            for name in [FileName::clean(&text), FileName::clean(&text).numbered(place)] {
-                let json = serde_json::to_string(&name).unwrap();
-                prop_assert_eq!(serde_json::from_str::<FileName>(&json).unwrap(), name);
+        fn every_name_is_safe_and_stays_itself(untrusted in any::<String>(), extension in any::<String>(), place: u16) {
+            let clean = FileName::clean(&untrusted);
+            for name in [clean.clone(), clean.with_extension(&extension), clean.numbered(place.into())] {
+                let text = name.as_str();
+                prop_assert!((1..=FileName::MAX_BYTES).contains(&text.len()));
+                prop_assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)));
+                prop_assert!(!text.starts_with('.') && !text.eq_ignore_ascii_case(FileName::MANIFEST));
+                prop_assert_eq!(text.parse(), Ok(name.clone()));
             }
         }
     }

@@ -5,10 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use replyvault::bucket::{
-    Bucket, BucketError, Config, FileName, ObjectFolder, ObjectKey, OpenError, PartId, StorageUrl,
-};
-use replyvault::domain::Digest;
+use replyvault::bucket::{Bucket, BucketError, Config, ObjectFolder, ObjectKey, OpenError, PartId, StorageUrl};
+use replyvault::domain::{Digest, FileName};
 use tempfile::TempDir;
 
 use crate::support::s3::S3Server;
