@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 pub use fold::{Applied, ClaimOutcome, Meaning};
 pub use ledger::{Interpret, Ledger, RecordError};
 pub use open::{Recovery, RecoveryError};
-pub use query::{JobFilter, Page};
+pub use query::{DueJob, JobFilter, Page};
 pub use records::{Claim, Counters, JobRecord, MediaRecord, Origin, QuarantineRecord, Reason, RefRecord, Reference};
 
 use crate::domain::Slot;
@@ -104,6 +104,11 @@ impl State {
     pub fn lease(&self, sequence: u64) -> Option<Lease> {
         let mut leased = self.shared.leased.lock().unwrap_or_else(PoisonError::into_inner);
         leased.insert(sequence).then(|| Lease { shared: self.shared.clone(), sequence })
+    }
+
+    /// True while somebody has the right to work on a job.
+    pub fn is_leased(&self, sequence: u64) -> bool {
+        self.shared.leased.lock().unwrap_or_else(PoisonError::into_inner).contains(&sequence)
     }
 
     /// Marks a file as being fetched.

@@ -179,12 +179,18 @@ async fn what_is_recorded_is_the_queue() {
     assert_eq!(bench.ledger.state().due(9).unwrap(), []);
     let Applied::Job { record, change } = bench.post(Target::Channel, done(1, None)).await else { panic!("a job") };
     assert_eq!(change, Some(Change::Ended));
-    assert_eq!(bench.ledger.state().due(9).unwrap(), [(record.job.due.unwrap(), record.sequence)]);
+    assert_eq!(
+        bench.ledger.state().due(9).unwrap(),
+        [DueJob { at: record.job.due.unwrap(), sequence: record.sequence, host: "h".to_owned() }]
+    );
 
     let later = Timestamp::from_millis_clamped(now().millis() + 1000);
     let failure = AttemptFailure { error: "503".to_owned(), counted: true, stuck: None };
     bench.event(Event::AttemptFailed { at: now(), job: id(1), slot: Slot::media(), failure, due: later }).await;
-    assert_eq!(bench.ledger.state().due(9).unwrap(), [(later, record.sequence)]);
+    assert_eq!(
+        bench.ledger.state().due(9).unwrap(),
+        [DueJob { at: later, sequence: record.sequence, host: "h".to_owned() }]
+    );
 
     let failure =
         AttemptFailure { error: "503".to_owned(), counted: true, stuck: Some(StuckReason::AttemptsExhausted) };
@@ -206,13 +212,11 @@ async fn one_file_claims_a_digest_and_others_find_it_stored() {
         bench.post(Target::Channel, done(number, None)).await;
     }
     let sha256 = Digest::of(b"same");
-    let claim = |number: u32| Event::Claimed {
-        at: now(),
-        job: id(number),
-        slot: Slot::media(),
-        sha256,
-        bytes: 4,
-        key: format!("video/{number}"),
+    let claim = |number: u32| {
+        let Event::Stored { job, slot, file } = stored(number, "same", &format!("video/{number}"), false) else {
+            unreachable!()
+        };
+        Event::Claimed { at: now(), job, slot, file }
     };
     assert_eq!(bench.event(claim(1)).await, Applied::Claim(ClaimOutcome::Granted));
     assert_eq!(bench.event(claim(1)).await, Applied::Claim(ClaimOutcome::Granted), "a step may run twice");
