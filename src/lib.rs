@@ -9,3 +9,4 @@ pub mod journal;
 pub mod provider;
 pub mod simulator;
 pub mod state;
+pub mod worker;
