@@ -1,5 +1,7 @@
 //! replyvault: the `replyUrl` target that keeps AI media.
 
+pub mod api;
+pub mod app;
 pub mod bucket;
 pub mod domain;
 pub mod egress;

@@ -1,0 +1,211 @@
+//! Wires the rooms, starts them in order and drains them.
+//!
+//! Start: listen (so that a port in use ends it before anything is touched), journal and state, bucket, worker, HTTP.
+//! Stop: no new connections and nothing new for the worker; requests and transfers finish within the grace; then the
+//! journal is closed. Whatever is cut off is recorded and taken up again.
+
+mod access_log;
+mod demo;
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use actix_web::HttpServer;
+use actix_web::dev::ServerHandle;
+use actix_web::middleware::from_fn;
+use actix_web::web::Data;
+use tokio::task::JoinHandle;
+use url::Url;
+
+use crate::api::{self, Api};
+use crate::bucket::{self, Bucket};
+use crate::egress::ClientSetupError;
+use crate::fetch::{self, Fetcher};
+use crate::intake::{self, Intake, ReplyKeys, ReplyUrls};
+use crate::state::{Ledger, Recovery, RecoveryError};
+use crate::worker::{self, Worker};
+
+pub use demo::{DemoError, Options as DemoOptions, demo};
+
+/// All that a running service is made of.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// What reply URLs start with; `None`: the address listened on.
+    pub public_url: Option<Url>,
+    /// The folder for journal and state.
+    pub data_dir: PathBuf,
+    /// The keys of reply URLs.
+    pub reply_keys: ReplyKeys,
+    /// How callbacks are taken.
+    pub intake: intake::Config,
+    /// Where objects go.
+    pub bucket: bucket::Config,
+    /// How files are fetched.
+    pub fetch: fetch::Config,
+    /// How the worker works.
+    pub worker: worker::Config,
+    /// Who may use the API.
+    pub api: api::Config,
+    /// How long a stop lets requests and transfers finish.
+    pub shutdown_grace: Duration,
+}
+
+/// Why the service could not be started. One line, naming what was expected.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address cannot be listened on.
+    #[error("server.listen: {address} cannot be listened on: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Journal or state cannot be opened.
+    #[error("data.dir: {0}")]
+    Recovery(#[from] RecoveryError),
+    /// The bucket cannot be opened.
+    #[error("storage: {0}")]
+    Bucket(#[from] bucket::OpenError),
+    /// No HTTP client can be made.
+    #[error("fetch: {0}")]
+    Fetch(#[from] ClientSetupError),
+    /// The HTTP server could not be started.
+    #[error("the HTTP server cannot be started: {0}")]
+    Http(std::io::Error),
+}
+
+/// A running service.
+#[derive(Debug)]
+pub struct Running {
+    address: SocketAddr,
+    intake: Intake,
+    bucket: Bucket,
+    worker: Worker,
+    http: ServerHandle,
+    http_task: JoinHandle<std::io::Result<()>>,
+    worker_task: JoinHandle<()>,
+}
+
+impl Running {
+    /// Starts a service. Needs a tokio runtime of several threads.
+    ///
+    /// # Errors
+    /// When any part of it cannot be started; then none is running.
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        let Settings { listen, public_url, data_dir, reply_keys, shutdown_grace, .. } = settings;
+        let fail = |source| StartError::Listen { address: listen, source };
+        let listener = TcpListener::bind(listen).map_err(fail)?;
+        let address = listener.local_addr().map_err(fail)?;
+        let bucket = Bucket::open(&settings.bucket)?;
+        let fetcher = Fetcher::new(&settings.fetch)?;
+        let ledger = open_ledger(data_dir).await?;
+        let public_url = public_url.unwrap_or_else(|| url_of(address));
+        let intake = Intake::new(settings.intake, ReplyUrls::new(public_url, reply_keys), ledger.clone());
+        let worker = Worker::new(settings.worker, ledger, bucket.clone(), fetcher);
+        let api = Data::new(Api::new(settings.api, intake.clone(), bucket.clone()));
+        let intake_data = Data::new(intake.clone());
+        let server = HttpServer::new(move || {
+            actix_web::App::new()
+                .app_data(intake_data.clone())
+                .app_data(api.clone())
+                .wrap(from_fn(access_log::log))
+                .configure(intake::routes)
+                .configure(api::routes)
+        })
+        .disable_signals()
+        .shutdown_timeout(shutdown_grace.as_secs().max(1))
+        .listen(listener)
+        .map_err(StartError::Http)?
+        .run();
+        let http = server.handle();
+        let http_task = tokio::spawn(server);
+        let worker_task = tokio::spawn({
+            let worker = worker.clone();
+            async move { worker.run(shutdown_grace).await }
+        });
+        Ok(Self { address, intake, bucket, worker, http, http_task, worker_task })
+    }
+
+    /// The address listened on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes callbacks, and makes reply URLs.
+    pub fn intake(&self) -> &Intake {
+        &self.intake
+    }
+
+    /// Where objects are.
+    pub fn bucket(&self) -> &Bucket {
+        &self.bucket
+    }
+
+    /// Stops: see the module's head. Returns when all is recorded.
+    pub async fn stop(self) {
+        let Self { intake, worker, http, http_task, worker_task, .. } = self;
+        worker.stop();
+        let (_, worker_ended) = tokio::join!(http.stop(true), worker_task);
+        if let Err(error) = worker_ended {
+            tracing::error!(%error, "the worker ended with a defect");
+        }
+        if let Ok(Err(error)) = http_task.await {
+            tracing::error!(%error, "the HTTP server ended with an error");
+        }
+        let ledger = intake.ledger().clone();
+        let _ = tokio::task::spawn_blocking(move || ledger.close()).await;
+    }
+}
+
+async fn open_ledger(data_dir: PathBuf) -> Result<Ledger, StartError> {
+    let opened = tokio::task::spawn_blocking(move || Ledger::open(&data_dir, Intake::interpret)).await;
+    let (ledger, recovery) = match opened {
+        Ok(opened) => opened?,
+        Err(error) => return Err(StartError::Http(std::io::Error::other(error))),
+    };
+    report(&recovery);
+    Ok(ledger)
+}
+
+fn report(recovery: &Recovery) {
+    if let Some((reason, aside)) = &recovery.moved_aside {
+        tracing::warn!(reason, moved_to = %aside.display(), "the state could not be used and was rebuilt from the journal");
+    }
+    for damage in &recovery.damage {
+        let segment = damage.segment.display();
+        if damage.torn_tail {
+            tracing::warn!(%segment, from = damage.from, "the last write to the journal was cut off; it was never acknowledged");
+        } else {
+            tracing::error!(%segment, from = damage.from, to = damage.to, "a part of the journal is damaged and was passed over");
+        }
+    }
+    if recovery.replayed > 0 {
+        tracing::info!(entries = recovery.replayed, "the state was brought up to date from the journal");
+    }
+}
+
+fn url_of(address: SocketAddr) -> Url {
+    let parsed = Url::parse(&format!("http://{address}"));
+    parsed.unwrap_or_else(|_| unreachable!("an address and a port make a URL"))
+}
+
+/// Resolves when the process is asked to end: by SIGTERM, or from its terminal.
+pub async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::error!(%error, "signals cannot be listened to; the process can only be killed");
+            std::future::pending().await
+        }
+    }
+}
