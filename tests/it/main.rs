@@ -3,6 +3,9 @@
 // A test that can't go on has failed; clippy knows only the functions marked as tests for such.
 #![allow(clippy::unwrap_used)]
 
+mod architecture;
 mod bucket;
+mod callbacks;
+mod pipeline;
 mod simulator;
 mod support;
