@@ -23,4 +23,15 @@ impl Api {
         Api
     }
 }
-pub fn routes(_: &mut actix_web::web::ServiceConfig) {}
+pub fn routes(c: &mut actix_web::web::ServiceConfig) {
+    c.route("/api/v1/jobs/{id}", web::get().to(job));
+}
+use actix_web::web;
+async fn job(id: web::Path<String>, intake: web::Data<Intake>) -> actix_web::HttpResponse {
+    let s = intake.ledger().state();
+    match s.job(&id.parse().unwrap()).unwrap() {
+        Some(r) => actix_web::HttpResponse::Ok()
+            .json(crate::domain::JobView::new(&r.job, |a| s.is_fetching(r.sequence, &a.slot))),
+        None => actix_web::HttpResponse::NotFound().finish(),
+    }
+}

@@ -23,7 +23,7 @@ use crate::bucket::{self, Bucket};
 use crate::egress::ClientSetupError;
 use crate::fetch::{self, Fetcher};
 use crate::intake::{self, Intake, ReplyKeys, ReplyUrls};
-use crate::state::{Ledger, Recovery, RecoveryError};
+use crate::state::{Ledger, RecoveryError};
 use crate::worker::{self, Worker};
 
 pub use demo::{DemoError, Options as DemoOptions, demo};
@@ -102,7 +102,7 @@ impl Running {
         let address = listener.local_addr().map_err(fail)?;
         let bucket = Bucket::open(&settings.bucket)?;
         let fetcher = Fetcher::new(&settings.fetch)?;
-        let ledger = open_ledger(data_dir).await?;
+        let ledger = Ledger::open(&data_dir, Intake::interpret)?;
         let public_url = public_url.unwrap_or_else(|| url_of(address));
         let intake = Intake::new(settings.intake, ReplyUrls::new(public_url, reply_keys), ledger.clone());
         let worker = Worker::new(settings.worker, ledger, bucket.clone(), fetcher);
@@ -135,6 +135,11 @@ impl Running {
         self.address
     }
 
+    /// Resolves when the state is up to date with the journal. Callbacks are taken before that.
+    pub async fn ready(&self) {
+        self.intake.ledger().recovered().await;
+    }
+
     /// Takes callbacks, and makes reply URLs.
     pub fn intake(&self) -> &Intake {
         &self.intake
@@ -158,33 +163,6 @@ impl Running {
         }
         let ledger = intake.ledger().clone();
         let _ = tokio::task::spawn_blocking(move || ledger.close()).await;
-    }
-}
-
-async fn open_ledger(data_dir: PathBuf) -> Result<Ledger, StartError> {
-    let opened = tokio::task::spawn_blocking(move || Ledger::open(&data_dir, Intake::interpret)).await;
-    let (ledger, recovery) = match opened {
-        Ok(opened) => opened?,
-        Err(error) => return Err(StartError::Http(std::io::Error::other(error))),
-    };
-    report(&recovery);
-    Ok(ledger)
-}
-
-fn report(recovery: &Recovery) {
-    if let Some((reason, aside)) = &recovery.moved_aside {
-        tracing::warn!(reason, moved_to = %aside.display(), "the state could not be used and was rebuilt from the journal");
-    }
-    for damage in &recovery.damage {
-        let segment = damage.segment.display();
-        if damage.torn_tail {
-            tracing::warn!(%segment, from = damage.from, "the last write to the journal was cut off; it was never acknowledged");
-        } else {
-            tracing::error!(%segment, from = damage.from, to = damage.to, "a part of the journal is damaged and was passed over");
-        }
-    }
-    if recovery.replayed > 0 {
-        tracing::info!(entries = recovery.replayed, "the state was brought up to date from the journal");
     }
 }
 

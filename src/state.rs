@@ -20,7 +20,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, broadcast};
 
 pub use fold::{Applied, ClaimOutcome, Meaning};
 pub use ledger::{Interpret, Ledger, RecordError};
@@ -61,6 +61,8 @@ struct Shared {
     leased: Mutex<HashSet<u64>>,
     /// Files being fetched now.
     fetching: Mutex<HashSet<(u64, Slot)>>,
+    /// Jobs as they change, for whoever listens.
+    changes: broadcast::Sender<Arc<JobRecord>>,
 }
 
 /// The right to work on a job, for as long as it is held.
@@ -77,6 +79,9 @@ pub struct Fetching {
     file: (u64, Slot),
 }
 
+/// How many changes a slow listener may lag behind before it misses some.
+const CHANGES: usize = 1024;
+
 impl State {
     fn new(dir: &Path) -> Self {
         Self {
@@ -86,6 +91,7 @@ impl State {
                 due_changed: Notify::new(),
                 leased: Mutex::default(),
                 fetching: Mutex::default(),
+                changes: broadcast::Sender::new(CHANGES),
             }),
         }
     }
@@ -98,6 +104,11 @@ impl State {
     /// Resolves when a job became due, or the time of one changed, since the last call.
     pub async fn due_changed(&self) {
         self.shared.due_changed.notified().await;
+    }
+
+    /// Every job that changes from now on, as it then is.
+    pub fn changes(&self) -> broadcast::Receiver<Arc<JobRecord>> {
+        self.shared.changes.subscribe()
     }
 
     /// The right to work on a job, unless somebody has it.

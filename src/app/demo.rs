@@ -85,6 +85,7 @@ pub async fn demo(options: Options) -> Result<bool, DemoError> {
         Simulator::start(simulator::Config { pace: PACE, seed: rand::random(), ..Default::default() }).await?;
     let token: SecretString = hex::encode(rand::random::<[u8; 16]>()).into();
     let running = Running::start(settings(&dir, &token)?).await?;
+    running.ready().await;
     println!("A simulated provider listens on {}, replyvault on http://{}.", simulator.base_url(), running.address());
     println!("Each job is created with a replyUrl that points at replyvault.\n");
 

@@ -35,8 +35,12 @@ impl Worker {
     pub async fn run(&self, grace: Duration) {
         let mut stop = self.inner.stop.subscribe();
         let mut running = Running::default();
+        let settled = async {
+            self.inner.ledger.recovered().await;
+            self.settle_all().await;
+        };
         tokio::select! {
-            () = self.settle_all() => {}
+            () = settled => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
         let mut outages = 0;

@@ -6,6 +6,7 @@
 mod architecture;
 mod bucket;
 mod callbacks;
+mod load;
 mod pipeline;
 mod simulator;
 mod support;

@@ -41,9 +41,10 @@ impl Vault {
         let dir = tempfile::tempdir().unwrap();
         let mut settings = settings(dir.path());
         change(&mut settings);
-        let running = Some(Running::start(settings.clone()).await.unwrap());
+        let running = Running::start(settings.clone()).await.unwrap();
+        running.ready().await;
         let client = Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Self { dir, settings, running, client }
+        Self { dir, settings, running: Some(running), client }
     }
 
     pub(crate) fn running(&self) -> &Running {
@@ -59,7 +60,9 @@ impl Vault {
 
     /// Starts again after [`Vault::stop`].
     pub(crate) async fn start_again(&mut self) {
-        self.running = Some(Running::start(self.settings.clone()).await.unwrap());
+        let running = Running::start(self.settings.clone()).await.unwrap();
+        running.ready().await;
+        self.running = Some(running);
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
