@@ -1,5 +1,6 @@
 //! replyvault: the `replyUrl` target that keeps AI media.
 
+pub mod api;
 pub mod bucket;
 pub mod domain;
 pub mod egress;
