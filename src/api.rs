@@ -1,0 +1,168 @@
+//! What people and programs ask of the vault: the query API, health, metrics, and a page that says what this is.
+//!
+//! Everything under `/api` is behind one guard ([`auth`]), which is around the scope and not in the handlers, so that
+//! none can forget it. The room decides nothing about jobs: it reads [`State`] and [`Bucket`], and leaves every change
+//! to [`Intake`]. Reads of the state block, so they go through [`Api::read`].
+
+mod auth;
+mod health;
+mod input;
+mod jobs;
+mod list;
+mod media;
+mod metrics;
+mod openapi;
+mod page;
+mod probe;
+mod quarantine;
+mod redact;
+mod refs;
+mod session;
+mod stats;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ALLOW, HeaderValue};
+use actix_web::middleware::from_fn;
+use actix_web::web::{self, PathConfig, ServiceConfig};
+use actix_web::{HttpResponse, Resource, ResponseError, Route, guard};
+
+pub use auth::{Scope, Token};
+pub use health::Readiness;
+pub use metrics::observe;
+
+use crate::bucket::Bucket;
+use crate::domain::JobView;
+use crate::intake::{Intake, Problem};
+use crate::state::{JobRecord, State, StateError};
+
+/// Who may ask, and what readiness looks at.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Who may use the API. Without any, nobody may.
+    pub tokens: Vec<Token>,
+    /// Where journal and state are.
+    pub data_dir: PathBuf,
+    /// Bytes that have to be free there for the service to be ready; [`Config::MIN_FREE_BYTES`] is a good number.
+    pub min_free_bytes: u64,
+}
+
+impl Config {
+    /// Room for the journal to go on for a while: 64 MiB.
+    pub const MIN_FREE_BYTES: u64 = 64 << 20;
+}
+
+/// What the handlers share. Cheap to clone.
+#[derive(Clone)]
+pub struct Api {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    access: auth::Access,
+    intake: Intake,
+    bucket: Bucket,
+    health: health::Health,
+    answers: metrics::Answers,
+}
+
+impl Api {
+    /// Answers from what `intake` writes to and from `bucket`.
+    pub fn new(config: Config, intake: Intake, bucket: Bucket) -> Self {
+        let Config { tokens, data_dir, min_free_bytes } = config;
+        let access = auth::Access::new(&tokens);
+        let health = health::Health::new(data_dir, min_free_bytes);
+        let answers = metrics::Answers::default();
+        Self { inner: Arc::new(Inner { access, intake, bucket, health, answers }) }
+    }
+
+    fn intake(&self) -> &Intake {
+        &self.inner.intake
+    }
+
+    fn state(&self) -> &State {
+        self.inner.intake.ledger().state()
+    }
+
+    /// Reads the state on a thread that may block.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&State) -> Result<T, StateError> + Send + 'static,
+    ) -> Result<T, Problem> {
+        let state = self.state().clone();
+        match web::block(move || read(&state)).await {
+            Ok(answer) => Ok(answer?),
+            Err(_) => Err(Problem::unavailable("the state cannot be read right now")),
+        }
+    }
+
+    fn job_view(&self, JobRecord { sequence, job }: &JobRecord) -> JobView {
+        JobView::new(job, |asset| self.state().is_fetching(*sequence, &asset.slot))
+    }
+}
+
+/// Adds every endpoint of this room, and the answer to paths that nobody knows. They need `Data<Api>`; [`observe`]
+/// belongs around the whole app.
+pub fn routes(config: &mut ServiceConfig) {
+    config
+        .service(resource("/", "GET, HEAD").route(get().to(page::index)))
+        .service(resource("/healthz", "GET, HEAD").route(get().to(health::healthz)))
+        .service(resource("/readyz", "GET, HEAD").route(get().to(health::readyz)))
+        .service(resource("/metrics", "GET, HEAD").route(get().to(metrics::metrics)))
+        .service(
+            web::scope("/api")
+                .wrap(from_fn(auth::guard))
+                .app_data(PathConfig::default().error_handler(|_, _| Problem::not_found("path").into()))
+                .service(web::scope("/v1").configure(v1))
+                .default_service(web::to(unknown_path)),
+        )
+        .default_service(web::to(unknown_path));
+}
+
+fn v1(config: &mut ServiceConfig) {
+    config
+        .service(resource("/refs", "GET, HEAD, POST").route(get().to(refs::list)).route(web::post().to(refs::create)))
+        .service(
+            resource("/refs/{refId}", "DELETE, GET, HEAD")
+                .route(get().to(refs::show))
+                .route(web::delete().to(refs::delete)),
+        )
+        .service(resource("/jobs", "GET, HEAD").route(get().to(jobs::list)))
+        .service(resource("/jobs/{jobId}", "GET, HEAD").route(get().to(jobs::show)))
+        .service(resource("/jobs/{jobId}/retry", "POST").route(web::post().to(jobs::retry)))
+        .service(resource("/media", "GET, HEAD").route(get().to(media::list)))
+        .service(resource("/media/{sha256}", "GET, HEAD").route(get().to(media::show)))
+        .service(resource("/media/{sha256}/content", "GET, HEAD").route(get().to(media::content)))
+        .service(resource("/quarantine", "GET, HEAD").route(get().to(quarantine::list)))
+        .service(resource("/quarantine/{id}", "GET, HEAD").route(get().to(quarantine::show)))
+        .service(resource("/quarantine/{id}/replay", "POST").route(web::post().to(quarantine::replay)))
+        .service(resource("/stats", "GET, HEAD").route(get().to(stats::stats)))
+        .service(
+            resource("/session", "DELETE, POST")
+                .route(web::post().to(session::open))
+                .route(web::delete().to(session::close)),
+        )
+        .service(resource("/openapi.json", "GET, HEAD").route(get().to(openapi::document)));
+}
+
+/// HEAD is answered as GET is; the server leaves the body out.
+fn get() -> Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
+}
+
+fn resource(path: &str, allow: &'static str) -> Resource {
+    web::resource(path).default_service(web::to(move || std::future::ready(other_method(allow))))
+}
+
+fn other_method(allow: &'static str) -> HttpResponse {
+    let message = format!("expected one of: {allow}");
+    let mut response = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message).error_response();
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
+    response
+}
+
+async fn unknown_path() -> HttpResponse {
+    Problem::not_found("path").error_response()
+}

@@ -1,0 +1,198 @@
+//! Who is asking, decided in one place for everything under `/api`.
+
+use std::sync::Arc;
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
+use actix_web::http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING, WWW_AUTHENTICATE,
+};
+use actix_web::http::{Method, StatusCode};
+use actix_web::middleware::Next;
+use actix_web::web::Data;
+use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, ResponseError};
+use hmac::{Hmac, KeyInit};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq;
+use tracing::Instrument;
+
+use super::session::{self, SESSION_PATH};
+use super::{Api, Problem};
+
+/// What a token is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// GET and HEAD; reply URLs are not shown.
+    Read,
+    /// Everything.
+    Admin,
+}
+
+/// A bearer token.
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// What logs call it.
+    pub name: String,
+    /// The token itself; an empty one lets nobody in.
+    pub token: SecretString,
+    /// What it is good for.
+    pub scope: Scope,
+}
+
+/// Who asks.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    /// The token's name.
+    name: Arc<str>,
+    /// The token's place in the configuration.
+    token: usize,
+    /// What may be done: of a session, reading alone.
+    pub(super) scope: Scope,
+}
+
+/// The tokens, in the forms that they are compared in.
+pub(super) struct Access {
+    tokens: Vec<Known>,
+}
+
+struct Known {
+    name: Arc<str>,
+    scope: Scope,
+    /// Digests are of one length, so that comparing them tells nothing about the token's.
+    digest: [u8; 32],
+    sessions: Hmac<Sha256>,
+}
+
+impl Access {
+    pub(super) fn new(tokens: &[Token]) -> Self {
+        let known = |token: &Token| {
+            let secret = token.token.expose_secret().as_bytes();
+            Some(Known {
+                name: token.name.as_str().into(),
+                scope: token.scope,
+                digest: Sha256::digest(secret).into(),
+                sessions: Hmac::new_from_slice(secret).ok().filter(|_| !secret.is_empty())?,
+            })
+        };
+        Self { tokens: tokens.iter().filter_map(known).collect() }
+    }
+
+    /// Whose token this is. Looks at all of them, whichever matches.
+    fn bearer(&self, presented: &str) -> Option<Caller> {
+        let digest: [u8; 32] = Sha256::digest(presented.as_bytes()).into();
+        let matches = |known: &Known| known.digest.ct_eq(&digest).into();
+        let found: Option<usize> = self.first(matches);
+        found.map(|token| self.caller(token, self.tokens[token].scope))
+    }
+
+    /// Whose session the cookie's value is.
+    fn session(&self, cookie: &str) -> Option<Caller> {
+        let cookie = session::Cookie::read(cookie)?;
+        let found = self.first(|known| cookie.is_of(&known.sessions));
+        found.map(|token| self.caller(token, Scope::Read))
+    }
+
+    /// The value of a session cookie for `caller`, good until `expires`, in seconds since 1970 UTC.
+    pub(super) fn open_session(&self, caller: &Caller, expires: u64) -> String {
+        session::Cookie::make(&self.tokens[caller.token].sessions, expires)
+    }
+
+    fn first(&self, matches: impl Fn(&Known) -> bool) -> Option<usize> {
+        self.tokens.iter().map(matches).enumerate().fold(None, |found, (index, is_it)| match found {
+            None if is_it => Some(index),
+            found => found,
+        })
+    }
+
+    fn caller(&self, token: usize, scope: Scope) -> Caller {
+        Caller { name: self.tokens[token].name.clone(), token, scope }
+    }
+}
+
+/// Lets through who may do what is asked; the rest gets 401 or 403, whether or not there is such a path.
+pub(super) async fn guard(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let mut response = match admit(request.request()) {
+        Ok(caller) => {
+            let (method, path) = (request.method().clone(), request.path().to_owned());
+            let span = tracing::info_span!("api", token = &*caller.name, %method, path);
+            request.extensions_mut().insert(caller);
+            let response = next.call(request).instrument(span.clone()).await?;
+            let status = response.status().as_u16();
+            if method.is_safe() {
+                tracing::debug!(parent: &span, status, "answered");
+            } else {
+                tracing::info!(parent: &span, status, "answered");
+            }
+            response.map_into_boxed_body()
+        }
+        Err(problem) => {
+            let response = refusal(request.request(), problem);
+            request.into_response(response)
+        }
+    };
+    if !response.headers().contains_key(CACHE_CONTROL) {
+        response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    Ok(response)
+}
+
+fn admit(request: &HttpRequest) -> Result<Caller, Problem> {
+    let api = request.app_data::<Data<Api>>();
+    let access = &api.ok_or_else(|| Problem::unavailable("the API is not set up"))?.inner.access;
+    let only_reads = matches!(*request.method(), Method::GET | Method::HEAD);
+    let is_session = request.path() == SESSION_PATH;
+    if let Some(header) = request.headers().get(AUTHORIZATION) {
+        let presented = header.to_str().ok().and_then(bearer_token);
+        let caller = presented.and_then(|token| access.bearer(token));
+        let caller = caller.ok_or_else(|| unauthorized("expected a bearer token that is known here"))?;
+        // Whoever may read may also open a session, which is for reading.
+        if caller.scope == Scope::Admin || only_reads || is_session {
+            return Ok(caller);
+        }
+        let message = "this token is for reading: expected one of scope admin";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", message));
+    }
+    if only_reads || (is_session && request.method() == Method::DELETE) {
+        session::cookies(request).find_map(|cookie| access.session(cookie))
+    } else {
+        None
+    }
+    .ok_or_else(|| unauthorized("expected Authorization: Bearer, or for GET and HEAD a session's cookie"))
+}
+
+fn bearer_token(header: &str) -> Option<&str> {
+    let (scheme, token) = header.trim().split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+fn unauthorized(message: &str) -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
+}
+
+fn refusal(request: &HttpRequest, problem: Problem) -> HttpResponse {
+    // What a stranger may be sending is not worth reading.
+    let headers = request.headers();
+    let has_body = headers.contains_key(TRANSFER_ENCODING)
+        || headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
+    let problem = if has_body { problem.closing() } else { problem };
+    let mut response = problem.error_response();
+    if response.status() == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
+}
+
+/// Only there behind [`guard`].
+impl FromRequest for Caller {
+    type Error = Problem;
+    type Future = std::future::Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let caller = request.extensions().get::<Self>().cloned();
+        std::future::ready(caller.ok_or_else(|| unauthorized("expected a bearer token")))
+    }
+}

@@ -1,0 +1,81 @@
+//! What comes in: queries and JSON bodies, bounded, and refused with what was expected.
+
+use std::time::Duration;
+
+use actix_web::HttpRequest;
+use actix_web::http::StatusCode;
+use actix_web::web::{Payload, Query};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::error::Category;
+
+use super::Problem;
+
+/// The largest JSON body, in bytes.
+const MAX_BODY: usize = 64 << 10;
+/// How long a client may take for one.
+const BODY_TIME: Duration = Duration::from_secs(30);
+
+/// Reads the query; names a parameter that there is not.
+pub(super) fn query<T: DeserializeOwned>(request: &HttpRequest) -> Result<T, Problem> {
+    let query = Query::from_query(request.query_string());
+    query.map(Query::into_inner).map_err(|error| Problem::invalid(shortened(&format!("query: {error}"))))
+}
+
+/// A parameter with something in it: `?cursor=` asks for no more than its absence does.
+pub(super) fn given(parameter: Option<&str>) -> Option<&str> {
+    parameter.filter(|text| !text.is_empty())
+}
+
+/// 422 for JSON that is not what was expected.
+pub(super) fn unprocessable(message: &str) -> Problem {
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", shortened(message))
+}
+
+/// Reads a JSON object. No body is an empty one.
+pub(super) async fn json<T: DeserializeOwned>(payload: Payload) -> Result<T, Problem> {
+    let late = |_| Err(incomplete(&format!("not within {} seconds", BODY_TIME.as_secs())));
+    let body = tokio::time::timeout(BODY_TIME, read(payload)).await.unwrap_or_else(late)?;
+    let body: &[u8] = if body.trim_ascii().is_empty() { b"{}" } else { &body };
+    // First the grammar of the whole: what is not JSON is not half a request.
+    serde_json::from_slice::<IgnoredAny>(body).map_err(|error| invalid_json(&error))?;
+    if !body.trim_ascii_start().starts_with(b"{") {
+        return Err(unprocessable("expected a JSON object"));
+    }
+    serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(body)).map_err(|error| {
+        let (path, error) = (error.path().to_string(), error.into_inner());
+        match error.classify() {
+            Category::Data => unprocessable(&format!("{path}: {error}")),
+            _ => invalid_json(&error),
+        }
+    })
+}
+
+async fn read(mut payload: Payload) -> Result<Bytes, Problem> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|error| incomplete(&error.to_string()))?;
+        if body.len() + chunk.len() > MAX_BODY {
+            let message = format!("the body has more than {MAX_BODY} bytes");
+            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message).closing());
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+fn incomplete(reason: &str) -> Problem {
+    let message = format!("the body did not arrive whole: {reason}");
+    Problem::new(StatusCode::BAD_REQUEST, "incomplete_body", message).closing()
+}
+
+fn invalid_json(error: &serde_json::Error) -> Problem {
+    Problem::new(StatusCode::BAD_REQUEST, "invalid_json", shortened(&format!("not JSON: {error}")))
+}
+
+/// Some errors repeat what they do not like.
+fn shortened(message: &str) -> String {
+    const MAX_CHARS: usize = 400;
+    message.chars().take(MAX_CHARS).collect()
+}

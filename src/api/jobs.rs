@@ -1,0 +1,101 @@
+use actix_web::web::{Data, Json, Path};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::list::{List, Slice};
+use super::refs::reply_ref_parameter;
+use super::{Api, Problem, input};
+use crate::domain::{JobId, JobState, JobView, Kind};
+use crate::intake::ErrorBody;
+use crate::state::JobFilter;
+
+/// Which jobs to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct JobsQuery {
+    /// Only those in this state: `running`, `archiving`, `archived`, `failed` or `stuck`.
+    state: Option<String>,
+    /// Only those of this kind: `video`, `image`, `agent`, `music` or `speech`.
+    kind: Option<String>,
+    /// Only those of this reference.
+    reply_ref: Option<String>,
+    /// At most so many, 1 to 200; 50 by default.
+    #[param(value_type = Option<u32>)]
+    limit: Option<String>,
+    /// The `nextCursor` of the page before.
+    cursor: Option<String>,
+}
+
+impl JobsQuery {
+    fn filter(&self) -> Result<JobFilter, Problem> {
+        let state = input::given(self.state.as_deref());
+        let kind = input::given(self.kind.as_deref());
+        let reply_ref = input::given(self.reply_ref.as_deref());
+        Ok(JobFilter {
+            state: state.map(|text| one_of("state", text, &JobState::ALL, JobState::as_str)).transpose()?,
+            kind: kind.map(|text| one_of("kind", text, &Kind::ALL, Kind::as_str)).transpose()?,
+            reply_ref: reply_ref.map(reply_ref_parameter).transpose()?,
+        })
+    }
+}
+
+fn one_of<T: Copy>(parameter: &str, text: &str, all: &[T], name: fn(T) -> &'static str) -> Result<T, Problem> {
+    let found = all.iter().copied().find(|value| name(*value) == text);
+    found.ok_or_else(|| {
+        let names: Vec<_> = all.iter().map(|value| name(*value)).collect();
+        Problem::invalid(format!("{parameter}: expected one of {}", names.join(", ")))
+    })
+}
+
+/// Lists jobs, newest first. A page may hold fewer than asked for although there are more.
+#[utoipa::path(
+    get, path = "/api/v1/jobs", tag = "jobs", params(JobsQuery),
+    responses(
+        (status = 200, description = "a page", body = List<JobView>),
+        (status = 400, description = "a parameter is not what was expected", body = ErrorBody),
+    )
+)]
+pub(super) async fn list(request: HttpRequest, api: Data<Api>) -> Result<Json<List<JobView>>, Problem> {
+    let query: JobsQuery = input::query(&request)?;
+    let Slice { limit, before } = Slice::read(query.limit.as_deref(), query.cursor.as_deref())?;
+    let filter = query.filter()?;
+    let page = api.read(move |state| state.jobs(&filter, limit, before)).await?;
+    Ok(Json(List::of_page(page, |record| api.job_view(&record))))
+}
+
+/// Shows a job.
+#[utoipa::path(
+    get, path = "/api/v1/jobs/{jobId}", tag = "jobs", params(("jobId" = String, Path, description = "percent-encoded")),
+    responses(
+        (status = 200, description = "the job", body = JobView),
+        (status = 404, description = "no such job", body = ErrorBody),
+    )
+)]
+pub(super) async fn show(api: Data<Api>, id: Path<String>) -> Result<Json<JobView>, Problem> {
+    let id = job_id(&id)?;
+    let found = api.read(move |state| state.job(&id)).await?;
+    let record = found.ok_or_else(|| Problem::not_found("job"))?;
+    Ok(Json(api.job_view(&record)))
+}
+
+/// Makes a job's stuck files due again.
+#[utoipa::path(
+    post, path = "/api/v1/jobs/{jobId}/retry", tag = "jobs",
+    params(("jobId" = String, Path, description = "percent-encoded")),
+    responses(
+        (status = 202, description = "the job, as it is now", body = JobView),
+        (status = 404, description = "no such job", body = ErrorBody),
+        (status = 503, description = "could not be made durable", body = ErrorBody),
+    )
+)]
+pub(super) async fn retry(api: Data<Api>, id: Path<String>) -> Result<HttpResponse, Problem> {
+    let record = api.intake().retry(job_id(&id)?).await?;
+    let record = record.ok_or_else(|| Problem::not_found("job"))?;
+    Ok(HttpResponse::Accepted().json(api.job_view(&record)))
+}
+
+fn job_id(text: &str) -> Result<JobId, Problem> {
+    text.parse().map_err(|_| Problem::not_found("job"))
+}

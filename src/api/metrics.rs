@@ -1,0 +1,92 @@
+//! Numbers for Prometheus, gathered when they are asked for.
+
+use std::sync::atomic::AtomicU64;
+
+use actix_web::HttpResponse;
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
+use actix_web::middleware::Next;
+use actix_web::web::Data;
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use super::Api;
+use super::stats::Snapshot;
+use crate::domain::{JobState, Timestamp};
+
+/// How many answers there were of each class of status.
+pub(super) type Answers = Family<[(&'static str, &'static str); 1], Counter>;
+
+/// Belongs around the whole app: counts every answer, and tells browsers to take each for what it says it is and to
+/// tell nobody where they came from.
+///
+/// # Errors
+/// Those of what it is around.
+pub async fn observe<B: MessageBody>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, actix_web::Error> {
+    let api = request.app_data::<Data<Api>>().cloned();
+    let mut response = next.call(request).await?;
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    if let Some(api) = api {
+        let class = ["1xx", "2xx", "3xx", "4xx", "5xx"].get(usize::from(response.status().as_u16() / 100) - 1);
+        api.inner.answers.get_or_create(&[("class", class.copied().unwrap_or("other"))]).inc();
+    }
+    Ok(response)
+}
+
+/// The numbers, in the OpenMetrics form of Prometheus' text.
+#[utoipa::path(
+    get, path = "/metrics", tag = "health",
+    responses((status = 200, description = "the numbers", body = String, content_type = "application/openmetrics-text"))
+)]
+pub(super) async fn metrics(api: Data<Api>) -> HttpResponse {
+    let snapshot = api.snapshot().await.ok();
+    let mut text = String::new();
+    if text::encode(&mut text, &registry(&api, snapshot.as_ref())).is_err() {
+        return HttpResponse::InternalServerError().finish();
+    }
+    HttpResponse::Ok()
+        .insert_header((CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8"))
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .body(text)
+}
+
+/// Without a snapshot, all that does not come from the state.
+fn registry(api: &Api, snapshot: Option<&Snapshot>) -> Registry {
+    let mut registry = Registry::with_prefix("replyvault");
+    let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+    registry.register("build", "What is running", build);
+    registry.register("http_answers", "Answers by class of status", api.inner.answers.clone());
+    let mut gauge = |name: &str, help: &str, value: u64| registry.register(name, help, ConstGauge::new(value));
+    let journal_ok = u64::from(api.journal_problem().is_none());
+    gauge("journal_ok", "1 while the last write to the journal succeeded", journal_ok);
+    gauge("state_ok", "1 while the state can be read; without it most numbers are missing", snapshot.is_some().into());
+    let Some(snapshot) = snapshot else { return registry };
+    let counters = &snapshot.counters;
+    let age = snapshot.oldest_due.map(|due| Timestamp::now().since(due)).unwrap_or_default();
+    gauge("queue_depth", "Jobs that are due now or later", counters.queued);
+    gauge("oldest_due_age_seconds", "How long the job that is due the longest has been so", age.as_secs());
+    gauge("fetching", "Files being fetched now", snapshot.fetching);
+    gauge("objects", "Objects in the content-hash index", counters.objects);
+    gauge("stored_bytes", "Bytes of those objects", counters.bytes_stored);
+    gauge("deduplicated_bytes", "Bytes that did not have to be stored again", counters.bytes_deduplicated);
+    gauge("quarantined", "Bodies in quarantine", counters.quarantined);
+    gauge("refs", "Refs that are not deleted", counters.refs);
+    gauge("journal_bytes", "Bytes of the journal on the disk", snapshot.journal_bytes);
+    registry.register("callbacks", "Callbacks understood, repeats included", ConstCounter::new(counters.callbacks));
+    let jobs = Family::<[(&'static str, &'static str); 1], Gauge<u64, AtomicU64>>::default();
+    for state in JobState::ALL {
+        jobs.get_or_create(&[("state", state.as_str())]).set(snapshot.jobs(state));
+    }
+    registry.register("jobs", "Jobs by state", jobs);
+    registry
+}

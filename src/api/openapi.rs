@@ -1,0 +1,84 @@
+use std::sync::LazyLock;
+
+use actix_web::HttpResponse;
+use actix_web::http::header::ContentType;
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::response::ResponseBuilder;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, Ref};
+use utoipa::{Modify, OpenApi};
+
+use super::{health, jobs, media, metrics, quarantine, refs, session, stats};
+use crate::intake;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "replyvault", description = "The replyUrl target that keeps AI media."),
+    paths(
+        intake::reply,
+        refs::create,
+        refs::list,
+        refs::show,
+        refs::delete,
+        jobs::list,
+        jobs::show,
+        jobs::retry,
+        media::list,
+        media::show,
+        media::content,
+        quarantine::list,
+        quarantine::show,
+        quarantine::replay,
+        stats::stats,
+        session::open,
+        session::close,
+        document,
+        health::healthz,
+        health::readyz,
+        metrics::metrics,
+    ),
+    modifiers(&Access)
+)]
+struct Document;
+
+/// Says of everything under `/api` what the guard around it does.
+struct Access;
+
+impl Modify for Access {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+        let cookie = SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new(session::NAME)));
+        components.add_security_scheme("session", cookie);
+        let guarded = document.paths.paths.iter_mut().filter(|(path, _)| path.starts_with("/api/"));
+        for (_, item) in guarded {
+            let PathItem { get, post, delete, .. } = item;
+            get.iter_mut().for_each(|operation| guard(operation, &["token", "session"], None));
+            post.iter_mut().for_each(|operation| guard(operation, &["token"], Some("the token is for reading")));
+            delete.iter_mut().for_each(|operation| guard(operation, &["token"], Some("the token is for reading")));
+        }
+    }
+}
+
+fn guard(operation: &mut Operation, schemes: &[&str], forbidden: Option<&str>) {
+    let requirement = |scheme: &&str| SecurityRequirement::new(*scheme, Vec::<String>::new());
+    operation.security = Some(schemes.iter().map(requirement).collect());
+    let refused = |description: &str| {
+        let body = ContentBuilder::new().schema(Some(Ref::from_schema_name("ErrorBody"))).build();
+        ResponseBuilder::new().description(description).content("application/json", body).build().into()
+    };
+    operation.responses.responses.insert("401".to_owned(), refused("no token, or none that is known here"));
+    if let Some(description) = forbidden {
+        operation.responses.responses.insert("403".to_owned(), refused(description));
+    }
+}
+
+/// This description, as OpenAPI.
+#[utoipa::path(
+    get, path = "/api/v1/openapi.json", tag = "openapi",
+    responses((status = 200, description = "this", body = Object))
+)]
+pub(super) async fn document() -> HttpResponse {
+    static TEXT: LazyLock<String> = LazyLock::new(|| Document::openapi().to_json().unwrap_or_default());
+    HttpResponse::Ok().insert_header(ContentType::json()).body(TEXT.as_str())
+}

@@ -1,0 +1,238 @@
+use std::collections::BTreeMap;
+
+use actix_web::http::header::LOCATION;
+use actix_web::web::{Data, Json, Path, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::auth::{Caller, Scope};
+use super::list::{List, bad_cursor, read_limit};
+use super::{Api, Problem, input};
+use crate::domain::{JobView, MediaUrl, RefId, ReplyRef, Target, Timestamp};
+use crate::intake::{ErrorBody, NewRef};
+use crate::state::{JobFilter, Origin, RefRecord, State, StateError};
+
+/// A ref to register.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub(super) struct RefBody {
+    /// The caller's reference, 1 to 1,024 characters; one is made when there is none.
+    #[schema(example = "boat-0017", min_length = 1, max_length = 1024)]
+    reply_ref: Option<String>,
+    /// Where to tell of changes: an absolute http or https URL of at most 1,024 characters.
+    #[schema(max_length = 1024)]
+    notify_url: Option<String>,
+    /// At most 32 labels: names of 1 to 64 characters, texts of at most 256.
+    labels: Option<BTreeMap<String, String>>,
+}
+
+/// A ref.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RefView {
+    /// Its id.
+    #[schema(example = "ref_01jd0000000000000000000000")]
+    ref_id: String,
+    /// The caller's reference.
+    reply_ref: String,
+    /// The URL to give to the provider. A secret: only for admin tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reply_url: Option<String>,
+    /// `registered`, or `adopted` from a callback.
+    #[schema(value_type = String, example = "registered")]
+    origin: Origin,
+    /// `active`: deleted ones are not shown.
+    state: &'static str,
+    /// The caller's labels.
+    labels: BTreeMap<String, String>,
+    /// Where to tell of changes; its query only for admin tokens.
+    notify_url: Option<String>,
+    /// When it was registered or adopted.
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+}
+
+/// A ref and its jobs.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RefWithJobs {
+    #[serde(flatten)]
+    of: RefView,
+    /// The newest of its jobs, at most 100.
+    jobs: Vec<JobView>,
+}
+
+impl RefView {
+    fn new(record: RefRecord, api: &Api, caller: &Caller) -> Self {
+        let is_admin = caller.scope == Scope::Admin;
+        // Many a notifyUrl has its receiver's token in the query.
+        let shown = |url: String| MediaUrl::parse(&url).map_or_else(|_| "…".to_owned(), |url| url.to_string());
+        Self {
+            ref_id: record.id.as_str().to_owned(),
+            reply_ref: record.reply_ref.as_str().to_owned(),
+            reply_url: is_admin.then(|| api.intake().urls().reply_url(&Target::Ref(record.id))),
+            origin: record.origin,
+            state: "active",
+            labels: record.labels,
+            notify_url: record.notify_url.map(|url| if is_admin { url } else { shown(url) }),
+            created_at: record.created_at,
+        }
+    }
+}
+
+/// Registers a ref.
+#[utoipa::path(
+    post, path = "/api/v1/refs", tag = "refs", request_body = RefBody,
+    responses(
+        (status = 201, description = "registered", body = RefView),
+        (status = 200, description = "the same was registered already", body = RefView),
+        (status = 400, description = "not JSON", body = ErrorBody),
+        (status = 409, description = "the replyRef is registered with other content", body = ErrorBody),
+        (status = 413, description = "more than 64 KiB", body = ErrorBody),
+        (status = 422, description = "not what was expected", body = ErrorBody),
+        (status = 503, description = "could not be made durable", body = ErrorBody),
+    )
+)]
+pub(super) async fn create(api: Data<Api>, caller: Caller, payload: Payload) -> Result<HttpResponse, Problem> {
+    let body: RefBody = input::json(payload).await?;
+    let (record, created) = api.intake().register(body.check()?).await?;
+    let location = format!("/api/v1/refs/{}", record.id);
+    let mut response = if created { HttpResponse::Created() } else { HttpResponse::Ok() };
+    if created {
+        response.insert_header((LOCATION, location));
+    }
+    Ok(response.json(RefView::new(record, &api, &caller)))
+}
+
+impl RefBody {
+    const MAX_URL: usize = 1024;
+    const MAX_LABELS: usize = 32;
+    const MAX_LABEL_NAME: usize = 64;
+    const MAX_LABEL_TEXT: usize = 256;
+
+    fn check(self) -> Result<NewRef, Problem> {
+        let Self { reply_ref, notify_url, labels } = self;
+        let reply_ref = reply_ref.map(|text| ReplyRef::new(&text)).transpose();
+        let reply_ref = reply_ref.map_err(|error| input::unprocessable(&format!("replyRef: {error}")))?;
+        if !notify_url.as_deref().is_none_or(Self::is_web_url) {
+            let expected = format!("an absolute http or https URL of at most {} characters", Self::MAX_URL);
+            return Err(input::unprocessable(&format!("notifyUrl: expected {expected}")));
+        }
+        let labels = labels.unwrap_or_default();
+        let fits = |text: &str, max: usize| text.chars().nth(max).is_none();
+        if labels.len() > Self::MAX_LABELS {
+            return Err(input::unprocessable(&format!("labels: expected at most {}", Self::MAX_LABELS)));
+        }
+        for (name, text) in &labels {
+            if name.is_empty() || !fits(name, Self::MAX_LABEL_NAME) {
+                let expected = format!("names of 1 to {} characters", Self::MAX_LABEL_NAME);
+                return Err(input::unprocessable(&format!("labels: expected {expected}")));
+            }
+            if !fits(text, Self::MAX_LABEL_TEXT) {
+                let expected = format!("at most {} characters", Self::MAX_LABEL_TEXT);
+                return Err(input::unprocessable(&format!("labels.{name}: expected {expected}")));
+            }
+        }
+        Ok(NewRef { reply_ref, notify_url, labels })
+    }
+
+    fn is_web_url(text: &str) -> bool {
+        let plain = !text.chars().any(|char| char.is_whitespace() || char.is_control());
+        plain && text.chars().nth(Self::MAX_URL).is_none() && MediaUrl::parse(text).is_ok()
+    }
+}
+
+/// Which refs to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct RefsQuery {
+    /// Only the one with this reference.
+    reply_ref: Option<String>,
+    /// At most so many, 1 to 200; 50 by default.
+    #[param(value_type = Option<u32>)]
+    limit: Option<String>,
+    /// The `nextCursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// Lists refs, newest first.
+#[utoipa::path(
+    get, path = "/api/v1/refs", tag = "refs", params(RefsQuery),
+    responses(
+        (status = 200, description = "a page", body = List<RefView>),
+        (status = 400, description = "a parameter is not what was expected", body = ErrorBody),
+    )
+)]
+pub(super) async fn list(request: HttpRequest, api: Data<Api>, caller: Caller) -> Result<Json<List<RefView>>, Problem> {
+    let RefsQuery { reply_ref, limit, cursor } = input::query(&request)?;
+    let limit = read_limit(limit.as_deref())?;
+    let before = input::given(cursor.as_deref()).map(RefId::parse).transpose().map_err(|_| bad_cursor())?;
+    let named = input::given(reply_ref.as_deref()).map(reply_ref_parameter).transpose()?;
+    let (records, more) = api
+        .read(move |state| match named {
+            Some(named) => Ok((Vec::from_iter(state.reply_ref_named(&named)?), false)),
+            None => state.refs(limit, before.as_ref()),
+        })
+        .await?;
+    let next = records.last().filter(|_| more).map(|record| record.id.as_str().to_owned());
+    Ok(Json(List::new(records.into_iter().map(|record| RefView::new(record, &api, &caller)).collect(), next)))
+}
+
+pub(super) fn reply_ref_parameter(text: &str) -> Result<ReplyRef, Problem> {
+    ReplyRef::new(text).map_err(|error| Problem::invalid(format!("replyRef: {error}")))
+}
+
+/// Shows a ref and its jobs.
+#[utoipa::path(
+    get, path = "/api/v1/refs/{refId}", tag = "refs", params(("refId" = String, Path)),
+    responses(
+        (status = 200, description = "the ref", body = RefWithJobs),
+        (status = 404, description = "no such ref", body = ErrorBody),
+    )
+)]
+pub(super) async fn show(api: Data<Api>, caller: Caller, id: Path<String>) -> Result<Json<RefWithJobs>, Problem> {
+    let id = ref_id(&id)?;
+    let found = api.read(move |state| state.reply_ref(&id)?.map(|record| with_jobs(state, record)).transpose()).await?;
+    let (record, jobs) = found.ok_or_else(|| Problem::not_found("ref"))?;
+    let jobs = jobs.iter().map(|job| api.job_view(job)).collect();
+    Ok(Json(RefWithJobs { of: RefView::new(record, &api, &caller), jobs }))
+}
+
+fn with_jobs(state: &State, of: RefRecord) -> Result<(RefRecord, Vec<crate::state::JobRecord>), StateError> {
+    const MOST: usize = 100;
+    /// Jobs of a deleted ref of the same name are passed over, so many at most.
+    const PAGES: usize = 10;
+    let filter = JobFilter { reply_ref: Some(of.reply_ref.clone()), ..Default::default() };
+    let (mut jobs, mut before) = (Vec::new(), None);
+    for _ in 0..PAGES {
+        let page = state.jobs(&filter, MOST, before)?;
+        jobs.extend(page.items.into_iter().filter(|record| record.job.ref_id.as_ref() == Some(&of.id)));
+        before = page.next;
+        if before.is_none() || jobs.len() >= MOST {
+            break;
+        }
+    }
+    jobs.truncate(MOST);
+    Ok((of, jobs))
+}
+
+/// Deletes a ref: its URL answers 401 from then on, its jobs stay.
+#[utoipa::path(
+    delete, path = "/api/v1/refs/{refId}", tag = "refs", params(("refId" = String, Path)),
+    responses(
+        (status = 204, description = "deleted"),
+        (status = 404, description = "no such ref", body = ErrorBody),
+        (status = 503, description = "could not be made durable", body = ErrorBody),
+    )
+)]
+pub(super) async fn delete(api: Data<Api>, id: Path<String>) -> Result<HttpResponse, Problem> {
+    match api.intake().remove_ref(&ref_id(&id)?).await? {
+        true => Ok(HttpResponse::NoContent().finish()),
+        false => Err(Problem::not_found("ref")),
+    }
+}
+
+fn ref_id(text: &str) -> Result<RefId, Problem> {
+    RefId::parse(text).map_err(|_| Problem::not_found("ref"))
+}

@@ -1,0 +1,104 @@
+//! Sessions, for what cannot send headers: pages, players, event streams.
+//!
+//! A session is all in its cookie: when it ends, and an HMAC of that with a key made of the token it was opened with.
+//! So it outlives a restart, and ends at once when its token is taken out of the configuration.
+
+use actix_web::HttpRequest;
+use actix_web::HttpResponse;
+use actix_web::http::header::{COOKIE, SET_COOKIE};
+use actix_web::web::Data;
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use hmac::{Hmac, Mac};
+use serde::Serialize;
+use sha2::Sha256;
+
+use super::Api;
+use super::auth::Caller;
+use crate::domain::{Target, Timestamp};
+
+/// Where sessions are opened and closed.
+pub(super) const SESSION_PATH: &str = "/api/v1/session";
+
+/// The name of their cookie.
+pub(super) const NAME: &str = "replyvault_session";
+/// Seconds that a session lasts.
+const LASTS: u64 = 12 * 60 * 60;
+
+/// The value of a session's cookie.
+pub(super) struct Cookie {
+    expires: u64,
+    mac: Vec<u8>,
+}
+
+impl Cookie {
+    /// Reads a value; `None` when it has not the form of one or is over.
+    pub(super) fn read(value: &str) -> Option<Self> {
+        let (expires, mac) = value.split_once('.')?;
+        let expires = expires.parse().ok().filter(|expires| *expires > now())?;
+        Some(Self { expires, mac: BASE64_URL_SAFE_NO_PAD.decode(mac).ok()? })
+    }
+
+    /// Whether it was made with this key. Compares in constant time.
+    pub(super) fn is_of(&self, key: &Hmac<Sha256>) -> bool {
+        over(key, self.expires).verify_slice(&self.mac).is_ok()
+    }
+
+    /// A value that is good until `expires`, in seconds since 1970 UTC.
+    pub(super) fn make(key: &Hmac<Sha256>, expires: u64) -> String {
+        format!("{expires}.{}", BASE64_URL_SAFE_NO_PAD.encode(over(key, expires).finalize().into_bytes()))
+    }
+}
+
+fn over(key: &Hmac<Sha256>, expires: u64) -> Hmac<Sha256> {
+    key.clone().chain_update(b"replyvault:session:v1:").chain_update(expires.to_string())
+}
+
+fn now() -> u64 {
+    Timestamp::now().millis() / 1000
+}
+
+/// The values of every session cookie that came with the request.
+pub(super) fn cookies(request: &HttpRequest) -> impl Iterator<Item = &str> {
+    let headers = request.headers().get_all(COOKIE).filter_map(|header| header.to_str().ok());
+    let pairs = headers.flat_map(|header| header.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.filter(|(name, _)| *name == NAME).map(|(_, value)| value)
+}
+
+/// A session that was opened.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Session {
+    /// When it ends.
+    #[schema(value_type = String, format = DateTime)]
+    expires_at: Timestamp,
+}
+
+/// Turns the token into a cookie, good for GET and HEAD for twelve hours.
+#[utoipa::path(
+    post, path = "/api/v1/session", tag = "session",
+    responses((status = 200, description = "the cookie `replyvault_session` is set", body = Session))
+)]
+pub(super) async fn open(request: HttpRequest, api: Data<Api>, caller: Caller) -> HttpResponse {
+    let expires = now() + LASTS;
+    let value = api.inner.access.open_session(&caller, expires);
+    HttpResponse::Ok()
+        .insert_header((SET_COOKIE, set_cookie(&request, &api, &value, LASTS)))
+        .json(Session { expires_at: Timestamp::from_millis_clamped(expires * 1000) })
+}
+
+/// Takes the cookie back.
+#[utoipa::path(
+    delete, path = "/api/v1/session", tag = "session",
+    responses((status = 204, description = "the cookie is gone"))
+)]
+pub(super) async fn close(request: HttpRequest, api: Data<Api>) -> HttpResponse {
+    HttpResponse::NoContent().insert_header((SET_COOKIE, set_cookie(&request, &api, "", 0))).finish()
+}
+
+fn set_cookie(request: &HttpRequest, api: &Api, value: &str, max_age: u64) -> String {
+    let public = api.intake().urls().reply_url(&Target::Channel);
+    let https = request.connection_info().scheme() == "https" || public.starts_with("https:");
+    let secure = if https { "; Secure" } else { "" };
+    format!("{NAME}={value}; Path=/; Max-Age={max_age}; HttpOnly; SameSite=Strict{secure}")
+}

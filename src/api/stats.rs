@@ -1,0 +1,102 @@
+use std::collections::BTreeMap;
+
+use actix_web::web::{self, Data, Json};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{Api, Problem};
+use crate::domain::{JobState, Timestamp};
+use crate::intake::ErrorBody;
+use crate::state::{Counters, Ledger, StateError};
+
+/// The numbers at one moment, as far as they are kept together.
+pub(super) struct Snapshot {
+    pub(super) counters: Counters,
+    /// The earliest time at which a job that waits is, or was, due.
+    pub(super) oldest_due: Option<Timestamp>,
+    pub(super) fetching: u64,
+    pub(super) journal_bytes: u64,
+}
+
+impl Snapshot {
+    /// Blocks.
+    fn take(ledger: &Ledger) -> Result<Self, StateError> {
+        let state = ledger.state();
+        Ok(Self {
+            counters: state.counters()?,
+            oldest_due: state.due(1)?.first().map(|(at, _)| *at),
+            fetching: state.fetching_count() as u64,
+            journal_bytes: ledger.journal().disk_bytes(),
+        })
+    }
+
+    pub(super) fn jobs(&self, state: JobState) -> u64 {
+        self.counters.jobs.get(&state).copied().unwrap_or_default()
+    }
+}
+
+impl Api {
+    pub(super) async fn snapshot(&self) -> Result<Snapshot, Problem> {
+        let ledger = self.intake().ledger().clone();
+        let taken = web::block(move || Snapshot::take(&ledger)).await;
+        Ok(taken.map_err(|_| Problem::unavailable("the state cannot be read right now"))??)
+    }
+}
+
+/// What the vault holds and has to do.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Stats {
+    /// Jobs by state, every state named.
+    jobs: BTreeMap<&'static str, u64>,
+    /// Refs.
+    refs: u64,
+    /// Bodies in quarantine.
+    quarantined: u64,
+    /// Callbacks understood, repeats included.
+    callbacks: u64,
+    /// Objects in the content-hash index.
+    objects: u64,
+    /// Their bytes.
+    bytes_stored: u64,
+    /// Bytes that did not have to be stored again.
+    bytes_deduplicated: u64,
+    /// Jobs that are due now or later.
+    queue_depth: u64,
+    /// Files being fetched now.
+    fetching: u64,
+    /// The earliest time at which one of the queue is, or was, due.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    oldest_due: Option<Timestamp>,
+    /// Bytes of the journal on the disk.
+    journal_bytes: u64,
+}
+
+/// Counts.
+#[utoipa::path(
+    get, path = "/api/v1/stats", tag = "stats",
+    responses(
+        (status = 200, description = "the numbers", body = Stats),
+        (status = 503, description = "the state is being rebuilt", body = ErrorBody),
+    )
+)]
+pub(super) async fn stats(api: Data<Api>) -> Result<Json<Stats>, Problem> {
+    let snapshot = api.snapshot().await?;
+    let jobs = JobState::ALL.into_iter().map(|state| (state.as_str(), snapshot.jobs(state))).collect();
+    let Snapshot { counters, oldest_due, fetching, journal_bytes } = snapshot;
+    let Counters { jobs: _, queued, objects, bytes_stored, bytes_deduplicated, refs, quarantined, callbacks } =
+        counters;
+    Ok(Json(Stats {
+        jobs,
+        refs,
+        quarantined,
+        callbacks,
+        objects,
+        bytes_stored,
+        bytes_deduplicated,
+        queue_depth: queued,
+        fetching,
+        oldest_due,
+        journal_bytes,
+    }))
+}
