@@ -1,6 +1,8 @@
 //! replyvault: the `replyUrl` target that keeps AI media.
 
 pub mod bucket;
+pub mod cli;
+pub mod config;
 pub mod domain;
 pub mod egress;
 pub mod fetch;
@@ -9,3 +11,4 @@ pub mod journal;
 pub mod provider;
 pub mod simulator;
 pub mod state;
+pub mod telemetry;
