@@ -44,7 +44,7 @@ pub fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> Result<(), Failure> {
     // What takes a moment has nothing to tell but what is wrong.
-    let filter = if arguments.command.goes_on() { "info" } else { "warn" };
+    let filter = if arguments.command.goes_on() { "info,actix_server=warn" } else { "warn" };
     telemetry::init(arguments.log_format, filter).map_err(Failure::usage)?;
     let config = || Config::load(arguments.config.as_deref(), std::env::vars_os()).map_err(Failure::usage);
     match arguments.command {
@@ -64,8 +64,8 @@ fn reply_url(config: &Config, channel: &str) -> Result<(), Failure> {
     if channel != Target::CHANNEL {
         return Err(Failure::usage(format!("--channel: expected {}, found {channel:?}", Target::CHANNEL)));
     }
-    let credentials = config.credentials().map_err(Failure::usage)?;
-    say(format!("{}\n", credentials.reply_urls.reply_url(&Target::Channel)))
+    let urls = config.reply_urls().map_err(Failure::usage)?;
+    say(format!("{}\n", urls.reply_url(&Target::Channel)))
 }
 
 fn exit(result: Result<(), Failure>) -> ExitCode {

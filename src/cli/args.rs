@@ -28,7 +28,7 @@ pub(super) struct Arguments {
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// What log lines look like
-    #[arg(long, global = true, value_enum, value_name = "FORMAT", default_value_t)]
+    #[arg(long, global = true, value_enum, value_name = "human|json", default_value_t, hide_possible_values = true)]
     pub(super) log_format: Format,
     #[command(subcommand)]
     pub(super) command: Command,

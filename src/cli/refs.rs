@@ -5,9 +5,9 @@ use serde_json::json;
 
 use super::args::NewRefArguments;
 use super::{Failure, client, say};
-use crate::config::{Config, Credentials, DataDir, DataDirError};
+use crate::config::{Config, DataDir, DataDirError};
 use crate::domain::Target;
-use crate::intake::{Intake, NewRef};
+use crate::intake::{Intake, NewRef, ReplyUrls};
 use crate::state::{Ledger, Origin, RefRecord};
 
 /// A ref as the API shows it.
@@ -37,8 +37,8 @@ pub(super) async fn add(config: &Config, arguments: NewRefArguments) -> Result<(
     let new = NewRef { reply_ref: Some(arguments.reply_ref), notify_url, labels };
     let view = match DataDir::lock(&config.data.dir) {
         Ok(held) => {
-            let credentials = config.credentials().map_err(Failure::usage)?;
-            register(config, &held, &credentials, new).await?
+            let urls = config.reply_urls().map_err(Failure::usage)?;
+            register(config, &held, &urls, new).await?
         }
         Err(DataDirError::Held(_)) => {
             let credentials = config.credentials().map_err(Failure::usage)?;
@@ -52,23 +52,23 @@ pub(super) async fn add(config: &Config, arguments: NewRefArguments) -> Result<(
     say(format!("{text}\n"))
 }
 
-async fn register(config: &Config, held: &DataDir, credentials: &Credentials, new: NewRef) -> Result<RefView, Failure> {
+async fn register(config: &Config, held: &DataDir, urls: &ReplyUrls, new: NewRef) -> Result<RefView, Failure> {
     let opened = tokio::task::block_in_place(|| Ledger::open(held.path(), Intake::interpret));
     let (ledger, _) = opened.map_err(Failure::found)?;
-    let intake = Intake::new(config.intake(), credentials.reply_urls.clone(), ledger.clone());
+    let intake = Intake::new(config.intake(), urls.clone(), ledger.clone());
     let registered = intake.register(new).await;
     tokio::task::block_in_place(|| ledger.close());
     let (record, _) = registered.map_err(Failure::found)?;
-    Ok(view(record, credentials))
+    Ok(view(record, urls))
 }
 
-fn view(record: RefRecord, credentials: &Credentials) -> RefView {
+fn view(record: RefRecord, urls: &ReplyUrls) -> RefView {
     let origin = match record.origin {
         Origin::Registered => "registered",
         Origin::Adopted => "adopted",
     };
     RefView {
-        reply_url: credentials.reply_urls.reply_url(&Target::Ref(record.id.clone())),
+        reply_url: urls.reply_url(&Target::Ref(record.id.clone())),
         ref_id: record.id.to_string(),
         reply_ref: record.reply_ref.to_string(),
         origin: origin.to_owned(),

@@ -40,12 +40,9 @@ impl Config {
     /// When `secrets.toml` is needed and can't be used.
     pub fn credentials(&self) -> Result<Credentials, SecretsError> {
         let auth = &self.auth;
-        let wanted = Wanted {
-            api_token: auth.api_tokens.is_empty() && auth.tokens.is_empty(),
-            reply_secret: auth.reply_secrets.is_empty(),
-        };
-        let dir = &self.data.dir;
-        let secrets = Secrets::load_or_create(dir, wanted)?;
+        let api_token = auth.api_tokens.is_empty() && auth.tokens.is_empty();
+        let wanted = Wanted { api_token, reply_secret: auth.reply_secrets.is_empty() };
+        let secrets = Secrets::load_or_create(&self.data.dir, wanted)?;
         let admin = |name: String, token: &SecretString| ApiToken { name, token: token.clone(), scope: Scope::Admin };
         let unnamed = auth.api_tokens.iter().enumerate();
         let named = auth.tokens.iter().map(|token| ApiToken {
@@ -59,11 +56,25 @@ impl Config {
             .chain(unnamed.map(|(place, token)| admin(format!("api_tokens[{place}]"), &token.0)))
             .chain(named)
             .collect();
-        let made = secrets.reply_secret.iter().filter(|_| wanted.reply_secret);
-        let keys = ReplyKeys::new(made.chain(auth.reply_secrets.iter().map(|secret| &secret.0)));
-        let keys = keys.ok_or_else(|| SecretsError::Content { path: dir.join("secrets.toml") })?;
-        let reply_urls = ReplyUrls::new(self.server.public_url.url().clone(), keys);
-        Ok(Credentials { api_tokens, reply_urls, made: secrets.made })
+        Ok(Credentials { api_tokens, reply_urls: self.urls_with(&secrets)?, made: secrets.made })
+    }
+
+    /// Makes and checks reply URLs. The data directory is not touched where `auth.reply_secrets` has a key.
+    ///
+    /// # Errors
+    /// As for [`Config::credentials`].
+    pub fn reply_urls(&self) -> Result<ReplyUrls, SecretsError> {
+        let wanted = Wanted { api_token: false, reply_secret: self.auth.reply_secrets.is_empty() };
+        self.urls_with(&Secrets::load_or_create(&self.data.dir, wanted)?)
+    }
+
+    fn urls_with(&self, secrets: &Secrets) -> Result<ReplyUrls, SecretsError> {
+        let configured = &self.auth.reply_secrets;
+        // What was made counts no more once something is configured.
+        let made = secrets.reply_secret.iter().filter(|_| configured.is_empty());
+        let keys = ReplyKeys::new(made.chain(configured.iter().map(|secret| &secret.0)));
+        let keys = keys.ok_or_else(|| SecretsError::Content { path: self.data.dir.join("secrets.toml") })?;
+        Ok(ReplyUrls::new(self.server.public_url.url().clone(), keys))
     }
 }
 

@@ -55,7 +55,12 @@ fn expected_first(message: &str) -> String {
     let rest = message.strip_prefix("invalid type: ").or(message.strip_prefix("invalid value: "));
     match rest.and_then(|rest| rest.rsplit_once(", expected ")) {
         Some((found, expected)) => {
-            let expected = if expected == "a sequence" { "a list such as [\"…\"]" } else { expected };
+            let expected = match expected {
+                "a sequence" => "a list such as [\"…\"]",
+                "a string" | "path string" => "a text in quotes",
+                "a boolean" => "true or false",
+                other => other,
+            };
             format!("expected {expected}, found {found}")
         }
         None => message.replace("unknown field", "unknown key").replace("missing field", "missing key"),

@@ -61,6 +61,13 @@ fn the_example_has_every_key_and_a_line_on_each() {
 const WRONG: &[(&str, &str)] = &[
     ("[server\n", "config.toml:1:8: expected TOML: "),
     ("\n[server]\nlisten = 8080x", "config.toml:3:"),
+    ("[auth]\napi_tokens = [hidden]", "config.toml:2:15: expected TOML: "),
+    ("[auth]\napi_tokens = [\"hidden\" \"hidden\"]", "config.toml:2:"),
+    ("[auth]\napi_tokens = \"hidden", "config.toml:2:"),
+    (
+        "[auth]\nreply_secrets = [\"hidden\"]\nreply_secrets = [\"hidden\"]",
+        "config.toml:3:1: expected TOML: duplicate key",
+    ),
     ("server = 5", "config.toml: server: expected a section: [server]"),
     ("[servr]", "config.toml: servr: unknown section, did you mean server?"),
     ("colour = 1", "config.toml: colour: unknown section, expected one of server, data, auth,"),
@@ -91,7 +98,7 @@ const WRONG: &[(&str, &str)] = &[
     ),
     ("[server]\ntls_certificate = \"c.pem\"", "config.toml: server.tls_certificate: is not available in this version"),
     ("[server]\ntls_key = \"c.pem\"", "config.toml: server.tls_key: is not available in this version"),
-    ("[data]\ndir = 5", "config.toml: data.dir: expected path string, found integer `5`"),
+    ("[data]\ndir = 5", "config.toml: data.dir: expected a text in quotes, found integer `5`"),
     (
         "[auth]\nunknown_refs = \"ignore\"",
         "config.toml: auth.unknown_refs: expected \"adopt\" or \"reject\", found \"ignore\"",
@@ -148,7 +155,7 @@ const WRONG: &[(&str, &str)] = &[
         "config.toml: storage.part_size: expected 5MiB to 5GiB (what the store takes), found 4MiB",
     ),
     ("[storage]\npart_size = 0", "config.toml: storage.part_size: expected 1B to 5GiB, found 0B"),
-    ("[storage]\nsidecars = \"yes\"", "config.toml: storage.sidecars: expected a boolean, found string \"yes\""),
+    ("[storage]\nsidecars = \"yes\"", "config.toml: storage.sidecars: expected true or false, found string \"yes\""),
     (
         "[fetch]\nallowed_hosts = [\"https://h\"]",
         "config.toml: fetch.allowed_hosts[0]: expected a host without scheme, port or path",
