@@ -7,6 +7,7 @@
 mod access_log;
 mod demo;
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,7 +23,7 @@ use crate::api::{self, Api};
 use crate::bucket::{self, Bucket};
 use crate::egress::ClientSetupError;
 use crate::fetch::{self, Fetcher};
-use crate::intake::{self, Intake, ReplyKeys, ReplyUrls};
+use crate::intake::{self, Intake, ReplyUrls};
 use crate::state::{Ledger, RecoveryError};
 use crate::worker::{self, Worker};
 
@@ -31,14 +32,12 @@ pub use demo::{DemoError, Options as DemoOptions, demo};
 /// All that a running service is made of.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where to listen; port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// What reply URLs start with; `None`: the address listened on.
-    pub public_url: Option<Url>,
+    /// Where to listen: one address at least. Port 0 takes a free one, and reply URLs then start with that address.
+    pub listen: Vec<SocketAddr>,
     /// The folder for journal and state.
     pub data_dir: PathBuf,
-    /// The keys of reply URLs.
-    pub reply_keys: ReplyKeys,
+    /// Makes and checks reply URLs.
+    pub reply_urls: ReplyUrls,
     /// How callbacks are taken.
     pub intake: intake::Config,
     /// Where objects go.
@@ -57,7 +56,7 @@ pub struct Settings {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address cannot be listened on.
-    #[error("server.listen: {address} cannot be listened on: {source}")]
+    #[error("{address} cannot be listened on: {source}")]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -65,13 +64,13 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// Journal or state cannot be opened.
-    #[error("data.dir: {0}")]
+    #[error(transparent)]
     Recovery(#[from] RecoveryError),
     /// The bucket cannot be opened.
-    #[error("storage: {0}")]
+    #[error(transparent)]
     Bucket(#[from] bucket::OpenError),
     /// No HTTP client can be made.
-    #[error("fetch: {0}")]
+    #[error(transparent)]
     Fetch(#[from] ClientSetupError),
     /// The HTTP server could not be started.
     #[error("the HTTP server cannot be started: {0}")]
@@ -96,31 +95,41 @@ impl Running {
     /// # Errors
     /// When any part of it cannot be started; then none is running.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
-        let Settings { listen, public_url, data_dir, reply_keys, shutdown_grace, .. } = settings;
-        let fail = |source| StartError::Listen { address: listen, source };
-        let listener = TcpListener::bind(listen).map_err(fail)?;
-        let address = listener.local_addr().map_err(fail)?;
+        let Settings { listen, data_dir, mut reply_urls, shutdown_grace, .. } = settings;
+        let took_free_port = listen.iter().any(|address| address.port() == 0);
+        let mut listeners = Vec::new();
+        for address in listen {
+            listeners.push(bind(address)?);
+        }
+        let Some((_, address)) = listeners.first() else {
+            return Err(StartError::Http(ErrorKind::InvalidInput.into()));
+        };
+        let address = *address;
         let bucket = Bucket::open(&settings.bucket)?;
         let fetcher = Fetcher::new(&settings.fetch)?;
         let ledger = Ledger::open(&data_dir, Intake::interpret)?;
-        let public_url = public_url.unwrap_or_else(|| url_of(address));
-        let intake = Intake::new(settings.intake, ReplyUrls::new(public_url, reply_keys), ledger.clone());
+        if took_free_port {
+            reply_urls = reply_urls.with_public_url(url_of(address));
+        }
+        let intake = Intake::new(settings.intake, reply_urls, ledger.clone());
         let worker = Worker::new(settings.worker, ledger, bucket.clone(), fetcher);
         let api = Data::new(Api::new(settings.api, intake.clone(), bucket.clone()));
         let intake_data = Data::new(intake.clone());
-        let server = HttpServer::new(move || {
+        let mut server = HttpServer::new(move || {
             actix_web::App::new()
                 .app_data(intake_data.clone())
                 .app_data(api.clone())
                 .wrap(from_fn(access_log::log))
+                .wrap(from_fn(api::observe))
                 .configure(intake::routes)
                 .configure(api::routes)
         })
         .disable_signals()
-        .shutdown_timeout(shutdown_grace.as_secs().max(1))
-        .listen(listener)
-        .map_err(StartError::Http)?
-        .run();
+        .shutdown_timeout(shutdown_grace.as_secs().max(1));
+        for (listener, _) in listeners {
+            server = server.listen(listener).map_err(StartError::Http)?;
+        }
+        let server = server.run();
         let http = server.handle();
         let http_task = tokio::spawn(server);
         let worker_task = tokio::spawn({
@@ -164,6 +173,13 @@ impl Running {
         let ledger = intake.ledger().clone();
         let _ = tokio::task::spawn_blocking(move || ledger.close()).await;
     }
+}
+
+fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let fail = |source| StartError::Listen { address, source };
+    let listener = TcpListener::bind(address).map_err(fail)?;
+    let address = listener.local_addr().map_err(fail)?;
+    Ok((listener, address))
 }
 
 fn url_of(address: SocketAddr) -> Url {

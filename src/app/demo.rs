@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
+use url::Url;
 
 use super::{Running, Settings, StartError};
 use crate::api::{self, Scope, Token};
@@ -17,7 +18,7 @@ use crate::bucket::{self, BucketError, KeyTemplate, StorageUrl};
 use crate::domain::{JobState, Target};
 use crate::egress::{self, AllowedHosts};
 use crate::fetch;
-use crate::intake::{self, ReplyKeys};
+use crate::intake::{self, ReplyKeys, ReplyUrls};
 use crate::simulator::{self, Simulator};
 use crate::state::{JobFilter, JobRecord, StateError};
 use crate::worker;
@@ -117,12 +118,13 @@ pub async fn demo(options: Options) -> Result<bool, DemoError> {
 
 fn settings(dir: &std::path::Path, token: &SecretString) -> Result<Settings, DemoError> {
     let secret: SecretString = hex::encode(rand::random::<[u8; 32]>()).into();
+    let keys = ReplyKeys::new([&secret]).unwrap_or_else(|| unreachable!("one secret makes one key"));
+    let base = Url::parse("http://127.0.0.1").unwrap_or_else(|_| unreachable!("it is a URL"));
     let host = "127.0.0.1".parse().unwrap_or_else(|_| unreachable!("an address is a host pattern"));
     Ok(Settings {
-        listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-        public_url: None,
+        listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
         data_dir: dir.join("data"),
-        reply_keys: ReplyKeys::new([&secret]).unwrap_or_else(|| unreachable!("one secret makes one key")),
+        reply_urls: ReplyUrls::new(base, keys),
         intake: intake::Config { max_callback_size: 1 << 20, adopt_unknown_refs: true, sidecars: false },
         bucket: bucket::Config {
             url: StorageUrl::parse("file:bucket", dir)?,

@@ -1,11 +1,12 @@
 //! Tests from outside: the real thing on port 0, against real counterparts, in one binary.
 
-// A test that can't go on has failed; clippy knows only the functions marked as tests for such.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests are not inside a #[test] themselves")]
 
 mod architecture;
 mod bucket;
 mod callbacks;
+mod cli;
+mod config;
 mod load;
 mod pipeline;
 mod simulator;

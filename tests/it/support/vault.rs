@@ -10,7 +10,7 @@ use replyvault::bucket::{self, KeyTemplate, ObjectKey};
 use replyvault::domain::{Digest, Target};
 use replyvault::egress::{self, AllowedHosts};
 use replyvault::fetch;
-use replyvault::intake::{self, ReplyKeys};
+use replyvault::intake::{self, ReplyKeys, ReplyUrls};
 use replyvault::worker;
 use reqwest::{Client, Response, StatusCode};
 use secrecy::SecretString;
@@ -152,10 +152,9 @@ pub(crate) fn settings(dir: &Path) -> Settings {
     let mut bucket = config(&format!("file:{}", dir.join("bucket").display()));
     bucket.part_size = 1 << 20;
     Settings {
-        listen: "127.0.0.1:0".parse().unwrap(),
-        public_url: None,
+        listen: vec!["127.0.0.1:0".parse().unwrap()],
         data_dir: dir.join("data"),
-        reply_keys: ReplyKeys::new([&secret]).unwrap(),
+        reply_urls: ReplyUrls::new("http://127.0.0.1".parse().unwrap(), ReplyKeys::new([&secret]).unwrap()),
         intake: intake::Config { max_callback_size: 1 << 20, adopt_unknown_refs: true, sidecars: false },
         bucket,
         fetch: fetch::Config {
