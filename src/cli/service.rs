@@ -15,7 +15,7 @@ pub(super) async fn serve(config: Config) -> Result<(), Failure> {
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
-    let _held = DataDir::lock(&config.data.dir).map_err(|error| Failure::usage(config.error("data.dir", error)))?;
+    let _held = DataDir::lock(&config.data.dir).map_err(Failure::usage)?;
     let credentials = config.credentials().map_err(Failure::usage)?;
     let settings = settings(&config, &credentials)?;
     let running = Running::start(settings).await.map_err(|error| start_failure(&config, error))?;
