@@ -163,6 +163,8 @@ impl Running {
     pub async fn stop(self) {
         let Self { intake, worker, http, http_task, worker_task, .. } = self;
         worker.stop();
+        // Event streams would otherwise hold the stop up for the whole grace.
+        intake.ledger().state().end_changes();
         let (_, worker_ended) = tokio::join!(http.stop(true), worker_task);
         if let Err(error) = worker_ended {
             tracing::error!(%error, "the worker ended with a defect");

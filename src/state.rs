@@ -62,7 +62,7 @@ struct Shared {
     /// Files being fetched now.
     fetching: Mutex<HashSet<(u64, Slot)>>,
     /// Jobs as they change, for whoever listens.
-    changes: broadcast::Sender<Arc<JobRecord>>,
+    changes: broadcast::Sender<Option<Arc<JobRecord>>>,
 }
 
 /// The right to work on a job, for as long as it is held.
@@ -106,9 +106,15 @@ impl State {
         self.shared.due_changed.notified().await;
     }
 
-    /// Every job that changes from now on, as it then is.
-    pub fn changes(&self) -> broadcast::Receiver<Arc<JobRecord>> {
+    /// Every job that changes from now on, as it then is; `None` when there will be no more.
+    pub fn changes(&self) -> broadcast::Receiver<Option<Arc<JobRecord>>> {
         self.shared.changes.subscribe()
+    }
+
+    /// Tells those who listen to changes that there will be no more.
+    pub fn end_changes(&self) {
+        // It fails when nobody listens.
+        let _ = self.shared.changes.send(None);
     }
 
     /// The right to work on a job, unless somebody has it.

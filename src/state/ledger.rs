@@ -351,7 +351,7 @@ fn apply_batch(
         for result in &results {
             if let Applied::Job { record, .. } = result {
                 // It fails when the last listener has just left.
-                let _ = state.shared.changes.send(Arc::new((**record).clone()));
+                let _ = state.shared.changes.send(Some(Arc::new((**record).clone())));
             }
         }
     }

@@ -6,7 +6,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::support::media::{MediaServer, mp4};
-use crate::support::vault::{Vault, completed, video_id};
+use crate::support::vault::{TOKEN, Vault, completed, video_id};
 
 const EXAMPLE_ID: &str = "user:4821-minimax:730015522-video:418200000000000017";
 
@@ -60,8 +60,9 @@ async fn what_is_json_and_not_understood_is_kept_aside() {
             "{body}"
         );
         let id = answer["quarantineId"].as_str().unwrap();
-        let (status, kept) = vault.get(&format!("/api/v1/quarantine/{id}")).await;
-        assert_eq!((status, &kept["body"]), (StatusCode::OK, &json!(body)));
+        let url = vault.url(&format!("/api/v1/quarantine/{id}"));
+        let kept = vault.client.get(url).bearer_auth(TOKEN).send().await.unwrap().text().await.unwrap();
+        assert!(kept.ends_with(&format!("\"body\":{body}}}")), "{kept}");
     }
     let long = json!({"videoId": EXAMPLE_ID, "replyRef": "x".repeat(1025)}).to_string();
     assert_eq!(vault.post(&vault.channel_url(), long).await.1["reason"], "invalid_reply_ref");
@@ -200,7 +201,7 @@ async fn unknown_refs_can_be_rejected_and_let_in_later() {
     ref_url(&vault, "ref-1").await;
     let id = answer["quarantineId"].as_str().unwrap();
     let replay = vault.client.post(vault.url(&format!("/api/v1/quarantine/{id}/replay")));
-    let replayed = replay.bearer_auth(crate::support::vault::TOKEN).send().await.unwrap();
+    let replayed = replay.bearer_auth(TOKEN).send().await.unwrap();
     assert_eq!(replayed.status(), 200);
     vault.assert_stored(&vault.archived(&video_id(1)).await, &bytes).await;
 }

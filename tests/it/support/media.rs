@@ -5,7 +5,6 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use actix_web::dev::ServerHandle;
 use actix_web::http::StatusCode;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use bytes::Bytes;
@@ -14,7 +13,6 @@ use bytes::Bytes;
 pub(crate) struct MediaServer {
     pub(crate) host: String,
     shared: Arc<Shared>,
-    handle: ServerHandle,
 }
 
 #[derive(Default)]
@@ -44,9 +42,8 @@ impl MediaServer {
             .listen(listener)
             .unwrap()
             .run();
-        let handle = server.handle();
         tokio::spawn(server);
-        Self { host, shared, handle }
+        Self { host, shared }
     }
 
     /// Serves `bytes` under `path` and returns the URL.
@@ -79,10 +76,6 @@ impl MediaServer {
     /// How often `path` was asked for.
     pub(crate) fn hits(&self, path: &str) -> usize {
         self.shared.hits.lock().unwrap().get(path).copied().unwrap_or_default()
-    }
-
-    pub(crate) async fn stop(self) {
-        self.handle.stop(false).await;
     }
 }
 
