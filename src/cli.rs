@@ -36,6 +36,8 @@ pub fn main() -> ExitCode {
     };
     // Whoever makes an HTTP client finds it; fails only where there is one already.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    // Reads the variable FAILPOINTS where named failure points are compiled in, which is in tests alone.
+    let _failure_points = fail::has_failpoints().then(fail::FailScenario::setup);
     let result = runtime.block_on(run(arguments));
     // A blocked name look-up must not hold the process up; what has to be finished was waited for.
     runtime.shutdown_background();

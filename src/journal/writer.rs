@@ -2,6 +2,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use fail::fail_point;
+
 use super::frame::{self, HEADER_SIZE, Header};
 use super::{Entry, Journal, JournalError};
 
@@ -109,9 +111,11 @@ impl Writer {
             }
         }
         self.next_base = start + self.buffer.len() as u64;
+        fail_point!("journal.write", |_| Err(segment.failed("written", io::Error::other("injected"))));
         segment.file.write_all(&self.buffer).map_err(|source| segment.failed("written", source))?;
         segment.length += self.buffer.len() as u64;
         if durability == Durability::Synced {
+            fail_point!("journal.sync", |_| Err(segment.failed("synced", io::Error::other("injected"))));
             segment.file.sync_data().map_err(|source| segment.failed("synced", source))?;
         }
         self.acknowledged = self.next_base;

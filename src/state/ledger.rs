@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use fail::fail_point;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::fold::{self, Applied, Meaning};
@@ -333,6 +334,7 @@ fn apply_batch(
     entries: Vec<(u64, Entry, Option<Meaning>)>,
     end: u64,
 ) -> Result<Vec<Applied>, StateError> {
+    fail_point!("state.apply", |_| Err(StateError::Rebuilding));
     let store = state.store()?;
     let mut txn = Txn::begin(&store)?;
     let covered = txn.meta.applied;

@@ -1,5 +1,7 @@
 //! One job, as far as it can be taken now.
 
+use fail::fail_point;
+
 use super::Worker;
 use super::attempt::{self, AttemptError};
 use super::transfer::Task;
@@ -44,10 +46,13 @@ impl Worker {
                 folder: folder(false).as_str().to_owned(),
                 fallback: folder(true).as_str().to_owned(),
             };
-            match self.inner.ledger.record(event, Durability::Written).await? {
+            fail_point!("worker.place", |_| Err(AttemptError::Deferred));
+            let placed = match self.inner.ledger.record(event, Durability::Written).await? {
                 Applied::Job { record, .. } => *record,
                 _ => return Err(AttemptError::Deferred),
-            }
+            };
+            fail_point!("worker.place.done", |_| Err(AttemptError::Deferred));
+            placed
         };
         let folder = placed.job.folder.as_deref().and_then(|folder| folder.parse().ok());
         let folder = folder.ok_or(AttemptError::Deferred)?;

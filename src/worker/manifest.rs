@@ -1,6 +1,7 @@
 //! The manifest, which is written after all it names, and the end of a job, which follows it.
 
 use bytes::Bytes;
+use fail::fail_point;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -47,6 +48,7 @@ impl Worker {
                 written_at: at,
             };
             // What a crash in the middle of an earlier write left is nobody's any more.
+            fail_point!("worker.manifest", |_| Err(AttemptError::Deferred));
             self.inner.bucket.remove_staging(&key).await?;
             let json = serde_json::to_vec_pretty(&manifest).unwrap_or_default();
             let put = self.inner.bucket.put(&key, vec![Bytes::from(json)], "application/json").await;
@@ -56,12 +58,15 @@ impl Worker {
                 self.storage_fails(error);
             }
             put?;
+            fail_point!("worker.manifest.done", |_| Err(AttemptError::Deferred));
             Some(key.as_str().to_owned())
         } else {
             None
         };
         let event = Event::Ended { at, job: record.job.id.clone(), state: end, decided_by, manifest_key };
+        fail_point!("worker.end", |_| Err(AttemptError::Deferred));
         self.inner.ledger.record(event, Durability::Written).await?;
+        fail_point!("worker.end.done", |_| Err(AttemptError::Deferred));
         tracing::info!(job = %record.job.id, state = end.as_str(), "ended");
         Ok(())
     }

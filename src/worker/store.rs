@@ -1,6 +1,7 @@
 //! Making bytes an object, once: claim, object, record.
 
 use bytes::Bytes;
+use fail::fail_point;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Worker;
@@ -57,9 +58,11 @@ impl Worker {
             }
             let event =
                 Event::Claimed { at: Timestamp::now(), job: job.clone(), slot: slot.clone(), file: file.clone() };
+            fail_point!("worker.claim", |_| Err(AttemptError::Deferred));
             let Applied::Claim(outcome) = self.inner.ledger.record(event, Durability::Synced).await? else {
                 return Err(AttemptError::Deferred);
             };
+            fail_point!("worker.claim.done", |_| Err(AttemptError::Deferred));
             match *outcome {
                 ClaimOutcome::Granted => {
                     self.make_visible(content, &key, &file.content_type).await?;
@@ -70,9 +73,13 @@ impl Worker {
             }
         }
         let event = Event::Stored { job: job.clone(), slot: slot.clone(), file: file.clone() };
+        fail_point!("worker.stored", |_| Err(AttemptError::Deferred));
         match self.inner.ledger.record(event, Durability::Written).await? {
             Applied::Deferred => Err(AttemptError::Deferred),
-            _ => Ok(file),
+            _ => {
+                fail_point!("worker.stored.done", |_| Err(AttemptError::Deferred));
+                Ok(file)
+            }
         }
     }
 
@@ -95,6 +102,7 @@ impl Worker {
     }
 
     async fn make_visible(&self, content: Content, key: &ObjectKey, content_type: &str) -> Result<(), AttemptError> {
+        fail_point!("worker.put", |_| Err(AttemptError::Deferred));
         match content {
             Content::Whole { chunks, _permit } => {
                 self.inner.bucket.put(key, chunks, content_type).await?;
@@ -105,6 +113,7 @@ impl Worker {
             // An upload cannot change its key.
             Content::Upload { .. } => return Err(AttemptError::StoreAgain(key.as_str().to_owned())),
         }
+        fail_point!("worker.put.done", |_| Err(AttemptError::Deferred));
         Ok(())
     }
 }

@@ -4,6 +4,7 @@
 //! the upload is completed is decided when the last byte has been checked.
 
 use bytes::Bytes;
+use fail::fail_point;
 use tokio::task::JoinSet;
 
 use super::Worker;
@@ -40,6 +41,7 @@ const PARTS_IN_FLIGHT: usize = 2;
 impl Worker {
     /// Fetches `candidate` and stores it. What is returned is in the bucket, and recorded.
     pub(super) async fn transfer(&self, task: Task<'_>, candidate: &Candidate) -> Result<StoredFile, AttemptError> {
+        fail_point!("worker.fetch", |_| Err(AttemptError::Deferred));
         let mut download = self.inner.fetcher.open(&candidate.url).await?;
         let mut sending = None;
         let received = self.receive(task, &mut download, &mut sending).await;
@@ -125,6 +127,7 @@ impl Worker {
         expect_media(task, media_type)?;
         let (file, content_type) = name(task.asset, media_type, download.content_type());
         let key = task.key.cloned().unwrap_or_else(|| task.folder.file(&file));
+        fail_point!("worker.upload", |_| Err(AttemptError::Deferred));
         let upload = self.inner.bucket.start_upload(&key, &content_type).await?;
         let event = Event::UploadStarted {
             at: Timestamp::now(),
@@ -133,6 +136,7 @@ impl Worker {
             upload: recorded(&upload),
         };
         self.inner.ledger.record(event, Durability::Synced).await?;
+        fail_point!("worker.upload.done", |_| Err(AttemptError::Deferred));
         Ok(Sending { upload, tasks: JoinSet::new(), parts: Vec::new(), started: 0 })
     }
 
@@ -166,7 +170,10 @@ impl Sending {
         self.started += 1;
         self.tasks.spawn(async move {
             let (chunks, _permit) = part.into_chunks();
-            Ok((index, bucket.put_part(&upload, index, chunks).await?))
+            fail_point!("worker.part", |_| Err(BucketError::Unavailable("injected".to_owned())));
+            let sent = bucket.put_part(&upload, index, chunks).await?;
+            fail_point!("worker.part.done", |_| Err(BucketError::Unavailable("injected".to_owned())));
+            Ok((index, sent))
         });
         Ok(())
     }

@@ -7,6 +7,7 @@ mod bucket;
 mod callbacks;
 mod cli;
 mod config;
+mod failure_points;
 mod load;
 mod pipeline;
 mod simulator;

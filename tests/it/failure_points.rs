@@ -1,0 +1,147 @@
+//! Every step from intake to manifest can fail once, before or after it did its work, and the end is the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use replyvault::domain::Digest;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::support::child::Program;
+use crate::support::media::{MediaServer, mp4};
+use crate::support::vault::{completed, video_id};
+
+/// All named points; a second test holds this list against the source.
+const POINTS: &[&str] = &[
+    "journal.write",
+    "journal.sync",
+    "state.apply",
+    "worker.place",
+    "worker.place.done",
+    "worker.fetch",
+    "worker.upload",
+    "worker.upload.done",
+    "worker.part",
+    "worker.part.done",
+    "worker.claim",
+    "worker.claim.done",
+    "worker.put",
+    "worker.put.done",
+    "worker.stored",
+    "worker.stored.done",
+    "worker.manifest",
+    "worker.manifest.done",
+    "worker.end",
+    "worker.end.done",
+];
+
+/// What must be the same whatever failed: every object's bytes, and what the API says of every job.
+type Outcome = (BTreeMap<String, String>, Vec<Value>);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_step_fails_once_the_end_is_the_same() {
+    let expected = run("").await;
+    assert_eq!(expected.0.len(), 6, "two objects, four manifests: {expected:#?}");
+    let mut runs = JoinSet::new();
+    for point in POINTS {
+        runs.spawn(async move { (*point, run(&format!("{point}=1*return")).await) });
+    }
+    while let Some(finished) = runs.join_next().await {
+        let (point, found) = finished.unwrap();
+        assert_eq!(found, expected, "{point}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_leaves_the_worker_alive_and_the_job_stuck_with_its_message() {
+    let (dir, media) = (tempfile::tempdir().unwrap(), MediaServer::start());
+    let mut program = Program::new(dir.path());
+    program.failure_points = "worker.fetch=1*panic(struck by lightning)".to_owned();
+    let process = program.start().await;
+    for number in [1, 2] {
+        let url = media.put(&format!("/{number}.mp4"), mp4(number, 100), "video/mp4");
+        process.post_until_accepted(&completed(number, &url)).await;
+        let state = if number == 1 { "stuck" } else { "archived" };
+        let job = process.job_in(&video_id(number), state).await;
+        if number == 1 {
+            assert_eq!(job["reason"], "internal_error");
+            assert!(job["assets"][0]["lastError"].as_str().unwrap().contains("struck by lightning"), "{job:#}");
+        }
+    }
+    assert_eq!(process.terminate().await, Some(0));
+}
+
+#[test]
+fn the_list_of_points_is_that_of_the_source() {
+    let mut found = BTreeSet::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(folder) = folders.pop() {
+        for item in std::fs::read_dir(folder).unwrap() {
+            let path = item.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let source = std::fs::read_to_string(path).unwrap();
+                found.extend(
+                    source.split("fail_point!(\"").skip(1).map(|rest| rest.split('"').next().unwrap().to_owned()),
+                );
+            }
+        }
+    }
+    assert_eq!(found, POINTS.iter().map(|point| (*point).to_owned()).collect());
+}
+
+/// A small file, the same again, one of several parts, and a job that failed.
+async fn run(failure_points: &str) -> Outcome {
+    let (dir, media) = (tempfile::tempdir().unwrap(), MediaServer::start());
+    let mut program = Program::new(dir.path());
+    program.failure_points = failure_points.to_owned();
+    let process = program.start().await;
+    let (small, large) = (mp4(1, 1000), mp4(2, 200_000));
+    let mut jobs = Vec::new();
+    for (number, bytes) in [(1, &small), (2, &large), (3, &small)] {
+        let url = media.put(&format!("/{number}.mp4"), bytes.clone(), "video/mp4");
+        process.post_until_accepted(&completed(number, &url)).await;
+        jobs.push(essence(process.job_in(&video_id(number), "archived").await));
+    }
+    process.post_until_accepted(&json!({"videoId": video_id(4), "status": 3})).await;
+    jobs.push(essence(process.job_in(&video_id(4), "failed").await));
+    assert_eq!(process.terminate().await, Some(0));
+    (objects(&dir.path().join("bucket")), jobs)
+}
+
+/// A job without what differs from run to run.
+fn essence(mut job: Value) -> Value {
+    for field in ["createdAt", "updatedAt", "archivedAt", "refId", "callbacks"] {
+        job.as_object_mut().unwrap().remove(field);
+    }
+    for asset in job["assets"].as_array_mut().unwrap() {
+        for field in ["storedAt", "sourceUrl"] {
+            asset.as_object_mut().unwrap().remove(field);
+        }
+    }
+    job
+}
+
+/// Every file below `root`, stray ones too, with the hash of its bytes, of a manifest that of what it says of its job.
+fn objects(root: &Path) -> BTreeMap<String, String> {
+    let mut objects = BTreeMap::new();
+    let mut folders = vec![root.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for item in std::fs::read_dir(folder).unwrap() {
+            let path = item.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let mut bytes = std::fs::read(&path).unwrap();
+            if path.ends_with("manifest.json") {
+                let manifest: Value = serde_json::from_slice(&bytes).unwrap();
+                bytes = essence(manifest["job"].clone()).to_string().into_bytes();
+            }
+            let key = path.strip_prefix(root).unwrap().display().to_string();
+            objects.insert(key, Digest::of(&bytes).to_string());
+        }
+    }
+    objects
+}

@@ -1,0 +1,167 @@
+//! The real program as a process of its own, so that it can be killed and its failure points set.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use replyvault::domain::Target;
+use replyvault::intake::{ReplyKeys, ReplyUrls};
+use reqwest::Client;
+use secrecy::SecretString;
+use serde_json::Value;
+
+use super::vault::PATIENCE;
+
+const TOKEN: &str = "child-token-0123456789";
+const SECRET: &str = "child-reply-secret";
+
+/// What a process is started with; it can be started again with the same.
+pub(crate) struct Program {
+    pub(crate) dir: PathBuf,
+    pub(crate) settings: Vec<(String, String)>,
+    pub(crate) failure_points: String,
+}
+
+/// A running process.
+pub(crate) struct Process {
+    child: Child,
+    log: PathBuf,
+    pub(crate) base: String,
+    pub(crate) client: Client,
+}
+
+impl Program {
+    /// One that keeps everything below `dir` and may fetch from this machine.
+    pub(crate) fn new(dir: &Path) -> Self {
+        let settings = [
+            ("SERVER__LISTEN", "127.0.0.1:0".to_owned()),
+            ("DATA__DIR", dir.join("data").display().to_string()),
+            ("STORAGE__URL", format!("file:{}", dir.join("bucket").display())),
+            ("STORAGE__PART_SIZE", "64KiB".to_owned()),
+            ("FETCH__MAX_SIZE", "100MiB".to_owned()),
+            ("FETCH__ALLOWED_HOSTS", r#"["127.0.0.1"]"#.to_owned()),
+            ("FETCH__ALLOW_HTTP", "true".to_owned()),
+            ("FETCH__ALLOW_PRIVATE_ADDRESSES", "true".to_owned()),
+            ("AUTH__API_TOKENS", format!("[{TOKEN:?}]")),
+            ("AUTH__REPLY_SECRETS", format!("[{SECRET:?}]")),
+        ];
+        let settings = settings.map(|(key, value)| (format!("REPLYVAULT_{key}"), value)).to_vec();
+        Self { dir: dir.to_owned(), settings, failure_points: String::new() }
+    }
+
+    /// Starts it and waits until it listens.
+    pub(crate) async fn start(&self) -> Process {
+        let log = self.dir.join("log.json");
+        let file = std::fs::File::create(&log).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_replyvault"))
+            .args(["serve", "--log-format", "json"])
+            .current_dir(&self.dir)
+            .envs(self.settings.iter().cloned())
+            .env("FAILPOINTS", &self.failure_points)
+            .stdout(Stdio::null())
+            .stderr(file)
+            .spawn()
+            .unwrap();
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
+        let mut process = Process { child, log, base: String::new(), client };
+        let listening = async {
+            loop {
+                if let Some(address) = address(&process.log()) {
+                    return address;
+                }
+                assert!(process.child.try_wait().unwrap().is_none(), "it ended:\n{}", process.log());
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let address = tokio::time::timeout(PATIENCE, listening).await.expect("it does not listen");
+        process.base = format!("http://{address}");
+        process
+    }
+}
+
+impl Process {
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
+    }
+
+    pub(crate) fn channel_url(&self) -> String {
+        let secret: SecretString = SECRET.into();
+        ReplyUrls::new(self.base.parse().unwrap(), ReplyKeys::new([&secret]).unwrap()).reply_url(&Target::Channel)
+    }
+
+    /// Posts a callback; the status, or `None` when there was no answer.
+    pub(crate) async fn post(&self, body: &Value) -> Option<u16> {
+        let sent = self.client.post(self.channel_url()).body(body.to_string()).send().await;
+        Some(sent.ok()?.status().as_u16())
+    }
+
+    /// Posts a callback until it is accepted, as a caller would who gets 503.
+    pub(crate) async fn post_until_accepted(&self, body: &Value) {
+        let accepted = async {
+            while self.post(body).await != Some(200) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, accepted).await.unwrap_or_else(|_| panic!("not accepted:\n{}", self.log()));
+    }
+
+    /// What the API answers, or `None` when it does not.
+    pub(crate) async fn get(&self, path: &str) -> Option<Value> {
+        let sent = self.client.get(format!("{}{path}", self.base)).bearer_auth(TOKEN).send().await.ok()?;
+        if !sent.status().is_success() {
+            return None;
+        }
+        sent.json().await.ok()
+    }
+
+    /// The job once it is in `state`.
+    pub(crate) async fn job_in(&self, id: &str, state: &str) -> Value {
+        let reached = async {
+            loop {
+                match self.get(&format!("/api/v1/jobs/{id}")).await {
+                    Some(job) if job["state"] == state => return job,
+                    _ => tokio::time::sleep(Duration::from_millis(20)).await,
+                }
+            }
+        };
+        match tokio::time::timeout(PATIENCE, reached).await {
+            Ok(job) => job,
+            Err(_) => panic!("{:#?}\n{}", self.get(&format!("/api/v1/jobs/{id}")).await, self.log()),
+        }
+    }
+
+    /// SIGKILL.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM; its exit code.
+    pub(crate) async fn terminate(mut self) -> Option<i32> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let ended = async {
+            loop {
+                if let Some(status) = self.child.try_wait().unwrap() {
+                    return status.code();
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, ended).await.expect("it does not end")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn address(log: &str) -> Option<String> {
+    let line = log.lines().find(|line| line.contains("\"serving\""))?;
+    let line: Value = serde_json::from_str(line).ok()?;
+    [&line["address"], &line["fields"]["address"]].into_iter().find_map(|address| Some(address.as_str()?.to_owned()))
+}
