@@ -5,6 +5,7 @@
 //! to [`Intake`]. Reads of the state block, so they go through [`Api::read`].
 
 mod auth;
+mod events;
 mod health;
 mod input;
 mod jobs;
@@ -15,7 +16,6 @@ mod openapi;
 mod page;
 mod probe;
 mod quarantine;
-mod redact;
 mod refs;
 mod session;
 mod stats;
@@ -138,6 +138,7 @@ fn v1(config: &mut ServiceConfig) {
         .service(resource("/quarantine", "GET, HEAD").route(get().to(quarantine::list)))
         .service(resource("/quarantine/{id}", "GET, HEAD").route(get().to(quarantine::show)))
         .service(resource("/quarantine/{id}/replay", "POST").route(web::post().to(quarantine::replay)))
+        .service(resource("/events", "GET").route(web::get().to(events::events)))
         .service(resource("/stats", "GET, HEAD").route(get().to(stats::stats)))
         .service(
             resource("/session", "DELETE, POST")

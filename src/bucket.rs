@@ -104,7 +104,7 @@ impl Bucket {
         }
     }
 
-    /// Bytes of each part of a multipart upload but the last.
+    /// Bytes of each part but the last of the uploads begun from now on; up to this an object is a single put.
     pub fn part_size(&self) -> u64 {
         self.0.part_size
     }

@@ -13,6 +13,7 @@ mod reply_url;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 
 pub use http::{
@@ -208,7 +209,7 @@ impl Intake {
     ///
     /// # Errors
     /// When they cannot be read.
-    pub fn quarantined_body(&self, position: u64) -> Result<Option<(Target, Bytes)>, Refused> {
+    fn quarantined_body(&self, position: u64) -> Result<Option<(Target, Bytes)>, Refused> {
         let unavailable = |error: &dyn std::error::Error| Refused::Unavailable(error.to_string());
         let Some(record) = self.state().quarantined(position).map_err(|error| unavailable(&error))? else {
             return Ok(None);
@@ -217,6 +218,15 @@ impl Intake {
             Entry::Callback(callback) => Ok(Some((callback.target, callback.body))),
             Entry::Event(_) => Ok(None),
         }
+    }
+
+    /// A quarantined body as it may be shown: as it came, but for signatures and the queries of URLs. `None`: there is no
+    /// such body.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn quarantined_shown(&self, position: u64) -> Result<Option<Box<RawValue>>, Refused> {
+        Ok(self.quarantined_body(position)?.and_then(|(_, body)| provider::redacted(&body)))
     }
 
     /// Makes a job's stuck files due again. `None`: there is no such job.

@@ -85,6 +85,19 @@ impl Journal {
         Ok(base + length)
     }
 
+    /// The end of the last intact record of the last segment.
+    ///
+    /// # Errors
+    /// When the last segment cannot be read.
+    pub fn intact_end(&self) -> Result<u64, JournalError> {
+        let Some(base) = self.bases().last().copied() else { return Ok(0) };
+        let mut replay = self.replay(base);
+        while let Some(entry) = replay.next() {
+            entry?;
+        }
+        Ok(replay.end().max(base))
+    }
+
     /// Bytes on disk.
     pub fn disk_bytes(&self) -> u64 {
         let length = |base| std::fs::metadata(self.path(base)).map_or(0, |metadata| metadata.len());

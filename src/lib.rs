@@ -1,7 +1,10 @@
 //! replyvault: the `replyUrl` target that keeps AI media.
 
 pub mod api;
+pub mod app;
 pub mod bucket;
+pub mod cli;
+pub mod config;
 pub mod domain;
 pub mod egress;
 pub mod fetch;
@@ -10,3 +13,5 @@ pub mod journal;
 pub mod provider;
 pub mod simulator;
 pub mod state;
+pub mod telemetry;
+pub mod worker;

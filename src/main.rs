@@ -1,2 +1,7 @@
 //! The `replyvault` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    replyvault::cli::main()
+}

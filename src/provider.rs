@@ -8,11 +8,13 @@ mod agent;
 mod job;
 mod json;
 mod media;
+mod redact;
 
 use crate::domain::{JobId, Kind, Observation, ReplyRef};
 
 pub use json::NotJson;
 use json::{Object, Value};
+pub use redact::redacted;
 
 /// What a body turned out to be.
 #[derive(Clone, Debug, PartialEq)]

@@ -20,12 +20,12 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, broadcast};
 
 pub use fold::{Applied, ClaimOutcome, Meaning};
 pub use ledger::{Interpret, Ledger, RecordError};
 pub use open::{Recovery, RecoveryError};
-pub use query::{JobFilter, Page};
+pub use query::{DueJob, JobFilter, Page};
 pub use records::{Claim, Counters, JobRecord, MediaRecord, Origin, QuarantineRecord, Reason, RefRecord, Reference};
 
 use crate::domain::Slot;
@@ -61,6 +61,8 @@ struct Shared {
     leased: Mutex<HashSet<u64>>,
     /// Files being fetched now.
     fetching: Mutex<HashSet<(u64, Slot)>>,
+    /// Jobs as they change, for whoever listens.
+    changes: broadcast::Sender<Option<Arc<JobRecord>>>,
 }
 
 /// The right to work on a job, for as long as it is held.
@@ -77,6 +79,9 @@ pub struct Fetching {
     file: (u64, Slot),
 }
 
+/// How many changes a slow listener may lag behind before it misses some.
+const CHANGES: usize = 1024;
+
 impl State {
     fn new(dir: &Path) -> Self {
         Self {
@@ -86,6 +91,7 @@ impl State {
                 due_changed: Notify::new(),
                 leased: Mutex::default(),
                 fetching: Mutex::default(),
+                changes: broadcast::Sender::new(CHANGES),
             }),
         }
     }
@@ -100,10 +106,26 @@ impl State {
         self.shared.due_changed.notified().await;
     }
 
+    /// Every job that changes from now on, as it then is; `None` when there will be no more.
+    pub fn changes(&self) -> broadcast::Receiver<Option<Arc<JobRecord>>> {
+        self.shared.changes.subscribe()
+    }
+
+    /// Tells those who listen to changes that there will be no more.
+    pub fn end_changes(&self) {
+        // It fails when nobody listens.
+        let _ = self.shared.changes.send(None);
+    }
+
     /// The right to work on a job, unless somebody has it.
     pub fn lease(&self, sequence: u64) -> Option<Lease> {
         let mut leased = self.shared.leased.lock().unwrap_or_else(PoisonError::into_inner);
         leased.insert(sequence).then(|| Lease { shared: self.shared.clone(), sequence })
+    }
+
+    /// True while somebody has the right to work on a job.
+    pub fn is_leased(&self, sequence: u64) -> bool {
+        self.shared.leased.lock().unwrap_or_else(PoisonError::into_inner).contains(&sequence)
     }
 
     /// Marks a file as being fetched.

@@ -1,10 +1,11 @@
 use actix_web::web::{self, Data, Json, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
 use super::list::{List, Slice};
-use super::{Api, Problem, input, redact};
+use super::{Api, Problem, input};
 use crate::domain::Timestamp;
 use crate::intake::{
     CallbackAnswer, ErrorBody, QuarantineAnswer, accepted_response, parse_quarantine_id, quarantine_id,
@@ -37,8 +38,9 @@ pub(super) struct QuarantineView {
 pub(super) struct QuarantinedBody {
     #[serde(flatten)]
     of: QuarantineView,
-    /// The body as text, as it came but for `…` in place of signatures and the queries of URLs.
-    body: String,
+    /// The body as it came, but for `…` in place of signatures and the queries of URLs.
+    #[schema(value_type = Object)]
+    body: Box<RawValue>,
 }
 
 impl From<QuarantineRecord> for QuarantineView {
@@ -96,10 +98,7 @@ pub(super) async fn show(api: Data<Api>, id: Path<String>) -> Result<Json<Quaran
     let record = api.read(move |state| state.quarantined(position)).await?;
     let record = record.ok_or_else(no_such_body)?;
     let intake = api.intake().clone();
-    let body = web::block(move || {
-        let found = intake.quarantined_body(position)?;
-        Ok::<_, Problem>(found.map(|(_, body)| redact::shown(&String::from_utf8_lossy(&body), intake.urls())))
-    });
+    let body = web::block(move || Ok::<_, Problem>(intake.quarantined_shown(position)?));
     let body = body.await.map_err(|_| Problem::unavailable("the journal cannot be read right now"))??;
     Ok(Json(QuarantinedBody { of: record.into(), body: body.ok_or_else(no_such_body)? }))
 }

@@ -24,7 +24,7 @@ impl Snapshot {
         let state = ledger.state();
         Ok(Self {
             counters: state.counters()?,
-            oldest_due: state.due(1)?.first().map(|(at, _)| *at),
+            oldest_due: state.due(1)?.first().map(|job| job.at),
             fetching: state.fetching_count() as u64,
             journal_bytes: ledger.journal().disk_bytes(),
         })

@@ -13,8 +13,8 @@ struct Profile {
     region: Option<String>,
 }
 
-/// A builder with whatever the environment, else the shared files have; `None` when only the metadata service of an
-/// AWS machine is left to ask, which takes a network call.
+/// A builder with whatever the environment, else the shared files have, and whether that is credentials or where to
+/// get them. If not, only the metadata service of an AWS machine is left to ask, which takes a network call.
 pub(super) fn found() -> (AmazonS3Builder, bool) {
     use AmazonS3ConfigKey as Key;
     let mut builder = AmazonS3Builder::from_env();

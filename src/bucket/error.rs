@@ -161,3 +161,42 @@ fn describe(error: &object_store::Error) -> String {
     }
     text.chars().map(|char| if char.is_control() { ' ' } else { char }).take(MAX_CHARS).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error_of(source: impl StdError + Send + Sync + 'static) -> BucketError {
+        let error = object_store::Error::Generic { store: "test", source: Box::new(source) };
+        BucketError::of_store(&"a/b".parse().unwrap(), &error)
+    }
+
+    #[test]
+    fn system_errors_are_told_apart() {
+        let of_kind = |kind: ErrorKind| error_of(io::Error::from(kind));
+        assert!(matches!(of_kind(ErrorKind::StorageFull), BucketError::Full(_)));
+        assert!(matches!(of_kind(ErrorKind::ReadOnlyFilesystem), BucketError::Denied(_)));
+        assert!(matches!(of_kind(ErrorKind::ConnectionReset), BucketError::Unavailable(_)));
+        for kind in [ErrorKind::StorageFull, ErrorKind::PermissionDenied, ErrorKind::Other] {
+            assert!(of_kind(kind).is_outage());
+        }
+    }
+
+    #[test]
+    fn refusals_are_about_the_upload_or_about_the_store() {
+        let refused = |status, code: &str| error_of(Refusal { status, code: code.to_owned() });
+        assert!(matches!(refused(404, "NoSuchUpload"), BucketError::UploadLost { .. }));
+        assert!(matches!(refused(400, "InvalidPart"), BucketError::UploadLost { .. }));
+        assert!(matches!(refused(416, "InvalidRange"), BucketError::InvalidRange(_)));
+        assert!(matches!(refused(404, "NoSuchBucket"), BucketError::Unavailable(_)));
+        assert!(matches!(refused(400, "ExpiredToken"), BucketError::Unavailable(_)));
+    }
+
+    #[test]
+    fn a_text_is_one_line_of_bounded_length() {
+        let BucketError::Unavailable(text) = error_of(io::Error::other(format!("a\n{}", "b".repeat(9000)))) else {
+            panic!("expected Unavailable");
+        };
+        assert!(text.contains("a b") && text.chars().count() <= 400 && !text.contains('\n'), "{text}");
+    }
+}

@@ -109,7 +109,10 @@ fn s3(config: &Config, bucket: &str) -> Result<AmazonS3Builder, OpenError> {
                  the shared credentials file",
             ));
         }
-        tracing::info!("no S3 credentials are configured: the machine's metadata service will be asked for a role");
+        tracing::warn!(
+            "no S3 credentials in the configuration, the environment or the shared files: asking AWS's \
+                        metadata service for this machine's role"
+        );
     }
     if let Some(region) = &config.region {
         builder = builder.with_region(region);
@@ -127,9 +130,9 @@ fn s3(config: &Config, bucket: &str) -> Result<AmazonS3Builder, OpenError> {
 
 /// The endpoint as the builder wants it: with the bucket's name in the host for virtual-hosted requests.
 fn endpoint(config: &Config, text: &str, bucket: &str) -> Result<String, OpenError> {
-    let expected = OpenError::Endpoint("a URL with nothing behind its host and port, as in https://s3.example.com");
+    let expected = OpenError::Endpoint("a URL without user, query and bucket, as in https://s3.example.com");
     let mut url = Url::parse(text).map_err(|_| expected.clone())?;
-    let plain = url.path() == "/"
+    let plain = !url.path().trim_end_matches('/').ends_with(&format!("/{bucket}"))
         && url.query().is_none()
         && url.fragment().is_none()
         && url.username().is_empty()
@@ -157,6 +160,7 @@ mod tests {
         let mut config = config("s3://media/a");
         let read = |config: &Config, text: &str| endpoint(config, text, "media").ok();
         assert_eq!(read(&config, "https://s3.example.com:9000/").as_deref(), Some("https://s3.example.com:9000"));
+        assert_eq!(read(&config, "https://example.com/v1/s3").as_deref(), Some("https://example.com/v1/s3"));
         for bad in ["", "s3.example.com", "ftp://h", "http://h", "https://me:pw@h", "https://h/media", "https://h/?x"] {
             assert_eq!(read(&config, bad), None, "{bad}");
         }

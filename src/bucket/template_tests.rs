@@ -66,6 +66,7 @@ fn what_a_template_must_not_be_is_said() {
         ("{year}/{job}/{file}", E::Placeholder("year".into())),
         ("{job/{file}", E::Placeholder("job".into())),
         ("a}/{job}/{file}", E::Placeholder("/{job}".into())),
+        ("{job}{job}{job}{job}/{file}", E::TooLong),
         (&long, E::TooLong),
         (&wide, E::TooLong),
     ] {

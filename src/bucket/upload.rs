@@ -16,6 +16,8 @@ pub struct Upload {
     pub key: ObjectKey,
     /// What the store calls the upload.
     pub id: String,
+    /// Bytes of each of its parts but the last, whatever the configuration has become since.
+    pub part_size: u64,
 }
 
 /// One part that the store has. Recorded, it is still good after a crash.
@@ -50,11 +52,11 @@ impl Bucket {
                     .map_err(|error| BucketError::of_store(key, &error))?
             }
         };
-        Ok(Upload { key: key.clone(), id })
+        Ok(Upload { key: key.clone(), id, part_size: self.part_size() })
     }
 
     /// Sends part `index`, counted from 0, which is durable when this returns. Parts go in any order, concurrently,
-    /// and again: the last one sent counts. All have [`Bucket::part_size`] bytes but the last, which may have fewer.
+    /// and again: the last one sent counts. All have [`Upload::part_size`] bytes but the last, which may have fewer.
     ///
     /// # Errors
     /// [`BucketError::InvalidPart`] beyond [`MAX_PARTS`] parts, for an empty and for an oversized part;
@@ -64,13 +66,13 @@ impl Bucket {
         if index >= MAX_PARTS {
             return Err(BucketError::InvalidPart("at most 10,000 parts: a larger part_size"));
         }
-        if bytes == 0 || bytes > self.part_size() {
+        if bytes == 0 || bytes > upload.part_size {
             return Err(BucketError::InvalidPart("a part of 1 to part_size bytes"));
         }
         let tag = match &self.store().uploads {
             Uploads::Local(directory) => {
                 let (directory, upload) = (directory.clone(), upload.clone());
-                let offset = index as u64 * self.part_size();
+                let offset = index as u64 * upload.part_size;
                 blocking(move || directory.put_part(&upload.key, &upload.id, offset, &chunks)).await?;
                 index.to_string()
             }
@@ -90,7 +92,7 @@ impl Bucket {
     /// right size under the key is taken for this one.
     ///
     /// # Errors
-    /// [`BucketError::InvalidPart`] for no parts, or when one but the last has not [`Bucket::part_size`] bytes;
+    /// [`BucketError::InvalidPart`] for no parts, or when one but the last has not [`Upload::part_size`] bytes;
     /// [`BucketError::UploadLost`] when the store does not know the upload and the object is not there, or when it
     /// refuses the parts; otherwise when the store fails.
     pub async fn complete_upload(&self, upload: &Upload, parts: Vec<PartId>) -> Result<(), BucketError> {
@@ -98,7 +100,7 @@ impl Bucket {
             return Err(BucketError::InvalidPart("at least one part"));
         };
         // Equal, as R2 and GCS-compatible stores want it, and as the offsets in a staging file need it.
-        if full.iter().any(|part| part.bytes != self.part_size()) || last.bytes > self.part_size() {
+        if full.iter().any(|part| part.bytes != upload.part_size) || last.bytes > upload.part_size {
             return Err(BucketError::InvalidPart("parts of part_size bytes before the last"));
         }
         let bytes = parts.iter().map(|part| part.bytes).sum();

@@ -174,6 +174,13 @@ pub struct Job {
 }
 
 impl Job {
+    /// The host the next file comes from; `None` when nothing is left to fetch.
+    pub fn next_host(&self) -> Option<&str> {
+        let pending = self.assets.iter().filter(|asset| asset.state == AssetState::Pending);
+        let next = pending.min_by_key(|asset| asset.not_before)?;
+        next.candidates.first().map(|candidate| candidate.url.host())
+    }
+
     /// The file in `slot`.
     pub fn asset(&self, slot: &Slot) -> Option<&Asset> {
         self.assets.iter().find(|asset| asset.slot == *slot)
@@ -195,14 +202,15 @@ impl Job {
         }
     }
 
-    /// An attempt at a file failed; the worker takes the job up again at `due`.
+    /// An attempt at a file failed; the next is made at `due`. The job is due when the first of its files is.
     pub fn attempt_failed(&mut self, slot: &Slot, failure: &AttemptFailure, due: Timestamp, at: Timestamp) {
         if let Some(asset) = self.assets.iter_mut().find(|asset| asset.slot == *slot) {
-            asset.fail(failure);
+            asset.fail(failure, due);
             self.updated_at = at;
         }
         if self.state == JobState::Archiving {
-            self.due = Some(due);
+            let pending = self.assets.iter().filter(|asset| asset.state == AssetState::Pending);
+            self.due = Some(pending.map(|asset| asset.not_before.unwrap_or(at)).min().unwrap_or(at));
         }
     }
 

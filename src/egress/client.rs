@@ -164,7 +164,9 @@ impl Client {
             let next = response.location().ok_or(Refusal::RedirectInvalid)?;
             self.policy.check_redirect(&url, &next)?;
             if url.expose().origin() != next.expose().origin() {
-                CREDENTIALS.iter().for_each(|name| drop(headers.remove(name)));
+                for name in &CREDENTIALS {
+                    headers.remove(name);
+                }
             }
             url = next;
         }

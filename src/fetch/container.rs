@@ -44,6 +44,9 @@ impl ContainerError {
 /// MP4, QuickTime, HEIF: all top-level boxes, the required ones among them. PNG: all chunks up to IEND. JPEG: all
 /// segments and scans up to EOI. WebP, WAV: as long as their header says. Of other kinds, known or not, only that there
 /// is something. Whatever follows the end of a PNG, JPEG, WebP or WAV is let be; so is zero padding after an MP4.
+///
+/// Not to be seen from within: a cut exactly between two fragments of a fragmented MP4, or inside a last box whose size
+/// of 0 means "to the end of the file".
 #[derive(Debug, Default)]
 pub struct Container {
     head: Vec<u8>,

@@ -58,6 +58,12 @@ impl ReplyUrls {
         Self { public_url, keys }
     }
 
+    /// The same with another start.
+    #[must_use]
+    pub fn with_public_url(self, public_url: Url) -> Self {
+        Self { public_url, ..self }
+    }
+
     /// The URL to give to the provider. Its signature is a secret.
     pub fn reply_url(&self, target: &Target) -> String {
         let base = self.public_url.as_str().trim_end_matches('/');

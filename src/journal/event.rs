@@ -66,7 +66,7 @@ pub enum Event {
         /// The upload, as the bucket names it.
         upload: String,
     },
-    /// The object `key` is about to become visible with the bytes of this digest.
+    /// An object is about to become visible; what will be [`Event::Stored`] once it is.
     Claimed {
         /// When.
         at: Timestamp,
@@ -74,12 +74,8 @@ pub enum Event {
         job: JobId,
         /// The file.
         slot: Slot,
-        /// SHA-256 of the bytes.
-        sha256: Digest,
-        /// Their number.
-        bytes: u64,
-        /// Where they will be.
-        key: String,
+        /// What will be there.
+        file: StoredFile,
     },
     /// A claim came to nothing: no object is there.
     Released {

@@ -24,7 +24,7 @@ fn repeated(number: u32) -> Entry {
 fn written(entries: &[Entry]) -> (TempDir, Journal, Vec<u64>) {
     let dir = tempfile::tempdir().unwrap();
     let journal = Journal::open(dir.path()).unwrap();
-    let mut writer = Writer::new(journal.clone(), 0, 0).unwrap().with_segment_size(256);
+    let mut writer = Writer::new(journal.clone(), 0).unwrap().with_segment_size(256);
     let positions =
         entries.iter().flat_map(|entry| writer.append([entry], Durability::Synced).unwrap()).collect::<Vec<_>>();
     (dir, journal, positions)
@@ -95,9 +95,8 @@ fn a_body_that_holds_a_record_is_not_taken_for_one() {
 #[test]
 fn what_a_sealed_segment_holds_beyond_the_acknowledged_is_not_replayed() {
     let (_dir, journal, _) = written(&[repeated(1)]);
-    let acknowledged = journal.end().unwrap();
     // A record that reached the file although its sync failed, and a writer that goes on in a new segment.
-    let mut unacknowledged = Writer::new(journal.clone(), acknowledged, 0).unwrap();
+    let mut unacknowledged = Writer::new(journal.clone(), 0).unwrap();
     let path = journal.path(0);
     let salt = Header::decode(&std::fs::read(&path).unwrap()).unwrap().salt;
     let mut bytes = std::fs::read(&path).unwrap();
@@ -113,7 +112,7 @@ fn what_a_sealed_segment_holds_beyond_the_acknowledged_is_not_replayed() {
 fn a_journal_that_cannot_be_written_says_so_and_recovers() {
     let dir = tempfile::tempdir().unwrap();
     let journal = Journal::open(dir.path()).unwrap();
-    let mut writer = Writer::new(journal.clone(), 0, 0).unwrap();
+    let mut writer = Writer::new(journal.clone(), 0).unwrap();
     writer.append([&repeated(1)], Durability::Synced).unwrap();
     // /dev/full answers every write as a full disk does.
     writer.segment.as_mut().unwrap().file = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();

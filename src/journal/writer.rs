@@ -48,7 +48,8 @@ impl Writer {
     ///
     /// # Errors
     /// When the folder cannot be read.
-    pub fn new(journal: Journal, acknowledged: u64, at_least: u64) -> Result<Self, JournalError> {
+    pub fn new(journal: Journal, at_least: u64) -> Result<Self, JournalError> {
+        let acknowledged = journal.intact_end()?;
         let next_base = journal.end()?.max(at_least);
         let segment_size = Self::SEGMENT_SIZE;
         Ok(Self { journal, segment_size, segment: None, next_base, acknowledged, buffer: Vec::new() })

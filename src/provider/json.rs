@@ -30,6 +30,10 @@ pub(super) fn parse(body: &[u8]) -> Result<Value<'_>, NotJson> {
 }
 
 impl<'a> Value<'a> {
+    pub(super) fn of(raw: &'a RawValue) -> Self {
+        Self(raw)
+    }
+
     /// The JSON text.
     pub(super) fn raw(self) -> &'a str {
         self.0.get()

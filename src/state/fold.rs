@@ -108,10 +108,8 @@ pub(super) fn apply(
             txn.remove(keys::upload(upload));
             Ok(Applied::Done)
         }
-        Event::Claimed { job, slot, sha256, bytes, key, .. } => {
-            let claim =
-                Claim { sha256: *sha256, bytes: *bytes, key: key.clone(), job: job.clone(), slot: slot.clone() };
-            storage::claim(txn, claim)
+        Event::Claimed { job, slot, file, .. } => {
+            storage::claim(txn, Claim { job: job.clone(), slot: slot.clone(), file: file.clone() })
         }
         Event::Released { sha256, .. } => {
             txn.remove(keys::claim(sha256));

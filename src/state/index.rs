@@ -35,13 +35,14 @@ impl Txn<'_> {
             }
         }
         let was_due = before.and_then(|job| job.due);
-        if was_due != job.due {
+        let host = job.next_host().unwrap_or_default();
+        if was_due != job.due || before.and_then(Job::next_host).unwrap_or_default() != host {
             if let Some(at) = was_due {
                 self.remove(keys::due(at, sequence));
                 self.meta.counters.queued = self.meta.counters.queued.saturating_sub(1);
             }
             if let Some(at) = job.due {
-                self.mark(keys::due(at, sequence));
+                self.put(keys::due(at, sequence), &host)?;
                 self.meta.counters.queued += 1;
                 self.due_changed = true;
             }

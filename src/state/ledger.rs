@@ -4,8 +4,9 @@
 //! commit), and hands the batch on; the second folds the batch in with one store transaction and answers those who
 //! wait, while the first is already writing the next. An answer therefore means: on disk, and visible to readers.
 //!
-//! When the store fails, journalling goes on: the batch is answered with [`Applied::Deferred`], and the store is opened
-//! anew or rebuilt from the journal, which by then has those entries.
+//! At the start, and when the store fails, the second thread brings the store up to date from the journal, or makes it
+//! anew. Journalling goes on meanwhile: what comes in is answered with [`Applied::Deferred`], and found in the journal
+//! before the store is given to readers again.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -14,14 +15,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::fold::{self, Applied, Meaning};
 use super::txn::Txn;
 use super::{State, StateError};
-use crate::journal::{Durability, Entry, Event, Journal, JournalError, Writer};
+use crate::journal::{Damage, Durability, Entry, Event, Journal, JournalError, Writer};
 
-use super::open::{Recovery, RecoveryError};
+use super::open::{self, Opened, Recovery, RecoveryError};
 
 /// Reads a callback's body.
 pub type Interpret = fn(&[u8]) -> Meaning;
@@ -44,6 +45,7 @@ pub struct Ledger {
     state: State,
     sender: Arc<Mutex<Option<mpsc::Sender<Ticket>>>>,
     health: Arc<Mutex<Option<String>>>,
+    recovery: watch::Receiver<Option<Recovery>>,
     threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
 }
 
@@ -70,34 +72,39 @@ const BATCH_BYTES: usize = 8 << 20;
 const BATCHES: usize = 4;
 
 impl Ledger {
-    /// Opens journal and state below `dir`, brings the state up to date and starts the threads.
+    /// Opens journal and state below `dir` and starts the threads. Entries are taken at once; the state can be read
+    /// when [`Ledger::recovered`] resolves.
     ///
     /// # Errors
     /// When the journal or the state cannot be opened.
-    pub fn open(dir: &Path, interpret: Interpret) -> Result<(Self, Recovery), RecoveryError> {
+    pub fn open(dir: &Path, interpret: Interpret) -> Result<Self, RecoveryError> {
         let journal = Journal::open(&dir.join("journal"))?;
         let state = State::new(&dir.join("state"));
-        let recovery = state.recover(&journal, interpret)?;
-        let writer = Writer::new(journal.clone(), recovery.journal_end, recovery.applied)?;
+        let opened = state.open_store()?;
+        let writer = Writer::new(journal.clone(), opened.applied)?;
         let (sender, receiver) = mpsc::channel(WAITING);
         let (batches, batch_receiver) = sync_channel(BATCHES);
         let health = Arc::new(Mutex::new(None));
+        let (recovered, recovery) = watch::channel(None);
         let commit = {
             let health = health.clone();
             spawn("journal", move || commit_all(writer, receiver, &batches, &health))
         };
-        let apply = {
-            let (state, journal) = (state.clone(), journal.clone());
-            spawn("state", move || apply_all(&state, &journal, interpret, &batch_receiver))
-        };
-        let ledger = Self {
+        let folder = Folder { state: state.clone(), journal: journal.clone(), interpret, recovered };
+        let apply = spawn("state", move || folder.run(opened, &batch_receiver));
+        Ok(Self {
             journal,
             state,
             sender: Arc::new(Mutex::new(Some(sender))),
             health,
+            recovery,
             threads: Arc::new(Mutex::new(vec![commit?, apply?])),
-        };
-        Ok((ledger, recovery))
+        })
+    }
+
+    /// How the store was brought up to date with the journal, as soon as it is. `None` when the service stops before.
+    pub async fn recovered(&self) -> Option<Recovery> {
+        self.recovery.clone().wait_for(Option::is_some).await.ok()?.clone()
     }
 
     /// Records a callback: durable and folded in when this returns.
@@ -218,33 +225,106 @@ fn size(ticket: &Ticket) -> usize {
     }
 }
 
-fn apply_all(state: &State, journal: &Journal, interpret: Interpret, batches: &Receiver<Batch>) {
-    while let Ok(batch) = batches.recv() {
-        let Batch { tickets, end } = batch;
-        let mut answers = Vec::with_capacity(tickets.len());
-        let mut entries = Vec::with_capacity(tickets.len());
-        for (position, Ticket { entry, meaning, answer, .. }) in tickets {
-            answers.push(answer);
-            entries.push((position, entry, meaning));
-        }
-        // A defect in folding one entry, or in the store, must not end the thread that all callbacks depend on.
-        let applied = catch_unwind(AssertUnwindSafe(|| apply_batch(state, entries, end)));
-        match applied {
-            Ok(Ok(results)) => {
-                for (answer, result) in answers.into_iter().zip(results) {
-                    let _ = answer.send(Ok(result));
+/// What the second thread needs.
+struct Folder {
+    state: State,
+    journal: Journal,
+    interpret: Interpret,
+    recovered: watch::Sender<Option<Recovery>>,
+}
+
+impl Folder {
+    fn run(self, opened: Opened, batches: &Receiver<Batch>) {
+        self.catch_up(Some(opened), batches);
+        while let Ok(Batch { tickets, end }) = batches.recv() {
+            let mut answers = Vec::with_capacity(tickets.len());
+            let mut entries = Vec::with_capacity(tickets.len());
+            for (position, Ticket { entry, meaning, answer, .. }) in tickets {
+                answers.push(answer);
+                entries.push((position, entry, meaning));
+            }
+            // A defect in folding one entry, or in the store, must not end the thread that all callbacks depend on.
+            let error = match catch_unwind(AssertUnwindSafe(|| apply_batch(&self.state, entries, end))) {
+                Ok(Ok(results)) => {
+                    for (answer, result) in answers.into_iter().zip(results) {
+                        let _ = answer.send(Ok(result));
+                    }
+                    continue;
                 }
-            }
-            failed => {
-                defer(answers);
-                let error = match failed {
-                    Ok(Err(error)) => error.to_string(),
-                    _ => "it panicked".to_owned(),
-                };
-                tracing::error!(error, "the state store failed; callbacks are still accepted while it is opened anew");
-                recover(state, journal, interpret, batches);
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "it panicked".to_owned(),
+            };
+            defer(answers);
+            tracing::error!(error, "the state store failed; callbacks are still accepted while it is opened anew");
+            self.catch_up(None, batches);
+        }
+    }
+
+    /// Brings the store up to date, for as long as it takes, and gives it to readers. What is journalled meanwhile is
+    /// answered at once, and read from the journal in the end.
+    fn catch_up(&self, mut opened: Option<Opened>, batches: &Receiver<Batch>) {
+        const PAUSE: Duration = Duration::from_secs(1);
+        const POLL: Duration = Duration::from_millis(5);
+        let mut deferred_end = 0;
+        let mut total = Recovery::default();
+        loop {
+            let attempt = std::thread::scope(|scope| {
+                let attempt = scope.spawn(|| self.bring_up_to_date(&mut opened));
+                while !attempt.is_finished() {
+                    deferred_end = deferred_end.max(defer_batches(batches, POLL));
+                }
+                attempt.join()
+            });
+            let error = match attempt {
+                Ok(Ok(recovery)) => {
+                    total.replayed += recovery.replayed;
+                    total.damage.extend(recovery.damage);
+                    total.applied = recovery.applied;
+                    if recovery.applied >= deferred_end {
+                        break;
+                    }
+                    continue;
+                }
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "it panicked".to_owned(),
+            };
+            tracing::error!(error, "the state cannot be brought up to date yet");
+            opened = None;
+            let retry = Instant::now() + PAUSE;
+            while Instant::now() < retry {
+                deferred_end = deferred_end.max(defer_batches(batches, POLL));
             }
         }
+        let Some(opened) = opened else { return };
+        total.moved_aside = opened.moved_aside;
+        report(&total);
+        self.state.set_store(Some(opened.store));
+        self.recovered.send_replace(Some(total));
+    }
+
+    fn bring_up_to_date(&self, opened: &mut Option<Opened>) -> Result<Recovery, RecoveryError> {
+        let opened = match opened {
+            Some(opened) => opened,
+            None => opened.insert(self.state.open_store()?),
+        };
+        open::replay(&opened.store, &self.journal, self.interpret)
+    }
+}
+
+fn report(recovery: &Recovery) {
+    if let Some((reason, aside)) = &recovery.moved_aside {
+        tracing::warn!(reason, moved_to = %aside.display(), "the state could not be used and was made anew from the journal");
+    }
+    for Damage { segment, from, to, torn_tail } in &recovery.damage {
+        let segment = segment.display();
+        if *torn_tail {
+            tracing::warn!(%segment, from, "the last write to the journal was cut off; it was never acknowledged");
+        } else {
+            tracing::error!(%segment, from, to, "a part of the journal is damaged and was passed over");
+        }
+    }
+    if recovery.replayed > 0 {
+        tracing::info!(entries = recovery.replayed, "the state was brought up to date from the journal");
     }
 }
 
@@ -267,27 +347,28 @@ fn apply_batch(
     if due_changed {
         state.shared.due_changed.notify_one();
     }
+    if state.shared.changes.receiver_count() > 0 {
+        for result in &results {
+            if let Applied::Job { record, .. } = result {
+                // It fails when the last listener has just left.
+                let _ = state.shared.changes.send(Some(Arc::new((**record).clone())));
+            }
+        }
+    }
     Ok(results)
 }
 
-/// Opens the store anew, for as long as it takes, answering what is journalled meanwhile.
-fn recover(state: &State, journal: &Journal, interpret: Interpret, batches: &Receiver<Batch>) {
-    const PAUSE: Duration = Duration::from_secs(1);
-    loop {
-        match state.recover(journal, interpret) {
-            Ok(recovery) => {
-                tracing::info!(replayed = recovery.replayed, moved_aside = ?recovery.moved_aside, "the state is back");
-                return;
-            }
-            Err(error) => tracing::error!(%error, "the state cannot be opened yet"),
+/// Answers a batch that comes within `patience`. Returns its end.
+fn defer_batches(batches: &Receiver<Batch>, patience: Duration) -> u64 {
+    match batches.recv_timeout(patience) {
+        Ok(Batch { tickets, end }) => {
+            defer(tickets.into_iter().map(|(_, ticket)| ticket.answer));
+            end
         }
-        let retry = Instant::now() + PAUSE;
-        while let Some(left) = retry.checked_duration_since(Instant::now()) {
-            match batches.recv_timeout(left) {
-                Ok(batch) => defer(batch.tickets.into_iter().map(|(_, ticket)| ticket.answer)),
-                Err(RecvTimeoutError::Timeout) => break,
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
+        Err(RecvTimeoutError::Timeout) => 0,
+        Err(RecvTimeoutError::Disconnected) => {
+            std::thread::sleep(patience);
+            0
         }
     }
 }

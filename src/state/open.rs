@@ -21,8 +21,6 @@ pub struct Recovery {
     pub moved_aside: Option<(String, PathBuf)>,
     /// What of the journal could not be read.
     pub damage: Vec<Damage>,
-    /// The end of the last intact record read.
-    pub journal_end: u64,
     /// Everything before this is folded in.
     pub applied: u64,
 }
@@ -49,30 +47,36 @@ pub enum RecoveryError {
 /// How many entries are folded in between two commits of a replay.
 const REPLAY_BATCH: usize = 1000;
 
+/// A store that can be read, and why it is a new one, if it is.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) store: sled::Db,
+    pub(super) moved_aside: Option<(String, PathBuf)>,
+    /// Everything before this journal position is folded in.
+    pub(super) applied: u64,
+}
+
 impl State {
-    /// Opens the store and folds in what the journal has beyond it. A store that fails is moved aside and made anew.
-    pub(super) fn recover(&self, journal: &Journal, interpret: Interpret) -> Result<Recovery, RecoveryError> {
+    /// Opens the store. One that fails is moved aside and made anew, with nothing in it.
+    pub(super) fn open_store(&self) -> Result<Opened, RecoveryError> {
         self.set_store(None);
-        let mut recovery = Recovery::default();
         let dir = &self.shared.dir;
         // sled answers some damage with a panic instead of an error.
         let opened = catch_unwind(AssertUnwindSafe(|| open(dir))).unwrap_or_else(|_| Err("it panicked".to_owned()));
-        let store = match opened {
-            Ok(store) => store,
+        let (store, moved_aside) = match opened {
+            Ok(store) => (store, None),
             Err(reason) => {
                 let aside = move_aside(dir)?;
-                recovery.moved_aside = Some((reason, aside));
-                open_store(dir).map_err(StateError::Store)?
+                (open_sled(dir).map_err(StateError::Store)?, Some((reason, aside)))
             }
         };
-        replay(&store, journal, interpret, &mut recovery)?;
-        self.set_store(Some(store));
-        Ok(recovery)
+        let applied = Txn::begin(&store)?.meta.applied;
+        Ok(Opened { store, moved_aside, applied })
     }
 }
 
 fn open(dir: &Path) -> Result<sled::Db, String> {
-    let store = open_store(dir).map_err(|error| error.to_string())?;
+    let store = open_sled(dir).map_err(|error| error.to_string())?;
     let found = store.get(META).map_err(|error| error.to_string())?;
     let version = match &found {
         Some(bytes) => postcard::take_from_bytes::<u32>(bytes).map_err(|error| error.to_string())?.0,
@@ -85,7 +89,7 @@ fn open(dir: &Path) -> Result<sled::Db, String> {
     Ok(store)
 }
 
-fn open_store(dir: &Path) -> Result<sled::Db, sled::Error> {
+fn open_sled(dir: &Path) -> Result<sled::Db, sled::Error> {
     /// sled's own default is 1 GB.
     const CACHE_BYTES: u64 = 64 << 20;
     /// The journal makes the state durable; sled may take its time.
@@ -102,15 +106,12 @@ fn move_aside(dir: &Path) -> Result<PathBuf, RecoveryError> {
     }
 }
 
-fn replay(
-    store: &sled::Db,
-    journal: &Journal,
-    interpret: Interpret,
-    recovery: &mut Recovery,
-) -> Result<(), RecoveryError> {
+/// Folds in what the journal has beyond the store.
+pub(super) fn replay(store: &sled::Db, journal: &Journal, interpret: Interpret) -> Result<Recovery, RecoveryError> {
+    let mut recovery = Recovery::default();
     let mut txn = Txn::begin(store)?;
-    recovery.applied = txn.meta.applied;
-    let mut entries = journal.replay(recovery.applied);
+    let from = txn.meta.applied;
+    let mut entries = journal.replay(from);
     let mut pending = 0;
     while let Some(item) = entries.next() {
         let (position, entry) = item?;
@@ -127,9 +128,8 @@ fn replay(
             pending = 0;
         }
     }
-    recovery.applied = recovery.applied.max(entries.end());
-    recovery.journal_end = entries.end();
+    recovery.applied = from.max(entries.end());
     recovery.damage = entries.damage().to_vec();
     txn.commit(recovery.applied)?;
-    Ok(())
+    Ok(recovery)
 }

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Digest, Job, JobId, JobState, RefId, ReplyRef, Slot, Target, Timestamp};
+use crate::domain::{Job, JobId, JobState, RefId, ReplyRef, Slot, StoredFile, Target, Timestamp};
 
 /// A job with the number that orders jobs by when they were first heard of.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,18 +69,14 @@ pub struct Reference {
 }
 
 /// Announces that an object is about to become visible.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Claim {
-    /// SHA-256 of its bytes.
-    pub sha256: Digest,
-    /// Their number.
-    pub bytes: u64,
-    /// Its key.
-    pub key: String,
     /// The job it is for.
     pub job: JobId,
     /// The file it is for.
     pub slot: Slot,
+    /// What will be there.
+    pub file: StoredFile,
 }
 
 /// Why a body is in quarantine.

@@ -27,15 +27,17 @@ struct Bench {
 }
 
 impl Bench {
-    fn new() -> Self {
+    async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let ledger = Ledger::open(dir.path(), interpret).unwrap().0;
+        let ledger = Ledger::open(dir.path(), interpret).unwrap();
+        ledger.recovered().await.unwrap();
         Self { dir, ledger, adopt: true }
     }
 
-    fn reopen(self) -> (Self, Recovery) {
+    async fn reopen(self) -> (Self, Recovery) {
         self.ledger.close();
-        let (ledger, recovery) = Ledger::open(self.dir.path(), interpret).unwrap();
+        let ledger = Ledger::open(self.dir.path(), interpret).unwrap();
+        let recovery = ledger.recovered().await.unwrap();
         (Self { ledger, ..self }, recovery)
     }
 
@@ -108,7 +110,7 @@ fn reason(applied: &Applied) -> Option<Reason> {
 
 #[tokio::test]
 async fn a_job_belongs_to_the_ref_over_whose_url_it_was_first_named() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     bench.add_ref(1, "one").await;
     bench.add_ref(2, "two").await;
     let (one, two) = (Target::Ref(ref_id(1)), Target::Ref(ref_id(2)));
@@ -134,7 +136,7 @@ async fn a_job_belongs_to_the_ref_over_whose_url_it_was_first_named() {
 
 #[tokio::test]
 async fn unknown_refs_are_adopted_or_kept_aside_and_looked_at_again() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::new().await;
     bench.post(Target::Channel, done(1, Some("new"))).await;
     let adopted = bench.ledger.state().reply_ref_named(&ReplyRef::new("new").unwrap()).unwrap().unwrap();
     assert_eq!((adopted.origin, bench.job(1).ref_id), (Origin::Adopted, Some(adopted.id.clone())));
@@ -162,7 +164,7 @@ async fn unknown_refs_are_adopted_or_kept_aside_and_looked_at_again() {
 
 #[tokio::test]
 async fn the_same_ref_is_registered_once_and_other_content_conflicts() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     assert!(matches!(bench.add_ref(1, "a").await, Applied::Ref { created: true, .. }));
     assert!(matches!(bench.add_ref(2, "a").await, Applied::Ref { created: false, record } if record.id == ref_id(1)));
     let labels = [("k".to_owned(), "v".to_owned())].into();
@@ -174,17 +176,23 @@ async fn the_same_ref_is_registered_once_and_other_content_conflicts() {
 
 #[tokio::test]
 async fn what_is_recorded_is_the_queue() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     bench.post(Target::Channel, progress(1)).await;
     assert_eq!(bench.ledger.state().due(9).unwrap(), []);
     let Applied::Job { record, change } = bench.post(Target::Channel, done(1, None)).await else { panic!("a job") };
     assert_eq!(change, Some(Change::Ended));
-    assert_eq!(bench.ledger.state().due(9).unwrap(), [(record.job.due.unwrap(), record.sequence)]);
+    assert_eq!(
+        bench.ledger.state().due(9).unwrap(),
+        [DueJob { at: record.job.due.unwrap(), sequence: record.sequence, host: "h".to_owned() }]
+    );
 
     let later = Timestamp::from_millis_clamped(now().millis() + 1000);
     let failure = AttemptFailure { error: "503".to_owned(), counted: true, stuck: None };
     bench.event(Event::AttemptFailed { at: now(), job: id(1), slot: Slot::media(), failure, due: later }).await;
-    assert_eq!(bench.ledger.state().due(9).unwrap(), [(later, record.sequence)]);
+    assert_eq!(
+        bench.ledger.state().due(9).unwrap(),
+        [DueJob { at: later, sequence: record.sequence, host: "h".to_owned() }]
+    );
 
     let failure =
         AttemptFailure { error: "503".to_owned(), counted: true, stuck: Some(StuckReason::AttemptsExhausted) };
@@ -201,18 +209,16 @@ async fn what_is_recorded_is_the_queue() {
 
 #[tokio::test]
 async fn one_file_claims_a_digest_and_others_find_it_stored() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     for number in [1, 2] {
         bench.post(Target::Channel, done(number, None)).await;
     }
     let sha256 = Digest::of(b"same");
-    let claim = |number: u32| Event::Claimed {
-        at: now(),
-        job: id(number),
-        slot: Slot::media(),
-        sha256,
-        bytes: 4,
-        key: format!("video/{number}"),
+    let claim = |number: u32| {
+        let Event::Stored { job, slot, file } = stored(number, "same", &format!("video/{number}"), false) else {
+            unreachable!()
+        };
+        Event::Claimed { at: now(), job, slot, file }
     };
     assert_eq!(bench.event(claim(1)).await, Applied::Claim(ClaimOutcome::Granted));
     assert_eq!(bench.event(claim(1)).await, Applied::Claim(ClaimOutcome::Granted), "a step may run twice");
@@ -237,7 +243,7 @@ async fn one_file_claims_a_digest_and_others_find_it_stored() {
 
 #[tokio::test]
 async fn two_jobs_that_want_the_same_folder_get_two() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     let place = |number: u32| Event::Placed {
         at: now(),
         job: id(number),
@@ -253,7 +259,7 @@ async fn two_jobs_that_want_the_same_folder_get_two() {
 
 #[tokio::test]
 async fn the_state_comes_back_from_the_journal_alone() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::new().await;
     bench.add_ref(1, "one").await;
     for number in 0..20 {
         bench.post(Target::Channel, progress(number)).await;
@@ -264,14 +270,15 @@ async fn the_state_comes_back_from_the_journal_alone() {
     let before = snapshot(bench.ledger.state());
 
     let recovery;
-    (bench, recovery) = bench.reopen();
+    (bench, recovery) = bench.reopen().await;
     assert_eq!((recovery.replayed, recovery.moved_aside), (0, None), "replay applies nothing twice");
     assert_eq!(snapshot(bench.ledger.state()), before);
 
     bench.ledger.close();
     for damage in [remove, truncate, fill_with_zeros] {
         damage(&bench.dir.path().join("state"));
-        let (ledger, recovery) = Ledger::open(bench.dir.path(), interpret).unwrap();
+        let ledger = Ledger::open(bench.dir.path(), interpret).unwrap();
+        let recovery = ledger.recovered().await.unwrap();
         assert_eq!(recovery.replayed, 43);
         assert_eq!(snapshot(ledger.state()), before);
         ledger.close();
@@ -300,7 +307,7 @@ fn snapshot(state: &State) -> impl PartialEq + std::fmt::Debug + use<> {
 
 #[tokio::test]
 async fn a_store_that_fails_at_run_time_is_opened_anew_and_nothing_is_lost() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     bench.post(Target::Channel, done(1, None)).await;
     bench.ledger.state().set_store(None);
     assert_eq!(bench.post(Target::Channel, done(2, None)).await, Applied::Deferred);
@@ -315,7 +322,7 @@ async fn a_store_that_fails_at_run_time_is_opened_anew_and_nothing_is_lost() {
 
 #[tokio::test]
 async fn lists_go_page_by_page_newest_first() {
-    let bench = Bench::new();
+    let bench = Bench::new().await;
     for number in 0..5 {
         bench.post(Target::Channel, done(number, Some(if number % 2 == 0 { "even" } else { "odd" }))).await;
     }

@@ -1,9 +1,8 @@
 //! The API as its users see it: a real server over a real journal, state and bucket.
 
-#![allow(clippy::unwrap_used, reason = "the helpers are part of the tests")]
-
 mod access;
 mod content;
+mod events;
 mod health;
 mod jobs;
 mod media;
@@ -11,7 +10,6 @@ mod quarantine;
 mod refs;
 mod surface;
 
-use std::path::Path;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
@@ -20,7 +18,7 @@ use actix_web::web::Data;
 use actix_web::{App, HttpServer};
 use bytes::Bytes;
 use replyvault::api::{self, Api, Scope, Token};
-use replyvault::bucket::{self, Bucket, StorageUrl};
+use replyvault::bucket::{self, Bucket};
 use replyvault::domain::{Digest, FileName, MediaUrl, Slot, StoredFile, Target, Timestamp, Variant};
 use replyvault::intake::{self, Intake, ReplyKeys, ReplyUrls};
 use replyvault::journal::{Durability, Event};
@@ -29,19 +27,19 @@ use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::s3::S3Server;
+use crate::support::s3::{S3Server, config as storage};
 
-pub(crate) const ADMIN: &str = "admin-token-5d0f";
-pub(crate) const READ: &str = "read-token-77aa";
+const ADMIN: &str = "admin-token-5d0f";
+const READ: &str = "read-token-77aa";
 
 /// A running API. Stops when dropped.
-pub(crate) struct Vault {
+struct Vault {
     base: String,
     client: reqwest::Client,
     intake: Intake,
     bucket: Bucket,
     server: ServerHandle,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 struct Options {
@@ -58,29 +56,6 @@ impl Options {
     }
 }
 
-fn storage(url: &str) -> bucket::Config {
-    bucket::Config {
-        url: StorageUrl::parse(url, Path::new("/")).unwrap(),
-        endpoint: None,
-        region: None,
-        access_key_id: None,
-        secret_access_key: None,
-        allow_http: false,
-        virtual_hosted_style: false,
-        part_size: 8 << 20,
-    }
-}
-
-fn s3_storage(server: &S3Server) -> bucket::Config {
-    bucket::Config {
-        endpoint: Some(server.endpoint.clone()),
-        access_key_id: Some(server.access_key.clone().into()),
-        secret_access_key: Some(server.secret_key.clone().into()),
-        allow_http: true,
-        ..storage(&format!("s3://{}/", server.bucket))
-    }
-}
-
 impl Vault {
     async fn start() -> Self {
         Self::with(Options::new(storage("memory:"))).await
@@ -88,7 +63,8 @@ impl Vault {
 
     async fn with(options: Options) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let ledger = Ledger::open(dir.path(), Intake::interpret).unwrap().0;
+        let ledger = Ledger::open(dir.path(), Intake::interpret).unwrap();
+        ledger.recovered().await.unwrap();
         let keys = ReplyKeys::new(&["reply-secret".into()]).unwrap();
         let urls = ReplyUrls::new(options.public_url.parse().unwrap(), keys);
         let config = intake::Config { max_callback_size: 1 << 20, adopt_unknown_refs: options.adopt, sidecars: false };
@@ -120,7 +96,7 @@ impl Vault {
         tokio::spawn(server);
         let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
         let client = client.timeout(Duration::from_secs(30)).build().unwrap();
-        Self { base, client, intake, bucket, server: handle, _dir: dir }
+        Self { base, client, intake, bucket, server: handle, dir }
     }
 
     fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {

@@ -5,37 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use replyvault::bucket::{Bucket, BucketError, Config, ObjectFolder, ObjectKey, OpenError, PartId, StorageUrl};
+use replyvault::bucket::{Bucket, BucketError, Config, ObjectFolder, ObjectKey, OpenError, PartId, Upload};
 use replyvault::domain::{Digest, FileName};
 use tempfile::TempDir;
 
-use crate::support::s3::S3Server;
+use crate::support::s3::{S3Server, config};
 
-/// The least that S3 takes.
-const PART: usize = 5 << 20;
-
-fn config(url: &str) -> Config {
-    Config {
-        url: StorageUrl::parse(url, Path::new("/")).unwrap(),
-        endpoint: None,
-        region: None,
-        access_key_id: None,
-        secret_access_key: None,
-        allow_http: false,
-        virtual_hosted_style: false,
-        part_size: PART as u64,
-    }
-}
-
-fn s3_config(server: &S3Server, prefix: &str) -> Config {
-    Config {
-        endpoint: Some(server.endpoint.clone()),
-        access_key_id: Some(server.access_key.clone().into()),
-        secret_access_key: Some(server.secret_key.clone().into()),
-        allow_http: true,
-        ..config(&format!("s3://{}/{prefix}", server.bucket))
-    }
-}
+const PART: usize = S3Server::PART_SIZE as usize;
 
 fn directory() -> (TempDir, Bucket) {
     let directory = tempfile::tempdir().unwrap();
@@ -119,7 +95,8 @@ async fn uploads_appear_at_their_end(bucket: &Bucket) {
     let key = key("big/video-5/video.mp4");
     let parts = [noise(PART, 1), noise(PART, 2), noise(1000, 3)];
     let upload = bucket.start_upload(&key, "video/mp4").await.unwrap();
-    let upload = serde_json::from_str(&serde_json::to_string(&upload).unwrap()).unwrap();
+    let upload: Upload = serde_json::from_str(&serde_json::to_string(&upload).unwrap()).unwrap();
+    assert_eq!(upload.part_size, PART as u64);
     let mut ids: [Option<PartId>; 3] = [None, None, None];
     for index in [2, 0, 1] {
         let pieces = parts[index].chunks(700_001).map(Bytes::copy_from_slice).collect();
@@ -214,21 +191,25 @@ async fn memory_conforms() {
 #[tokio::test]
 async fn s3_conforms_with_and_without_a_prefix() {
     let server = S3Server::start().await;
-    let outer = Bucket::open(&s3_config(&server, "")).unwrap();
-    let inner = Bucket::open(&s3_config(&server, "tenants/one")).unwrap();
+    let outer = Bucket::open(&server.config("")).unwrap();
+    let inner = Bucket::open(&server.config("tenants/one")).unwrap();
     conforms(&inner).await;
     assert_eq!(server.unfinished_uploads(), Vec::<std::path::PathBuf>::new());
     let all: Vec<_> = listed(&outer, None).await.into_iter().map(|(key, _)| key).collect();
     assert!(!all.is_empty() && all.iter().all(|key| key.starts_with("tenants/one/")), "{all:?}");
     conforms(&outer).await;
-    let other = Bucket::open(&s3_config(&server, "tenants/on")).unwrap();
+    let other = Bucket::open(&server.config("tenants/on")).unwrap();
     assert_eq!(listed(&other, None).await, []);
+}
+
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().build().unwrap()
 }
 
 #[tokio::test]
 async fn presigned_links_give_the_bytes_and_the_content_type() {
     let server = S3Server::start().await;
-    let bucket = Bucket::open(&s3_config(&server, "a/b")).unwrap();
+    let bucket = Bucket::open(&server.config("a/b")).unwrap();
     let key = key("video/x=1,y@2+(3)!/video-3/video.mp4");
     bucket.put(&key, chunks("0123456789"), "video/mp4").await.unwrap();
     let disposition = "attachment; filename=\"rain (1).mp4\"";
@@ -236,7 +217,7 @@ async fn presigned_links_give_the_bytes_and_the_content_type() {
         let url = bucket.presign(&key, Duration::from_secs(60), disposition).await.unwrap().unwrap();
         assert!(!url.as_str().contains(&server.secret_key));
         assert_eq!(url.as_str().contains("response-content-disposition"), disposition.is_some());
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let client = client();
         let answer = client.get(url.clone()).header("range", "bytes=2-4").send().await.unwrap();
         assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().as_str()), (206, "234"));
         let answer = client.get(url.clone()).send().await.unwrap();
@@ -250,14 +231,14 @@ async fn presigned_links_give_the_bytes_and_the_content_type() {
 #[tokio::test]
 async fn a_completed_upload_has_its_content_type() {
     let server = S3Server::start().await;
-    let bucket = Bucket::open(&s3_config(&server, "")).unwrap();
+    let bucket = Bucket::open(&server.config("")).unwrap();
     let key = key("video-3/video.webm");
     let upload = bucket.start_upload(&key, "video/webm").await.unwrap();
     let part = bucket.put_part(&upload, 0, chunks("short")).await.unwrap();
     assert!(!server.unfinished_uploads().is_empty());
     bucket.complete_upload(&upload, vec![part]).await.unwrap();
     let url = bucket.presign(&key, Duration::from_secs(60), None).await.unwrap().unwrap();
-    let answer = reqwest::get(url).await.unwrap();
+    let answer = client().get(url).send().await.unwrap();
     assert_eq!(answer.headers()["content-type"].to_str().unwrap(), "video/webm");
 }
 
@@ -267,7 +248,7 @@ async fn a_store_that_is_gone_is_not_an_empty_one() {
     let (root, local) = directory();
     std::fs::remove_dir_all(root.path().join("made")).unwrap();
     let server = S3Server::start().await;
-    let remote = Bucket::open(&s3_config(&server, "a")).unwrap();
+    let remote = Bucket::open(&server.config("a")).unwrap();
     std::fs::remove_dir(server.root.path().join(&server.bucket)).unwrap();
     for bucket in [local, remote] {
         let key = key("video-3/video.mp4");
@@ -285,7 +266,7 @@ async fn a_store_that_is_gone_is_not_an_empty_one() {
 #[tokio::test]
 async fn outages_are_told_from_answers_and_show_no_secret() {
     let server = S3Server::start().await;
-    let bucket = Bucket::open(&s3_config(&server, "")).unwrap();
+    let bucket = Bucket::open(&server.config("")).unwrap();
     let key = key("video-3/video.mp4");
     for (status, expected) in
         [(403, "Denied"), (401, "Denied"), (400, "Unavailable"), (507, "Full"), (404, "Unavailable")]
@@ -298,7 +279,7 @@ async fn outages_are_told_from_answers_and_show_no_secret() {
     server.break_with(0);
     bucket.put(&key, chunks("x"), "video/mp4").await.unwrap();
 
-    let wrong = Config { secret_access_key: Some("other-secret".into()), ..s3_config(&server, "") };
+    let wrong = Config { secret_access_key: Some("other-secret".into()), ..server.config("") };
     let error = Bucket::open(&wrong).unwrap().put(&key, chunks("y"), "video/mp4").await.unwrap_err();
     assert!(matches!(&error, BucketError::Denied(text) if text.contains("SignatureDoesNotMatch")), "{error:?}");
     assert!(!error.to_string().contains("other-secret"));
@@ -308,7 +289,7 @@ async fn outages_are_told_from_answers_and_show_no_secret() {
 #[tokio::test]
 async fn a_server_error_that_passes_is_not_noticed_and_one_that_stays_is_an_outage() {
     let server = S3Server::start().await;
-    let bucket = Bucket::open(&s3_config(&server, "")).unwrap();
+    let bucket = Bucket::open(&server.config("")).unwrap();
     let key = key("video-3/video.mp4");
     server.break_with(503);
     let put = bucket.put(&key, chunks("x"), "video/mp4");
@@ -325,7 +306,7 @@ async fn a_server_error_that_passes_is_not_noticed_and_one_that_stays_is_an_outa
 #[tokio::test]
 async fn a_server_that_is_not_there_is_an_outage() {
     let server = S3Server::start().await;
-    let config = s3_config(&server, "");
+    let config = server.config("");
     drop(server);
     let bucket = Bucket::open(&config).unwrap();
     let error = bucket.probe().await.unwrap_err();
@@ -379,6 +360,22 @@ async fn what_a_crash_leaves_is_no_object_and_only_its_own_is_removed() {
     assert_eq!(text(&bucket, &other, None).await.unwrap(), "goes on");
 }
 
+/// A recorded upload goes on as it began, whatever the configuration says after a restart.
+#[tokio::test]
+async fn an_upload_keeps_its_part_size() {
+    let root = tempfile::tempdir().unwrap();
+    let open =
+        |part_size| Bucket::open(&Config { part_size, ..config(&format!("file:{}", root.path().display())) }).unwrap();
+    let (before, after) = (open(4), open(6));
+    let key = key("video-3/a.mp4");
+    let upload = before.start_upload(&key, "video/mp4").await.unwrap();
+    let first = before.put_part(&upload, 0, chunks("0123")).await.unwrap();
+    assert!(matches!(after.put_part(&upload, 1, chunks("456789")).await, Err(BucketError::InvalidPart(_))));
+    let second = after.put_part(&upload, 1, chunks("45")).await.unwrap();
+    after.complete_upload(&upload, vec![first, second]).await.unwrap();
+    assert_eq!(text(&after, &key, None).await.unwrap(), "012345");
+}
+
 #[tokio::test]
 async fn a_staging_file_that_lost_bytes_does_not_become_an_object() {
     let (root, bucket) = directory();
@@ -395,7 +392,7 @@ async fn a_staging_file_that_lost_bytes_does_not_become_an_object() {
 #[tokio::test]
 async fn s3_settings_that_can_not_work_are_said_at_once() {
     let server = S3Server::start().await;
-    let good = s3_config(&server, "");
+    let good = server.config("");
     let opened = |config: Config| Bucket::open(&config).unwrap_err();
     assert!(matches!(opened(Config { allow_http: false, ..good.clone() }), OpenError::Endpoint(_)));
     assert!(matches!(opened(Config { secret_access_key: None, ..good.clone() }), OpenError::Credentials(..)));

@@ -1,6 +1,14 @@
-//! Tests from outside: the real thing on port 0, against real counterparts.
+//! Tests from outside: the real thing on port 0, against real counterparts, in one binary.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are not inside a #[test] themselves")]
 
 mod api;
+mod architecture;
 mod bucket;
+mod callbacks;
+mod cli;
+mod config;
+mod load;
+mod pipeline;
 mod simulator;
 mod support;

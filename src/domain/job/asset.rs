@@ -30,6 +30,8 @@ pub struct Asset {
     pub stuck: Option<StuckReason>,
     /// Attempts that counted since it was last asked for.
     pub attempts: u16,
+    /// No attempt is made before this.
+    pub not_before: Option<Timestamp>,
     /// How the last attempt failed.
     pub last_error: Option<String>,
     /// Where it may be fetched, best first.
@@ -73,6 +75,7 @@ impl Asset {
             state: AssetState::Pending,
             stuck: None,
             attempts: 0,
+            not_before: None,
             last_error: None,
             candidates: Vec::new(),
             stored: None,
@@ -106,9 +109,7 @@ impl Asset {
         // Stable: of two equally clean URLs the one heard last is tried first, since links die with age.
         self.candidates.sort_by_key(|candidate| candidate.variant);
         self.candidates.truncate(Self::MAX_CANDIDATES);
-        self.state = AssetState::Pending;
-        self.stuck = None;
-        self.attempts = 0;
+        self.ask_again();
         true
     }
 
@@ -122,12 +123,13 @@ impl Asset {
         }
     }
 
-    pub(super) fn fail(&mut self, failure: &AttemptFailure) {
+    pub(super) fn fail(&mut self, failure: &AttemptFailure, due: Timestamp) {
         match self.state {
             AssetState::Stored => {}
             AssetState::Pending | AssetState::Stuck => {
                 self.attempts = self.attempts.saturating_add(failure.counted.into());
                 self.last_error = Some(failure.error.clone());
+                self.not_before = Some(due);
                 if failure.stuck.is_some() {
                     self.state = AssetState::Stuck;
                     self.stuck = failure.stuck;
@@ -138,10 +140,15 @@ impl Asset {
 
     pub(super) fn retry(&mut self) {
         if self.state != AssetState::Stored && !self.candidates.is_empty() {
-            self.state = AssetState::Pending;
-            self.stuck = None;
-            self.attempts = 0;
+            self.ask_again();
         }
+    }
+
+    fn ask_again(&mut self) {
+        self.state = AssetState::Pending;
+        self.stuck = None;
+        self.attempts = 0;
+        self.not_before = None;
     }
 
     /// Of the reasons heard for there being no URL, the one that says most stays, whatever their order.

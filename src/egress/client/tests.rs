@@ -137,6 +137,16 @@ async fn a_resolver_that_changes_its_answer_gains_nothing() {
 }
 
 #[tokio::test]
+async fn the_resolver_knows_the_allow_list_too() {
+    use reqwest::dns::Resolve as _;
+    let allowed_hosts = AllowedHosts::Only(vec!["good.example".parse().unwrap()]);
+    let policy = Policy::new(Config { allowed_hosts, allow_http: true, allow_private_addresses: true });
+    let resolver = VettingResolver { policy: Arc::new(policy), lookup: no_lookup() };
+    let Err(error) = resolver.resolve("evil.example".parse().unwrap()).await else { panic!("resolved") };
+    assert_eq!(error.downcast_ref::<Refusal>().unwrap().name(), "host_not_allowed");
+}
+
+#[tokio::test]
 async fn redirects_are_followed_and_each_is_checked() {
     let (port, seen) = serve("127.0.0.1", vec![redirect("/b?x=1"), redirect("c"), OK.into()]).await;
     let client = Client::new(policy(true), PATIENT).unwrap();
@@ -220,7 +230,7 @@ async fn failures_of_the_network_have_names_and_keep_the_query_to_themselves() {
     let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let silent = silent.local_addr().map(|address| (address.port(), silent)).unwrap();
     let (garbage, _) = serve("127.0.0.1", vec!["220 mail.example ESMTP\r\n".into()]).await;
-    let short = ClientConfig { idle_timeout: Duration::from_millis(100), ..PATIENT };
+    let short = ClientConfig { idle_timeout: Duration::from_millis(400), ..PATIENT };
     let client = Client::new(policy(true), short).unwrap();
     for (target, expected) in [
         (format!("http://127.0.0.1:{closed}/?Signature=secret"), "unreachable"),
@@ -243,10 +253,10 @@ async fn failures_of_the_network_have_names_and_keep_the_query_to_themselves() {
 async fn a_slow_consumer_is_no_silent_server() {
     let (port, _) = serve("127.0.0.1", vec![OK.into()]).await;
     let client =
-        Client::new(policy(true), ClientConfig { idle_timeout: Duration::from_millis(100), ..PATIENT }).unwrap();
+        Client::new(policy(true), ClientConfig { idle_timeout: Duration::from_millis(400), ..PATIENT }).unwrap();
     let mut response = client.get(&url(&format!("http://127.0.0.1:{port}/")), HeaderMap::new()).await.unwrap();
     assert_eq!(response.chunk().await.unwrap().unwrap(), "hi");
-    tokio::time::sleep(Duration::from_millis(250)).await;
+    tokio::time::sleep(Duration::from_millis(900)).await;
     assert_eq!(response.chunk().await.unwrap(), None);
 }
 

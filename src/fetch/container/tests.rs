@@ -108,6 +108,7 @@ fn damage_has_a_name() {
         ([ftyp(), moov.clone()].concat(), "truncated"),
         ([ftyp(), mdat.clone()].concat(), "truncated"),
         ([ftyp(), moov.clone(), mdat.clone(), vec![0; 7]].concat(), "truncated"),
+        ([mp4(b"m", b"m", true), small_box(b"free", b"cut off")[..12].to_vec()].concat(), "truncated"),
         ([ftyp(), moov.clone(), vec![0; 8], mdat.clone()].concat(), "malformed"),
         ([ftyp(), moov.clone(), mdat.clone(), vec![0; 8], b"x".to_vec()].concat(), "malformed"),
         ([ftyp(), moov.clone(), b"\0\0\0\x07mdat".to_vec()].concat(), "malformed"),

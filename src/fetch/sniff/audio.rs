@@ -32,8 +32,8 @@ fn ogg(bytes: &[u8]) -> Option<MediaType> {
 
 /// An ID3v2 tag is a promise of MP3, unless what follows it is in sight and is something else.
 fn id3(rest: &[u8]) -> Option<MediaType> {
-    let [version @ 2..=4, revision, _flags, a, b, c, d, body @ ..] = rest else { return None };
-    if *revision == 0xff || [a, b, c, d].iter().any(|byte| **byte >= 0x80) || *version == 0xff {
+    let [2..=4, revision, _flags, a, b, c, d, body @ ..] = rest else { return None };
+    if *revision == 0xff || [a, b, c, d].iter().any(|byte| **byte >= 0x80) {
         return None;
     }
     let length = [a, b, c, d].iter().fold(0_usize, |length, byte| length << 7 | usize::from(**byte));

@@ -13,20 +13,23 @@ pub(super) fn sniff(bytes: &[u8]) -> Option<MediaType> {
     if bytes.iter().any(|byte| *byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x0c)) {
         return None;
     }
-    if let Some(rest) = bytes.strip_prefix(b"WEBVTT") {
-        return matches!(rest, [] | [b' ' | b'\t' | b'\r' | b'\n', ..]).then_some(subtitles("text/vtt", "vtt"))?;
-    }
-    let bytes = bytes.trim_ascii_start();
-    match bytes {
-        [b'0'..=b'9', ..] if is_srt(bytes) => subtitles("application/x-subrip", "srt"),
-        [b'<', ..] => markup(bytes),
-        [b'{', rest @ ..] => {
-            matches!(rest.trim_ascii_start(), [b'"' | b'}', ..]).then_some(document("application/json", "json"))?
+    let text = bytes.trim_ascii_start();
+    match text {
+        [b'W', b'E', b'B', b'V', b'T', b'T', rest @ ..] if first_is_one_of(rest, b" \t\r\n") || rest.is_empty() => {
+            subtitles("text/vtt", "vtt")
         }
-        [b'[', rest @ ..] => matches!(rest.trim_ascii_start(), [b'"' | b'{' | b'[' | b']' | b'0'..=b'9' | b'-', ..])
-            .then_some(document("application/json", "json"))?,
+        [b'0'..=b'9', ..] if is_srt(text) => subtitles("application/x-subrip", "srt"),
+        [b'<', ..] => markup(text),
+        [b'{', rest @ ..] if first_is_one_of(rest.trim_ascii_start(), b"\"}") => document("application/json", "json"),
+        [b'[', rest @ ..] if first_is_one_of(rest.trim_ascii_start(), b"\"{[]-0123456789") => {
+            document("application/json", "json")
+        }
         _ => None,
     }
+}
+
+fn first_is_one_of(bytes: &[u8], set: &[u8]) -> bool {
+    bytes.first().is_some_and(|first| set.contains(first))
 }
 
 fn markup(bytes: &[u8]) -> Option<MediaType> {

@@ -27,15 +27,15 @@ pub(super) fn place(txn: &mut Txn<'_>, id: &JobId, folder: &str, fallback: &str)
 }
 
 pub(super) fn claim(txn: &mut Txn<'_>, claim: Claim) -> Result<Applied, StateError> {
-    if let Some(stored) = txn.get::<MediaRecord>(&keys::media(&claim.sha256))? {
+    if let Some(stored) = txn.get::<MediaRecord>(&keys::media(&claim.file.sha256))? {
         return Ok(Applied::Claim(ClaimOutcome::AlreadyStored(stored)));
     }
-    if let Some(held) = txn.get::<Claim>(&keys::claim(&claim.sha256))?
-        && (&held.job, &held.slot, &held.key) != (&claim.job, &claim.slot, &claim.key)
+    if let Some(held) = txn.get::<Claim>(&keys::claim(&claim.file.sha256))?
+        && (&held.job, &held.slot, &held.file.key) != (&claim.job, &claim.slot, &claim.file.key)
     {
         return Ok(Applied::Claim(ClaimOutcome::HeldBy(held)));
     }
-    txn.put(keys::claim(&claim.sha256), &claim)?;
+    txn.put(keys::claim(&claim.file.sha256), &claim)?;
     Ok(Applied::Claim(ClaimOutcome::Granted))
 }
 

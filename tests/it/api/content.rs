@@ -107,7 +107,7 @@ async fn bytes_come_out_of_a_directory() {
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_come_out_of_s3_and_so_do_links() {
     let server = S3Server::start().await;
-    let vault = Vault::with(Options::new(s3_storage(&server))).await;
+    let vault = Vault::with(Options::new(server.config(""))).await;
     conforms(&vault).await;
 
     let sha256 = Digest::of(b"0123456789");

@@ -13,17 +13,18 @@ async fn what_was_kept_aside_is_shown_without_secrets() {
     let (status, kept) = vault.callback_over(&Target::Channel, body.clone()).await;
     assert_eq!((status, &kept["reason"]), (202, &json!("unknown_shape")));
     let path = format!("{QUARANTINE}/{}", kept["quarantineId"].as_str().unwrap());
-    let shown = vault.get(&path).await;
+    let text = vault.send(Method::GET, &path).await.text().await.unwrap();
     let hidden = body.replace(signature, "…").replace("sig=cdn-secret", "…");
+    assert!(text.ends_with(&format!("\"body\":{hidden}}}")), "{text}");
+    let mut shown: Value = serde_json::from_str(&text).unwrap();
+    shown.as_object_mut().unwrap().remove("body");
     let expected = json!({
         "quarantineId": kept["quarantineId"], "at": shown["at"], "target": "minimax", "reason": "unknown_shape",
-        "jobId": null, "bytes": body.len(), "body": hidden,
+        "jobId": null, "bytes": body.len(),
     });
     assert_eq!(shown, expected);
     assert!(Timestamp::parse_rfc3339(shown["at"].as_str().unwrap()).is_some());
-    let mut listed = vault.get(QUARANTINE).await["items"][0].clone();
-    listed.as_object_mut().unwrap().insert("body".to_owned(), hidden.into());
-    assert_eq!(listed, expected);
+    assert_eq!(vault.get(QUARANTINE).await["items"], json!([expected]));
 }
 
 #[tokio::test]

@@ -1,3 +1,5 @@
 //! What more than one suite needs.
 
+pub(crate) mod media;
 pub(crate) mod s3;
+pub(crate) mod vault;

@@ -7,6 +7,7 @@ use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto::Builder;
+use replyvault::bucket::{Config, StorageUrl};
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{Body, HttpError};
@@ -26,7 +27,35 @@ pub(crate) struct S3Server {
     accepting: JoinHandle<()>,
 }
 
+/// The simplest configuration for a store, without a working directory to be relative to.
+pub(crate) fn config(url: &str) -> Config {
+    Config {
+        url: StorageUrl::parse(url, Path::new("/")).unwrap(),
+        endpoint: None,
+        region: None,
+        access_key_id: None,
+        secret_access_key: None,
+        allow_http: false,
+        virtual_hosted_style: false,
+        part_size: S3Server::PART_SIZE,
+    }
+}
+
 impl S3Server {
+    /// The least that it and S3 take.
+    pub(crate) const PART_SIZE: u64 = 5 << 20;
+
+    /// What opens its bucket, below `prefix`; empty for all of it.
+    pub(crate) fn config(&self, prefix: &str) -> Config {
+        Config {
+            endpoint: Some(self.endpoint.clone()),
+            access_key_id: Some(self.access_key.clone().into()),
+            secret_access_key: Some(self.secret_key.clone().into()),
+            allow_http: true,
+            ..config(&format!("s3://{}/{prefix}", self.bucket))
+        }
+    }
+
     pub(crate) async fn start() -> Self {
         let root = tempfile::tempdir().unwrap();
         let (access_key, secret_key, bucket) = ("AKTEST".to_owned(), "sk-test-secret".to_owned(), "media".to_owned());

@@ -1,0 +1,207 @@
+//! Wires the rooms, starts them in order and drains them.
+//!
+//! Start: listen (so that a port in use ends it before anything is touched), journal and state, bucket, worker, HTTP.
+//! Stop: no new connections and nothing new for the worker; requests and transfers finish within the grace; then the
+//! journal is closed. Whatever is cut off is recorded and taken up again.
+
+mod access_log;
+mod demo;
+
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use actix_web::HttpServer;
+use actix_web::dev::ServerHandle;
+use actix_web::middleware::from_fn;
+use actix_web::web::Data;
+use tokio::task::JoinHandle;
+use url::Url;
+
+use crate::api::{self, Api};
+use crate::bucket::{self, Bucket};
+use crate::egress::ClientSetupError;
+use crate::fetch::{self, Fetcher};
+use crate::intake::{self, Intake, ReplyUrls};
+use crate::state::{Ledger, RecoveryError};
+use crate::worker::{self, Worker};
+
+pub use demo::{DemoError, Options as DemoOptions, demo};
+
+/// All that a running service is made of.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where to listen: one address at least. Port 0 takes a free one, and reply URLs then start with that address.
+    pub listen: Vec<SocketAddr>,
+    /// The folder for journal and state.
+    pub data_dir: PathBuf,
+    /// Makes and checks reply URLs.
+    pub reply_urls: ReplyUrls,
+    /// How callbacks are taken.
+    pub intake: intake::Config,
+    /// Where objects go.
+    pub bucket: bucket::Config,
+    /// How files are fetched.
+    pub fetch: fetch::Config,
+    /// How the worker works.
+    pub worker: worker::Config,
+    /// Who may use the API.
+    pub api: api::Config,
+    /// How long a stop lets requests and transfers finish.
+    pub shutdown_grace: Duration,
+}
+
+/// Why the service could not be started. One line, naming what was expected.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address cannot be listened on.
+    #[error("{address} cannot be listened on: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Journal or state cannot be opened.
+    #[error(transparent)]
+    Recovery(#[from] RecoveryError),
+    /// The bucket cannot be opened.
+    #[error(transparent)]
+    Bucket(#[from] bucket::OpenError),
+    /// No HTTP client can be made.
+    #[error(transparent)]
+    Fetch(#[from] ClientSetupError),
+    /// The HTTP server could not be started.
+    #[error("the HTTP server cannot be started: {0}")]
+    Http(std::io::Error),
+}
+
+/// A running service.
+#[derive(Debug)]
+pub struct Running {
+    address: SocketAddr,
+    intake: Intake,
+    bucket: Bucket,
+    worker: Worker,
+    http: ServerHandle,
+    http_task: JoinHandle<std::io::Result<()>>,
+    worker_task: JoinHandle<()>,
+}
+
+impl Running {
+    /// Starts a service. Needs a tokio runtime of several threads.
+    ///
+    /// # Errors
+    /// When any part of it cannot be started; then none is running.
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        let Settings { listen, data_dir, mut reply_urls, shutdown_grace, .. } = settings;
+        let took_free_port = listen.iter().any(|address| address.port() == 0);
+        let mut listeners = Vec::new();
+        for address in listen {
+            listeners.push(bind(address)?);
+        }
+        let Some((_, address)) = listeners.first() else {
+            return Err(StartError::Http(ErrorKind::InvalidInput.into()));
+        };
+        let address = *address;
+        let bucket = Bucket::open(&settings.bucket)?;
+        let fetcher = Fetcher::new(&settings.fetch)?;
+        let ledger = Ledger::open(&data_dir, Intake::interpret)?;
+        if took_free_port {
+            reply_urls = reply_urls.with_public_url(url_of(address));
+        }
+        let intake = Intake::new(settings.intake, reply_urls, ledger.clone());
+        let worker = Worker::new(settings.worker, ledger, bucket.clone(), fetcher);
+        let api = Data::new(Api::new(settings.api, intake.clone(), bucket.clone()));
+        let intake_data = Data::new(intake.clone());
+        let mut server = HttpServer::new(move || {
+            actix_web::App::new()
+                .app_data(intake_data.clone())
+                .app_data(api.clone())
+                .wrap(from_fn(access_log::log))
+                .wrap(from_fn(api::observe))
+                .configure(intake::routes)
+                .configure(api::routes)
+        })
+        .disable_signals()
+        .shutdown_timeout(shutdown_grace.as_secs().max(1));
+        for (listener, _) in listeners {
+            server = server.listen(listener).map_err(StartError::Http)?;
+        }
+        let server = server.run();
+        let http = server.handle();
+        let http_task = tokio::spawn(server);
+        let worker_task = tokio::spawn({
+            let worker = worker.clone();
+            async move { worker.run(shutdown_grace).await }
+        });
+        Ok(Self { address, intake, bucket, worker, http, http_task, worker_task })
+    }
+
+    /// The address listened on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Resolves when the state is up to date with the journal. Callbacks are taken before that.
+    pub async fn ready(&self) {
+        self.intake.ledger().recovered().await;
+    }
+
+    /// Takes callbacks, and makes reply URLs.
+    pub fn intake(&self) -> &Intake {
+        &self.intake
+    }
+
+    /// Where objects are.
+    pub fn bucket(&self) -> &Bucket {
+        &self.bucket
+    }
+
+    /// Stops: see the module's head. Returns when all is recorded.
+    pub async fn stop(self) {
+        let Self { intake, worker, http, http_task, worker_task, .. } = self;
+        worker.stop();
+        // Event streams would otherwise hold the stop up for the whole grace.
+        intake.ledger().state().end_changes();
+        let (_, worker_ended) = tokio::join!(http.stop(true), worker_task);
+        if let Err(error) = worker_ended {
+            tracing::error!(%error, "the worker ended with a defect");
+        }
+        if let Ok(Err(error)) = http_task.await {
+            tracing::error!(%error, "the HTTP server ended with an error");
+        }
+        let ledger = intake.ledger().clone();
+        let _ = tokio::task::spawn_blocking(move || ledger.close()).await;
+    }
+}
+
+fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+    let fail = |source| StartError::Listen { address, source };
+    let listener = TcpListener::bind(address).map_err(fail)?;
+    let address = listener.local_addr().map_err(fail)?;
+    Ok((listener, address))
+}
+
+fn url_of(address: SocketAddr) -> Url {
+    let parsed = Url::parse(&format!("http://{address}"));
+    parsed.unwrap_or_else(|_| unreachable!("an address and a port make a URL"))
+}
+
+/// Resolves when the process is asked to end: by SIGTERM, or from its terminal.
+pub async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
+        (Err(error), _) | (_, Err(error)) => {
+            tracing::error!(%error, "signals cannot be listened to; the process can only be killed");
+            std::future::pending().await
+        }
+    }
+}

@@ -1,0 +1,24 @@
+use std::time::Instant;
+
+use actix_web::Error;
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::middleware::Next;
+
+/// Logs each request, by its route and never by its path: paths of reply URLs hold signatures.
+pub(super) async fn log(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, Error> {
+    let started = Instant::now();
+    let method = request.method().clone();
+    let response = next.call(request).await?;
+    let route = response.request().match_pattern().unwrap_or_default();
+    let (status, elapsed) = (response.status().as_u16(), started.elapsed());
+    if response.status().is_server_error() {
+        tracing::warn!(%method, route, status, ?elapsed, "request");
+    } else {
+        tracing::debug!(%method, route, status, ?elapsed, "request");
+    }
+    Ok(response)
+}

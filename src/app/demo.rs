@@ -1,0 +1,240 @@
+//! The main job on this machine: the service, a simulated provider, real small media, and a look at what was kept.
+
+mod table;
+
+use std::io::IsTerminal;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+use url::Url;
+
+use super::{Running, Settings, StartError};
+use crate::api::{self, Scope, Token};
+use crate::bucket::{self, BucketError, KeyTemplate, StorageUrl};
+use crate::domain::{JobState, Target};
+use crate::egress::{self, AllowedHosts};
+use crate::fetch;
+use crate::intake::{self, ReplyKeys, ReplyUrls};
+use crate::simulator::{self, Simulator};
+use crate::state::{JobFilter, JobRecord, StateError};
+use crate::worker;
+
+/// What a demo is to do.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Create calls to make: videos, image batches of four and agent jobs in turn.
+    pub jobs: u32,
+    /// Where to leave journal, state and bucket; `None`: in a temporary folder that is removed.
+    pub keep: Option<PathBuf>,
+    /// Whether to go on serving afterwards, until interrupted.
+    pub serve: bool,
+}
+
+/// Why a demo could not be run to its end.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// The service could not be started.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The simulated provider could not be started.
+    #[error("the simulated provider cannot be started: {0}")]
+    Simulator(#[from] simulator::Error),
+    /// The simulated provider did not take a job.
+    #[error("the simulated provider did not take a job: {0}")]
+    Create(String),
+    /// The folder cannot be used.
+    #[error("{path} cannot be used: {source}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Where objects are to go is no valid place.
+    #[error(transparent)]
+    Storage(#[from] bucket::StorageUrlError),
+    /// The result could not be looked at.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// An object could not be read back.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+}
+
+/// How long the demo waits for its jobs to end.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// From a create call to its final callback.
+const PACE: Duration = Duration::from_millis(1500);
+
+/// Runs the demo. True when every object was read back and matched its hash, and nothing is missing.
+///
+/// # Errors
+/// When it could not be run to its end.
+#[expect(clippy::print_stdout, reason = "the demo's output is what it is for")]
+pub async fn demo(options: Options) -> Result<bool, DemoError> {
+    let temporary = tempfile::Builder::new().prefix("replyvault-demo-").tempdir();
+    let temporary = temporary.map_err(|source| DemoError::Folder { path: std::env::temp_dir(), source })?;
+    let dir = options.keep.clone().unwrap_or_else(|| temporary.path().to_owned());
+    std::fs::create_dir_all(&dir).map_err(|source| DemoError::Folder { path: dir.clone(), source })?;
+    let dir = dir.canonicalize().map_err(|source| DemoError::Folder { path: dir.clone(), source })?;
+
+    let simulator =
+        Simulator::start(simulator::Config { pace: PACE, seed: rand::random(), ..Default::default() }).await?;
+    let token: SecretString = hex::encode(rand::random::<[u8; 16]>()).into();
+    let running = Running::start(settings(&dir, &token)?).await?;
+    running.ready().await;
+    println!("A simulated provider listens on {}, replyvault on http://{}.", simulator.base_url(), running.address());
+    println!("Each job is created with a replyUrl that points at replyvault.\n");
+
+    let expected = create_jobs(&simulator, &running, options.jobs).await?;
+    wait(&running, expected).await?;
+    simulator.idle().await;
+
+    let jobs = all_jobs(&running)?;
+    let rows = table::read_back(&running, &simulator.truth(), &jobs).await?;
+    println!("{}", table::render(&rows));
+    let files = rows.len();
+    let good = rows.iter().filter(|row| row.verified).count();
+    let archived = jobs.iter().filter(|record| record.job.state == JobState::Archived).count() as u64;
+    println!(
+        "\n{archived} of {expected} jobs archived; {good} of {files} files read back from the bucket and matching their hash."
+    );
+    println!("Objects are in {}", dir.join("bucket").display());
+    if options.keep.is_none() && !options.serve {
+        println!("and will now be removed; --keep DIR leaves them there, --serve goes on serving.");
+    }
+    if options.serve {
+        println!("\nServing on http://{} until interrupted. API token: {}", running.address(), token.expose_secret());
+        super::interrupted().await;
+    }
+    running.stop().await;
+    simulator.stop().await;
+    Ok(archived == expected && good == files && files > 0)
+}
+
+fn settings(dir: &std::path::Path, token: &SecretString) -> Result<Settings, DemoError> {
+    let secret: SecretString = hex::encode(rand::random::<[u8; 32]>()).into();
+    let keys = ReplyKeys::new([&secret]).unwrap_or_else(|| unreachable!("one secret makes one key"));
+    let base = Url::parse("http://127.0.0.1").unwrap_or_else(|_| unreachable!("it is a URL"));
+    let host = "127.0.0.1".parse().unwrap_or_else(|_| unreachable!("an address is a host pattern"));
+    Ok(Settings {
+        listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
+        data_dir: dir.join("data"),
+        reply_urls: ReplyUrls::new(base, keys),
+        intake: intake::Config { max_callback_size: 1 << 20, adopt_unknown_refs: true, sidecars: false },
+        bucket: bucket::Config {
+            url: StorageUrl::parse("file:bucket", dir)?,
+            endpoint: None,
+            region: None,
+            access_key_id: None,
+            secret_access_key: None,
+            allow_http: false,
+            virtual_hosted_style: false,
+            part_size: 8 << 20,
+        },
+        fetch: fetch::Config {
+            egress: egress::Config {
+                allowed_hosts: AllowedHosts::Only(vec![host]),
+                allow_http: true,
+                allow_private_addresses: true,
+            },
+            max_size: 4 << 30,
+            idle_timeout: Duration::from_secs(30),
+            min_speed: 16 << 10,
+        },
+        worker: worker::Config {
+            concurrency: 16,
+            per_host: 8,
+            max_attempts: 12,
+            clean_only: false,
+            key: KeyTemplate::default(),
+        },
+        api: api::Config {
+            tokens: vec![Token { name: "demo".to_owned(), token: token.clone(), scope: Scope::Admin }],
+            data_dir: dir.to_owned(),
+            min_free_bytes: 0,
+        },
+        shutdown_grace: Duration::from_secs(5),
+    })
+}
+
+/// Makes the create calls. Returns how many jobs the provider made of them.
+async fn create_jobs(simulator: &Simulator, running: &Running, calls: u32) -> Result<u64, DemoError> {
+    let client = reqwest::Client::builder().no_proxy().build().map_err(|error| DemoError::Create(error.to_string()))?;
+    let reply_url = running.intake().urls().reply_url(&Target::Channel);
+    let mut jobs = 0;
+    for number in 0..calls {
+        let round = number / 4 + 1;
+        let (path, mut body) = match number % 4 {
+            0 => (
+                "videos/create",
+                json!({"prompt": "a paper boat crosses a flooded street", "replyRef": format!("boat-{round}")}),
+            ),
+            1 => (
+                "images/create",
+                json!({"prompt": "product shot of a green kettle", "quantity": 4, "replyRef": format!("kettle-batch-{round}")}),
+            ),
+            2 => (
+                "agent",
+                json!({"prompt": "rain on glass: a video, a still and a song", "models": "hailuo-2.3,nano-banana-2,minimax-music-2.0",
+                    "async": "true", "replyRef": format!("rain-kit-{round}")}),
+            ),
+            _ => ("videos/create", json!({"prompt": "a lighthouse in fog", "replyRef": format!("lighthouse-{round}")})),
+        };
+        body["replyUrl"] = reply_url.clone().into();
+        let url = format!("{}/v1/minimax/{path}", simulator.base_url());
+        let failed = |error: reqwest::Error| DemoError::Create(error.without_url().to_string());
+        let response = client.post(url).bearer_auth("demo").json(&body).send().await.map_err(failed)?;
+        let answer: Value = response.error_for_status().map_err(failed)?.json().await.map_err(failed)?;
+        jobs += answer["imageIds"].as_array().map_or(1, |ids| ids.len() as u64);
+    }
+    Ok(jobs)
+}
+
+/// Waits until all jobs have ended, or patience does.
+#[expect(clippy::print_stdout, reason = "plain lines where there is no terminal for a progress bar")]
+async fn wait(running: &Running, expected: u64) -> Result<(), DemoError> {
+    let terminal = std::io::stderr().is_terminal();
+    let bar = if terminal { ProgressBar::new(expected) } else { ProgressBar::hidden() };
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} jobs ended  {msg}") {
+        bar.set_style(style);
+    }
+    let started = Instant::now();
+    let mut shown = None;
+    loop {
+        let counters = running.intake().ledger().state().counters()?;
+        let count = |state| counters.jobs.get(&state).copied().unwrap_or_default();
+        let ended = count(JobState::Archived) + count(JobState::Failed) + count(JobState::Stuck);
+        bar.set_position(ended);
+        bar.set_message(format!("{} callbacks", counters.callbacks));
+        if !terminal && shown != Some(ended) {
+            println!("{ended}/{expected} jobs ended, {} callbacks", counters.callbacks);
+            shown = Some(ended);
+        }
+        if ended >= expected || started.elapsed() > PATIENCE {
+            bar.finish_and_clear();
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Every job, the oldest first.
+fn all_jobs(running: &Running) -> Result<Vec<JobRecord>, StateError> {
+    let state = running.intake().ledger().state();
+    let mut jobs = Vec::new();
+    let mut before = None;
+    loop {
+        let page = state.jobs(&JobFilter::default(), 1000, before)?;
+        jobs.extend(page.items);
+        before = page.next;
+        if before.is_none() {
+            jobs.reverse();
+            return Ok(jobs);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The commands: read the arguments and the configuration, start what does the work, say how it went.
+//!
+//! Results go to stdout, everything else to stderr; a failure is one line there. Exit codes: 0 done, 1 it ran and found
+//! something wrong, 2 bad usage or configuration.
+
+mod args;
+mod check;
+mod client;
+mod failure;
+mod output;
+mod refs;
+mod service;
+mod simulate;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use self::args::{Arguments, Command, ConfigCommand, RefsCommand};
+use self::failure::Failure;
+use self::output::{complain, say};
+use crate::config::Config;
+use crate::domain::Target;
+use crate::telemetry;
+
+/// Runs the command that this process was started for.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage(&error),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return exit(Err(Failure::found(format!("the runtime cannot be started: {error}")))),
+    };
+    // Whoever makes an HTTP client finds it; fails only where there is one already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let result = runtime.block_on(run(arguments));
+    // A blocked name look-up must not hold the process up; what has to be finished was waited for.
+    runtime.shutdown_background();
+    exit(result)
+}
+
+async fn run(arguments: Arguments) -> Result<(), Failure> {
+    // What takes a moment has nothing to tell but what is wrong.
+    let filter = if arguments.command.goes_on() { "info,actix_server=warn" } else { "warn" };
+    telemetry::init(arguments.log_format, filter).map_err(Failure::usage)?;
+    let config = || Config::load(arguments.config.as_deref(), std::env::vars_os()).map_err(Failure::usage);
+    match arguments.command {
+        Command::Serve => service::serve(config()?).await,
+        Command::Demo { jobs, keep, serve } => service::demo(jobs, keep, serve).await,
+        Command::Simulate { listen, faults, seed } => simulate::run(listen, faults, seed).await,
+        Command::ReplyUrl { channel } => reply_url(&config()?, &channel),
+        Command::Refs(RefsCommand::Add(new)) => refs::add(&config()?, new).await,
+        Command::Config(ConfigCommand::Check) => check::run(&config()?),
+        Command::Config(ConfigCommand::Show) => say(config()?.show()),
+        Command::Health { url: Some(url) } => client::health(url.as_str()).await,
+        Command::Health { url: None } => client::health(&config()?.server.listen.local_url()).await,
+    }
+}
+
+fn reply_url(config: &Config, channel: &str) -> Result<(), Failure> {
+    if channel != Target::CHANNEL {
+        return Err(Failure::usage(format!("--channel: expected {}, found {channel:?}", Target::CHANNEL)));
+    }
+    let urls = config.reply_urls().map_err(Failure::usage)?;
+    say(format!("{}\n", urls.reply_url(&Target::Channel)))
+}
+
+fn exit(result: Result<(), Failure>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            complain(&failure.to_string());
+            failure.code()
+        }
+    }
+}
+
+/// Help goes where it was asked for; what is wrong with the arguments becomes one line.
+fn usage(error: &clap::Error) -> ExitCode {
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
+            let _ = error.print();
+            ExitCode::SUCCESS
+        }
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+            let _ = error.print();
+            Failure::usage("").code()
+        }
+        _ => {
+            let text = error.to_string();
+            let first = text.split("\n\n").next().unwrap_or_default();
+            let line = first.split_whitespace().collect::<Vec<_>>().join(" ");
+            exit(Err(Failure::usage(format!("{} (see --help)", line.trim_start_matches("error: ")))))
+        }
+    }
+}

@@ -1,0 +1,158 @@
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{HttpUrl, Setting};
+use crate::domain::{ReplyRef, Target};
+use crate::simulator::Faults;
+use crate::telemetry::Format;
+
+const EXAMPLES: &str = "\
+Examples:
+  replyvault demo                          see it work, with nothing to set up
+  replyvault serve                         listen on 127.0.0.1:8080, keep media in data/bucket
+  replyvault reply-url                     the replyUrl to send along with a job
+  replyvault refs add --reply-ref boat-17  a replyUrl for one reference only
+  REPLYVAULT_STORAGE__URL=s3://media/ai replyvault config check
+
+Settings come from config.toml, then from the environment (REPLYVAULT_SERVER__LISTEN is server.listen).
+REPLYVAULT_LOG says what is logged (info, replyvault=debug). Exit codes: 0 done, 1 it ran and found something
+wrong, 2 bad usage or configuration.";
+
+/// The replyUrl target that keeps AI media: callbacks in, watermark-free files in your bucket.
+#[derive(Debug, Parser)]
+#[command(name = "replyvault", version, after_help = EXAMPLES, arg_required_else_help = true)]
+pub(super) struct Arguments {
+    /// The configuration file [default: config.toml, if it is there]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// What log lines look like
+    #[arg(long, global = true, value_enum, value_name = "human|json", default_value_t, hide_possible_values = true)]
+    pub(super) log_format: Format,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run the service; logs go to stderr
+    #[command(
+        after_help = "Examples:\n  replyvault serve\n  REPLYVAULT_SERVER__LISTEN=0.0.0.0:8080 replyvault serve --log-format json"
+    )]
+    Serve,
+    /// Run the whole of it on this machine against a simulated provider, and check what was archived
+    #[command(
+        after_help = "Reads no configuration.\n\nExamples:\n  replyvault demo\n  replyvault demo --jobs 200 --keep /tmp/demo --serve"
+    )]
+    Demo {
+        /// How many jobs to run
+        #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        jobs: u32,
+        /// Keep what is made, in this directory [default: a temporary one]
+        #[arg(long, value_name = "DIR")]
+        keep: Option<PathBuf>,
+        /// Go on serving when done, to look around
+        #[arg(long)]
+        serve: bool,
+    },
+    /// Run only the provider simulator, to try an integration without credits
+    #[command(after_help = format!(
+        "Faults: {}.\n\nExamples:\n  replyvault simulate\n  replyvault simulate --faults drop=0.1,cdn-500=0.2,expire=10s --seed 7",
+        Faults::HELP
+    ))]
+    Simulate {
+        /// Where to listen
+        #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8090")]
+        listen: SocketAddr,
+        /// What goes wrong, and how often
+        #[arg(long, value_name = "SPEC", default_value = "", hide_default_value = true)]
+        faults: Faults,
+        /// Decides what goes wrong where [default: random]
+        #[arg(long, value_name = "N")]
+        seed: Option<u64>,
+    },
+    /// Print a signed replyUrl for this configuration
+    #[command(
+        after_help = "Whoever has the URL can make callbacks: treat it as a secret.\n\nExample:\n  replyvault reply-url --config /etc/replyvault/config.toml"
+    )]
+    ReplyUrl {
+        /// The provider's channel
+        #[arg(long, value_name = "NAME", default_value = Target::CHANNEL)]
+        channel: String,
+    },
+    /// Work with refs
+    #[command(subcommand, arg_required_else_help = true)]
+    Refs(RefsCommand),
+    /// Validate the settings, or print those in force
+    #[command(subcommand, arg_required_else_help = true)]
+    Config(ConfigCommand),
+    /// Exit with 0 if the running service is ready (for a container's health check)
+    #[command(after_help = "Examples:\n  replyvault health\n  replyvault health --url http://vault.internal:8080")]
+    Health {
+        /// The service's base URL [default: server.listen on this machine]
+        #[arg(long, value_name = "URL", value_parser = HttpUrl::read)]
+        url: Option<HttpUrl>,
+    },
+}
+
+impl Command {
+    /// Whether it runs for more than a moment.
+    pub(super) fn goes_on(&self) -> bool {
+        matches!(self, Self::Serve | Self::Demo { .. } | Self::Simulate { .. })
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum RefsCommand {
+    /// Register a ref and print it as JSON, with its replyUrl; the same again prints the same ref
+    #[command(
+        after_help = "Works with and without a running service.\n\nExample:\n  replyvault refs add --reply-ref boat-17 --label team=films --label scene=3"
+    )]
+    Add(NewRefArguments),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct NewRefArguments {
+    /// Your own reference, of 1 to 1,024 characters
+    #[arg(long, value_name = "R", value_parser = ReplyRef::new)]
+    pub(super) reply_ref: ReplyRef,
+    /// Where to tell what became of its jobs
+    #[arg(long, value_name = "U", value_parser = HttpUrl::read)]
+    pub(super) notify_url: Option<HttpUrl>,
+    /// A label; may be given several times
+    #[arg(long = "label", value_name = "K=V", value_parser = label)]
+    pub(super) labels: Vec<(String, String)>,
+}
+
+fn label(text: &str) -> Result<(String, String), &'static str> {
+    let pair = text.split_once('=').filter(|(key, _)| !key.is_empty());
+    pair.map(|(key, value)| (key.to_owned(), value.to_owned())).ok_or("expected key=value")
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Validate everything that can be without starting: settings, directories, credentials
+    Check,
+    /// Print the settings in force and where each comes from, secrets masked
+    Show,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn labels_are_pairs() {
+        assert_eq!(label("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
+        assert_eq!(label("a="), Ok(("a".to_owned(), String::new())));
+        assert!(label("a").is_err() && label("=b").is_err());
+    }
+}

@@ -1,0 +1,89 @@
+//! The way to a running service on this or another machine.
+
+use std::error::Error;
+use std::time::Duration;
+
+use reqwest::{RequestBuilder, Response, StatusCode};
+use secrecy::ExposeSecret;
+use serde_json::Value;
+
+use super::Failure;
+use crate::config::{Config, Credentials};
+
+/// How long the service may take to say that it is ready.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long it may take for anything else.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The longest answer that is read.
+const MAX_ANSWER: usize = 1 << 20;
+
+/// Whether the service at `base` is ready.
+pub(super) async fn health(base: &str) -> Result<(), Failure> {
+    let url = format!("{base}/readyz");
+    let response = send(&url, client(HEALTH_TIMEOUT)?.get(&url)).await?;
+    let status = response.status();
+    if status == StatusCode::OK {
+        return Ok(());
+    }
+    let checks = answer(&url, response).await.ok().map(|answer| answer["checks"].clone());
+    let checks = checks.filter(Value::is_object).map(|checks| format!(", {checks}")).unwrap_or_default();
+    Err(Failure::found(format!("{url}: not ready: {status}{checks}")))
+}
+
+/// Posts to the API of the service that runs with this configuration.
+pub(super) async fn post(
+    config: &Config,
+    credentials: &Credentials,
+    path: &str,
+    body: &Value,
+) -> Result<Value, Failure> {
+    let token = credentials.admin_token().ok_or_else(|| {
+        Failure::usage(config.error("auth.tokens", "expected a token with scope = \"admin\" for this command"))
+    })?;
+    let url = format!("{}{path}", config.server.listen.local_url());
+    let request = client(TIMEOUT)?.post(&url).bearer_auth(token.expose_secret()).json(body);
+    let response = send(&url, request).await?;
+    let status = response.status();
+    let answer = answer(&url, response).await;
+    if status.is_success() {
+        return answer;
+    }
+    let said = answer.ok().and_then(|answer| answer["error"]["message"].as_str().map(str::to_owned));
+    Err(Failure::found(format!("{url}: {status}: {}", said.unwrap_or_else(|| "no reason given".to_owned()))))
+}
+
+fn client(timeout: Duration) -> Result<reqwest::Client, Failure> {
+    let builder = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(timeout);
+    builder.build().map_err(|error| Failure::found(format!("no HTTP client can be made: {}", cause(error))))
+}
+
+async fn send(url: &str, request: RequestBuilder) -> Result<Response, Failure> {
+    request.send().await.map_err(|error| Failure::found(format!("{url}: no answer: {}", cause(error))))
+}
+
+async fn answer(url: &str, mut response: Response) -> Result<Value, Failure> {
+    let mut body = Vec::new();
+    let broken = |error| Failure::found(format!("{url}: the answer broke off: {}", cause(error)));
+    while let Some(chunk) = response.chunk().await.map_err(broken)? {
+        body.extend_from_slice(&chunk);
+        if body.len() > MAX_ANSWER {
+            return Err(Failure::found(format!("{url}: expected an answer of at most {MAX_ANSWER} bytes")));
+        }
+    }
+    serde_json::from_slice(&body).map_err(|_| Failure::found(format!("{url}: expected JSON in the answer")))
+}
+
+/// The root of it: reqwest's own messages only say in which phase something happened.
+fn cause(error: reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "it took too long".to_owned();
+    }
+    let error = error.without_url();
+    let mut root: &dyn Error = &error;
+    while let Some(source) = root.source() {
+        root = source;
+    }
+    root.to_string()
+}

@@ -1,0 +1,97 @@
+//! The commands that run the service itself.
+
+use std::path::PathBuf;
+
+use super::{Failure, say};
+use crate::api;
+use crate::app::{self, DemoOptions, Running, Settings, StartError};
+use crate::bucket::OpenError;
+use crate::config::{self, Config, Credentials, DataDir, Watermark};
+use crate::domain::Target;
+use crate::worker;
+
+/// Runs the service until it is asked to end.
+pub(super) async fn serve(config: Config) -> Result<(), Failure> {
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let _held = DataDir::lock(&config.data.dir).map_err(Failure::usage)?;
+    let credentials = config.credentials().map_err(Failure::usage)?;
+    let settings = settings(&config, &credentials)?;
+    let running = Running::start(settings).await.map_err(|error| start_failure(&config, error))?;
+    if credentials.made {
+        announce(&config, &credentials)?;
+    }
+    tracing::info!(address = %running.address(), public_url = %config.server.public_url, "serving");
+    app::interrupted().await;
+    tracing::info!("stopping");
+    running.stop().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Runs the whole of it on this machine.
+pub(super) async fn demo(jobs: u32, keep: Option<PathBuf>, serve: bool) -> Result<(), Failure> {
+    match app::demo(DemoOptions { jobs, keep, serve }).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Failure::found("not everything that was made is in the bucket as it was made")),
+        Err(error) => Err(Failure::found(error)),
+    }
+}
+
+fn settings(config: &Config, credentials: &Credentials) -> Result<Settings, Failure> {
+    let listen = config.server.listen.addresses();
+    let tokens = credentials.api_tokens.iter().map(|token| api::Token {
+        name: token.name.clone(),
+        token: token.token.clone(),
+        scope: match token.scope {
+            config::Scope::Read => api::Scope::Read,
+            config::Scope::Admin => api::Scope::Admin,
+        },
+    });
+    Ok(Settings {
+        listen: listen.map_err(|error| Failure::usage(config.error("server.listen", error)))?,
+        data_dir: config.data.dir.clone(),
+        reply_urls: credentials.reply_urls.clone(),
+        intake: config.intake(),
+        bucket: config.bucket(),
+        fetch: config.fetch(),
+        worker: worker::Config {
+            concurrency: config.fetch.concurrency,
+            per_host: config.fetch.per_host,
+            max_attempts: config.fetch.max_attempts,
+            clean_only: config.fetch.watermark == Watermark::CleanOnly,
+            key: config.storage.key.0.clone(),
+        },
+        api: api::Config {
+            tokens: tokens.collect(),
+            data_dir: config.data.dir.clone(),
+            min_free_bytes: api::Config::MIN_FREE_BYTES,
+        },
+        shutdown_grace: config.server.shutdown_grace.0,
+    })
+}
+
+/// Says once what only whoever starts it for the first time can know.
+fn announce(config: &Config, credentials: &Credentials) -> Result<(), Failure> {
+    let reply_url = credentials.reply_urls.reply_url(&Target::Channel);
+    let secrets = config.data.dir.join("secrets.toml");
+    say(format!(
+        "replyUrl to send along with a job (`replyvault reply-url` prints it again):\n  {reply_url}\n\
+         API token: api_token in {}\n",
+        secrets.display()
+    ))
+}
+
+/// What keeps the service from starting is the configuration's to mend.
+fn start_failure(config: &Config, error: StartError) -> Failure {
+    let key = match &error {
+        StartError::Listen { .. } => "server.listen",
+        StartError::Recovery(_) => "data.dir",
+        StartError::Bucket(OpenError::Endpoint(_)) => "storage.endpoint",
+        StartError::Bucket(OpenError::PartSize) => "storage.part_size",
+        StartError::Bucket(_) => "storage.url",
+        StartError::Fetch(_) | StartError::Http(_) => return Failure::found(error),
+    };
+    Failure::usage(config.error(key, error))
+}

@@ -1,0 +1,153 @@
+//! What no single type can say: bounds, keys that belong together, keys whose feature does not exist yet.
+
+use std::collections::HashSet;
+
+use super::values::{Size, Span};
+use super::{Config, Error, Secret};
+use crate::bucket::MAX_PARTS;
+
+/// A reply URL adds up to 81 characters to it, and the provider takes 1,024.
+const MAX_PUBLIC_URL: usize = 900;
+
+/// Shorter ones can be guessed.
+const SHORT_SECRET: usize = 16;
+
+/// Finds the first thing that is wrong.
+pub(super) fn check(config: &Config) -> Result<(), Error> {
+    not_yet(config)?;
+    server(config)?;
+    auth(config)?;
+    storage(config)?;
+    let expected = |key: &str, what: &str| Err(config.error(key, format!("expected {what}")));
+    let fetch = &config.fetch;
+    if fetch.idle_timeout.0.is_zero() {
+        return expected("fetch.idle_timeout", "more than 0s");
+    }
+    let most = Size(config.storage.part_size.0.saturating_mul(MAX_PARTS as u64));
+    if fetch.max_size.0 == 0 || fetch.max_size > most {
+        let what = format!("1B to {most} ({MAX_PARTS} times storage.part_size), found {}", fetch.max_size);
+        return expected("fetch.max_size", &what);
+    }
+    if config.provider.base_url.url().query().is_some() {
+        return expected("provider.base_url", "a URL without a query");
+    }
+    visible("provider.api_token", config, config.provider.api_token.iter())?;
+    visible("gateway.provider_tokens", config, config.gateway.provider_tokens.iter())
+}
+
+/// Keys that would be without effect although they look as if they had one.
+fn not_yet(config: &Config) -> Result<(), Error> {
+    let set = [
+        ("server.tls_certificate", config.server.tls_certificate.is_some()),
+        ("server.tls_key", config.server.tls_key.is_some()),
+        ("provider.confirm", config.provider.confirm),
+        ("gateway.enabled", config.gateway.enabled),
+        ("notify.url", config.notify.url.is_some()),
+    ];
+    match set.into_iter().find(|(_, set)| *set) {
+        Some((key, _)) => Err(config.error(key, "is not available in this version")),
+        None => Ok(()),
+    }
+}
+
+fn server(config: &Config) -> Result<(), Error> {
+    let server = &config.server;
+    let (least, most) = (Size(1 << 10), Size(64 << 20));
+    if !(least..=most).contains(&server.max_callback_size) {
+        let problem = format!("expected {least} to {most}, found {}", server.max_callback_size);
+        return Err(config.error("server.max_callback_size", problem));
+    }
+    if server.public_url.url().query().is_some() {
+        return Err(config.error("server.public_url", "expected a URL without a query"));
+    }
+    let length = server.public_url.as_str().chars().count();
+    if length > MAX_PUBLIC_URL {
+        let problem = format!("expected at most {MAX_PUBLIC_URL} characters, found {length}");
+        return Err(config.error("server.public_url", problem));
+    }
+    Ok(())
+}
+
+fn auth(config: &Config) -> Result<(), Error> {
+    let auth = &config.auth;
+    visible("auth.api_tokens", config, auth.api_tokens.iter())?;
+    visible("auth.tokens", config, auth.tokens.iter().map(|token| &token.token))?;
+    let mut names = HashSet::new();
+    for token in &auth.tokens {
+        let plain = (1..=64).contains(&token.name.chars().count()) && !token.name.chars().any(char::is_control);
+        if !plain || !names.insert(token.name.as_str()) {
+            return Err(config.error("auth.tokens", "expected a name of 1 to 64 characters for each, all different"));
+        }
+    }
+    let mut seen = HashSet::new();
+    let tokens = auth.api_tokens.iter().chain(auth.tokens.iter().map(|token| &token.token));
+    if !tokens.map(Secret::expose).all(|token| seen.insert(token)) {
+        return Err(config.error("auth.tokens", "expected every token only once, here and in auth.api_tokens"));
+    }
+    Ok(())
+}
+
+/// Tokens travel in a header; a line end at the end of one is a file's, and would fit no request.
+fn visible<'a>(key: &str, config: &Config, mut tokens: impl Iterator<Item = &'a Secret>) -> Result<(), Error> {
+    if tokens.all(|token| token.expose().bytes().all(|byte| byte.is_ascii_graphic())) {
+        return Ok(());
+    }
+    Err(config.error(key, "expected visible ASCII characters, without spaces and line ends"))
+}
+
+fn storage(config: &Config) -> Result<(), Error> {
+    let storage = &config.storage;
+    let remote = storage.url.is_remote();
+    let (least, most) = (Size(if remote { 5 << 20 } else { 1 }), Size(5 << 30));
+    if !(least..=most).contains(&storage.part_size) {
+        let what = if remote { " (what the store takes)" } else { "" };
+        let problem = format!("expected {least} to {most}{what}, found {}", storage.part_size);
+        return Err(config.error("storage.part_size", problem));
+    }
+    if storage
+        .region
+        .as_deref()
+        .is_some_and(|region| region.is_empty() || !region.bytes().all(|b| b.is_ascii_graphic()))
+    {
+        return Err(config.error("storage.region", "expected a region such as \"eu-central-1\""));
+    }
+    let (id, secret) = ("storage.access_key_id", "storage.secret_access_key");
+    match (&storage.access_key_id, &storage.secret_access_key) {
+        (Some(_), None) => Err(config.error(id, format!("expected together with {secret}, or neither"))),
+        (None, Some(_)) => Err(config.error(secret, format!("expected together with {id}, or neither"))),
+        _ => Ok(()),
+    }
+}
+
+/// What is allowed and yet hardly meant.
+pub(super) fn warnings(config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let mut warn = |key: &str, text: &str| warnings.push(config.error(key, text).to_string());
+    let short = |secret: &Secret| secret.expose().len() < SHORT_SECRET;
+    let auth = &config.auth;
+    if auth.api_tokens.iter().any(short) {
+        warn("auth.api_tokens", "one has fewer than 16 characters and may be guessed");
+    }
+    if auth.tokens.iter().any(|token| short(&token.token)) {
+        warn("auth.tokens", "one has fewer than 16 characters and may be guessed");
+    }
+    if auth.reply_secrets.iter().any(short) {
+        warn("auth.reply_secrets", "one has fewer than 16 characters and may be guessed");
+    }
+    if !config.server.listen.is_loopback() && config.server.public_url.is_loopback() {
+        warn("server.public_url", "only this machine finds itself there: the provider cannot call such a replyUrl");
+    }
+    if config.fetch.allowed_hosts.is_empty() {
+        warn("fetch.allowed_hosts", "it is empty: no media will be fetched");
+    }
+    if !config.server.trusted_proxies.is_empty() {
+        warn("server.trusted_proxies", "without effect in this version");
+    }
+    if config.data.journal_retention != Span(std::time::Duration::from_secs(31 * 86_400)) {
+        warn("data.journal_retention", "without effect in this version: segments stay");
+    }
+    if config.provider.api_token.is_some() {
+        warn("provider.api_token", "without effect in this version");
+    }
+    warnings
+}

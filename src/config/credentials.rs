@@ -1,0 +1,86 @@
+use std::fmt;
+
+use secrecy::SecretString;
+
+use super::{Config, Scope, Secrets, SecretsError, Wanted};
+use crate::intake::{ReplyKeys, ReplyUrls};
+
+/// Who may use the API, and what signs reply URLs: as configured, else as made on the first start.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// Bearer tokens of the API; at least one.
+    pub api_tokens: Vec<ApiToken>,
+    /// Makes and checks reply URLs.
+    pub reply_urls: ReplyUrls,
+    /// True when something was made just now and nobody has seen it yet.
+    pub made: bool,
+}
+
+/// A bearer token of the API.
+#[derive(Clone)]
+pub struct ApiToken {
+    /// What it is called in logs.
+    pub name: String,
+    /// The token.
+    pub token: SecretString,
+    /// What it is good for.
+    pub scope: Scope,
+}
+
+impl fmt::Debug for ApiToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ApiToken({:?}, {})", self.name, self.scope)
+    }
+}
+
+impl Config {
+    /// The credentials; those that nobody configured are read from the data directory, or made.
+    ///
+    /// # Errors
+    /// When `secrets.toml` is needed and can't be used.
+    pub fn credentials(&self) -> Result<Credentials, SecretsError> {
+        let auth = &self.auth;
+        let api_token = auth.api_tokens.is_empty() && auth.tokens.is_empty();
+        let wanted = Wanted { api_token, reply_secret: auth.reply_secrets.is_empty() };
+        let secrets = Secrets::load_or_create(&self.data.dir, wanted)?;
+        let admin = |name: String, token: &SecretString| ApiToken { name, token: token.clone(), scope: Scope::Admin };
+        let unnamed = auth.api_tokens.iter().enumerate();
+        let named = auth.tokens.iter().map(|token| ApiToken {
+            name: token.name.clone(),
+            token: token.token.0.clone(),
+            scope: token.scope,
+        });
+        let made = secrets.api_token.iter().filter(|_| wanted.api_token);
+        let api_tokens = made
+            .map(|token| admin("secrets.toml".to_owned(), token))
+            .chain(unnamed.map(|(place, token)| admin(format!("api_tokens[{place}]"), &token.0)))
+            .chain(named)
+            .collect();
+        Ok(Credentials { api_tokens, reply_urls: self.urls_with(&secrets)?, made: secrets.made })
+    }
+
+    /// Makes and checks reply URLs. The data directory is not touched where `auth.reply_secrets` has a key.
+    ///
+    /// # Errors
+    /// As for [`Config::credentials`].
+    pub fn reply_urls(&self) -> Result<ReplyUrls, SecretsError> {
+        let wanted = Wanted { api_token: false, reply_secret: self.auth.reply_secrets.is_empty() };
+        self.urls_with(&Secrets::load_or_create(&self.data.dir, wanted)?)
+    }
+
+    fn urls_with(&self, secrets: &Secrets) -> Result<ReplyUrls, SecretsError> {
+        let configured = &self.auth.reply_secrets;
+        // What was made counts no more once something is configured.
+        let made = secrets.reply_secret.iter().filter(|_| configured.is_empty());
+        let keys = ReplyKeys::new(made.chain(configured.iter().map(|secret| &secret.0)));
+        let keys = keys.ok_or_else(|| SecretsError::Content { path: self.data.dir.join("secrets.toml") })?;
+        Ok(ReplyUrls::new(self.server.public_url.url().clone(), keys))
+    }
+}
+
+impl Credentials {
+    /// A token that may do everything.
+    pub fn admin_token(&self) -> Option<&SecretString> {
+        self.api_tokens.iter().find(|token| token.scope == Scope::Admin).map(|token| &token.token)
+    }
+}

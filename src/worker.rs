@@ -1,0 +1,116 @@
+//! Takes what is due one recorded step further, until every file of a job is in the bucket or cannot be had.
+//!
+//! The order of writing is the law of this room: claim, object, record, manifest, end. Each step is journalled before
+//! the next is taken, every step may run twice, and a crash between any two loses nothing and doubles nothing. A job is
+//! worked on by whoever holds its lease; leases are in memory, so after a crash every job that is due is free.
+//!
+//! The worker ends when [`Worker::stop`] is called: it takes up nothing new, lets what runs finish within the grace, and
+//! leaves the rest to be taken up again.
+
+mod attempt;
+mod dispatch;
+mod job;
+mod manifest;
+mod parts;
+mod retry;
+mod settle;
+mod store;
+mod transfer;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{Semaphore, watch};
+
+use crate::bucket::{Bucket, KeyTemplate};
+use crate::domain::Digest;
+use crate::fetch::Fetcher;
+use crate::state::{Ledger, State};
+
+/// How the worker works.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Jobs worked on at once.
+    pub concurrency: usize,
+    /// Of these, jobs whose next file comes from one host.
+    pub per_host: usize,
+    /// Attempts at a file before it is stuck.
+    pub max_attempts: u16,
+    /// Whether only files known to carry no watermark are wanted.
+    pub clean_only: bool,
+    /// Where files go.
+    pub key: KeyTemplate,
+}
+
+/// Archives what is due. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Worker {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Config,
+    ledger: Ledger,
+    bucket: Bucket,
+    fetcher: Fetcher,
+    /// KiB of file parts in memory: one budget for all transfers.
+    parts: Arc<Semaphore>,
+    /// One at a time makes an object of given bytes visible.
+    digests: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
+    /// What storage fails with, while it fails; nothing new is taken up meanwhile.
+    storage_down: Mutex<Option<String>>,
+    stop: watch::Sender<bool>,
+}
+
+impl Worker {
+    /// All parts of files in memory together, in KiB, unless two single parts are more.
+    const PARTS_KIB: u64 = 64 << 10;
+
+    /// A worker that archives what `ledger`'s state says is due, from `fetcher` into `bucket`.
+    pub fn new(config: Config, ledger: Ledger, bucket: Bucket, fetcher: Fetcher) -> Self {
+        let budget = Self::PARTS_KIB.max(2 * bucket.part_size().div_ceil(1024));
+        let parts = Arc::new(Semaphore::new(usize::try_from(budget).unwrap_or(Semaphore::MAX_PERMITS)));
+        Self {
+            inner: Arc::new(Inner {
+                config,
+                ledger,
+                bucket,
+                fetcher,
+                parts,
+                digests: Mutex::default(),
+                storage_down: Mutex::default(),
+                stop: watch::Sender::new(false),
+            }),
+        }
+    }
+
+    /// Takes up nothing new from now on; [`Worker::run`] returns when what runs has finished or the grace is over.
+    pub fn stop(&self) {
+        self.inner.stop.send_replace(true);
+    }
+
+    fn state(&self) -> &State {
+        self.inner.ledger.state()
+    }
+
+    /// Held while the object of some bytes is looked for, claimed and made visible.
+    async fn digest_lock(&self, digest: Digest) -> DigestGuard {
+        let lock = {
+            let mut locks = self.inner.digests.lock().unwrap_or_else(PoisonError::into_inner);
+            // Nobody waits for a lock that only the table still holds.
+            locks.retain(|_, lock| Arc::strong_count(lock) > 1);
+            locks.entry(digest).or_default().clone()
+        };
+        DigestGuard { _guard: lock.lock_owned().await }
+    }
+}
+
+struct DigestGuard {
+    _guard: tokio::sync::OwnedMutexGuard<()>,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker").field("config", &self.config).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,150 @@
+//! Why an attempt at a file failed, and what follows from it.
+
+use std::time::Duration;
+
+use super::retry;
+use crate::bucket::BucketError;
+use crate::domain::{Asset, AttemptFailure, Candidate, StuckReason, Timestamp, Variant};
+use crate::fetch::{ContainerError, ErrorClass, FetchError};
+use crate::state::{RecordError, StateError};
+
+/// Why an attempt failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AttemptError {
+    /// The source.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    /// What came is not whole.
+    #[error(transparent)]
+    Container(#[from] ContainerError),
+    /// What came is no media.
+    #[error("expected media, found {0}")]
+    NotMedia(&'static str),
+    /// The bucket.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] RecordError),
+    /// The state.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The state is being rebuilt: what was recorded will be known when that is done.
+    #[error("the state is being rebuilt")]
+    Deferred,
+    /// Only clean files are wanted.
+    #[error("no URL is known to be without a watermark, and only such are wanted")]
+    NoCleanUrl,
+    /// The object these bytes should be in is gone; they must be stored there.
+    #[error("the object {0} is missing")]
+    StoreAgain(String),
+}
+
+impl AttemptError {
+    /// True for what was not the file's fault: it must not use up the file's attempts.
+    fn is_ours(&self) -> bool {
+        match self {
+            Self::Bucket(error) => error.is_outage(),
+            Self::Journal(_) | Self::State(_) | Self::Deferred | Self::StoreAgain(_) => true,
+            Self::Fetch(_) | Self::Container(_) | Self::NotMedia(_) | Self::NoCleanUrl => false,
+        }
+    }
+
+    /// Set when storage as a whole fails.
+    pub(super) fn storage_outage(&self) -> Option<&BucketError> {
+        match self {
+            Self::Bucket(error) if error.is_outage() => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Set when no further attempt at the same URL can succeed.
+    fn is_permanent(&self) -> Option<StuckReason> {
+        match self {
+            Self::NoCleanUrl => Some(StuckReason::NoCleanUrl),
+            Self::Fetch(error @ FetchError::TooLarge { .. }) => Some(refused(error)),
+            Self::Fetch(error) if error.class() == ErrorClass::Refused => Some(refused(error)),
+            _ => None,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Fetch(error) => error.retry_after(),
+            _ => None,
+        }
+    }
+
+    /// From which attempt on the next best URL is tried too, when this one fails like this. A link that has only just
+    /// been made may not be everywhere yet, and a host may be down for minutes: a worse file is better than none, but
+    /// not better than a short wait.
+    fn falls_back_from(&self) -> u16 {
+        if self.is_permanent().is_some() {
+            return 1;
+        }
+        match self {
+            Self::Fetch(error) if error.class() == ErrorClass::Transient => 6,
+            _ => 3,
+        }
+    }
+
+    /// Whether the next best URL is to be tried in the same attempt, the `attempt`-th of at most `max_attempts`.
+    pub(super) fn falls_back(&self, attempt: u16, max_attempts: u16) -> bool {
+        !self.is_ours() && attempt >= self.falls_back_from().min(max_attempts)
+    }
+
+    /// What to record after the `attempt`-th attempt failed with this, and when to try again.
+    pub(super) fn failure(&self, attempt: u16, max_attempts: u16, now: Timestamp) -> (AttemptFailure, Timestamp) {
+        let counted = !self.is_ours();
+        let exhausted = (counted && attempt >= max_attempts).then_some(StuckReason::AttemptsExhausted);
+        let stuck = self.is_permanent().or(exhausted);
+        let delay = if counted { retry::delay(attempt) } else { retry::pause() };
+        let delay = delay.max(self.retry_after().unwrap_or_default());
+        (AttemptFailure { error: self.to_string(), counted, stuck }, now.after(delay))
+    }
+}
+
+fn refused(_: &FetchError) -> StuckReason {
+    StuckReason::RefusedByPolicy
+}
+
+/// The URLs that may be tried, best first.
+pub(super) fn wanted(asset: &Asset, clean_only: bool) -> impl Iterator<Item = &Candidate> {
+    let wanted = move |candidate: &&Candidate| !clean_only || candidate.variant == Variant::Clean;
+    asset.candidates.iter().filter(wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(status: u16, retry_after: Option<Duration>) -> AttemptError {
+        FetchError::Status { status: crate::egress::StatusCode::from_u16(status).unwrap(), retry_after }.into()
+    }
+
+    #[test]
+    fn only_what_the_source_did_uses_up_attempts() {
+        let now = Timestamp::from_millis_clamped(0);
+        let outage = AttemptError::Bucket(BucketError::Unavailable("503".to_owned()));
+        let (failure, due) = outage.failure(12, 12, now);
+        assert_eq!((failure.counted, failure.stuck), (false, None));
+        assert!(due.millis() < 10_000);
+        let (failure, due) = status(500, None).failure(2, 12, now);
+        assert_eq!((failure.counted, failure.stuck), (true, None));
+        assert!((1600..2400).contains(&due.millis()));
+        let (failure, _) = status(500, None).failure(12, 12, now);
+        assert_eq!(failure.stuck, Some(StuckReason::AttemptsExhausted));
+        let (_, due) = status(429, Some(Duration::from_secs(900))).failure(1, 12, now);
+        assert_eq!(due.millis(), 900_000);
+    }
+
+    #[test]
+    fn a_worse_url_is_tried_at_once_only_when_the_better_one_never_can_be() {
+        let refused = AttemptError::Fetch(FetchError::TooLarge { limit: 1 });
+        assert!(refused.falls_back(1, 12));
+        assert!(!status(404, None).falls_back(2, 12) && status(404, None).falls_back(3, 12));
+        assert!(!status(500, None).falls_back(5, 12) && status(500, None).falls_back(6, 12));
+        assert!(status(500, None).falls_back(2, 2), "the last attempt leaves nothing out");
+        assert!(!AttemptError::Bucket(BucketError::Full(String::new())).falls_back(12, 12));
+    }
+}

@@ -1,0 +1,111 @@
+//! One job, as far as it can be taken now.
+
+use super::Worker;
+use super::attempt::{self, AttemptError};
+use super::transfer::Task;
+use crate::bucket::ObjectFolder;
+use crate::domain::{Asset, AssetState, JobState, StoredFile, Timestamp};
+use crate::journal::{Durability, Event};
+use crate::state::{Applied, JobRecord};
+
+impl Worker {
+    /// Takes a job as far as it can be taken now. Failed attempts at its files are recorded; an error is what kept
+    /// that from being recorded, or the job from being ended.
+    pub(super) async fn work(&self, sequence: u64) -> Result<(), AttemptError> {
+        let Some(record) = self.state().job_at(sequence)? else { return Ok(()) };
+        if record.job.state != JobState::Archiving {
+            return Ok(());
+        }
+        let (record, folder) = self.place(record).await?;
+        let now = Timestamp::now();
+        let is_due = |asset: &&Asset| {
+            asset.state == AssetState::Pending && asset.not_before.is_none_or(|not_before| not_before <= now)
+        };
+        for asset in record.job.assets.iter().filter(is_due) {
+            self.archive(&record, asset, &folder).await?;
+        }
+        let Some(record) = self.state().job_at(sequence)? else { return Ok(()) };
+        match record.job.end_state() {
+            Some(end) if record.job.state == JobState::Archiving => self.end(&record, end, &folder).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// The job's folder, given to it now if it has none.
+    async fn place(&self, record: JobRecord) -> Result<(JobRecord, ObjectFolder), AttemptError> {
+        let placed = if record.job.folder.is_some() {
+            record
+        } else {
+            let job = &record.job;
+            let folder = |apart| self.inner.config.key.folder(&job.id, job.created_at, job.reply_ref.as_ref(), apart);
+            let event = Event::Placed {
+                at: Timestamp::now(),
+                job: job.id.clone(),
+                folder: folder(false).as_str().to_owned(),
+                fallback: folder(true).as_str().to_owned(),
+            };
+            match self.inner.ledger.record(event, Durability::Written).await? {
+                Applied::Job { record, .. } => *record,
+                _ => return Err(AttemptError::Deferred),
+            }
+        };
+        let folder = placed.job.folder.as_deref().and_then(|folder| folder.parse().ok());
+        let folder = folder.ok_or(AttemptError::Deferred)?;
+        Ok((placed, folder))
+    }
+
+    async fn archive(&self, record: &JobRecord, asset: &Asset, folder: &ObjectFolder) -> Result<(), AttemptError> {
+        let _fetching = self.state().fetching(record.sequence, &asset.slot);
+        let attempt = asset.attempts.saturating_add(1);
+        let error = match self.try_candidates(record, asset, folder, attempt).await {
+            Ok(file) => {
+                self.storage_works();
+                tracing::info!(
+                    job = %record.job.id, key = file.key, bytes = file.bytes, deduplicated = file.deduplicated, "stored"
+                );
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        if let Some(outage) = error.storage_outage() {
+            self.storage_fails(outage);
+        }
+        if matches!(error, AttemptError::Journal(_) | AttemptError::State(_) | AttemptError::Deferred) {
+            return Err(error);
+        }
+        let (failure, due) = error.failure(attempt, self.inner.config.max_attempts, Timestamp::now());
+        tracing::warn!(
+            job = %record.job.id, file = %asset.file, attempt, error = failure.error,
+            stuck = failure.stuck.map(|reason| reason.as_str()), "an attempt failed"
+        );
+        let (job, slot) = (record.job.id.clone(), asset.slot.clone());
+        let event = Event::AttemptFailed { at: Timestamp::now(), job, slot, failure, due };
+        self.inner.ledger.record(event, Durability::Written).await?;
+        Ok(())
+    }
+
+    async fn try_candidates(
+        &self,
+        record: &JobRecord,
+        asset: &Asset,
+        folder: &ObjectFolder,
+        attempt: u16,
+    ) -> Result<StoredFile, AttemptError> {
+        let task = Task { job: &record.job.id, asset, folder, key: None };
+        let mut last = AttemptError::NoCleanUrl;
+        for candidate in attempt::wanted(asset, self.inner.config.clean_only) {
+            let result = match self.transfer(task, candidate).await {
+                Err(AttemptError::StoreAgain(key)) => {
+                    let key = super::store::parse(&key)?;
+                    self.transfer(Task { key: Some(&key), ..task }, candidate).await
+                }
+                result => result,
+            };
+            match result {
+                Err(error) if error.falls_back(attempt, self.inner.config.max_attempts) => last = error,
+                result => return result,
+            }
+        }
+        Err(last)
+    }
+}

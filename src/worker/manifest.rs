@@ -1,0 +1,81 @@
+//! The manifest, which is written after all it names, and the end of a job, which follows it.
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::Worker;
+use super::attempt::AttemptError;
+use crate::bucket::ObjectFolder;
+use crate::domain::{JobState, JobView, Timestamp};
+use crate::journal::{Durability, Entry, Event};
+use crate::provider;
+use crate::state::JobRecord;
+
+const SCHEMA: &str = "replyvault/manifest/v1";
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Manifest<'a> {
+    schema: &'static str,
+    job: JobView,
+    /// The final callback; null for a job that ended without one.
+    callback: Option<&'a RawValue>,
+    written_at: Timestamp,
+}
+
+impl Worker {
+    /// Writes the manifest and records that the job ended in `end`.
+    pub(super) async fn end(
+        &self,
+        record: &JobRecord,
+        end: JobState,
+        folder: &ObjectFolder,
+    ) -> Result<(), AttemptError> {
+        let at = Timestamp::now();
+        let decided_by = record.job.final_callback;
+        let something_stored = record.job.assets.iter().any(|asset| asset.stored.is_some());
+        let manifest_key = if end != JobState::Stuck || something_stored {
+            let key = folder.manifest();
+            let mut ended = record.job.clone();
+            ended.end(end, decided_by, Some(key.as_str().to_owned()), at);
+            let callback = self.final_callback(decided_by);
+            let manifest = Manifest {
+                schema: SCHEMA,
+                job: JobView::new(&ended, |_| false),
+                callback: callback.as_deref(),
+                written_at: at,
+            };
+            // What a crash in the middle of an earlier write left is nobody's any more.
+            self.inner.bucket.remove_staging(&key).await?;
+            let json = serde_json::to_vec_pretty(&manifest).unwrap_or_default();
+            let put = self.inner.bucket.put(&key, vec![Bytes::from(json)], "application/json").await;
+            if let Err(error) = &put
+                && error.is_outage()
+            {
+                self.storage_fails(error);
+            }
+            put?;
+            Some(key.as_str().to_owned())
+        } else {
+            None
+        };
+        let event = Event::Ended { at, job: record.job.id.clone(), state: end, decided_by, manifest_key };
+        self.inner.ledger.record(event, Durability::Written).await?;
+        tracing::info!(job = %record.job.id, state = end.as_str(), "ended");
+        Ok(())
+    }
+
+    /// The final callback as it came, its secrets hidden.
+    fn final_callback(&self, position: Option<u64>) -> Option<Box<RawValue>> {
+        let position = position?;
+        match self.inner.ledger.journal().read(position) {
+            Ok(Entry::Callback(callback)) => provider::redacted(&callback.body),
+            Ok(Entry::Event(_)) => None,
+            Err(error) => {
+                tracing::error!(position, %error, "a final callback cannot be read for its manifest");
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Making bytes an object, once: claim, object, record.
+
+use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::Worker;
+use super::attempt::AttemptError;
+use super::parts::Part;
+use crate::bucket::{KeyParseError, ObjectKey, PartId, Upload};
+use crate::domain::{JobId, Slot, StoredFile, Timestamp};
+use crate::journal::{Durability, Event};
+use crate::state::{Applied, Claim, ClaimOutcome, MediaRecord};
+
+/// A file that has come in whole and been checked.
+#[derive(Debug)]
+pub(super) struct Arrived<'a> {
+    pub(super) job: &'a JobId,
+    pub(super) slot: &'a Slot,
+    /// Where it goes unless its bytes are somewhere already.
+    pub(super) key: ObjectKey,
+    pub(super) file: StoredFile,
+    pub(super) content: Content,
+}
+
+/// Its bytes.
+#[derive(Debug)]
+pub(super) enum Content {
+    /// In memory.
+    Whole { chunks: Vec<Bytes>, _permit: OwnedSemaphorePermit },
+    /// Sent, and not yet visible.
+    Upload { upload: Upload, parts: Vec<PartId> },
+}
+
+impl Content {
+    pub(super) fn whole(part: Part) -> Self {
+        let (chunks, permit) = part.into_chunks();
+        Self::Whole { chunks, _permit: permit }
+    }
+}
+
+impl Worker {
+    /// Makes the bytes an object, or finds the one they are already, and records the file as stored.
+    pub(super) async fn store(&self, arrived: Arrived<'_>) -> Result<StoredFile, AttemptError> {
+        let Arrived { job, slot, key, mut file, content } = arrived;
+        let _alone = self.digest_lock(file.sha256).await;
+        loop {
+            if let Some(media) = self.state().media(&file.sha256)? {
+                let there: ObjectKey = parse(&media.key)?;
+                file.deduplicated = there != key;
+                file.key.clone_from(&media.key);
+                if !self.is_there(&media, &there).await? {
+                    tracing::warn!(key = %there, sha256 = %file.sha256, "an object of the index is missing and stored again");
+                    self.make_visible(content, &there, &file.content_type).await?;
+                    file.deduplicated = false;
+                }
+                break;
+            }
+            let event =
+                Event::Claimed { at: Timestamp::now(), job: job.clone(), slot: slot.clone(), file: file.clone() };
+            match self.inner.ledger.record(event, Durability::Synced).await? {
+                Applied::Claim(ClaimOutcome::Granted) => {
+                    self.make_visible(content, &key, &file.content_type).await?;
+                    break;
+                }
+                Applied::Claim(ClaimOutcome::AlreadyStored(_)) => {}
+                Applied::Claim(ClaimOutcome::HeldBy(claim)) => self.settle_claim(&claim).await?,
+                _ => return Err(AttemptError::Deferred),
+            }
+        }
+        let event = Event::Stored { job: job.clone(), slot: slot.clone(), file: file.clone() };
+        match self.inner.ledger.record(event, Durability::Written).await? {
+            Applied::Deferred => Err(AttemptError::Deferred),
+            _ => Ok(file),
+        }
+    }
+
+    /// Finds out what became of a claim that nobody works on: its object is there and gets recorded, or it is not and
+    /// the claim is released.
+    pub(super) async fn settle_claim(&self, claim: &Claim) -> Result<(), AttemptError> {
+        let Claim { job, slot, file } = claim.clone();
+        let found = self.inner.bucket.digest(&parse(&file.key)?).await?;
+        let event = if found == Some((file.sha256, file.bytes)) {
+            Event::Stored { job, slot, file }
+        } else {
+            Event::Released { at: Timestamp::now(), sha256: file.sha256 }
+        };
+        self.inner.ledger.record(event, Durability::Written).await?;
+        Ok(())
+    }
+
+    async fn is_there(&self, media: &MediaRecord, key: &ObjectKey) -> Result<bool, AttemptError> {
+        Ok(self.inner.bucket.size(key).await? == Some(media.bytes))
+    }
+
+    async fn make_visible(&self, content: Content, key: &ObjectKey, content_type: &str) -> Result<(), AttemptError> {
+        match content {
+            Content::Whole { chunks, _permit } => {
+                self.inner.bucket.put(key, chunks, content_type).await?;
+            }
+            Content::Upload { upload, parts } if upload.key == *key => {
+                self.inner.bucket.complete_upload(&upload, parts).await?;
+            }
+            // An upload cannot change its key.
+            Content::Upload { .. } => return Err(AttemptError::StoreAgain(key.as_str().to_owned())),
+        }
+        Ok(())
+    }
+}
+
+/// Keys in records were valid when they were written.
+pub(super) fn parse(key: &str) -> Result<ObjectKey, AttemptError> {
+    key.parse().map_err(|error: KeyParseError| {
+        AttemptError::Bucket(crate::bucket::BucketError::Unavailable(format!("the recorded key {key}: {error}")))
+    })
+}

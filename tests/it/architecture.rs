@@ -1,0 +1,114 @@
+//! The rooms import only what they may.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// What each room may import from its own crate. `app`, `cli` and the like, which wire the rooms, may import all.
+const ALLOWED: &[(&str, &[&str])] = &[
+    ("domain", &[]),
+    ("journal", &["domain"]),
+    ("state", &["domain", "journal"]),
+    ("egress", &["domain"]),
+    ("provider", &["domain", "egress"]),
+    ("intake", &["domain", "provider", "journal", "state"]),
+    ("fetch", &["domain", "egress"]),
+    ("bucket", &["domain"]),
+    ("worker", &["domain", "provider", "journal", "state", "fetch", "bucket"]),
+    ("api", &["domain", "intake", "state", "bucket"]),
+    ("simulator", &["domain"]),
+];
+
+const WIRING: &[&str] = &["app", "cli", "config", "telemetry", "lib", "main"];
+
+#[test]
+fn rooms_import_only_what_they_may() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let allowed: BTreeMap<&str, &[&str]> = ALLOWED.iter().copied().collect();
+    let mut faults = Vec::new();
+    let mut imports = 0;
+    for file in rust_files(&source) {
+        let path = file.strip_prefix(&source).unwrap();
+        let room = path.components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned();
+        if WIRING.contains(&room.as_str()) || is_test(path) {
+            continue;
+        }
+        let Some(may) = allowed.get(room.as_str()) else {
+            faults.push(format!("{}: the room {room} is not in the table", path.display()));
+            continue;
+        };
+        for used in rooms_used(&production_code(&std::fs::read_to_string(&file).unwrap())) {
+            imports += 1;
+            if used != room && !may.contains(&used.as_str()) {
+                faults.push(format!("{}: {room} may not import {used}", path.display()));
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert!(imports > 50, "the search for imports finds none");
+}
+
+#[test]
+fn nobody_below_app_imports_config() {
+    assert!(ALLOWED.iter().all(|(_, may)| !may.contains(&"config") && !may.contains(&"app")));
+}
+
+fn rust_files(dir: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for item in std::fs::read_dir(dir).unwrap() {
+        let path = item.unwrap().path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+/// Tests may use other rooms to set the scene.
+fn is_test(path: &Path) -> bool {
+    path.components().any(|part| part.as_os_str().to_str().unwrap().trim_end_matches(".rs").ends_with("tests"))
+}
+
+fn production_code(source: &str) -> String {
+    source.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned()
+}
+
+/// The rooms that `crate::…` paths name, `use crate::{a, b::c}` included.
+fn rooms_used(source: &str) -> Vec<String> {
+    let code: String =
+        source.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let mut rooms = Vec::new();
+    for after in code.split("crate::").skip(1) {
+        let name = |text: &str| text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>();
+        match after.strip_prefix('{') {
+            None => rooms.push(name(after)),
+            Some(group) => {
+                let mut depth = 0;
+                let mut expects_room = true;
+                for (index, character) in group.char_indices() {
+                    match character {
+                        '{' => depth += 1,
+                        '}' if depth == 0 => break,
+                        '}' => depth -= 1,
+                        ',' if depth == 0 => expects_room = true,
+                        c if c.is_whitespace() => {}
+                        _ if expects_room => {
+                            rooms.push(name(&group[index..]));
+                            expects_room = false;
+                        }
+                        _ => {}
+                    }
+                }
+            }
+        }
+    }
+    rooms.retain(|room| !room.is_empty());
+    rooms
+}
+
+#[test]
+fn the_search_finds_what_it_must() {
+    let code = "use crate::{domain::{A, B}, state, worker::X};\nlet x = crate::bucket::Key;\n// crate::comment";
+    assert_eq!(rooms_used(code), ["domain", "state", "worker", "bucket"]);
+}

@@ -1,0 +1,59 @@
+//! Many callbacks at once.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::support::media::{MediaServer, mp4};
+use crate::support::vault::{PATIENCE, Vault, completed};
+
+const CALLBACKS: u64 = 2000;
+const CONNECTIONS: u64 = 64;
+/// Every so many jobs have the same bytes.
+const DIFFERENT: u64 = 500;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_thousand_final_callbacks_at_once_all_end_archived_without_a_duplicate() {
+    let media = MediaServer::start();
+    for number in 0..DIFFERENT {
+        media.put(&format!("/{number}.mp4"), mp4(number, 2000), "video/mp4");
+    }
+    let vault = Arc::new(Vault::start().await);
+    let next = Arc::new(AtomicU64::new(0));
+    let mut senders = JoinSet::new();
+    for _ in 0..CONNECTIONS {
+        let (vault, next, base) = (vault.clone(), next.clone(), media.url(""));
+        senders.spawn(async move {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= CALLBACKS {
+                    return;
+                }
+                let answer = vault.callback(completed(number, &format!("{base}/{}.mp4", number % DIFFERENT))).await;
+                assert_eq!(answer["final"], true);
+            }
+        });
+    }
+    while let Some(sender) = senders.join_next().await {
+        sender.unwrap();
+    }
+    let all_archived = async {
+        while vault.get("/api/v1/stats").await.1["jobs"]["archived"] != json!(CALLBACKS) {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    if tokio::time::timeout(PATIENCE, all_archived).await.is_err() {
+        panic!("{:#}", vault.get("/api/v1/stats").await.1);
+    }
+    let keys = vault.keys().await;
+    let manifests = keys.iter().filter(|key| key.ends_with("/manifest.json")).count() as u64;
+    let objects: Vec<_> = keys.iter().filter(|key| key.ends_with("/video.mp4")).collect();
+    let mut different = HashSet::new();
+    for key in &objects {
+        different.insert(vault.object(key).await);
+    }
+    assert_eq!((manifests, objects.len() as u64, different.len() as u64), (CALLBACKS, DIFFERENT, DIFFERENT));
+}

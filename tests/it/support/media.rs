@@ -1,0 +1,130 @@
+//! A media server that does what a test tells it to.
+
+use std::collections::HashMap;
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+use bytes::Bytes;
+
+/// Serves what was put under a path.
+pub(crate) struct MediaServer {
+    pub(crate) host: String,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    files: Mutex<HashMap<String, File>>,
+    hits: Mutex<HashMap<String, usize>>,
+}
+
+#[derive(Clone)]
+struct File {
+    bytes: Bytes,
+    content_type: &'static str,
+    /// Statuses to answer before the file is served.
+    first: Vec<u16>,
+    delay: Duration,
+}
+
+impl MediaServer {
+    pub(crate) fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let host = listener.local_addr().unwrap().to_string();
+        let shared = Arc::new(Shared::default());
+        let data = web::Data::from(shared.clone());
+        let server = HttpServer::new(move || App::new().app_data(data.clone()).default_service(web::to(serve)))
+            .workers(1)
+            .disable_signals()
+            .listen(listener)
+            .unwrap()
+            .run();
+        tokio::spawn(server);
+        Self { host, shared }
+    }
+
+    /// Serves `bytes` under `path` and returns the URL.
+    pub(crate) fn put(&self, path: &str, bytes: impl Into<Bytes>, content_type: &'static str) -> String {
+        self.put_after(path, &[], bytes, content_type)
+    }
+
+    /// The same, after answering each of `first` once.
+    pub(crate) fn put_after(
+        &self,
+        path: &str,
+        first: &[u16],
+        bytes: impl Into<Bytes>,
+        content_type: &'static str,
+    ) -> String {
+        let file = File { bytes: bytes.into(), content_type, first: first.to_vec(), delay: Duration::ZERO };
+        self.shared.files.lock().unwrap().insert(path.to_owned(), file);
+        self.url(path)
+    }
+
+    /// Every answer for `path` takes this long to begin.
+    pub(crate) fn delay(&self, path: &str, delay: Duration) {
+        self.shared.files.lock().unwrap().get_mut(path).unwrap().delay = delay;
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.host)
+    }
+
+    /// How often `path` was asked for.
+    pub(crate) fn hits(&self, path: &str) -> usize {
+        self.shared.hits.lock().unwrap().get(path).copied().unwrap_or_default()
+    }
+}
+
+async fn serve(request: HttpRequest, shared: web::Data<Shared>) -> HttpResponse {
+    let path = request.path().to_owned();
+    *shared.hits.lock().unwrap().entry(path.clone()).or_default() += 1;
+    let (file, status) = {
+        let mut files = shared.files.lock().unwrap();
+        let Some(file) = files.get_mut(&path) else { return HttpResponse::NotFound().finish() };
+        let status = (!file.first.is_empty()).then(|| file.first.remove(0));
+        (file.clone(), status)
+    };
+    tokio::time::sleep(file.delay).await;
+    match status {
+        Some(status) => HttpResponse::build(StatusCode::from_u16(status).unwrap()).finish(),
+        None => HttpResponse::Ok().content_type(file.content_type).body(file.bytes),
+    }
+}
+
+/// A whole MP4 by its structure, unlike any other with another `seed`, of about `size` bytes.
+pub(crate) fn mp4(seed: u64, size: usize) -> Vec<u8> {
+    let boxed = |kind: &[u8; 4], body: &[u8]| {
+        let mut bytes = ((body.len() + 8) as u32).to_be_bytes().to_vec();
+        bytes.extend_from_slice(kind);
+        bytes.extend_from_slice(body);
+        bytes
+    };
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let noise: Vec<u8> = (0..size)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state as u8
+        })
+        .collect();
+    [boxed(b"ftyp", b"isom\0\0\x02\0isomiso2mp41"), boxed(b"moov", &[0; 32]), boxed(b"mdat", &noise)].concat()
+}
+
+/// The start of a PNG, its end, and one chunk of noise between.
+pub(crate) fn png(seed: u64) -> Vec<u8> {
+    let chunk = |kind: &[u8; 4], body: &[u8]| {
+        let mut bytes = (body.len() as u32).to_be_bytes().to_vec();
+        bytes.extend_from_slice(kind);
+        bytes.extend_from_slice(body);
+        bytes.extend_from_slice(&[0; 4]);
+        bytes
+    };
+    let header = [0, 0, 0, 1, 0, 0, 0, 1, 8, 2, 0, 0, 0];
+    let seed = seed.to_be_bytes();
+    [b"\x89PNG\r\n\x1a\n".to_vec(), chunk(b"IHDR", &header), chunk(b"IDAT", &seed), chunk(b"IEND", b"")].concat()
+}
