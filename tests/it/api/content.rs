@@ -168,9 +168,10 @@ async fn a_lost_object_is_not_passed_off_as_there() {
     let file = directory.path().join("video/2026/11/20/video-1/video.mp4");
 
     std::fs::write(&file, "0123").unwrap();
-    let cut = with(&vault, sha256, &[]).await;
-    assert_eq!(header(&cut, "content-length"), "10");
-    assert!(cut.bytes().await.is_err(), "too short must not look whole");
+    let request = vault.request(Method::GET, &path(sha256)).bearer_auth(READ);
+    // The connection may end before its first byte is out.
+    let cut = async { request.send().await?.bytes().await };
+    assert!(cut.await.is_err(), "too short must not look whole");
 
     std::fs::remove_file(&file).unwrap();
     assert_eq!(refusal(with(&vault, sha256, &[]).await).await, (404, "object_missing".to_owned()));
@@ -184,7 +185,7 @@ async fn a_lost_object_is_not_passed_off_as_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn large_objects_arrive_whole_and_are_read_no_faster_than_taken() {
+async fn large_objects_arrive_whole_and_who_does_not_read_holds_nobody_up() {
     let directory = tempfile::tempdir().unwrap();
     let vault = Vault::with(Options::new(storage(&format!("file:{}", directory.path().display())))).await;
     let content: Vec<u8> = (0..24_000_000_u32).map(|byte| (byte.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
