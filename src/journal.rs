@@ -92,7 +92,7 @@ impl Journal {
     pub fn intact_end(&self) -> Result<u64, JournalError> {
         let Some(base) = self.bases().last().copied() else { return Ok(0) };
         let mut replay = self.replay(base);
-        while let Some(entry) = replay.next() {
+        for entry in replay.by_ref() {
             entry?;
         }
         Ok(replay.end().max(base))

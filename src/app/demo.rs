@@ -19,8 +19,8 @@ use crate::domain::{JobState, Target};
 use crate::egress::{self, AllowedHosts};
 use crate::fetch;
 use crate::intake::{self, ReplyKeys, ReplyUrls};
-use crate::simulator::{self, Simulator};
-use crate::state::{JobFilter, JobRecord, StateError};
+use crate::simulator::{self, Expected, Simulator};
+use crate::state::{JobRecord, StateError};
 use crate::worker;
 
 /// What a demo is to do.
@@ -90,12 +90,14 @@ pub async fn demo(options: Options) -> Result<bool, DemoError> {
     println!("A simulated provider listens on {}, replyvault on http://{}.", simulator.base_url(), running.address());
     println!("Each job is created with a replyUrl that points at replyvault.\n");
 
+    let before = ended_jobs(&running)?;
     let expected = create_jobs(&simulator, &running, options.jobs).await?;
-    wait(&running, expected).await?;
+    wait(&running, before, expected).await?;
     simulator.idle().await;
 
-    let jobs = all_jobs(&running)?;
-    let rows = table::read_back(&running, &simulator.truth(), &jobs).await?;
+    let truth = simulator.truth();
+    let jobs = jobs_of(&running, &truth)?;
+    let rows = table::read_back(&running, &truth, &jobs).await?;
     println!("{}", table::render(&rows));
     let files = rows.len();
     let good = rows.iter().filter(|row| row.verified).count();
@@ -197,7 +199,7 @@ async fn create_jobs(simulator: &Simulator, running: &Running, calls: u32) -> Re
 
 /// Waits until all jobs have ended, or patience does.
 #[expect(clippy::print_stdout, reason = "plain lines where there is no terminal for a progress bar")]
-async fn wait(running: &Running, expected: u64) -> Result<(), DemoError> {
+async fn wait(running: &Running, before: u64, expected: u64) -> Result<(), DemoError> {
     let terminal = std::io::stderr().is_terminal();
     let bar = if terminal { ProgressBar::new(expected) } else { ProgressBar::hidden() };
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} jobs ended  {msg}") {
@@ -207,8 +209,7 @@ async fn wait(running: &Running, expected: u64) -> Result<(), DemoError> {
     let mut shown = None;
     loop {
         let counters = running.intake().ledger().state().counters()?;
-        let count = |state| counters.jobs.get(&state).copied().unwrap_or_default();
-        let ended = count(JobState::Archived) + count(JobState::Failed) + count(JobState::Stuck);
+        let ended = ended_jobs(running)?.saturating_sub(before);
         bar.set_position(ended);
         bar.set_message(format!("{} callbacks", counters.callbacks));
         if !terminal && shown != Some(ended) {
@@ -223,18 +224,15 @@ async fn wait(running: &Running, expected: u64) -> Result<(), DemoError> {
     }
 }
 
-/// Every job, the oldest first.
-fn all_jobs(running: &Running) -> Result<Vec<JobRecord>, StateError> {
+fn ended_jobs(running: &Running) -> Result<u64, StateError> {
+    let jobs = running.intake().ledger().state().counters()?.jobs;
+    let count = |state| jobs.get(&state).copied().unwrap_or_default();
+    Ok(count(JobState::Archived) + count(JobState::Failed) + count(JobState::Stuck))
+}
+
+/// What replyvault knows of the jobs that were made.
+fn jobs_of(running: &Running, made: &[Expected]) -> Result<Vec<JobRecord>, StateError> {
     let state = running.intake().ledger().state();
-    let mut jobs = Vec::new();
-    let mut before = None;
-    loop {
-        let page = state.jobs(&JobFilter::default(), 1000, before)?;
-        jobs.extend(page.items);
-        before = page.next;
-        if before.is_none() {
-            jobs.reverse();
-            return Ok(jobs);
-        }
-    }
+    let jobs = made.iter().map(|job| state.job(&job.job_id));
+    Ok(jobs.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
 }

@@ -97,9 +97,9 @@ pub(super) enum Command {
 }
 
 impl Command {
-    /// Whether it runs for more than a moment.
-    pub(super) fn goes_on(&self) -> bool {
-        matches!(self, Self::Serve | Self::Demo { .. } | Self::Simulate { .. })
+    /// Whether what it does shows in its log. The demo prints what it does.
+    pub(super) fn is_watched_by_its_log(&self) -> bool {
+        matches!(self, Self::Serve | Self::Simulate { .. })
     }
 }
 

@@ -118,7 +118,7 @@ mod tests {
         assert!(url.len() < 200);
         assert_eq!(urls.verify(target.as_str(), signature(&url)), Some(target));
         assert_eq!(urls.verify("minimax", signature(&url)), None);
-        assert_eq!(format!("{urls:?}").contains("key\""), false);
+        assert!(!format!("{urls:?}").contains("key\""));
     }
 
     proptest! {

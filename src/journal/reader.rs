@@ -42,8 +42,8 @@ impl Journal {
     pub fn replay(&self, from: u64) -> Replay {
         let bases = self.bases();
         let first = bases.iter().rposition(|base| *base <= from).unwrap_or(0);
-        let bases = bases[first..].to_vec().into_iter();
-        Replay { journal: self.clone(), bases, from, segment: None, damage: Vec::new(), end: 0 }
+        let bases: Vec<u64> = bases.into_iter().skip(first).collect();
+        Replay { journal: self.clone(), bases: bases.into_iter(), from, segment: None, damage: Vec::new(), end: 0 }
     }
 }
 

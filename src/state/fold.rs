@@ -47,7 +47,7 @@ pub enum Applied {
     /// The replyRef is registered with other content.
     RefConflict,
     /// What became of a claim.
-    Claim(ClaimOutcome),
+    Claim(Box<ClaimOutcome>),
     /// Nothing anybody waits for.
     Done,
     /// The job or ref it names is not known.

@@ -57,14 +57,16 @@ impl Worker {
             }
             let event =
                 Event::Claimed { at: Timestamp::now(), job: job.clone(), slot: slot.clone(), file: file.clone() };
-            match self.inner.ledger.record(event, Durability::Synced).await? {
-                Applied::Claim(ClaimOutcome::Granted) => {
+            let Applied::Claim(outcome) = self.inner.ledger.record(event, Durability::Synced).await? else {
+                return Err(AttemptError::Deferred);
+            };
+            match *outcome {
+                ClaimOutcome::Granted => {
                     self.make_visible(content, &key, &file.content_type).await?;
                     break;
                 }
-                Applied::Claim(ClaimOutcome::AlreadyStored(_)) => {}
-                Applied::Claim(ClaimOutcome::HeldBy(claim)) => self.settle_claim(&claim).await?,
-                _ => return Err(AttemptError::Deferred),
+                ClaimOutcome::AlreadyStored(_) => {}
+                ClaimOutcome::HeldBy(claim) => self.settle_claim(&claim).await?,
             }
         }
         let event = Event::Stored { job: job.clone(), slot: slot.clone(), file: file.clone() };

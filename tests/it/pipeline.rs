@@ -39,7 +39,8 @@ async fn archives_what_the_provider_makes(vault: &Vault, faults: &str) {
             let bytes = vault.object(asset["key"].as_str().unwrap()).await;
             found.push(replyvault::domain::Digest::of(&bytes).to_string());
         }
-        (wanted.sort(), found.sort());
+        wanted.sort();
+        found.sort();
         assert_eq!(found, wanted, "{job:#}");
         assert_eq!(vault.manifest(&job).await["job"]["state"], end);
     }

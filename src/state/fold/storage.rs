@@ -28,15 +28,19 @@ pub(super) fn place(txn: &mut Txn<'_>, id: &JobId, folder: &str, fallback: &str)
 
 pub(super) fn claim(txn: &mut Txn<'_>, claim: Claim) -> Result<Applied, StateError> {
     if let Some(stored) = txn.get::<MediaRecord>(&keys::media(&claim.file.sha256))? {
-        return Ok(Applied::Claim(ClaimOutcome::AlreadyStored(stored)));
+        return Ok(outcome(ClaimOutcome::AlreadyStored(stored)));
     }
     if let Some(held) = txn.get::<Claim>(&keys::claim(&claim.file.sha256))?
         && (&held.job, &held.slot, &held.file.key) != (&claim.job, &claim.slot, &claim.file.key)
     {
-        return Ok(Applied::Claim(ClaimOutcome::HeldBy(held)));
+        return Ok(outcome(ClaimOutcome::HeldBy(held)));
     }
     txn.put(keys::claim(&claim.file.sha256), &claim)?;
-    Ok(Applied::Claim(ClaimOutcome::Granted))
+    Ok(outcome(ClaimOutcome::Granted))
+}
+
+fn outcome(outcome: ClaimOutcome) -> Applied {
+    Applied::Claim(Box::new(outcome))
 }
 
 pub(super) fn stored(
