@@ -1,8 +1,8 @@
 //! What people and programs ask of the vault: the query API, health, metrics, and a page that says what this is.
 //!
-//! Everything under `/api` is behind one guard ([`auth`]), which is around the scope and not in the handlers, so that
+//! Everything under `/api` is behind one guard, which is around the scope and not in the handlers, so that
 //! none can forget it. The room decides nothing about jobs: it reads [`State`] and [`Bucket`], and leaves every change
-//! to [`Intake`]. Reads of the state block, so they go through [`Api::read`].
+//! to [`Intake`]. Reads of the state block, so they go through `Api::read`.
 
 mod auth;
 mod events;

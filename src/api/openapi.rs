@@ -42,7 +42,7 @@ use crate::intake;
 )]
 struct Document;
 
-/// Says of everything under `/api` what the guard around it does.
+/// What the handlers cannot say each for itself.
 struct Access;
 
 impl Modify for Access {
@@ -51,13 +51,30 @@ impl Modify for Access {
         components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
         let cookie = SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new(session::NAME)));
         components.add_security_scheme("session", cookie);
-        let guarded = document.paths.paths.iter_mut().filter(|(path, _)| path.starts_with("/api/"));
-        for (_, item) in guarded {
-            let PathItem { get, post, delete, .. } = item;
-            get.iter_mut().for_each(|operation| guard(operation, &["token", "session"], None));
-            post.iter_mut().for_each(|operation| guard(operation, &["token"], Some("the token is for reading")));
-            delete.iter_mut().for_each(|operation| guard(operation, &["token"], Some("the token is for reading")));
+        for (path, PathItem { get, head, post, delete, .. }) in &mut document.paths.paths {
+            for operation in [&mut *get, &mut *post, &mut *delete].into_iter().flatten() {
+                name(operation);
+            }
+            if path.starts_with("/api/") {
+                get.iter_mut().for_each(|operation| guard(operation, &["token", "session"], None));
+                post.iter_mut().for_each(|operation| guard(operation, &["token"], Some("the token is for reading")));
+                delete.iter_mut().for_each(|operation| guard(operation, &["token"], Some("the token is for reading")));
+            }
+            if path.ends_with("/content") {
+                *head = get.clone();
+                head.iter_mut().for_each(|operation| operation.operation_id = Some("media_content_head".to_owned()));
+            }
         }
+    }
+}
+
+/// Handlers are called alike in several modules; an operation's id stands for one alone.
+fn name(operation: &mut Operation) {
+    let tag = operation.tags.iter().flatten().next();
+    if let (Some(tag), Some(id)) = (tag, &operation.operation_id)
+        && tag != id
+    {
+        operation.operation_id = Some(format!("{tag}_{id}"));
     }
 }
 

@@ -102,3 +102,20 @@ fn set_cookie(request: &HttpRequest, api: &Api, value: &str, max_age: u64) -> St
     let secure = if https { "; Secure" } else { "" };
     format!("{NAME}={value}; Path=/; Max-Age={max_age}; HttpOnly; SameSite=Strict{secure}")
 }
+
+#[cfg(test)]
+mod tests {
+    use hmac::KeyInit;
+
+    use super::*;
+
+    #[test]
+    fn a_cookie_is_good_until_it_ends_and_with_its_key() {
+        let key = |secret: &str| Hmac::new_from_slice(secret.as_bytes()).unwrap();
+        let good = Cookie::read(&Cookie::make(&key("one"), now() + 60)).unwrap();
+        assert!(good.is_of(&key("one")) && !good.is_of(&key("two")));
+        for expires in [0, now() - 1, now()] {
+            assert!(Cookie::read(&Cookie::make(&key("one"), expires)).is_none(), "{expires}");
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are not inside a #[test] themselves")]
 
+mod api;
 mod architecture;
 mod bucket;
 mod callbacks;

@@ -1,0 +1,188 @@
+use reqwest::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
+use reqwest::{Method, RequestBuilder};
+
+use super::*;
+
+const GETS: [&str; 8] = [
+    "/api/v1/refs",
+    "/api/v1/jobs",
+    "/api/v1/media",
+    "/api/v1/quarantine",
+    "/api/v1/stats",
+    "/api/v1/openapi.json",
+    "/api/v1/no-such-thing",
+    "/api",
+];
+
+fn changes() -> [(Method, String); 5] {
+    [
+        (Method::POST, "/api/v1/refs".to_owned()),
+        (Method::DELETE, "/api/v1/refs/ref_01jd0000000000000000000000".to_owned()),
+        (Method::POST, format!("/api/v1/jobs/{}/retry", id(1))),
+        (Method::POST, "/api/v1/quarantine/q_0000000000000040/replay".to_owned()),
+        (Method::PUT, "/api/v1/anything".to_owned()),
+    ]
+}
+
+async fn status(request: RequestBuilder) -> u16 {
+    request.send().await.unwrap().status().as_u16()
+}
+
+#[tokio::test]
+async fn without_a_token_that_is_known_everything_is_refused_alike() {
+    let vault = Vault::start().await;
+    let gets = GETS.map(|path| (Method::GET, path.to_owned()));
+    let post = (Method::POST, "/api/v1/session".to_owned());
+    for (method, path) in gets.into_iter().chain(changes()).chain([post]) {
+        for header in [
+            None,
+            Some("Bearer wrong".to_owned()),
+            Some("Bearer".to_owned()),
+            Some("Bearer ".to_owned()),
+            Some(format!("Basic {ADMIN}")),
+            Some(ADMIN.to_owned()),
+            Some(format!("Bearer {ADMIN}x")),
+            Some(format!("Bearer {}", &ADMIN[1..])),
+        ] {
+            let mut request = vault.request(method.clone(), &path);
+            if let Some(header) = &header {
+                request = request.header(AUTHORIZATION, header);
+            }
+            let response = request.send().await.unwrap();
+            assert_eq!(response.headers()["www-authenticate"], "Bearer");
+            assert_eq!(response.headers()["cache-control"], "no-store");
+            assert_eq!(refusal(response).await, (401, "unauthorized".to_owned()), "{method} {path} {header:?}");
+        }
+    }
+    assert!(vault.get("/api/v1/refs").await["items"].as_array().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_reader_may_read_and_nothing_else() {
+    let vault = Vault::start().await;
+    for path in GETS {
+        let expected = if path.ends_with("thing") || path == "/api" { 404 } else { 200 };
+        assert_eq!(status(vault.request(Method::GET, path).bearer_auth(READ)).await, expected, "{path}");
+        assert_eq!(status(vault.request(Method::HEAD, path).bearer_auth(READ)).await, expected, "{path}");
+    }
+    for (method, path) in changes() {
+        let response = vault.request(method, &path).bearer_auth(READ).send().await.unwrap();
+        assert_eq!(refusal(response).await, (403, "forbidden".to_owned()), "{path}");
+    }
+    assert!(vault.get("/api/v1/refs").await["items"].as_array().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn the_scheme_is_read_in_any_case() {
+    let vault = Vault::start().await;
+    for scheme in ["bearer", "BEARER", "Bearer "] {
+        let request = vault.request(Method::GET, "/api/v1/jobs").header(AUTHORIZATION, format!("{scheme} {ADMIN}"));
+        assert_eq!(status(request).await, 200, "{scheme}");
+    }
+}
+
+async fn cookie(vault: &Vault, token: &str) -> (String, String) {
+    let response = vault.request(Method::POST, "/api/v1/session").bearer_auth(token).send().await.unwrap();
+    assert_eq!(response.status(), 200);
+    let set = response.headers()[SET_COOKIE].to_str().unwrap().to_owned();
+    let expires = response.json::<Value>().await.unwrap()["expiresAt"].as_str().unwrap().to_owned();
+    let hours = Timestamp::parse_rfc3339(&expires).unwrap().since(Timestamp::now()).as_secs_f64() / 3600.0;
+    assert!((11.9..=12.0).contains(&hours), "{hours}");
+    (set.split(';').next().unwrap().to_owned(), set)
+}
+
+#[tokio::test]
+async fn a_session_is_good_for_reading() {
+    let vault = Vault::start().await;
+    for token in [ADMIN, READ] {
+        let (pair, set) = cookie(&vault, token).await;
+        assert!(pair.starts_with("replyvault_session=") && !set.contains(token), "{set}");
+        assert!(set.ends_with("; Path=/; Max-Age=43200; HttpOnly; SameSite=Strict"), "{set}");
+        let with = |method, path: &str| vault.request(method, path).header(COOKIE, format!("a=b; {pair} ;c=d"));
+        assert_eq!(status(with(Method::GET, "/api/v1/jobs")).await, 200);
+        assert_eq!(status(with(Method::HEAD, "/api/v1/jobs")).await, 200);
+        for (method, path) in changes() {
+            assert_eq!(status(with(method, &path)).await, 401, "{path}");
+        }
+        assert_eq!(status(with(Method::POST, "/api/v1/session")).await, 401, "one cookie can't get the next");
+        assert_eq!(status(with(Method::GET, "/api/v1/jobs").bearer_auth("wrong")).await, 401);
+
+        let closed = with(Method::DELETE, "/api/v1/session").send().await.unwrap();
+        assert_eq!(closed.status(), 204);
+        let set = closed.headers()[SET_COOKIE].to_str().unwrap();
+        assert!(set.starts_with("replyvault_session=; ") && set.contains("Max-Age=0"), "{set}");
+    }
+    assert_eq!(status(vault.request(Method::DELETE, "/api/v1/session")).await, 401);
+}
+
+#[tokio::test]
+async fn a_session_cannot_be_made_up_or_prolonged() {
+    let vault = Vault::start().await;
+    let (pair, _) = cookie(&vault, ADMIN).await;
+    let (expires, mac) = pair.strip_prefix("replyvault_session=").unwrap().split_once('.').unwrap();
+    let later = expires.parse::<u64>().unwrap() + 1;
+    let mut other = mac.to_owned().into_bytes();
+    other[5] = if other[5] == b'A' { b'B' } else { b'A' };
+    let other = String::from_utf8(other).unwrap();
+    for value in [
+        format!("{later}.{mac}"),
+        format!("1.{mac}"),
+        format!("{expires}.{other}"),
+        format!("{expires}."),
+        expires.to_owned(),
+        String::new(),
+        ADMIN.to_owned(),
+    ] {
+        let request = vault.request(Method::GET, "/api/v1/jobs").header(COOKIE, format!("replyvault_session={value}"));
+        assert_eq!(status(request).await, 401, "{value}");
+    }
+    // It is all in the cookie, so that it outlives a restart.
+    let again = Vault::start().await;
+    assert_eq!(status(again.request(Method::GET, "/api/v1/jobs").header(COOKIE, pair)).await, 200);
+}
+
+#[tokio::test]
+async fn over_https_the_cookie_stays_there() {
+    let options = Options { public_url: "https://vault.example.com", ..Options::new(storage("memory:")) };
+    let public = Vault::with(options).await;
+    assert!(cookie(&public, ADMIN).await.1.ends_with("; Secure"));
+    let vault = Vault::start().await;
+    let request = vault.request(Method::POST, "/api/v1/session").bearer_auth(ADMIN);
+    let response = request.header("X-Forwarded-Proto", "https").send().await.unwrap();
+    assert!(response.headers()[SET_COOKIE].to_str().unwrap().ends_with("; Secure"));
+}
+
+#[tokio::test]
+async fn reply_urls_are_for_admin_tokens_alone() {
+    let vault = Vault::start().await;
+    let notify = "https://hooks.example.com/in?token=notify-secret";
+    let body = json!({"replyRef": "boat", "notifyUrl": notify}).to_string();
+    let (_, made) = vault.post("/api/v1/refs", body).await;
+    let path = format!("/api/v1/refs/{}", made["refId"].as_str().unwrap());
+    let signature = made["replyUrl"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+    vault.completed(1).await;
+    let (pair, _) = cookie(&vault, ADMIN).await;
+    for path in [&path, "/api/v1/refs", "/api/v1/refs?replyRef=boat", "/api/v1/jobs", "/api/v1/stats"] {
+        let reader = vault.request(Method::GET, path).bearer_auth(READ);
+        let session = vault.request(Method::GET, path).header(COOKIE, &pair);
+        for request in [reader, session] {
+            let text = request.send().await.unwrap().text().await.unwrap();
+            let hidden = !text.contains("replyUrl") && !text.contains(&signature) && !text.contains("notify-secret");
+            assert!(hidden, "{path}: {text}");
+        }
+    }
+    let shown = vault.get(&path).await;
+    assert_eq!((&shown["replyUrl"], &shown["notifyUrl"]), (&made["replyUrl"], &json!(notify)));
+    let reader = vault.request(Method::GET, &path).bearer_auth(READ).send().await.unwrap();
+    let reader: Value = reader.json().await.unwrap();
+    assert_eq!(reader["notifyUrl"], "https://hooks.example.com/in?…");
+}
+
+#[tokio::test]
+async fn a_stranger_s_body_is_not_waited_for() {
+    let vault = Vault::start().await;
+    let endless = futures_util::stream::pending::<Result<Bytes, std::io::Error>>();
+    let request = vault.request(Method::POST, "/api/v1/refs").body(reqwest::Body::wrap_stream(endless));
+    let response = tokio::time::timeout(Duration::from_secs(5), request.send()).await.unwrap().unwrap();
+    assert_eq!((response.status().as_u16(), header(&response, "connection")), (401, "close"));
+}

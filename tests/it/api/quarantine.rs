@@ -1,0 +1,83 @@
+use reqwest::Method;
+
+use super::*;
+
+const QUARANTINE: &str = "/api/v1/quarantine";
+
+#[tokio::test]
+async fn what_was_kept_aside_is_shown_without_secrets() {
+    let vault = Vault::start().await;
+    let reply_url = vault.intake.urls().reply_url(&Target::Channel);
+    let signature = reply_url.rsplit('/').next().unwrap();
+    let body = format!(r#"{{"hello": 1.50, "replyUrl": "{reply_url}", "file": "https://h/v.mp4?sig=cdn-secret"}}"#);
+    let (status, kept) = vault.callback_over(&Target::Channel, body.clone()).await;
+    assert_eq!((status, &kept["reason"]), (202, &json!("unknown_shape")));
+    let path = format!("{QUARANTINE}/{}", kept["quarantineId"].as_str().unwrap());
+    let text = vault.send(Method::GET, &path).await.text().await.unwrap();
+    let hidden = body.replace(signature, "…").replace("sig=cdn-secret", "…");
+    assert!(text.ends_with(&format!("\"body\":{hidden}}}")), "{text}");
+    let mut shown: Value = serde_json::from_str(&text).unwrap();
+    shown.as_object_mut().unwrap().remove("body");
+    let expected = json!({
+        "quarantineId": kept["quarantineId"], "at": shown["at"], "target": "minimax", "reason": "unknown_shape",
+        "jobId": null, "bytes": body.len(),
+    });
+    assert_eq!(shown, expected);
+    assert!(Timestamp::parse_rfc3339(shown["at"].as_str().unwrap()).is_some());
+    assert_eq!(vault.get(QUARANTINE).await["items"], json!([expected]));
+}
+
+#[tokio::test]
+async fn it_is_looked_at_again_on_demand() {
+    let vault = Vault::with(Options { adopt: false, ..Options::new(storage("memory:")) }).await;
+    let body = json!({"videoId": id(1), "status": 1, "replyRef": "later"});
+    let (status, kept) = vault.callback(body).await;
+    assert_eq!((status, &kept["reason"]), (202, &json!("unknown_reply_ref")));
+    let path = format!("{QUARANTINE}/{}", kept["quarantineId"].as_str().unwrap());
+    assert_eq!(vault.get(&path).await["jobId"], id(1));
+
+    let replay = format!("{path}/replay");
+    assert_eq!(vault.post(&replay, "").await, (202, kept));
+    assert_eq!(vault.post("/api/v1/refs", json!({"replyRef": "later"}).to_string()).await.0, 201);
+    let (status, accepted) = vault.post(&replay, "").await;
+    let expected = json!({"accepted": true, "jobId": id(1), "replyRef": "later", "state": "running", "final": false});
+    assert_eq!((status, accepted), (200, expected));
+
+    assert_eq!(refusal(vault.send(Method::POST, &replay).await).await, (404, "not_found".to_owned()));
+    assert_eq!(refusal(vault.send(Method::GET, &path).await).await, (404, "not_found".to_owned()));
+    assert_eq!(vault.get(QUARANTINE).await, json!({"items": [], "nextCursor": null}));
+}
+
+#[tokio::test]
+async fn it_is_listed_to_the_end() {
+    let vault = Vault::start().await;
+    let mut kept = Vec::new();
+    for number in 0..5 {
+        kept.insert(0, vault.callback(json!({"odd": number})).await.1["quarantineId"].clone());
+    }
+    let (mut listed, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = vault.get(&format!("{QUARANTINE}?limit=2&cursor={cursor}")).await;
+        listed.extend(page["items"].as_array().unwrap().iter().map(|item| item["quarantineId"].clone()));
+        match page["nextCursor"].as_str() {
+            Some(next) => cursor = next.to_owned(),
+            None => break,
+        }
+    }
+    assert_eq!(listed, kept);
+    assert_eq!(vault.get("/api/v1/stats").await["quarantined"], 5);
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_not_found() {
+    let vault = Vault::start().await;
+    vault.completed(1).await;
+    let ids: Vec<String> =
+        (0..200).map(intake::quarantine_id).chain(["x".to_owned(), "q_+000000000000001".to_owned()]).collect();
+    for id in ids {
+        let response = vault.send(Method::GET, &format!("{QUARANTINE}/{id}")).await;
+        assert_eq!(refusal(response).await, (404, "not_found".to_owned()), "{id}");
+    }
+    let response = vault.send(Method::POST, &format!("{QUARANTINE}/q_0000000000000040/replay")).await;
+    assert_eq!(refusal(response).await, (404, "not_found".to_owned()));
+}
