@@ -89,9 +89,11 @@ fn job_id(object: &Object<'_>) -> Result<JobId, Unclear> {
     Err(verdict)
 }
 
-/// What the provider says in words, cut to what a job's record should hold; the whole stays in the journal and manifest.
+/// What the provider says in words, without secrets and cut to what a job's record should hold; the whole stays in the
+/// journal.
 fn bounded(text: String) -> String {
     const MAX_BYTES: usize = 8192;
+    let text = redact::redacted_text(&text);
     if text.len() <= MAX_BYTES {
         return text;
     }

@@ -103,6 +103,9 @@ impl BucketError {
         let reason = describe(error);
         match error {
             E::PermissionDenied { .. } | E::Unauthenticated { .. } => Self::Denied(reason),
+            _ if cause::<Refusal>(error).is_some_and(|refusal| matches!(refusal.status, 401 | 403)) => {
+                Self::Denied(reason)
+            }
             _ if cause::<Refusal>(error).is_some_and(|refusal| refusal.status == 507) => Self::Full(reason),
             _ => match cause::<io::Error>(error) {
                 Some(io) => Self::of_kind(io.kind(), reason),

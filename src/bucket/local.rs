@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use futures_util::{Stream, stream};
 
-use super::{BucketError, ObjectKey};
+use super::{BucketError, ObjectFolder, ObjectKey};
 
 /// A `file:` bucket's directory. Its methods block.
 #[derive(Clone)]
@@ -110,12 +110,11 @@ impl Directory {
         remove(&staging(&self.path(key), id))
     }
 
-    /// Removes every staging file of exactly this key.
-    pub(super) fn remove_staging(&self, key: &ObjectKey) -> Result<(), BucketError> {
-        let target = self.path(key);
-        let Some(folder) = target.parent() else { return Ok(()) };
-        let failed = |error: &io::Error| BucketError::of_io("listing", folder, error);
-        let entries = match fs::read_dir(folder) {
+    /// Removes every staging file in a folder.
+    pub(super) fn remove_staging(&self, folder: &ObjectFolder) -> Result<(), BucketError> {
+        let folder = self.root.join(folder.as_str());
+        let failed = |error: &io::Error| BucketError::of_io("listing", &folder, error);
+        let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(failed(&error)),
@@ -123,7 +122,7 @@ impl Directory {
         for entry in entries {
             let entry = entry.map_err(|error| failed(&error))?;
             let name = entry.file_name();
-            let number = name.to_str().and_then(|name| name.strip_prefix(key.file_name())?.strip_prefix('#'));
+            let number = name.to_str().and_then(|name| Some(name.rsplit_once('#')?.1));
             if number.is_some_and(|it| !it.is_empty() && it.bytes().all(|byte| byte.is_ascii_digit())) {
                 remove(&entry.path())?;
             }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::local::blocking;
 use super::remote::Uploads;
-use super::{Bucket, BucketError, ObjectKey, attributes};
+use super::{Bucket, BucketError, ObjectFolder, ObjectKey, attributes};
 
 /// A multipart upload under way. Record it before its first part is sent: stores keep the parts of one nobody knows
 /// of, invisible and billed, and `object_store` can't list them.
@@ -144,16 +144,16 @@ impl Bucket {
         }
     }
 
-    /// Removes what a crash may have left beside `key` in a `file:` bucket: the staging files of single puts and of
-    /// uploads, recorded or not. Other stores have none. Not while anyone writes to `key`.
+    /// Removes what a crash may have left in a folder of a `file:` bucket: the staging files of single puts and of
+    /// uploads, recorded or not. Other stores have none. Not while anyone writes there.
     ///
     /// # Errors
     /// When the directory can't be read or a file not removed.
-    pub async fn remove_staging(&self, key: &ObjectKey) -> Result<(), BucketError> {
+    pub async fn remove_staging(&self, folder: &ObjectFolder) -> Result<(), BucketError> {
         match &self.store().uploads {
             Uploads::Local(directory) => {
-                let (directory, key) = (directory.clone(), key.clone());
-                blocking(move || directory.remove_staging(&key)).await
+                let (directory, folder) = (directory.clone(), folder.clone());
+                blocking(move || directory.remove_staging(&folder)).await
             }
             Uploads::Remote(_) => Ok(()),
         }

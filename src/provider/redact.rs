@@ -39,36 +39,56 @@ fn literal_length(text: &str) -> usize {
 
 /// The literal to show instead, when there is something to hide.
 fn hidden(literal: &str) -> Option<String> {
-    if !literal.contains('/') {
-        return None;
-    }
     let raw: &RawValue = serde_json::from_str(literal).ok()?;
     let text = Value::of(raw).text()?;
-    let without_query = match text.split_once('?') {
-        Some((before, _)) if is_url(&text) => format!("{before}?…"),
-        _ => text.clone(),
-    };
-    let shown = without_signature(&without_query);
+    let shown = redacted_text(&text);
     if shown == text { None } else { serde_json::to_string(&shown).ok() }
 }
 
-fn is_url(text: &str) -> bool {
-    let start = text.trim_start().get(..8).unwrap_or_default().to_ascii_lowercase();
-    start.starts_with("http://") || start.starts_with("https://")
+/// A text with our signatures and the queries of URLs hidden, wherever in it they stand.
+pub(super) fn redacted_text(text: &str) -> String {
+    without_signatures(&without_queries(text))
 }
 
-/// Wherever a path of a reply URL stands, what follows its target is a signature.
-fn without_signature(text: &str) -> String {
-    const MARK: &str = "/reply/";
-    let Some((before, after)) = text.split_once(MARK) else { return text.to_owned() };
-    let after = match after.split_once('/') {
-        Some((target, signature)) if crate::domain::Target::parse(target).is_ok() => {
-            let length = signature.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_')));
-            format!("{target}/…{}", without_signature(&signature[length.unwrap_or(signature.len())..]))
+fn without_queries(text: &str) -> String {
+    const MARK: &str = "://";
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find(MARK) {
+        let (before, url) = rest.split_at(start);
+        let ends = |c: char| matches!(c, '"' | '<' | '>') || c.is_whitespace() || c.is_control();
+        let (url, behind) = url.split_at(url.find(ends).unwrap_or(url.len()));
+        shown.push_str(before);
+        match url.split_once('?') {
+            Some((path, _)) => shown.extend([path, "?…"]),
+            None => shown.push_str(url),
         }
-        _ => without_signature(after),
-    };
-    format!("{before}{MARK}{after}")
+        rest = behind;
+    }
+    shown.push_str(rest);
+    shown
+}
+
+/// Wherever a path of a reply URL stands, percent-encoded or not, what follows its target is a signature.
+fn without_signatures(text: &str) -> String {
+    ["/", "%2F", "%2f"].into_iter().fold(text.to_owned(), |text, slash| without_signatures_after(&text, slash))
+}
+
+fn without_signatures_after(text: &str, slash: &str) -> String {
+    let mark = format!("{slash}reply{slash}");
+    let mut pieces = text.split(mark.as_str());
+    let mut shown = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        shown.push_str(&mark);
+        match piece.split_once(slash) {
+            Some((target, signature)) if crate::domain::Target::parse(target).is_ok() => {
+                let length = signature.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_')));
+                shown.extend([target, slash, "…", &signature[length.unwrap_or(signature.len())..]]);
+            }
+            _ => shown.push_str(piece),
+        }
+    }
+    shown
 }
 
 #[cfg(test)]
@@ -92,6 +112,14 @@ mod tests {
             shown(r#"["see /reply/minimax/abc and /reply/minimax/def."]"#),
             r#"["see /reply/minimax/… and /reply/minimax/…."]"#
         );
+        for (text, expected) in [
+            (r#""\u002freply\u002fminimax\u002fSECRET""#, r#""/reply/minimax/…""#),
+            (r#""x%2Freply%2Fminimax%2FSECRET&""#, r#""x%2Freply%2Fminimax%2F…&""#),
+            (r#""failed: https://h/v.mp4?Signature=SECRET (403)""#, r#""failed: https://h/v.mp4?… (403)""#),
+            (r#""what? https://h/v.mp4""#, r#""what? https://h/v.mp4""#),
+        ] {
+            assert_eq!(shown(text), expected);
+        }
         assert!(redacted(b"{").is_none());
     }
 

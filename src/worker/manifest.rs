@@ -47,9 +47,7 @@ impl Worker {
                 callback: callback.as_deref(),
                 written_at: at,
             };
-            // What a crash in the middle of an earlier write left is nobody's any more.
             fail_point!("worker.manifest", |_| Err(AttemptError::Deferred));
-            self.inner.bucket.remove_staging(&key).await?;
             let json = serde_json::to_vec_pretty(&manifest).unwrap_or_default();
             let put = self.inner.bucket.put(&key, vec![Bytes::from(json)], "application/json").await;
             if let Err(error) = &put

@@ -135,9 +135,19 @@ impl Worker {
             slot: task.asset.slot.clone(),
             upload: recorded(&upload),
         };
-        self.inner.ledger.record(event, Durability::Synced).await?;
-        fail_point!("worker.upload.done", |_| Err(AttemptError::Deferred));
-        Ok(Sending { upload, tasks: JoinSet::new(), parts: Vec::new(), started: 0 })
+        let recorded = self.inner.ledger.record(event, Durability::Synced).await.map_err(AttemptError::from);
+        let sending = Sending { upload, tasks: JoinSet::new(), parts: Vec::new(), started: 0 };
+        let injected = || {
+            fail_point!("worker.upload.done", |_| Err(AttemptError::Deferred));
+            Ok(())
+        };
+        match recorded.and_then(|_| injected()) {
+            Ok(()) => Ok(sending),
+            Err(error) => {
+                self.end_upload(sending).await;
+                Err(error)
+            }
+        }
     }
 
     async fn end_upload(&self, sending: Sending) {
