@@ -8,6 +8,7 @@ mod bucket;
 mod callbacks;
 mod cli;
 mod config;
+mod crash;
 mod failure_points;
 mod load;
 mod pipeline;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use replyvault::domain::Target;
@@ -24,7 +25,7 @@ pub(crate) struct Program {
 
 /// A running process.
 pub(crate) struct Process {
-    child: Child,
+    child: Mutex<Child>,
     log: PathBuf,
     pub(crate) base: String,
     pub(crate) client: Client,
@@ -49,6 +50,13 @@ impl Program {
         Self { dir: dir.to_owned(), settings, failure_points: String::new() }
     }
 
+    /// Changes a setting: its key as in the environment, without the prefix.
+    pub(crate) fn set(&mut self, key: &str, value: String) {
+        let key = format!("REPLYVAULT_{key}");
+        self.settings.retain(|(known, _)| *known != key);
+        self.settings.push((key, value));
+    }
+
     /// Starts it and waits until it listens.
     pub(crate) async fn start(&self) -> Process {
         let log = self.dir.join("log.json");
@@ -64,13 +72,13 @@ impl Program {
             .unwrap();
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
-        let mut process = Process { child, log, base: String::new(), client };
+        let mut process = Process { child: Mutex::new(child), log, base: String::new(), client };
         let listening = async {
             loop {
                 if let Some(address) = address(&process.log()) {
                     return address;
                 }
-                assert!(process.child.try_wait().unwrap().is_none(), "it ended:\n{}", process.log());
+                assert!(process.child.get_mut().unwrap().try_wait().unwrap().is_none(), "it ended:\n{}", process.log());
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
@@ -132,21 +140,23 @@ impl Process {
     }
 
     /// SIGKILL.
-    pub(crate) fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+    pub(crate) fn kill(&self) {
+        let mut child = self.child.lock().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     /// SIGTERM; its exit code.
-    pub(crate) async fn terminate(mut self) -> Option<i32> {
-        let pid = rustix::process::Pid::from_child(&self.child);
+    pub(crate) async fn terminate(self) -> Option<i32> {
+        let pid = rustix::process::Pid::from_child(&self.child.lock().unwrap());
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         let ended = async {
             loop {
-                if let Some(status) = self.child.try_wait().unwrap() {
-                    return status.code();
+                let status = self.child.lock().unwrap().try_wait().unwrap();
+                match status {
+                    Some(status) => return status.code(),
+                    None => tokio::time::sleep(Duration::from_millis(5)).await,
                 }
-                tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
         tokio::time::timeout(PATIENCE, ended).await.expect("it does not end")
@@ -155,8 +165,9 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let child = self.child.get_mut().unwrap();
+        let _ = child.kill();
+        let _ = child.wait();
     }
 }
 

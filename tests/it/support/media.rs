@@ -69,6 +69,11 @@ impl MediaServer {
         self.shared.files.lock().unwrap().get_mut(path).unwrap().delay = delay;
     }
 
+    /// The URL of [`mp4`]`(seed, size)`, made when it is asked for.
+    pub(crate) fn generated(&self, seed: u64, size: usize) -> String {
+        self.url(&format!("/generated/{seed}/{size}"))
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.host)
     }
@@ -81,6 +86,9 @@ impl MediaServer {
 
 async fn serve(request: HttpRequest, shared: web::Data<Shared>) -> HttpResponse {
     let path = request.path().to_owned();
+    if let Some((seed, size)) = path.strip_prefix("/generated/").and_then(|rest| rest.split_once('/')) {
+        return HttpResponse::Ok().content_type("video/mp4").body(mp4(seed.parse().unwrap(), size.parse().unwrap()));
+    }
     *shared.hits.lock().unwrap().entry(path.clone()).or_default() += 1;
     let (file, status) = {
         let mut files = shared.files.lock().unwrap();
