@@ -13,6 +13,7 @@ use super::retry;
 use crate::bucket::BucketError;
 use crate::domain::{AssetState, AttemptFailure, StuckReason, Timestamp};
 use crate::journal::{Durability, Event};
+use crate::state::Lease;
 
 /// Due jobs looked at to find one whose host has room.
 const LOOKED_AT: usize = 2048;
@@ -20,11 +21,19 @@ const LOOKED_AT: usize = 2048;
 /// How long to wait for the state to come back.
 const STATE_PAUSE: Duration = Duration::from_millis(500);
 
+/// A job being worked on. Its lease is given back when how it ended has been looked at, so that a job whose work panicked
+/// is not taken up again before that is recorded.
+struct Taken {
+    sequence: u64,
+    host: String,
+    _lease: Lease,
+}
+
 /// The jobs being worked on.
 #[derive(Default)]
 struct Running {
     tasks: JoinSet<Result<(), AttemptError>>,
-    jobs: HashMap<Id, (u64, String)>,
+    jobs: HashMap<Id, Taken>,
     per_host: HashMap<String, usize>,
     /// Jobs that could not even record a failure, and when to take them up again.
     held_back: HashMap<u64, Instant>,
@@ -148,19 +157,16 @@ impl Worker {
             }
             let Some(lease) = self.leased(job.sequence) else { continue };
             let (worker, sequence) = (self.clone(), job.sequence);
-            let task = running.tasks.spawn(async move {
-                let _lease = lease;
-                worker.work(sequence).await
-            });
+            let task = running.tasks.spawn(async move { worker.work(sequence).await });
             if !job.host.is_empty() {
                 *running.per_host.entry(job.host.clone()).or_default() += 1;
             }
-            running.jobs.insert(task.id(), (sequence, job.host));
+            running.jobs.insert(task.id(), Taken { sequence, host: job.host, _lease: lease });
         }
         earliest(None, &running.held_back)
     }
 
-    fn leased(&self, sequence: u64) -> Option<crate::state::Lease> {
+    fn leased(&self, sequence: u64) -> Option<Lease> {
         // A lease that is given back wakes the dispatcher, so none is taken just to look.
         if self.state().is_leased(sequence) { None } else { self.state().lease(sequence) }
     }
@@ -170,11 +176,12 @@ impl Worker {
             Ok((id, result)) => (id, result.map_err(|error| (error.to_string(), false))),
             Err(error) => (error.id(), Err((panic_text(error), true))),
         };
-        let Some((sequence, host)) = running.jobs.remove(&id) else { return };
-        if let Some(jobs) = running.per_host.get_mut(&host) {
+        let Some(taken) = running.jobs.remove(&id) else { return };
+        let sequence = taken.sequence;
+        if let Some(jobs) = running.per_host.get_mut(&taken.host) {
             *jobs -= 1;
             if *jobs == 0 {
-                running.per_host.remove(&host);
+                running.per_host.remove(&taken.host);
             }
         }
         if let Err((error, panicked)) = result {
