@@ -44,6 +44,16 @@ pub enum StateError {
     Rebuilding,
 }
 
+impl StateError {
+    /// True when opening the store anew would not help.
+    fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged(_) | Self::Store(sled::Error::Corruption { .. }) => true,
+            Self::Store(_) | Self::Rebuilding => false,
+        }
+    }
+}
+
 /// The way to read the state. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct State {

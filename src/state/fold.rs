@@ -157,6 +157,7 @@ fn remove_ref(txn: &mut Txn<'_>, id: &crate::domain::RefId, at: Timestamp) -> Re
         txn.put(keys::reply_ref_id(id), &record)?;
         txn.remove(keys::ref_name(&record.reply_ref));
         txn.meta.counters.refs = txn.meta.counters.refs.saturating_sub(1);
+        txn.meta.counters.refs_removed += 1;
     }
     Ok(Applied::Ref { record: Box::new(record), created: false })
 }

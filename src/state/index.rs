@@ -51,9 +51,11 @@ impl Txn<'_> {
         if name_before != job.reply_ref.as_ref() {
             if let Some(name) = name_before {
                 self.remove(keys::with_job(keys::jobs_of_ref(name), sequence));
+                self.meta.counters.jobs_tied = self.meta.counters.jobs_tied.saturating_sub(1);
             }
             if let Some(name) = &job.reply_ref {
                 self.mark(keys::with_job(keys::jobs_of_ref(name), sequence));
+                self.meta.counters.jobs_tied += 1;
             }
         }
         Ok(())

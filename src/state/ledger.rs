@@ -9,7 +9,7 @@
 //! before the store is given to readers again.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -236,7 +236,7 @@ struct Folder {
 
 impl Folder {
     fn run(self, opened: Opened, batches: &Receiver<Batch>) {
-        self.catch_up(Some(opened), batches);
+        self.catch_up(Some(opened), None, batches);
         while let Ok(Batch { tickets, end }) = batches.recv() {
             let mut answers = Vec::with_capacity(tickets.len());
             let mut entries = Vec::with_capacity(tickets.len());
@@ -245,25 +245,27 @@ impl Folder {
                 entries.push((position, entry, meaning));
             }
             // A defect in folding one entry, or in the store, must not end the thread that all callbacks depend on.
-            let error = match catch_unwind(AssertUnwindSafe(|| apply_batch(&self.state, entries, end))) {
+            let (error, damaged) = match catch_unwind(AssertUnwindSafe(|| apply_batch(&self.state, entries, end))) {
                 Ok(Ok(results)) => {
                     for (answer, result) in answers.into_iter().zip(results) {
                         let _ = answer.send(Ok(result));
                     }
                     continue;
                 }
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => "it panicked".to_owned(),
+                Ok(Err(error)) => (error.to_string(), error.is_damage()),
+                Err(_) => ("it panicked".to_owned(), true),
             };
             defer(answers);
             tracing::error!(error, "the state store failed; callbacks are still accepted while it is opened anew");
-            self.catch_up(None, batches);
+            // What fails for good, as sled does after one full disk, is mended by opening it anew; damage is not.
+            let moved_aside = if damaged { self.state.move_aside(&error) } else { None };
+            self.catch_up(None, moved_aside, batches);
         }
     }
 
     /// Brings the store up to date, for as long as it takes, and gives it to readers. What is journalled meanwhile is
     /// answered at once, and read from the journal in the end.
-    fn catch_up(&self, mut opened: Option<Opened>, batches: &Receiver<Batch>) {
+    fn catch_up(&self, mut opened: Option<Opened>, moved_aside: Option<(String, PathBuf)>, batches: &Receiver<Batch>) {
         const PAUSE: Duration = Duration::from_secs(1);
         const POLL: Duration = Duration::from_millis(5);
         let mut deferred_end = 0;
@@ -297,7 +299,7 @@ impl Folder {
             }
         }
         let Some(opened) = opened else { return };
-        total.moved_aside = opened.moved_aside;
+        total.moved_aside = moved_aside.or(opened.moved_aside);
         report(&total);
         self.state.set_store(Some(opened.store));
         self.recovered.send_replace(Some(total));

@@ -1,15 +1,16 @@
 //! Opening the store, and making it anew when it cannot be trusted.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use super::fold;
-use super::keys::META;
+use super::keys::{META, Table};
 use super::ledger::Interpret;
 use super::records::VERSION;
 use super::txn::Txn;
 use super::{State, StateError};
-use crate::domain::Timestamp;
+use crate::domain::{JobState, Timestamp};
 use crate::journal::{Damage, Entry, Journal, JournalError};
 
 /// How the store was brought up to date with the journal.
@@ -57,6 +58,19 @@ pub(super) struct Opened {
 }
 
 impl State {
+    /// Takes the store away from readers and puts it aside, for whoever wants to look at it. `None` when it cannot be
+    /// moved; then it is opened again.
+    pub(super) fn move_aside(&self, reason: &str) -> Option<(String, PathBuf)> {
+        self.set_store(None);
+        match move_aside(&self.shared.dir) {
+            Ok(aside) => Some((reason.to_owned(), aside)),
+            Err(error) => {
+                tracing::error!(%error, "the damaged state stays where it is");
+                None
+            }
+        }
+    }
+
     /// Opens the store. One that fails is moved aside and made anew, with nothing in it.
     pub(super) fn open_store(&self) -> Result<Opened, RecoveryError> {
         self.set_store(None);
@@ -86,7 +100,41 @@ fn open(dir: &Path) -> Result<sled::Db, String> {
     if version != VERSION {
         return Err(format!("it was made by another version (form {version}, expected {VERSION})"));
     }
+    prove(&store)?;
     Ok(store)
+}
+
+/// sled does not notice all damage: noise in its file can make it open without an error and without half the records. So
+/// the records of every kind are counted and compared with the numbers that were written along with them.
+fn prove(store: &sled::Db) -> Result<(), String> {
+    let counters = Txn::begin(store).map_err(|error| error.to_string())?.meta.counters;
+    let mut found: HashMap<u8, u64> = HashMap::new();
+    for key in store.iter().keys() {
+        let key = key.map_err(|error| error.to_string())?;
+        *found.entry(key.first().copied().unwrap_or_default()).or_default() += 1;
+    }
+    let in_state = |state| counters.jobs.get(&state).copied().unwrap_or_default();
+    let jobs: u64 = counters.jobs.values().sum();
+    for (table, expected) in [
+        (Table::Jobs, jobs),
+        (Table::JobIds, jobs),
+        (Table::JobStates, in_state(JobState::Failed) + in_state(JobState::Stuck)),
+        (Table::JobRefs, counters.jobs_tied),
+        (Table::Folders, counters.jobs_placed),
+        (Table::Due, counters.queued),
+        (Table::Media, counters.objects),
+        (Table::MediaOrder, counters.objects),
+        (Table::References, counters.references),
+        (Table::Refs, counters.refs + counters.refs_removed),
+        (Table::RefNames, counters.refs),
+        (Table::Quarantine, counters.quarantined),
+    ] {
+        let found = found.get(&(table as u8)).copied().unwrap_or_default();
+        if found != expected {
+            return Err(format!("it has {found} records of the kind {table:?}, expected {expected}"));
+        }
+    }
+    Ok(())
 }
 
 fn open_sled(dir: &Path) -> Result<sled::Db, sled::Error> {

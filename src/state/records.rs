@@ -146,6 +146,14 @@ pub struct Counters {
     pub bytes_deduplicated: u64,
     /// Refs that are not deleted.
     pub refs: u64,
+    /// Refs that were deleted.
+    pub refs_removed: u64,
+    /// Files that consist of the objects in the index.
+    pub references: u64,
+    /// Jobs that are tied to a reference.
+    pub jobs_tied: u64,
+    /// Jobs that have a folder.
+    pub jobs_placed: u64,
     /// Bodies in quarantine.
     pub quarantined: u64,
     /// Callbacks understood, repeats included.
@@ -164,4 +172,4 @@ pub(super) struct Meta {
 }
 
 /// The form of the records; a store of any other is rebuilt from the journal.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;

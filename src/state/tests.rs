@@ -285,6 +285,39 @@ async fn the_state_comes_back_from_the_journal_alone() {
     }
 }
 
+/// Noise that sled alone does not always notice: it may open without an error and with records gone.
+#[tokio::test]
+async fn noise_in_any_of_the_stores_files_is_noticed_and_mended() {
+    let bench = Bench::new().await;
+    for number in 0..300 {
+        bench.post(Target::Channel, done(number, Some(&format!("ref-{number}")))).await;
+        bench.event(stored(number, &format!("{number}"), "video/x", false)).await;
+    }
+    let before = snapshot(bench.ledger.state());
+    bench.ledger.close();
+    let (dir, mut random, mut rebuilt) = (bench.dir.path().join("state"), 1u64, 0);
+    let mut next = || {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        random >> 33
+    };
+    for _ in 0..25 {
+        for name in ["db", "conf"].map(|name| dir.join(name)) {
+            let mut bytes = std::fs::read(&name).unwrap();
+            let used = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0) + 1;
+            for _ in 0..4 {
+                let at = next() as usize % used;
+                bytes.iter_mut().skip(at).take(64).for_each(|byte| *byte = next() as u8);
+            }
+            std::fs::write(&name, &bytes).unwrap();
+            let ledger = Ledger::open(bench.dir.path(), interpret).unwrap();
+            rebuilt += usize::from(ledger.recovered().await.unwrap().moved_aside.is_some());
+            assert!(snapshot(ledger.state()) == before, "other records than before");
+            ledger.close();
+        }
+    }
+    assert!(rebuilt > 25, "the noise hits nothing: {rebuilt}");
+}
+
 fn remove(dir: &Path) {
     std::fs::remove_dir_all(dir).unwrap();
 }
@@ -318,6 +351,20 @@ async fn a_store_that_fails_at_run_time_is_opened_anew_and_nothing_is_lost() {
     }
     let jobs = bench.ledger.state().jobs(&JobFilter::default(), 10, None).unwrap().items;
     assert_eq!(jobs.iter().map(|record| record.job.id.clone()).collect::<Vec<_>>(), [id(3), id(2), id(1)]);
+}
+
+#[tokio::test]
+async fn a_record_that_is_damaged_at_run_time_makes_the_store_be_made_anew() {
+    let bench = Bench::new().await;
+    bench.post(Target::Channel, done(1, None)).await;
+    let before = bench.job(1);
+    let record = bench.ledger.state().job(&id(1)).unwrap().unwrap();
+    bench.ledger.state().store().unwrap().insert(keys::job(record.sequence), b"noise").unwrap();
+    assert_eq!(bench.post(Target::Channel, done(1, None)).await, Applied::Deferred);
+    while !bench.ledger.state().is_ready() {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    assert_eq!((bench.job(1).callbacks, bench.job(1).state), (2, before.state));
 }
 
 #[tokio::test]

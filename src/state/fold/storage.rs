@@ -19,6 +19,7 @@ pub(super) fn place(txn: &mut Txn<'_>, id: &JobId, folder: &str, fallback: &str)
             taken = format!("{fallback}-{:x}", record.sequence);
         }
         txn.put(keys::folder(&taken), &record.sequence)?;
+        txn.meta.counters.jobs_placed += 1;
         let before = record.job.clone();
         record.job.place(taken);
         txn.put_job(Some(&before), &record)?;
@@ -69,6 +70,7 @@ pub(super) fn stored(
     let is_new = record.job.asset(slot).is_some_and(|asset| asset.state != AssetState::Stored);
     if is_new {
         txn.mark(keys::reference(&file.sha256, record.sequence, slot));
+        txn.meta.counters.references += 1;
         if file.deduplicated {
             txn.meta.counters.bytes_deduplicated += file.bytes;
         }
