@@ -3,6 +3,7 @@ use std::time::Instant;
 use actix_web::Error;
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
 use actix_web::middleware::Next;
 
 /// Logs each request, by its route and never by its path: paths of reply URLs hold signatures.
@@ -15,7 +16,8 @@ pub(super) async fn log(
     let response = next.call(request).await?;
     let route = response.request().match_pattern().unwrap_or_default();
     let (status, elapsed) = (response.status().as_u16(), started.elapsed());
-    if response.status().is_server_error() {
+    // That it answers 503, and why, is said where it begins and ends.
+    if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
         tracing::warn!(%method, route, status, ?elapsed, "request");
     } else {
         tracing::debug!(%method, route, status, ?elapsed, "request");

@@ -145,9 +145,14 @@ impl Writer {
             File::open(&*self.journal.dir)?.sync_all()?;
             Ok(file)
         };
-        // Even a segment that could not be begun has used up its name.
+        let file = begin().map_err(|source| {
+            // A full disk must not fill up with names, too. One that stays is used up.
+            if path.exists() && std::fs::remove_file(&path).is_err() {
+                self.next_base = header.base + HEADER_SIZE as u64;
+            }
+            JournalError::Io { path: path.clone(), action: "begun", source }
+        })?;
         self.next_base = header.base + HEADER_SIZE as u64;
-        let file = begin().map_err(|source| JournalError::Io { path: path.clone(), action: "begun", source })?;
         self.journal.segments.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(header.base);
         Ok(Segment { file, path, base: header.base, length: HEADER_SIZE as u64, salt: header.salt })
     }

@@ -10,6 +10,7 @@ mod cli;
 mod config;
 mod crash;
 mod failure_points;
+mod full_disk;
 mod load;
 mod pipeline;
 mod simulator;

@@ -1,0 +1,67 @@
+//! A disk that is full, for real: a small file system of its own.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::child::Program;
+use crate::support::vault::{PATIENCE, video_id};
+
+/// A file system of a few MiB in memory; unmounted when dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// `None` where one may not be mounted.
+    fn mount(at: &Path) -> Option<Self> {
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=24m", "tmpfs"]).arg(at).status();
+        mounted.is_ok_and(|status| status.success()).then(|| Self(at.to_owned()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_disk_is_full_callbacks_get_503_and_then_it_recovers_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(dir.path()) else {
+        println!("skipped: a file system cannot be mounted here");
+        return;
+    };
+    let process = Program::new(&disk.0).start().await;
+    let body = |number: u64| json!({"videoId": video_id(number), "status": 1, "desc": "x".repeat(3000)});
+    assert_eq!(process.post(&body(1)).await, Some(200));
+
+    let filler = disk.0.join("filler");
+    // It ends with an error: that is what it is for.
+    let _ = std::fs::write(&filler, vec![0; 32 << 20]);
+    for number in 10..40 {
+        assert_eq!(process.post(&body(number)).await, Some(503));
+    }
+    let ready = process.client.get(format!("{}/readyz", process.base)).send().await.unwrap();
+    assert_eq!(ready.status(), 503);
+    assert_ne!(ready.json::<serde_json::Value>().await.unwrap()["checks"]["journal"], "ok");
+    let segments = std::fs::read_dir(disk.0.join("data/journal")).unwrap().count();
+    assert!(segments <= 2, "{segments} segments");
+    // Time for the state's store to meet the full disk, too: its error sticks.
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+
+    std::fs::remove_file(&filler).unwrap();
+    process.post_until_accepted(&body(2)).await;
+    let visible = async {
+        while process.get(&format!("/api/v1/jobs/{}", video_id(2))).await.is_none() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, visible).await.unwrap_or_else(|_| panic!("{}", process.log()));
+    process.post_until_accepted(&body(3)).await;
+    for (number, known) in [(1, true), (2, true), (3, true), (10, false)] {
+        assert_eq!(process.get(&format!("/api/v1/jobs/{}", video_id(number))).await.is_some(), known, "{number}");
+    }
+    assert_eq!(process.terminate().await, Some(0));
+}
