@@ -54,6 +54,22 @@ pub struct Config {
     pub part_size: u64,
 }
 
+impl Config {
+    /// The store at `url` with nothing else said.
+    pub fn new(url: StorageUrl) -> Self {
+        Self {
+            url,
+            endpoint: None,
+            region: None,
+            access_key_id: None,
+            secret_access_key: None,
+            allow_http: false,
+            virtual_hosted_style: false,
+            part_size: 8 << 20,
+        }
+    }
+}
+
 /// A store that is open. Cheap to clone; clones share it.
 #[derive(Clone)]
 pub struct Bucket(Arc<Inner>);
@@ -131,16 +147,7 @@ mod tests {
 
     /// The simplest configuration for a store.
     pub(super) fn config(url: &str) -> Config {
-        Config {
-            url: StorageUrl::parse(url, std::path::Path::new("/")).unwrap(),
-            endpoint: None,
-            region: None,
-            access_key_id: None,
-            secret_access_key: None,
-            allow_http: false,
-            virtual_hosted_style: false,
-            part_size: 8 << 20,
-        }
+        Config::new(StorageUrl::parse(url, std::path::Path::new("/")).unwrap())
     }
 
     #[test]

@@ -128,16 +128,7 @@ fn settings(dir: &std::path::Path, token: &SecretString) -> Result<Settings, Dem
         data_dir: dir.join("data"),
         reply_urls: ReplyUrls::new(base, keys),
         intake: intake::Config { max_callback_size: 1 << 20, adopt_unknown_refs: true, sidecars: false },
-        bucket: bucket::Config {
-            url: StorageUrl::parse("file:bucket", dir)?,
-            endpoint: None,
-            region: None,
-            access_key_id: None,
-            secret_access_key: None,
-            allow_http: false,
-            virtual_hosted_style: false,
-            part_size: 8 << 20,
-        },
+        bucket: bucket::Config::new(StorageUrl::parse("file:bucket", dir)?),
         fetch: fetch::Config {
             egress: egress::Config {
                 allowed_hosts: AllowedHosts::Only(vec![host]),

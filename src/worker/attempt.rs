@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::retry;
-use crate::bucket::BucketError;
+use crate::bucket::{BucketError, KeyParseError};
 use crate::domain::{Asset, AttemptFailure, Candidate, StuckReason, Timestamp, Variant};
 use crate::fetch::{ContainerError, ErrorClass, FetchError};
 use crate::state::{RecordError, StateError};
@@ -23,6 +23,9 @@ pub(super) enum AttemptError {
     /// The bucket.
     #[error(transparent)]
     Bucket(#[from] BucketError),
+    /// A key that was recorded is none by the rules of this version.
+    #[error(transparent)]
+    Key(#[from] KeyParseError),
     /// The journal.
     #[error(transparent)]
     Journal(#[from] RecordError),
@@ -46,7 +49,7 @@ impl AttemptError {
         match self {
             Self::Bucket(error) => error.is_outage(),
             Self::Journal(_) | Self::State(_) | Self::Deferred | Self::StoreAgain(_) => true,
-            Self::Fetch(_) | Self::Container(_) | Self::NotMedia(_) | Self::NoCleanUrl => false,
+            Self::Fetch(_) | Self::Container(_) | Self::NotMedia(_) | Self::NoCleanUrl | Self::Key(_) => false,
         }
     }
 

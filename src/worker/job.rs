@@ -54,8 +54,7 @@ impl Worker {
             fail_point!("worker.place.done", |_| Err(AttemptError::Deferred));
             placed
         };
-        let folder = placed.job.folder.as_deref().and_then(|folder| folder.parse().ok());
-        let folder = folder.ok_or(AttemptError::Deferred)?;
+        let folder = placed.job.folder.as_deref().unwrap_or_default().parse()?;
         Ok((placed, folder))
     }
 

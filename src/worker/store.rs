@@ -7,7 +7,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::Worker;
 use super::attempt::AttemptError;
 use super::parts::Part;
-use crate::bucket::{KeyParseError, ObjectKey, PartId, Upload};
+use crate::bucket::{ObjectKey, PartId, Upload};
 use crate::domain::{JobId, Slot, StoredFile, Timestamp};
 use crate::journal::{Durability, Event};
 use crate::state::{Applied, Claim, ClaimOutcome, MediaRecord};
@@ -120,7 +120,5 @@ impl Worker {
 
 /// Keys in records were valid when they were written.
 pub(super) fn parse(key: &str) -> Result<ObjectKey, AttemptError> {
-    key.parse().map_err(|error: KeyParseError| {
-        AttemptError::Bucket(crate::bucket::BucketError::Unavailable(format!("the recorded key {key}: {error}")))
-    })
+    Ok(key.parse()?)
 }

@@ -29,16 +29,8 @@ pub(crate) struct S3Server {
 
 /// The simplest configuration for a store, without a working directory to be relative to.
 pub(crate) fn config(url: &str) -> Config {
-    Config {
-        url: StorageUrl::parse(url, Path::new("/")).unwrap(),
-        endpoint: None,
-        region: None,
-        access_key_id: None,
-        secret_access_key: None,
-        allow_http: false,
-        virtual_hosted_style: false,
-        part_size: S3Server::PART_SIZE,
-    }
+    let url = StorageUrl::parse(url, Path::new("/")).unwrap();
+    Config { part_size: S3Server::PART_SIZE, ..Config::new(url) }
 }
 
 impl S3Server {
