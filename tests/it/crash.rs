@@ -2,12 +2,12 @@
 //!
 //! `CRASH_KILLS=500 cargo test --test it crash -- --nocapture` does it more often than the few times of a usual run.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use replyvault::domain::Digest;
 use secrecy::ExposeSecret;
@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use crate::support::child::{Process, Program};
 use crate::support::media::{MediaServer, mp4};
 use crate::support::s3::S3Server;
-use crate::support::vault::{completed, video_id};
+use crate::support::vault::{PATIENCE, completed, video_id};
 
 const SENDERS: usize = 4;
 
@@ -58,7 +58,7 @@ async fn killed_at_any_moment_s3_loses_and_doubles_nothing() {
     ] {
         program.set(key, value);
     }
-    let figures = run(&program, 6 << 20, &s3.root.path().join(&s3.bucket), &|| s3.unfinished_uploads()).await;
+    let figures = run(&program, 6 << 20, &s3.root.path().join(&s3.bucket), &|| s3.unfinished_parts()).await;
     check(&figures);
 }
 
@@ -94,7 +94,7 @@ async fn run(program: &Program, large: usize, bucket: &Path, unfinished: &dyn Fn
     let process = program.start().await;
     let acknowledged = std::mem::take(&mut *acknowledged.lock().unwrap());
     figures.acknowledged = acknowledged.len();
-    let mut named = BTreeMap::new();
+    finish(&process).await;
     for number in &acknowledged {
         let job = process.job_in(&video_id(*number), "archived").await;
         let asset = &job["assets"][0];
@@ -105,11 +105,6 @@ async fn run(program: &Program, large: usize, bucket: &Path, unfinished: &dyn Fn
         let whole = asset["sha256"] == right && Digest::of(&stored).to_string() == right && manifest.is_file();
         figures.wrong += usize::from(!whole);
         figures.archived += 1;
-        named.insert(asset["key"].as_str().unwrap().to_owned(), right);
-    }
-    // Callbacks that were kept and not acknowledged are archived, too, before the bucket is looked at.
-    while process.get("/api/v1/stats").await.is_none_or(|stats| stats["queueDepth"] != 0) {
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     assert_eq!(process.terminate().await, Some(0));
     let mut digests = BTreeSet::new();
@@ -123,6 +118,24 @@ async fn run(program: &Program, large: usize, bucket: &Path, unfinished: &dyn Fn
     }
     figures.leftovers += unfinished().len();
     figures
+}
+
+/// Waits until nothing is due any more. However much there is to do, it must go on.
+async fn finish(process: &Process) {
+    let mut last = (None, Instant::now());
+    loop {
+        // Nothing is answered while the state is brought up to date.
+        let stats = process.get("/api/v1/stats").await;
+        if stats.as_ref().is_some_and(|stats| stats["queueDepth"] == 0) {
+            return;
+        }
+        let archived = stats.and_then(|stats| stats["jobs"]["archived"].as_u64());
+        if archived != last.0 {
+            last = (archived, Instant::now());
+        }
+        assert!(last.1.elapsed() < PATIENCE, "it does not go on:\n{}", process.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 async fn send(

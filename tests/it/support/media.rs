@@ -112,7 +112,7 @@ pub(crate) fn mp4(seed: u64, size: usize) -> Vec<u8> {
         bytes
     };
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let noise: Vec<u8> = (0..size)
+    let block: Vec<u8> = (0..size.min(4099))
         .map(|_| {
             state ^= state << 13;
             state ^= state >> 7;
@@ -120,6 +120,8 @@ pub(crate) fn mp4(seed: u64, size: usize) -> Vec<u8> {
             state as u8
         })
         .collect();
+    let mut noise = block.repeat(size / block.len().max(1) + 1);
+    noise.truncate(size);
     [boxed(b"ftyp", b"isom\0\0\x02\0isomiso2mp41"), boxed(b"moov", &[0; 32]), boxed(b"mdat", &noise)].concat()
 }
 

@@ -77,6 +77,13 @@ impl S3Server {
         self.broken.store(status, Ordering::Relaxed);
     }
 
+    /// The parts of unfinished uploads. An upload that was begun and not yet recorded when the process died has none, and
+    /// costs nothing.
+    pub(crate) fn unfinished_parts(&self) -> Vec<PathBuf> {
+        let is_part = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with(".upload_id");
+        self.unfinished_uploads().into_iter().filter(is_part).collect()
+    }
+
     /// The files of uploads that are neither complete nor aborted.
     pub(crate) fn unfinished_uploads(&self) -> Vec<PathBuf> {
         let unfinished = |path: &PathBuf| {
