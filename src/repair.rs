@@ -21,6 +21,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::value::RawValue;
 
 pub use rebuild::{RebuildError, Rebuilt, rebuild};
@@ -134,15 +136,20 @@ impl Run<'_> {
         }
     }
 
+    /// Does `checks`, some at once. They are boxed: the compiler cannot tell that a stream of what a closure makes is
+    /// `Send`.
+    async fn do_all(&self, checks: Vec<BoxFuture<'_, Result<(), VerifyError>>>) -> Result<(), VerifyError> {
+        stream::iter(checks).buffer_unordered(AT_ONCE).try_collect().await
+    }
+
     /// Reads the bucket, again after an outage. `None` when it cannot be read, which is then in the report.
-    async fn bucket<T>(
-        &self,
-        key: &ObjectKey,
-        read: impl AsyncFn(&Bucket) -> Result<T, BucketError>,
-    ) -> Result<Option<T>, VerifyError> {
+    async fn read<T, F>(&self, key: &ObjectKey, read: impl Fn() -> F) -> Result<Option<T>, VerifyError>
+    where
+        F: Future<Output = Result<T, BucketError>>,
+    {
         let mut pauses = PAUSES.into_iter();
         let error = loop {
-            match read(&self.inner.bucket).await {
+            match read().await {
                 Ok(answer) => {
                     self.unreadable.store(0, Ordering::Relaxed);
                     return Ok(Some(answer));

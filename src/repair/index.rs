@@ -1,8 +1,8 @@
 //! Every index entry, and the object it names.
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::FutureExt;
 
-use super::{AT_ONCE, Finding, FindingKind, PAGE, Run, VerifyError};
+use super::{Finding, FindingKind, PAGE, Run, VerifyError};
 use crate::bucket::ObjectKey;
 use crate::domain::{Digest, JobId};
 use crate::state::MediaRecord;
@@ -21,19 +21,21 @@ impl Run<'_> {
         let mut before = None;
         loop {
             let page = self.state(move |state| state.media_list(PAGE, before)).await?;
-            let checks = stream::iter(page.items).map(|(sha256, media)| async move {
-                let MediaRecord { bytes, content_type, key, .. } = media;
-                self.check_object(&Expected { sha256, bytes, content_type, key }, None).await?;
-                self.progress.count(|report| report.index_entries += 1);
-                self.progress.step();
-                Ok::<_, VerifyError>(())
-            });
-            checks.buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+            let check = |(sha256, media)| self.check_entry(sha256, media).boxed();
+            self.do_all(page.items.into_iter().map(check).collect()).await?;
             match page.next {
                 Some(next) => before = Some(next),
                 None => return Ok(()),
             }
         }
+    }
+
+    async fn check_entry(&self, sha256: Digest, media: MediaRecord) -> Result<(), VerifyError> {
+        let MediaRecord { bytes, content_type, key, .. } = media;
+        self.check_object(&Expected { sha256, bytes, content_type, key }, None).await?;
+        self.progress.count(|report| report.index_entries += 1);
+        self.progress.step();
+        Ok(())
     }
 
     /// Looks at one object, and mends it if that is asked for. `job` names it, else one that the index knows.
@@ -58,12 +60,13 @@ impl Run<'_> {
     }
 
     async fn fault(&self, key: &ObjectKey, expected: &Expected) -> Result<Option<(FindingKind, String)>, VerifyError> {
+        let bucket = &self.inner.bucket;
         let hashed = self.options.sample.takes(self.seed, key.as_str());
         let found = if hashed {
-            let digest = self.bucket(key, async |bucket| bucket.digest(key).await).await?;
+            let digest = self.read(key, || bucket.digest(key)).await?;
             digest.map(|found| found.map(|(digest, bytes)| (bytes, Some(digest))))
         } else {
-            let size = self.bucket(key, async |bucket| bucket.size(key).await).await?;
+            let size = self.read(key, || bucket.size(key)).await?;
             size.map(|found| found.map(|bytes| (bytes, None)))
         };
         // What cannot be read is in the report already.

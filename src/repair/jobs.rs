@@ -1,9 +1,9 @@
 //! Every job that has ended, its files in the index and its manifest.
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{FutureExt, TryStreamExt};
 
 use super::index::Expected;
-use super::{AT_ONCE, Finding, FindingKind, PAGE, Run, VerifyError};
+use super::{Finding, FindingKind, PAGE, Run, VerifyError};
 use crate::bucket::{BucketError, ManifestContent, ManifestFile, ObjectFolder, ObjectKey};
 use crate::domain::{Job, JobState};
 use crate::state::{JobFilter, JobRecord};
@@ -19,19 +19,20 @@ impl Run<'_> {
         let mut before = None;
         loop {
             let page = self.state(move |state| state.jobs(&JobFilter::default(), PAGE, before)).await?;
-            let checks = stream::iter(page.items).map(|record| async move {
-                self.check_files(&record.job).await?;
-                self.check_manifest(record).await?;
-                self.progress.count(|report| report.jobs += 1);
-                self.progress.step();
-                Ok::<_, VerifyError>(())
-            });
-            checks.buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+            self.do_all(page.items.into_iter().map(|record| self.check_job(record).boxed()).collect()).await?;
             match page.next {
                 Some(next) => before = Some(next),
                 None => return Ok(()),
             }
         }
+    }
+
+    async fn check_job(&self, record: JobRecord) -> Result<(), VerifyError> {
+        self.check_files(&record.job).await?;
+        self.check_manifest(record).await?;
+        self.progress.count(|report| report.jobs += 1);
+        self.progress.step();
+        Ok(())
     }
 
     /// What the index names has been looked at; what it should name and does not has not.
@@ -90,7 +91,8 @@ impl Run<'_> {
 
     /// `None` when it cannot be read, which is then in the report.
     async fn read_manifest(&self, key: &ObjectKey) -> Result<Option<Content>, VerifyError> {
-        let read = self.bucket(key, async |bucket| {
+        let bucket = &self.inner.bucket;
+        let read = self.read(key, || async {
             let mut chunks = match bucket.read(key, None).await {
                 Err(BucketError::NotFound(_)) => return Ok(None),
                 other => other?,

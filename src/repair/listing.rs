@@ -41,7 +41,7 @@ impl Run<'_> {
 
     /// Whether the index, or an open claim on its bytes, names the object; true also when that cannot be found out.
     async fn is_in_index(&self, key: &ObjectKey) -> Result<bool, VerifyError> {
-        let Some(found) = self.bucket(key, async |bucket| bucket.digest(key).await).await? else { return Ok(true) };
+        let Some(found) = self.read(key, || self.inner.bucket.digest(key)).await? else { return Ok(true) };
         // Gone since it was listed: nobody's.
         let Some((sha256, _)) = found else { return Ok(true) };
         // The claim first: what was claimed a moment ago may be in the index by now, and never the other way round.
