@@ -26,7 +26,11 @@ pub(super) async fn run(config: &Config) -> Result<(), Failure> {
             false => format!("{segment}: from {from} to {to}: damaged, passed over"),
         });
     }
-    let jobs: Vec<_> = jobs.iter().map(|(state, count)| format!("{} {count}", state.as_str())).collect();
+    let jobs: Vec<_> = jobs
+        .iter()
+        .filter(|(_, count)| **count > 0)
+        .map(|(state, count)| format!("{} {count}", state.as_str()))
+        .collect();
     lines.push(format!("jobs: {}", if jobs.is_empty() { "none".to_owned() } else { jobs.join(", ") }));
     lines.push(format!("queued {queued}, refs {refs}, quarantined {quarantined}, callbacks {callbacks}"));
     lines.push(format!("objects {objects}, {}", bytesize::ByteSize(bytes_stored)));

@@ -11,5 +11,6 @@ mod config;
 mod failure_points;
 mod load;
 mod pipeline;
+mod repair;
 mod simulator;
 mod support;
