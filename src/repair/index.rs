@@ -80,12 +80,11 @@ impl Run<'_> {
                 report.bytes_hashed += bytes;
             });
         }
-        Ok(if bytes != expected.bytes {
-            Some((FindingKind::WrongSize, format!("it has {bytes} bytes, expected {}", expected.bytes)))
-        } else if let Some(digest) = digest.filter(|digest| *digest != expected.sha256) {
-            Some((FindingKind::WrongDigest, format!("its SHA-256 is {digest}, expected {}", expected.sha256)))
-        } else {
-            None
-        })
+        if bytes != expected.bytes {
+            return Ok(Some((FindingKind::WrongSize, format!("it has {bytes} bytes, expected {}", expected.bytes))));
+        }
+        let other = digest.filter(|digest| *digest != expected.sha256);
+        let detail = |digest| format!("its SHA-256 is {digest}, expected {}", expected.sha256);
+        Ok(other.map(|digest| (FindingKind::WrongDigest, detail(digest))))
     }
 }

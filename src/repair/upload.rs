@@ -54,12 +54,20 @@ impl Run<'_> {
         };
         if let Some(Sending { upload, .. }) = sending {
             // Completed or not worth completing: either way nothing of it must stay behind.
-            self.inner.bucket.abort_upload(&upload).await?;
-            let upload = serde_json::to_string(&upload).map_err(|_| StoreError::Name)?;
-            let event = Event::UploadEnded { at: Timestamp::now(), upload };
-            self.inner.ledger.record(event, Durability::Written).await?;
+            if let Err(error) = self.end(&upload).await {
+                // It stays recorded, and is swept at the next start of the service.
+                tracing::warn!(%key, %error, "an upload could not be ended");
+            }
         }
         stored
+    }
+
+    async fn end(&self, upload: &Upload) -> Result<(), StoreError> {
+        self.inner.bucket.abort_upload(upload).await?;
+        let upload = serde_json::to_string(upload).map_err(|_| StoreError::Name)?;
+        let event = Event::UploadEnded { at: Timestamp::now(), upload };
+        self.inner.ledger.record(event, Durability::Written).await?;
+        Ok(())
     }
 
     /// Takes in all bytes, sends all parts but the last, and gives that, once the whole has proved right.

@@ -311,7 +311,9 @@ async fn answers(vault: &Vault) -> Vec<Value> {
             // Opening a journal begins a segment.
             answer["journalBytes"] = Value::Null;
         }
-        answers.push(answer);
+        // It listens elsewhere after each start.
+        let text = answer.to_string().replace(&vault.url(""), "http://vault");
+        answers.push(serde_json::from_str(&text).unwrap());
     }
     answers
 }
@@ -383,7 +385,10 @@ async fn the_running_service_does_it_when_it_holds_the_data() {
     let damage: Vec<_> = tasks.iter().map(|task| task["report"]["damage"].as_u64().unwrap()).collect();
     assert_eq!(damage, [0, 1, 1], "newest first: {tasks:?}");
     assert!(tasks.iter().all(|task| task["state"] == "done" && task["kind"] == "verify"), "{tasks:?}");
-    assert_eq!(process.terminate().await, Some(0));
+    // With nobody holding the data, however that ended, the command does it itself.
+    process.kill();
+    let ended = run(&program, &["verify"]).await;
+    assert!(ended.result().contains("2 index entries (2 objects read back, "), "{ended:?}");
 }
 
 async fn start_task(vault: &Vault, kind: &str, body: &Value) -> (StatusCode, Value) {
