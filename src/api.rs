@@ -19,6 +19,7 @@ mod quarantine;
 mod refs;
 mod session;
 mod stats;
+mod tasks;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ pub use metrics::observe;
 use crate::bucket::Bucket;
 use crate::domain::JobView;
 use crate::intake::{Intake, Problem};
+use crate::repair::Verifier;
 use crate::state::{JobRecord, State, StateError};
 
 /// Who may ask, and what readiness looks at.
@@ -66,16 +68,24 @@ struct Inner {
     bucket: Bucket,
     health: health::Health,
     answers: metrics::Answers,
+    verifier: Verifier,
+    tasks: tasks::Tasks,
 }
 
 impl Api {
-    /// Answers from what `intake` writes to and from `bucket`.
-    pub fn new(config: Config, intake: Intake, bucket: Bucket) -> Self {
+    /// Answers from what `intake` writes to and from `bucket`. Long tasks run on the runtime that this is called in.
+    pub fn new(config: Config, intake: Intake, bucket: Bucket, verifier: Verifier) -> Self {
         let Config { tokens, data_dir, min_free_bytes } = config;
         let access = auth::Access::new(&tokens);
         let health = health::Health::new(data_dir, min_free_bytes);
         let answers = metrics::Answers::default();
-        Self { inner: Arc::new(Inner { access, intake, bucket, health, answers }) }
+        let tasks = tasks::Tasks::new();
+        Self { inner: Arc::new(Inner { access, intake, bucket, health, answers, verifier, tasks }) }
+    }
+
+    /// Ends the long tasks that run: the service stops.
+    pub fn stop(&self) {
+        self.inner.tasks.stop();
     }
 
     fn intake(&self) -> &Intake {
@@ -100,6 +110,12 @@ impl Api {
 
     fn job_view(&self, JobRecord { sequence, job }: &JobRecord) -> JobView {
         JobView::new(job, |asset| self.state().is_fetching(*sequence, &asset.slot))
+    }
+}
+
+impl std::fmt::Debug for Api {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Api").finish_non_exhaustive()
     }
 }
 
@@ -140,6 +156,11 @@ fn v1(config: &mut ServiceConfig) {
         .service(resource("/quarantine/{id}/replay", "POST").route(web::post().to(quarantine::replay)))
         .service(resource("/events", "GET").route(web::get().to(events::events)))
         .service(resource("/stats", "GET, HEAD").route(get().to(stats::stats)))
+        .service(resource("/tasks", "GET, HEAD").route(get().to(tasks::list)))
+        .service(resource("/tasks/verify", "POST").route(web::post().to(tasks::verify)))
+        .service(resource("/tasks/reconcile", "POST").route(web::post().to(tasks::not_available)))
+        .service(resource("/tasks/backfill", "POST").route(web::post().to(tasks::not_available)))
+        .service(resource("/tasks/{taskId}", "GET, HEAD").route(get().to(tasks::show)))
         .service(
             resource("/session", "DELETE, POST")
                 .route(web::post().to(session::open))

@@ -24,6 +24,8 @@ use crate::bucket::{self, Bucket};
 use crate::egress::ClientSetupError;
 use crate::fetch::{self, Fetcher};
 use crate::intake::{self, Intake, ReplyUrls};
+use crate::provider;
+use crate::repair::Verifier;
 use crate::state::{Ledger, RecoveryError};
 use crate::worker::{self, Worker};
 
@@ -82,6 +84,7 @@ pub enum StartError {
 pub struct Running {
     address: SocketAddr,
     intake: Intake,
+    api: Api,
     bucket: Bucket,
     worker: Worker,
     http: ServerHandle,
@@ -112,13 +115,15 @@ impl Running {
             reply_urls = reply_urls.with_public_url(url_of(address));
         }
         let intake = Intake::new(settings.intake, reply_urls, ledger.clone());
+        let verifier = Verifier::new(ledger.clone(), bucket.clone(), fetcher.clone(), provider::redacted);
         let worker = Worker::new(settings.worker, ledger, bucket.clone(), fetcher);
-        let api = Data::new(Api::new(settings.api, intake.clone(), bucket.clone()));
+        let api = Api::new(settings.api, intake.clone(), bucket.clone(), verifier);
+        let api_data = Data::new(api.clone());
         let intake_data = Data::new(intake.clone());
         let mut server = HttpServer::new(move || {
             actix_web::App::new()
                 .app_data(intake_data.clone())
-                .app_data(api.clone())
+                .app_data(api_data.clone())
                 .wrap(from_fn(access_log::log))
                 .wrap(from_fn(api::observe))
                 .configure(intake::routes)
@@ -136,7 +141,7 @@ impl Running {
             let worker = worker.clone();
             async move { worker.run(shutdown_grace).await }
         });
-        Ok(Self { address, intake, bucket, worker, http, http_task, worker_task })
+        Ok(Self { address, intake, api, bucket, worker, http, http_task, worker_task })
     }
 
     /// The address listened on.
@@ -161,8 +166,9 @@ impl Running {
 
     /// Stops: see the module's head. Returns when all is recorded.
     pub async fn stop(self) {
-        let Self { intake, worker, http, http_task, worker_task, .. } = self;
+        let Self { intake, api, worker, http, http_task, worker_task, .. } = self;
         worker.stop();
+        api.stop();
         // Event streams would otherwise hold the stop up for the whole grace.
         intake.ledger().state().end_changes();
         let (_, worker_ended) = tokio::join!(http.stop(true), worker_task);

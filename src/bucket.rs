@@ -12,6 +12,7 @@ mod error;
 mod http;
 mod key;
 mod local;
+mod manifest;
 mod read;
 mod remote;
 mod template;
@@ -27,6 +28,7 @@ use secrecy::SecretString;
 
 pub use error::{BucketError, OpenError};
 pub use key::{KeyParseError, ObjectFolder, ObjectKey};
+pub use manifest::{Manifest, ManifestContent, ManifestFile, ManifestJob};
 pub use read::ObjectMeta;
 pub use template::{KeyTemplate, KeyTemplateError};
 pub use upload::{MAX_PARTS, PartId, Upload};

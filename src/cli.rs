@@ -8,9 +8,11 @@ mod check;
 mod client;
 mod failure;
 mod output;
+mod rebuild;
 mod refs;
 mod service;
 mod simulate;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -22,6 +24,7 @@ use self::failure::Failure;
 use self::output::{complain, say};
 use crate::config::Config;
 use crate::domain::Target;
+use crate::repair::Options;
 use crate::telemetry;
 
 /// Runs the command that this process was started for.
@@ -55,6 +58,8 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Simulate { listen, faults, seed } => simulate::run(listen, faults, seed).await,
         Command::ReplyUrl { channel } => reply_url(&config()?, &channel),
         Command::Refs(RefsCommand::Add(new)) => refs::add(&config()?, new).await,
+        Command::Verify { sample, repair } => verify::run(&config()?, Options { sample, repair }).await,
+        Command::Rebuild => rebuild::run(&config()?).await,
         Command::Config(ConfigCommand::Check) => check::run(&config()?),
         Command::Config(ConfigCommand::Show) => say(config()?.show()),
         Command::Health { url: Some(url) } => client::health(url.as_str()).await,

@@ -8,7 +8,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, Secur
 use utoipa::openapi::{ContentBuilder, Ref};
 use utoipa::{Modify, OpenApi};
 
-use super::{events, health, jobs, media, metrics, quarantine, refs, session, stats};
+use super::{events, health, jobs, media, metrics, quarantine, refs, session, stats, tasks};
 use crate::intake;
 
 #[derive(OpenApi)]
@@ -30,6 +30,9 @@ use crate::intake;
         quarantine::show,
         quarantine::replay,
         stats::stats,
+        tasks::verify,
+        tasks::list,
+        tasks::show,
         events::events,
         session::open,
         session::close,

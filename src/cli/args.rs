@@ -5,6 +5,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::config::{HttpUrl, Setting};
 use crate::domain::{ReplyRef, Target};
+use crate::repair::Sample;
 use crate::simulator::Faults;
 use crate::telemetry::Format;
 
@@ -84,6 +85,21 @@ pub(super) enum Command {
     /// Work with refs
     #[command(subcommand, arg_required_else_help = true)]
     Refs(RefsCommand),
+    /// Read the bucket back: every manifest, object and index entry; exit with 1 if anything is wrong
+    #[command(
+        after_help = "Asks the running service for it where there is one. What was damaged and is repaired counts as found.\nNothing is ever deleted; a run that is stopped starts over.\n\nExamples:\n  replyvault verify\n  replyvault verify --sample 5% --repair"
+    )]
+    Verify {
+        /// Of how many objects the bytes are hashed; each run takes others
+        #[arg(long, value_name = "SHARE", default_value_t = Sample::ALL)]
+        sample: Sample,
+        /// Store again, from its source, what is missing or wrong, and write manifests again
+        #[arg(long)]
+        repair: bool,
+    },
+    /// Make the state anew from the journal; the service must be stopped
+    #[command(after_help = "Example:\n  replyvault rebuild --config /etc/replyvault/config.toml")]
+    Rebuild,
     /// Validate the settings, or print those in force
     #[command(subcommand, arg_required_else_help = true)]
     Config(ConfigCommand),

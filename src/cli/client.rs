@@ -39,11 +39,25 @@ pub(super) async fn post(
     path: &str,
     body: &Value,
 ) -> Result<Value, Failure> {
+    call(config, credentials, path, |client, url| client.post(url).json(body)).await
+}
+
+/// Gets something from that API.
+pub(super) async fn get(config: &Config, credentials: &Credentials, path: &str) -> Result<Value, Failure> {
+    call(config, credentials, path, |client, url| client.get(url)).await
+}
+
+async fn call(
+    config: &Config,
+    credentials: &Credentials,
+    path: &str,
+    request: impl FnOnce(&reqwest::Client, &str) -> RequestBuilder,
+) -> Result<Value, Failure> {
     let token = credentials.admin_token().ok_or_else(|| {
         Failure::usage(config.error("auth.tokens", "expected a token with scope = \"admin\" for this command"))
     })?;
     let url = format!("{}{path}", config.server.listen.local_url());
-    let request = client(TIMEOUT)?.post(&url).bearer_auth(token.expose_secret()).json(body);
+    let request = request(&client(TIMEOUT)?, &url).bearer_auth(token.expose_secret());
     let response = send(&url, request).await?;
     let status = response.status();
     let answer = answer(&url, response).await;

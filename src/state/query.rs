@@ -58,6 +58,14 @@ impl State {
         Ok(self.get::<Job>(&keys::job(sequence))?.map(|job| JobRecord { sequence, job }))
     }
 
+    /// The job that holds a folder of the bucket.
+    pub fn job_in_folder(&self, folder: &str) -> Result<Option<JobRecord>, StateError> {
+        match self.get::<u64>(&keys::folder(folder))? {
+            Some(sequence) => self.job_at(sequence),
+            None => Ok(None),
+        }
+    }
+
     /// Jobs first heard of before `before`, newest first.
     pub fn jobs(&self, filter: &JobFilter, limit: usize, before: Option<u64>) -> Result<Page<JobRecord>, StateError> {
         let prefix = match (&filter.reply_ref, filter.state.and_then(keys::jobs_in_state)) {

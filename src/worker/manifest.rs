@@ -1,29 +1,15 @@
 //! The manifest, which is written after all it names, and the end of a job, which follows it.
 
-use bytes::Bytes;
 use fail::fail_point;
-use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::Worker;
 use super::attempt::AttemptError;
-use crate::bucket::ObjectFolder;
-use crate::domain::{JobState, JobView, Timestamp};
+use crate::bucket::{Manifest, ObjectFolder};
+use crate::domain::{JobState, Timestamp};
 use crate::journal::{Durability, Entry, Event};
 use crate::provider;
 use crate::state::JobRecord;
-
-const SCHEMA: &str = "replyvault/manifest/v1";
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Manifest<'a> {
-    schema: &'static str,
-    job: JobView,
-    /// The final callback; null for a job that ended without one.
-    callback: Option<&'a RawValue>,
-    written_at: Timestamp,
-}
 
 impl Worker {
     /// Writes the manifest and records that the job ended in `end`.
@@ -41,15 +27,9 @@ impl Worker {
             let mut ended = record.job.clone();
             ended.end(end, decided_by, Some(key.as_str().to_owned()), at);
             let callback = self.final_callback(decided_by);
-            let manifest = Manifest {
-                schema: SCHEMA,
-                job: JobView::new(&ended, |_| false),
-                callback: callback.as_deref(),
-                written_at: at,
-            };
+            let manifest = Manifest::new(&ended, callback.as_deref(), at);
             fail_point!("worker.manifest", |_| Err(AttemptError::Deferred));
-            let json = serde_json::to_vec_pretty(&manifest).unwrap_or_default();
-            let put = self.inner.bucket.put(&key, vec![Bytes::from(json)], "application/json").await;
+            let put = self.inner.bucket.put_manifest(&key, &manifest).await;
             if let Err(error) = &put
                 && error.is_outage()
             {

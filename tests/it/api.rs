@@ -20,8 +20,11 @@ use bytes::Bytes;
 use replyvault::api::{self, Api, Scope, Token};
 use replyvault::bucket::{self, Bucket};
 use replyvault::domain::{Digest, FileName, MediaUrl, Slot, StoredFile, Target, Timestamp, Variant};
+use replyvault::fetch::Fetcher;
 use replyvault::intake::{self, Intake, ReplyKeys, ReplyUrls};
 use replyvault::journal::{Durability, Event};
+use replyvault::provider;
+use replyvault::repair::Verifier;
 use replyvault::state::Ledger;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
@@ -80,7 +83,11 @@ impl Vault {
             data_dir: dir.path().to_owned(),
             min_free_bytes: options.min_free_bytes,
         };
-        let (api, data) = (Data::new(Api::new(config, intake.clone(), bucket.clone())), Data::new(intake.clone()));
+        let fetch = crate::support::vault::settings(dir.path()).fetch;
+        let fetcher = Fetcher::new(&fetch).unwrap();
+        let verifier = Verifier::new(intake.ledger().clone(), bucket.clone(), fetcher, provider::redacted);
+        let api = Data::new(Api::new(config, intake.clone(), bucket.clone(), verifier));
+        let data = Data::new(intake.clone());
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let server = HttpServer::new(move || {

@@ -14,7 +14,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fetch", &["domain", "egress"]),
     ("bucket", &["domain"]),
     ("worker", &["domain", "provider", "journal", "state", "fetch", "bucket"]),
-    ("api", &["domain", "intake", "state", "bucket"]),
+    ("repair", &["domain", "journal", "state", "fetch", "bucket"]),
+    ("api", &["domain", "intake", "state", "bucket", "repair"]),
     ("simulator", &["domain"]),
 ];
 

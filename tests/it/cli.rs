@@ -103,12 +103,23 @@ fn answering(status: &'static str, body: &'static str) -> (String, JoinHandle<St
 fn help_shows_every_command_and_examples() {
     let place = Place::new("");
     let help = place.run(&["--help"]);
-    for text in
-        ["serve", "demo", "simulate", "reply-url", "refs", "config", "health", "--config", "Examples:", "Exit codes"]
-    {
+    for text in [
+        "serve",
+        "demo",
+        "simulate",
+        "reply-url",
+        "refs",
+        "verify",
+        "rebuild",
+        "config",
+        "health",
+        "--config",
+        "Examples:",
+        "Exit codes",
+    ] {
         assert!(help.result().contains(text), "{text}\n{}", help.stdout);
     }
-    for absent in ["verify", "rebuild", "reconcile", "backfill"] {
+    for absent in ["reconcile", "backfill"] {
         assert!(!help.stdout.contains(absent), "{absent}");
     }
     assert!(place.run(&["simulate", "--help"]).result().contains("cdn-slow"));
@@ -123,7 +134,8 @@ fn wrong_arguments_are_one_line() {
     let place = Place::new("");
     for (arguments, expected) in [
         (&["bogus"][..], "unrecognized subcommand 'bogus'"),
-        (&["verify"], "unrecognized subcommand 'verify'"),
+        (&["reconcile"], "unrecognized subcommand 'reconcile'"),
+        (&["verify", "--sample", "5"], "expected a share from 0% to 100%"),
         (&["serve", "--bogus"], "unexpected argument '--bogus'"),
         (&["refs", "add"], "the following required arguments were not provided: --reply-ref <R>"),
         (&["refs", "add", "--reply-ref", ""], "a replyRef of 1 to 1024 characters"),

@@ -13,5 +13,6 @@ mod failure_points;
 mod full_disk;
 mod load;
 mod pipeline;
+mod repair;
 mod simulator;
 mod support;

@@ -3,23 +3,25 @@ use reqwest::{Method, RequestBuilder};
 
 use super::*;
 
-const GETS: [&str; 8] = [
+const GETS: [&str; 9] = [
     "/api/v1/refs",
     "/api/v1/jobs",
     "/api/v1/media",
     "/api/v1/quarantine",
     "/api/v1/stats",
+    "/api/v1/tasks",
     "/api/v1/openapi.json",
     "/api/v1/no-such-thing",
     "/api",
 ];
 
-fn changes() -> [(Method, String); 5] {
+fn changes() -> [(Method, String); 6] {
     [
         (Method::POST, "/api/v1/refs".to_owned()),
         (Method::DELETE, "/api/v1/refs/ref_01jd0000000000000000000000".to_owned()),
         (Method::POST, format!("/api/v1/jobs/{}/retry", id(1))),
         (Method::POST, "/api/v1/quarantine/q_0000000000000040/replay".to_owned()),
+        (Method::POST, "/api/v1/tasks/verify".to_owned()),
         (Method::PUT, "/api/v1/anything".to_owned()),
     ]
 }

@@ -1,0 +1,175 @@
+//! Reads the bucket back and mends it, and makes the state anew from the journal.
+//!
+//! [`Verifier`] holds the state against the bucket: every index entry and its object, every ended job and its manifest,
+//! and the other way round every object that is listed. It holds one page of the state and one piece of each object it
+//! reads, however many there are. What cannot be read is not missing: it is told apart, and when too much in a row cannot
+//! be read the run ends with that error. A run that is dropped has done no harm; the next one starts over.
+//!
+//! Mending never deletes. It stores an object again under the key the index names, from where its bytes once came and
+//! only if they are the same; and it writes a manifest again from the job, only if all that it names is there.
+
+mod index;
+mod jobs;
+mod listing;
+mod mend;
+mod rebuild;
+mod report;
+mod sample;
+mod upload;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde_json::value::RawValue;
+
+pub use rebuild::{RebuildError, Rebuilt, rebuild};
+pub use report::{Finding, FindingKind, Progress, Report};
+pub use sample::{Sample, SampleError};
+
+use crate::bucket::{Bucket, BucketError, ObjectKey};
+use crate::fetch::Fetcher;
+use crate::state::{Ledger, State, StateError};
+
+/// Hides what is secret in a callback's body; `None` when that is no JSON.
+pub type Redact = fn(&[u8]) -> Option<Box<RawValue>>;
+
+/// What a verification is to do.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Of how many objects the bytes are read and hashed; all are looked for, with their sizes.
+    pub sample: Sample,
+    /// Whether to mend what can be.
+    pub repair: bool,
+}
+
+/// Why a verification ended before its end.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The state.
+    #[error("the state could not be read: {0}")]
+    State(String),
+    /// The bucket, time and again.
+    #[error("the bucket could not be read: {0}")]
+    Bucket(#[from] BucketError),
+}
+
+/// Verifies. Cheap to clone.
+#[derive(Clone)]
+pub struct Verifier {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    ledger: Ledger,
+    bucket: Bucket,
+    fetcher: Fetcher,
+    redact: Redact,
+    /// Held while something is mended: each may take up a part's memory.
+    mending: tokio::sync::Mutex<()>,
+}
+
+/// Records of the state looked at in one go.
+const PAGE: usize = 256;
+/// Objects looked at at once.
+const AT_ONCE: usize = 8;
+/// Objects in a row that cannot be read before the store is given up.
+const GIVE_UP: u32 = 8;
+/// What is waited before the second try at a read, and the third.
+const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
+
+impl Verifier {
+    /// Verifies what `ledger`'s state says is in `bucket`; mends from where `fetcher` may fetch.
+    pub fn new(ledger: Ledger, bucket: Bucket, fetcher: Fetcher, redact: Redact) -> Self {
+        Self { inner: Arc::new(Inner { ledger, bucket, fetcher, redact, mending: tokio::sync::Mutex::default() }) }
+    }
+
+    /// Looks at everything once, and tells `progress`.
+    ///
+    /// # Errors
+    /// When the state, or the store as a whole, cannot be read. What was found before is in the report.
+    pub async fn run(&self, options: Options, progress: &Progress) -> Result<(), VerifyError> {
+        let run = Run { inner: &self.inner, options, seed: rand::random(), progress, unreadable: AtomicU32::new(0) };
+        let counters = run.state(State::counters).await?;
+        let jobs: u64 = counters.jobs.values().sum();
+        // What is listed is not known before: about every object and a manifest for every job.
+        progress.expect(2 * (counters.objects + jobs));
+        run.check_index().await?;
+        run.check_jobs().await?;
+        run.check_listing().await?;
+        progress.complete();
+        Ok(())
+    }
+}
+
+/// One verification.
+struct Run<'a> {
+    inner: &'a Inner,
+    options: Options,
+    /// Decides which objects are in the sample: others in each run, so that many runs get to all.
+    seed: u64,
+    progress: &'a Progress,
+    /// Objects in a row that could not be read.
+    unreadable: AtomicU32,
+}
+
+impl Run<'_> {
+    /// Reads the state on a thread that may block; again while it is being opened anew.
+    async fn state<T: Send + 'static>(
+        &self,
+        read: impl Fn(&State) -> Result<T, StateError> + Clone + Send + 'static,
+    ) -> Result<T, VerifyError> {
+        let mut pauses = PAUSES.into_iter();
+        loop {
+            let (read, state) = (read.clone(), self.inner.ledger.state().clone());
+            let error = match tokio::task::spawn_blocking(move || read(&state)).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) => error.to_string(),
+                Err(error) => error.to_string(),
+            };
+            match pauses.next() {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return Err(VerifyError::State(error)),
+            }
+        }
+    }
+
+    /// Does `checks`, some at once. They are boxed: the compiler cannot tell that a stream of what a closure makes is
+    /// `Send`.
+    async fn do_all(&self, checks: Vec<BoxFuture<'_, Result<(), VerifyError>>>) -> Result<(), VerifyError> {
+        stream::iter(checks).buffer_unordered(AT_ONCE).try_collect().await
+    }
+
+    /// Reads the bucket, again after an outage. `None` when it cannot be read, which is then in the report.
+    async fn read<T, F>(&self, key: &ObjectKey, read: impl Fn() -> F) -> Result<Option<T>, VerifyError>
+    where
+        F: Future<Output = Result<T, BucketError>>,
+    {
+        let mut pauses = PAUSES.into_iter();
+        let error = loop {
+            match read().await {
+                Ok(answer) => {
+                    self.unreadable.store(0, Ordering::Relaxed);
+                    return Ok(Some(answer));
+                }
+                Err(error) => match pauses.next() {
+                    Some(pause) if error.is_outage() => tokio::time::sleep(pause).await,
+                    _ => break error,
+                },
+            }
+        };
+        self.progress.found(Finding::new(FindingKind::Unreadable, key.as_str(), None, error.to_string()));
+        if self.unreadable.fetch_add(1, Ordering::Relaxed) + 1 >= GIVE_UP {
+            return Err(error.into());
+        }
+        Ok(None)
+    }
+}
+
+impl std::fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Verifier").finish_non_exhaustive()
+    }
+}
