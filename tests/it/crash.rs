@@ -62,6 +62,7 @@ async fn killed_at_any_moment_s3_loses_and_doubles_nothing() {
     check(&figures);
 }
 
+#[expect(clippy::print_stdout, reason = "the figures are what it is for")]
 fn check(figures: &Figures) {
     println!("{figures:?}");
     assert!(figures.acknowledged > 0, "nothing was acknowledged");
