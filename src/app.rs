@@ -6,15 +6,15 @@
 
 mod access_log;
 mod demo;
+mod http;
+mod unread;
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use actix_web::HttpServer;
 use actix_web::dev::ServerHandle;
-use actix_web::middleware::from_fn;
 use actix_web::web::Data;
 use tokio::task::JoinHandle;
 use url::Url;
@@ -114,22 +114,8 @@ impl Running {
         let intake = Intake::new(settings.intake, reply_urls, ledger.clone());
         let worker = Worker::new(settings.worker, ledger, bucket.clone(), fetcher);
         let api = Data::new(Api::new(settings.api, intake.clone(), bucket.clone()));
-        let intake_data = Data::new(intake.clone());
-        let mut server = HttpServer::new(move || {
-            actix_web::App::new()
-                .app_data(intake_data.clone())
-                .app_data(api.clone())
-                .wrap(from_fn(access_log::log))
-                .wrap(from_fn(api::observe))
-                .configure(intake::routes)
-                .configure(api::routes)
-        })
-        .disable_signals()
-        .shutdown_timeout(shutdown_grace.as_secs().max(1));
-        for (listener, _) in listeners {
-            server = server.listen(listener).map_err(StartError::Http)?;
-        }
-        let server = server.run();
+        let listeners = listeners.into_iter().map(|(listener, _)| listener).collect();
+        let server = http::serve(listeners, &intake, &api, shutdown_grace).map_err(StartError::Http)?;
         let http = server.handle();
         let http_task = tokio::spawn(server);
         let worker_task = tokio::spawn({

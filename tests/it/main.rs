@@ -9,6 +9,7 @@ mod callbacks;
 mod cli;
 mod config;
 mod failure_points;
+mod inbound;
 mod load;
 mod pipeline;
 mod simulator;
