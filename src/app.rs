@@ -5,8 +5,11 @@
 //! journal is closed. Whatever is cut off is recorded and taken up again.
 
 mod access_log;
+mod connections;
 mod demo;
 mod http;
+mod proxies;
+mod tls;
 mod unread;
 
 use std::io::ErrorKind;
@@ -15,12 +18,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
-use actix_web::web::Data;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use url::Url;
 
 use crate::api::{self, Api};
 use crate::bucket::{self, Bucket};
+use crate::config::Network;
 use crate::egress::ClientSetupError;
 use crate::fetch::{self, Fetcher};
 use crate::intake::{self, Intake, ReplyUrls};
@@ -28,12 +31,22 @@ use crate::state::{Ledger, RecoveryError};
 use crate::worker::{self, Worker};
 
 pub use demo::{DemoError, Options as DemoOptions, demo};
+pub use tls::{TlsError, TlsFiles, own_certificate};
+
+use self::connections::Connections;
+use self::http::{Http, LONGEST_WAIT};
+use self::proxies::TrustedProxies;
+use self::tls::Certificate;
 
 /// All that a running service is made of.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Where to listen: one address at least. Port 0 takes a free one, and reply URLs then start with that address.
     pub listen: Vec<SocketAddr>,
+    /// With it, HTTPS is served and nothing else.
+    pub tls: Option<TlsFiles>,
+    /// Proxies whose word on the client is taken.
+    pub trusted_proxies: Vec<Network>,
     /// The folder for journal and state.
     pub data_dir: PathBuf,
     /// Makes and checks reply URLs.
@@ -69,6 +82,9 @@ pub enum StartError {
     /// The bucket cannot be opened.
     #[error(transparent)]
     Bucket(#[from] bucket::OpenError),
+    /// There is no HTTPS with this certificate and key.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// No HTTP client can be made.
     #[error(transparent)]
     Fetch(#[from] ClientSetupError),
@@ -87,6 +103,7 @@ pub struct Running {
     http: ServerHandle,
     http_task: JoinHandle<std::io::Result<()>>,
     worker_task: JoinHandle<()>,
+    watching: JoinSet<()>,
 }
 
 impl Running {
@@ -105,24 +122,34 @@ impl Running {
             return Err(StartError::Http(ErrorKind::InvalidInput.into()));
         };
         let address = *address;
+        let certificate = settings.tls.map(Certificate::read).transpose()?;
+        let tls = certificate.as_ref().map(Certificate::server_config).transpose()?;
         let bucket = Bucket::open(&settings.bucket)?;
         let fetcher = Fetcher::new(&settings.fetch)?;
         let ledger = Ledger::open(&data_dir, Intake::interpret)?;
         if took_free_port {
-            reply_urls = reply_urls.with_public_url(url_of(address));
+            reply_urls = reply_urls.with_public_url(url_of(address, tls.is_some()));
         }
         let intake = Intake::new(settings.intake, reply_urls, ledger.clone());
         let worker = Worker::new(settings.worker, ledger, bucket.clone(), fetcher);
-        let api = Data::new(Api::new(settings.api, intake.clone(), bucket.clone()));
+        let api = Api::new(settings.api, intake.clone(), bucket.clone());
         let listeners = listeners.into_iter().map(|(listener, _)| listener).collect();
-        let server = http::serve(listeners, &intake, &api, shutdown_grace).map_err(StartError::Http)?;
+        let connections = Connections::default();
+        let mut watching = JoinSet::new();
+        watching.spawn(connections.clone().watch(LONGEST_WAIT));
+        if let Some(certificate) = certificate {
+            watching.spawn(certificate.watch());
+        }
+        let proxies = TrustedProxies::new(settings.trusted_proxies);
+        let http = Http { listeners, tls, intake: intake.clone(), api, proxies, connections, shutdown_grace };
+        let server = http::serve(http).map_err(StartError::Http)?;
         let http = server.handle();
         let http_task = tokio::spawn(server);
         let worker_task = tokio::spawn({
             let worker = worker.clone();
             async move { worker.run(shutdown_grace).await }
         });
-        Ok(Self { address, intake, bucket, worker, http, http_task, worker_task })
+        Ok(Self { address, intake, bucket, worker, http, http_task, worker_task, watching })
     }
 
     /// The address listened on.
@@ -147,10 +174,11 @@ impl Running {
 
     /// Stops: see the module's head. Returns when all is recorded.
     pub async fn stop(self) {
-        let Self { intake, worker, http, http_task, worker_task, .. } = self;
+        let Self { intake, worker, http, http_task, worker_task, watching, .. } = self;
         worker.stop();
         // Event streams would otherwise hold the stop up for the whole grace.
         intake.ledger().state().end_changes();
+        drop(watching);
         let (_, worker_ended) = tokio::join!(http.stop(true), worker_task);
         if let Err(error) = worker_ended {
             tracing::error!(%error, "the worker ended with a defect");
@@ -170,8 +198,9 @@ fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
     Ok((listener, address))
 }
 
-fn url_of(address: SocketAddr) -> Url {
-    let parsed = Url::parse(&format!("http://{address}"));
+fn url_of(address: SocketAddr, tls: bool) -> Url {
+    let scheme = if tls { "https" } else { "http" };
+    let parsed = Url::parse(&format!("{scheme}://{address}"));
     parsed.unwrap_or_else(|_| unreachable!("an address and a port make a URL"))
 }
 

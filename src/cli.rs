@@ -8,6 +8,7 @@ mod check;
 mod client;
 mod failure;
 mod output;
+mod pinned;
 mod refs;
 mod service;
 mod simulate;
@@ -58,7 +59,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Config(ConfigCommand::Check) => check::run(&config()?),
         Command::Config(ConfigCommand::Show) => say(config()?.show()),
         Command::Health { url: Some(url) } => client::health(url.as_str()).await,
-        Command::Health { url: None } => client::health(&config()?.server.listen.local_url()).await,
+        Command::Health { url: None } => client::local_health(&config()?).await,
     }
 }
 

@@ -15,10 +15,11 @@ pub(super) async fn log(
     let response = next.call(request).await?;
     let route = response.request().match_pattern().unwrap_or_default();
     let (status, elapsed) = (response.status().as_u16(), started.elapsed());
+    let client = || response.request().connection_info().realip_remote_addr().unwrap_or_default().to_owned();
     if response.status().is_server_error() {
-        tracing::warn!(%method, route, status, ?elapsed, "request");
+        tracing::warn!(client = client(), %method, route, status, ?elapsed, "request");
     } else {
-        tracing::debug!(%method, route, status, ?elapsed, "request");
+        tracing::debug!(client = client(), %method, route, status, ?elapsed, "request");
     }
     Ok(response)
 }

@@ -1,6 +1,8 @@
 //! Senders that the service does well without: what they get, and what they cost.
 
 mod bodies;
+mod proxies;
+mod tls;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
