@@ -34,7 +34,7 @@ pub use demo::{DemoError, Options as DemoOptions, demo};
 pub use tls::{TlsError, TlsFiles, own_certificate};
 
 use self::connections::Connections;
-use self::http::{Http, LONGEST_WAIT};
+use self::http::Http;
 use self::proxies::TrustedProxies;
 use self::tls::Certificate;
 
@@ -61,8 +61,15 @@ pub struct Settings {
     pub worker: worker::Config,
     /// Who may use the API.
     pub api: api::Config,
+    /// How long a connection may be open without a request; [`Settings::LONGEST_WAIT`] is a good time.
+    pub longest_wait: Duration,
     /// How long a stop lets requests and transfers finish.
     pub shutdown_grace: Duration,
+}
+
+impl Settings {
+    /// A little more than keep-alive, which ends most connections by itself.
+    pub const LONGEST_WAIT: Duration = http::LONGEST_WAIT;
 }
 
 /// Why the service could not be started. One line, naming what was expected.
@@ -136,7 +143,7 @@ impl Running {
         let listeners = listeners.into_iter().map(|(listener, _)| listener).collect();
         let connections = Connections::default();
         let mut watching = JoinSet::new();
-        watching.spawn(connections.clone().watch(LONGEST_WAIT));
+        watching.spawn(connections.clone().watch(settings.longest_wait));
         if let Some(certificate) = certificate {
             watching.spawn(certificate.watch());
         }

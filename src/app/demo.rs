@@ -162,6 +162,7 @@ fn settings(dir: &std::path::Path, token: &SecretString) -> Result<Settings, Dem
             data_dir: dir.to_owned(),
             min_free_bytes: 0,
         },
+        longest_wait: Settings::LONGEST_WAIT,
         shutdown_grace: Duration::from_secs(5),
     })
 }

@@ -70,6 +70,7 @@ fn settings(config: &Config, credentials: &Credentials) -> Result<Settings, Fail
             data_dir: config.data.dir.clone(),
             min_free_bytes: api::Config::MIN_FREE_BYTES,
         },
+        longest_wait: Settings::LONGEST_WAIT,
         shutdown_grace: config.server.shutdown_grace.0,
     })
 }

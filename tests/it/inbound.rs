@@ -2,6 +2,7 @@
 
 mod bodies;
 mod proxies;
+mod slow;
 mod tls;
 
 use tokio::io::{AsyncRead, AsyncReadExt};

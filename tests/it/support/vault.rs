@@ -181,6 +181,7 @@ pub(crate) fn settings(dir: &Path) -> Settings {
             data_dir: dir.to_owned(),
             min_free_bytes: 0,
         },
+        longest_wait: Settings::LONGEST_WAIT,
         shutdown_grace: Duration::from_secs(5),
     }
 }
