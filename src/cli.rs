@@ -47,7 +47,8 @@ pub fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> Result<(), Failure> {
     // What takes a moment has nothing to tell but what is wrong.
-    let filter = if arguments.command.is_watched_by_its_log() { "info,actix_server=warn" } else { "warn" };
+    let filter =
+        if arguments.command.is_watched_by_its_log() { "info,actix_server=warn,actix_http=off" } else { "warn" };
     telemetry::init(arguments.log_format, filter).map_err(Failure::usage)?;
     let config = || Config::load(arguments.config.as_deref(), std::env::vars_os()).map_err(Failure::usage);
     match arguments.command {

@@ -136,3 +136,24 @@ async fn thousands_of_idle_connections_are_nothing() {
         assert!(open, "an idle connection was closed");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_strangers_send_leaves_no_line_in_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = crate::support::child::Program::new(dir.path()).start().await;
+    let address = process.base.strip_prefix("http://").unwrap();
+    let before = process.log().lines().count();
+    for request in [
+        "GET / HTTP/1.1\r\nbad header\r\n\r\n",
+        "\0\r\n\r\n",
+        "POST /reply/minimax/AAAA HTTP/1.1\r\nhost: v\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+        "POST /reply/minimax/AAAA HTTP/1.1\r\nhost: v\r\nconnection: close\r\ncontent-length: 1\r\n\r\nx",
+        "GET /api/v1/jobs HTTP/1.1\r\nhost: v\r\nconnection: close\r\n\r\n",
+    ] {
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        socket.write_all(request.as_bytes()).await.unwrap();
+        assert!(until_cut(&mut socket).await.starts_with("HTTP/1.1 4"), "{request:?}");
+    }
+    assert_eq!(process.log().lines().count(), before, "{}", process.log());
+    process.kill();
+}
