@@ -5,22 +5,25 @@
 //! journal is closed. Whatever is cut off is recorded and taken up again.
 
 mod access_log;
+mod connections;
 mod demo;
+mod http;
+mod proxies;
+mod tls;
+mod unread;
 
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use actix_web::HttpServer;
 use actix_web::dev::ServerHandle;
-use actix_web::middleware::from_fn;
-use actix_web::web::Data;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use url::Url;
 
 use crate::api::{self, Api};
 use crate::bucket::{self, Bucket};
+use crate::config::Network;
 use crate::egress::ClientSetupError;
 use crate::fetch::{self, Fetcher};
 use crate::intake::{self, Intake, ReplyUrls};
@@ -30,12 +33,22 @@ use crate::state::{Ledger, RecoveryError};
 use crate::worker::{self, Worker};
 
 pub use demo::{DemoError, Options as DemoOptions, demo};
+pub use tls::{TlsError, TlsFiles, own_certificate};
+
+use self::connections::Connections;
+use self::http::Http;
+use self::proxies::TrustedProxies;
+use self::tls::Certificate;
 
 /// All that a running service is made of.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Where to listen: one address at least. Port 0 takes a free one, and reply URLs then start with that address.
     pub listen: Vec<SocketAddr>,
+    /// With it, HTTPS is served and nothing else.
+    pub tls: Option<TlsFiles>,
+    /// Proxies whose word on the client is taken.
+    pub trusted_proxies: Vec<Network>,
     /// The folder for journal and state.
     pub data_dir: PathBuf,
     /// Makes and checks reply URLs.
@@ -50,8 +63,15 @@ pub struct Settings {
     pub worker: worker::Config,
     /// Who may use the API.
     pub api: api::Config,
+    /// How long a connection may be open without a request; [`Settings::LONGEST_WAIT`] is a good time.
+    pub longest_wait: Duration,
     /// How long a stop lets requests and transfers finish.
     pub shutdown_grace: Duration,
+}
+
+impl Settings {
+    /// A little more than keep-alive, which ends most connections by itself.
+    pub const LONGEST_WAIT: Duration = http::LONGEST_WAIT;
 }
 
 /// Why the service could not be started. One line, naming what was expected.
@@ -71,6 +91,9 @@ pub enum StartError {
     /// The bucket cannot be opened.
     #[error(transparent)]
     Bucket(#[from] bucket::OpenError),
+    /// There is no HTTPS with this certificate and key.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// No HTTP client can be made.
     #[error(transparent)]
     Fetch(#[from] ClientSetupError),
@@ -90,6 +113,7 @@ pub struct Running {
     http: ServerHandle,
     http_task: JoinHandle<std::io::Result<()>>,
     worker_task: JoinHandle<()>,
+    watching: JoinSet<()>,
 }
 
 impl Running {
@@ -108,40 +132,36 @@ impl Running {
             return Err(StartError::Http(ErrorKind::InvalidInput.into()));
         };
         let address = *address;
+        let certificate = settings.tls.map(Certificate::read).transpose()?;
+        let tls = certificate.as_ref().map(Certificate::server_config).transpose()?;
         let bucket = Bucket::open(&settings.bucket)?;
         let fetcher = Fetcher::new(&settings.fetch)?;
         let ledger = Ledger::open(&data_dir, Intake::interpret)?;
         if took_free_port {
-            reply_urls = reply_urls.with_public_url(url_of(address));
+            reply_urls = reply_urls.with_public_url(url_of(address, tls.is_some()));
         }
         let intake = Intake::new(settings.intake, reply_urls, ledger.clone());
         let verifier = Verifier::new(ledger.clone(), bucket.clone(), fetcher.clone(), provider::redacted);
         let worker = Worker::new(settings.worker, ledger, bucket.clone(), fetcher);
         let api = Api::new(settings.api, intake.clone(), bucket.clone(), verifier);
-        let api_data = Data::new(api.clone());
-        let intake_data = Data::new(intake.clone());
-        let mut server = HttpServer::new(move || {
-            actix_web::App::new()
-                .app_data(intake_data.clone())
-                .app_data(api_data.clone())
-                .wrap(from_fn(access_log::log))
-                .wrap(from_fn(api::observe))
-                .configure(intake::routes)
-                .configure(api::routes)
-        })
-        .disable_signals()
-        .shutdown_timeout(shutdown_grace.as_secs().max(1));
-        for (listener, _) in listeners {
-            server = server.listen(listener).map_err(StartError::Http)?;
+        let listeners = listeners.into_iter().map(|(listener, _)| listener).collect();
+        let connections = Connections::default();
+        let mut watching = JoinSet::new();
+        watching.spawn(connections.clone().watch(settings.longest_wait));
+        if let Some(certificate) = certificate {
+            watching.spawn(certificate.watch());
         }
-        let server = server.run();
+        let proxies = TrustedProxies::new(settings.trusted_proxies);
+        let http =
+            Http { listeners, tls, intake: intake.clone(), api: api.clone(), proxies, connections, shutdown_grace };
+        let server = http::serve(http).map_err(StartError::Http)?;
         let http = server.handle();
         let http_task = tokio::spawn(server);
         let worker_task = tokio::spawn({
             let worker = worker.clone();
             async move { worker.run(shutdown_grace).await }
         });
-        Ok(Self { address, intake, api, bucket, worker, http, http_task, worker_task })
+        Ok(Self { address, intake, api, bucket, worker, http, http_task, worker_task, watching })
     }
 
     /// The address listened on.
@@ -166,11 +186,12 @@ impl Running {
 
     /// Stops: see the module's head. Returns when all is recorded.
     pub async fn stop(self) {
-        let Self { intake, api, worker, http, http_task, worker_task, .. } = self;
+        let Self { intake, api, worker, http, http_task, worker_task, watching, .. } = self;
         worker.stop();
         api.stop();
         // Event streams would otherwise hold the stop up for the whole grace.
         intake.ledger().state().end_changes();
+        drop(watching);
         let (_, worker_ended) = tokio::join!(http.stop(true), worker_task);
         if let Err(error) = worker_ended {
             tracing::error!(%error, "the worker ended with a defect");
@@ -190,8 +211,9 @@ fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
     Ok((listener, address))
 }
 
-fn url_of(address: SocketAddr) -> Url {
-    let parsed = Url::parse(&format!("http://{address}"));
+fn url_of(address: SocketAddr, tls: bool) -> Url {
+    let scheme = if tls { "https" } else { "http" };
+    let parsed = Url::parse(&format!("{scheme}://{address}"));
     parsed.unwrap_or_else(|_| unreachable!("an address and a port make a URL"))
 }
 

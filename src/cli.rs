@@ -8,6 +8,7 @@ mod check;
 mod client;
 mod failure;
 mod output;
+mod pinned;
 mod rebuild;
 mod refs;
 mod service;
@@ -49,7 +50,8 @@ pub fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> Result<(), Failure> {
     // What takes a moment has nothing to tell but what is wrong.
-    let filter = if arguments.command.is_watched_by_its_log() { "info,actix_server=warn" } else { "warn" };
+    let filter =
+        if arguments.command.is_watched_by_its_log() { "info,actix_server=warn,actix_http=off" } else { "warn" };
     telemetry::init(arguments.log_format, filter).map_err(Failure::usage)?;
     let config = || Config::load(arguments.config.as_deref(), std::env::vars_os()).map_err(Failure::usage);
     match arguments.command {
@@ -63,7 +65,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Config(ConfigCommand::Check) => check::run(&config()?),
         Command::Config(ConfigCommand::Show) => say(config()?.show()),
         Command::Health { url: Some(url) } => client::health(url.as_str()).await,
-        Command::Health { url: None } => client::health(&config()?.server.listen.local_url()).await,
+        Command::Health { url: None } => client::local_health(&config()?).await,
     }
 }
 

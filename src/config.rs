@@ -155,6 +155,11 @@ impl Config {
         checks::warnings(self)
     }
 
+    /// The service's base URL for a client on this machine.
+    pub fn local_url(&self) -> String {
+        self.server.listen.local_url(self.server.tls_certificate.is_some())
+    }
+
     /// How callbacks are taken.
     pub fn intake(&self) -> intake::Config {
         intake::Config {

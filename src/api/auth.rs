@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
-use actix_web::http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING, WWW_AUTHENTICATE,
-};
+use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderValue, WWW_AUTHENTICATE};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
@@ -130,7 +128,7 @@ pub(super) async fn guard(
             response.map_into_boxed_body()
         }
         Err(problem) => {
-            let response = refusal(request.request(), problem);
+            let response = refusal(&problem);
             request.into_response(response)
         }
     };
@@ -173,12 +171,7 @@ fn unauthorized(message: &str) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
 }
 
-fn refusal(request: &HttpRequest, problem: Problem) -> HttpResponse {
-    // What a stranger may be sending is not worth reading.
-    let headers = request.headers();
-    let has_body = headers.contains_key(TRANSFER_ENCODING)
-        || headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
-    let problem = if has_body { problem.closing() } else { problem };
+fn refusal(problem: &Problem) -> HttpResponse {
     let mut response = problem.error_response();
     if response.status() == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -58,7 +58,7 @@ async fn read(mut payload: Payload) -> Result<Bytes, Problem> {
         let chunk = chunk.map_err(|error| incomplete(&error.to_string()))?;
         if body.len() + chunk.len() > MAX_BODY {
             let message = format!("the body has more than {MAX_BODY} bytes");
-            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message).closing());
+            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message));
         }
         body.extend_from_slice(&chunk);
     }
@@ -67,7 +67,7 @@ async fn read(mut payload: Payload) -> Result<Bytes, Problem> {
 
 fn incomplete(reason: &str) -> Problem {
     let message = format!("the body did not arrive whole: {reason}");
-    Problem::new(StatusCode::BAD_REQUEST, "incomplete_body", message).closing()
+    Problem::new(StatusCode::BAD_REQUEST, "incomplete_body", message)
 }
 
 fn invalid_json(error: &serde_json::Error) -> Problem {

@@ -22,7 +22,7 @@ pub(super) struct JobsQuery {
     /// Only those of this reference.
     reply_ref: Option<String>,
     /// At most so many, 1 to 200; 50 by default.
-    #[param(value_type = Option<u32>)]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
     limit: Option<String>,
     /// The `nextCursor` of the page before.
     cursor: Option<String>,

@@ -73,7 +73,7 @@ impl From<Reference> for ReferenceView {
 #[into_params(parameter_in = Query)]
 pub(super) struct MediaQuery {
     /// At most so many, 1 to 200; 50 by default.
-    #[param(value_type = Option<u32>)]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
     limit: Option<String>,
     /// The `nextCursor` of the page before.
     cursor: Option<String>,

@@ -63,7 +63,7 @@ impl From<QuarantineRecord> for QuarantineView {
 #[into_params(parameter_in = Query)]
 pub(super) struct QuarantineQuery {
     /// At most so many, 1 to 200; 50 by default.
-    #[param(value_type = Option<u32>)]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
     limit: Option<String>,
     /// The `nextCursor` of the page before.
     cursor: Option<String>,

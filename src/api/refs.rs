@@ -21,7 +21,7 @@ pub(super) struct RefBody {
     #[schema(example = "boat-0017", min_length = 1, max_length = 1024)]
     reply_ref: Option<String>,
     /// Where to tell of changes: an absolute http or https URL of at most 1,024 characters.
-    #[schema(max_length = 1024)]
+    #[schema(format = "uri", min_length = 8, max_length = 1024, pattern = "^https?://[^/?#]+")]
     notify_url: Option<String>,
     /// At most 32 labels: names of 1 to 64 characters, texts of at most 256.
     labels: Option<BTreeMap<String, String>>,
@@ -82,7 +82,7 @@ impl RefView {
 
 /// Registers a ref.
 #[utoipa::path(
-    post, path = "/api/v1/refs", tag = "refs", request_body = RefBody,
+    post, path = "/api/v1/refs", tag = "refs", request_body = Option<RefBody>,
     responses(
         (status = 201, description = "registered", body = RefView),
         (status = 200, description = "the same was registered already", body = RefView),
@@ -150,7 +150,7 @@ pub(super) struct RefsQuery {
     /// Only the one with this reference.
     reply_ref: Option<String>,
     /// At most so many, 1 to 200; 50 by default.
-    #[param(value_type = Option<u32>)]
+    #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
     limit: Option<String>,
     /// The `nextCursor` of the page before.
     cursor: Option<String>,

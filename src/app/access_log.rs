@@ -16,11 +16,12 @@ pub(super) async fn log(
     let response = next.call(request).await?;
     let route = response.request().match_pattern().unwrap_or_default();
     let (status, elapsed) = (response.status().as_u16(), started.elapsed());
+    let client = || response.request().connection_info().realip_remote_addr().unwrap_or_default().to_owned();
     // That it answers 503, and why, is said where it begins and ends.
     if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
-        tracing::warn!(%method, route, status, ?elapsed, "request");
+        tracing::warn!(client = client(), %method, route, status, ?elapsed, "request");
     } else {
-        tracing::debug!(%method, route, status, ?elapsed, "request");
+        tracing::debug!(client = client(), %method, route, status, ?elapsed, "request");
     }
     Ok(response)
 }

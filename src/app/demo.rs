@@ -125,6 +125,8 @@ fn settings(dir: &std::path::Path, token: &SecretString) -> Result<Settings, Dem
     let host = "127.0.0.1".parse().unwrap_or_else(|_| unreachable!("an address is a host pattern"));
     Ok(Settings {
         listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
+        tls: None,
+        trusted_proxies: Vec::new(),
         data_dir: dir.join("data"),
         reply_urls: ReplyUrls::new(base, keys),
         intake: intake::Config { max_callback_size: 1 << 20, adopt_unknown_refs: true, sidecars: false },
@@ -151,6 +153,7 @@ fn settings(dir: &std::path::Path, token: &SecretString) -> Result<Settings, Dem
             data_dir: dir.to_owned(),
             min_free_bytes: 0,
         },
+        longest_wait: Settings::LONGEST_WAIT,
         shutdown_grace: Duration::from_secs(5),
     })
 }

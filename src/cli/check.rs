@@ -1,3 +1,4 @@
+use super::service::{tls_failure, tls_files};
 use super::{Failure, complain, say};
 use crate::config::{Config, DataDir};
 use crate::fetch::Fetcher;
@@ -14,6 +15,9 @@ pub(super) fn run(config: &Config) -> Result<(), Failure> {
     match config.storage.url.directory() {
         Some(bucket) => DataDir::check(&bucket).map_err(|error| Failure::usage(config.error("storage.url", error)))?,
         None => drop(config.open_bucket().map_err(Failure::usage)?),
+    }
+    if let Some(files) = tls_files(config) {
+        files.check().map_err(|error| tls_failure(config, &error))?;
     }
     Fetcher::new(&config.fetch()).map_err(Failure::usage)?;
     for warning in config.warnings() {

@@ -3,11 +3,14 @@
 use std::error::Error;
 use std::time::Duration;
 
-use reqwest::{RequestBuilder, Response, StatusCode};
+use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use rustls::ClientConfig;
 use secrecy::ExposeSecret;
 use serde_json::Value;
 
-use super::Failure;
+use super::service::{tls_failure, tls_files};
+use super::{Failure, pinned};
+use crate::app::own_certificate;
 use crate::config::{Config, Credentials};
 
 /// How long the service may take to say that it is ready.
@@ -19,10 +22,19 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest answer that is read.
 const MAX_ANSWER: usize = 1 << 20;
 
+/// Whether the service that runs with this configuration is ready.
+pub(super) async fn local_health(config: &Config) -> Result<(), Failure> {
+    ready(&config.local_url(), &local(config, HEALTH_TIMEOUT)?).await
+}
+
 /// Whether the service at `base` is ready.
 pub(super) async fn health(base: &str) -> Result<(), Failure> {
+    ready(base, &client(HEALTH_TIMEOUT, None)?).await
+}
+
+async fn ready(base: &str, client: &Client) -> Result<(), Failure> {
     let url = format!("{base}/readyz");
-    let response = send(&url, client(HEALTH_TIMEOUT)?.get(&url)).await?;
+    let response = send(&url, client.get(&url)).await?;
     let status = response.status();
     if status == StatusCode::OK {
         return Ok(());
@@ -56,8 +68,8 @@ async fn call(
     let token = credentials.admin_token().ok_or_else(|| {
         Failure::usage(config.error("auth.tokens", "expected a token with scope = \"admin\" for this command"))
     })?;
-    let url = format!("{}{path}", config.server.listen.local_url());
-    let request = request(&client(TIMEOUT)?, &url).bearer_auth(token.expose_secret());
+    let url = format!("{}{path}", config.local_url());
+    let request = request(&local(config, TIMEOUT)?, &url).bearer_auth(token.expose_secret());
     let response = send(&url, request).await?;
     let status = response.status();
     let answer = answer(&url, response).await;
@@ -68,8 +80,20 @@ async fn call(
     Err(Failure::found(format!("{url}: {status}: {}", said.unwrap_or_else(|| "no reason given".to_owned()))))
 }
 
-fn client(timeout: Duration) -> Result<reqwest::Client, Failure> {
-    let builder = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(timeout);
+/// A client of the service on this machine. That one is known by its certificate, if it has one.
+fn local(config: &Config, timeout: Duration) -> Result<Client, Failure> {
+    let tls = tls_files(config).map(|files| {
+        let certificate = own_certificate(&files.certificate).map_err(|error| tls_failure(config, &error))?;
+        pinned::to(certificate).map_err(Failure::found)
+    });
+    client(timeout, tls.transpose()?)
+}
+
+fn client(timeout: Duration, tls: Option<ClientConfig>) -> Result<Client, Failure> {
+    let mut builder = Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(timeout);
+    if let Some(tls) = tls {
+        builder = builder.tls_backend_preconfigured(tls);
+    }
     builder.build().map_err(|error| Failure::found(format!("no HTTP client can be made: {}", cause(error))))
 }
 

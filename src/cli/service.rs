@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::{Failure, say};
 use crate::api;
-use crate::app::{self, DemoOptions, Running, Settings, StartError};
+use crate::app::{self, DemoOptions, Running, Settings, StartError, TlsError, TlsFiles};
 use crate::bucket::OpenError;
 use crate::config::{self, Config, Credentials, DataDir, Watermark};
 use crate::domain::Target;
@@ -51,6 +51,8 @@ fn settings(config: &Config, credentials: &Credentials) -> Result<Settings, Fail
     });
     Ok(Settings {
         listen: listen.map_err(|error| Failure::usage(config.error("server.listen", error)))?,
+        tls: tls_files(config),
+        trusted_proxies: config.server.trusted_proxies.clone(),
         data_dir: config.data.dir.clone(),
         reply_urls: credentials.reply_urls.clone(),
         intake: config.intake(),
@@ -68,8 +70,21 @@ fn settings(config: &Config, credentials: &Credentials) -> Result<Settings, Fail
             data_dir: config.data.dir.clone(),
             min_free_bytes: api::Config::MIN_FREE_BYTES,
         },
+        longest_wait: Settings::LONGEST_WAIT,
         shutdown_grace: config.server.shutdown_grace.0,
     })
+}
+
+/// The files for HTTPS; the configuration has both of them or none.
+pub(super) fn tls_files(config: &Config) -> Option<TlsFiles> {
+    let (certificate, key) = (config.server.tls_certificate.clone()?, config.server.tls_key.clone()?);
+    Some(TlsFiles { certificate, key })
+}
+
+/// What is wrong with the files for HTTPS.
+pub(super) fn tls_failure(config: &Config, error: &TlsError) -> Failure {
+    let key = if matches!(error, TlsError::Key { .. }) { "server.tls_key" } else { "server.tls_certificate" };
+    Failure::usage(config.error(key, error))
 }
 
 /// Says once what only whoever starts it for the first time can know.
@@ -86,6 +101,7 @@ fn announce(config: &Config, credentials: &Credentials) -> Result<(), Failure> {
 /// What keeps the service from starting is the configuration's to mend.
 fn start_failure(config: &Config, error: StartError) -> Failure {
     let key = match &error {
+        StartError::Tls(error) => return tls_failure(config, error),
         StartError::Listen { .. } => "server.listen",
         StartError::Recovery(_) => "data.dir",
         StartError::Bucket(OpenError::Endpoint(_)) => "storage.endpoint",

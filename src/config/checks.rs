@@ -38,8 +38,6 @@ pub(super) fn check(config: &Config) -> Result<(), Error> {
 /// Keys that would be without effect although they look as if they had one.
 fn not_yet(config: &Config) -> Result<(), Error> {
     let set = [
-        ("server.tls_certificate", config.server.tls_certificate.is_some()),
-        ("server.tls_key", config.server.tls_key.is_some()),
         ("provider.confirm", config.provider.confirm),
         ("gateway.enabled", config.gateway.enabled),
         ("notify.url", config.notify.url.is_some()),
@@ -65,7 +63,12 @@ fn server(config: &Config) -> Result<(), Error> {
         let problem = format!("expected at most {MAX_PUBLIC_URL} characters, found {length}");
         return Err(config.error("server.public_url", problem));
     }
-    Ok(())
+    let (certificate, key) = ("server.tls_certificate", "server.tls_key");
+    match (&server.tls_certificate, &server.tls_key) {
+        (Some(_), None) => Err(config.error(certificate, format!("expected together with {key}, or neither"))),
+        (None, Some(_)) => Err(config.error(key, format!("expected together with {certificate}, or neither"))),
+        _ => Ok(()),
+    }
 }
 
 fn auth(config: &Config) -> Result<(), Error> {
@@ -139,9 +142,6 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     }
     if config.fetch.allowed_hosts.is_empty() {
         warn("fetch.allowed_hosts", "it is empty: no media will be fetched");
-    }
-    if !config.server.trusted_proxies.is_empty() {
-        warn("server.trusted_proxies", "without effect in this version");
     }
     if config.data.journal_retention != Span(std::time::Duration::from_secs(31 * 86_400)) {
         warn("data.journal_retention", "without effect in this version: segments stay");

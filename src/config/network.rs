@@ -30,13 +30,14 @@ impl Listen {
     }
 
     /// The service's base URL for a client on this machine.
-    pub fn local_url(&self) -> String {
+    pub fn local_url(&self, https: bool) -> String {
+        let scheme = if https { "https" } else { "http" };
         let host = match &self.host {
             Host::Ipv4(address) if address.is_unspecified() => Host::Ipv4(Ipv4Addr::LOCALHOST),
             Host::Ipv6(address) if address.is_unspecified() => Host::Ipv6(Ipv6Addr::LOCALHOST),
             host => host.clone(),
         };
-        format!("http://{}", Self { host, port: self.port })
+        format!("{scheme}://{}", Self { host, port: self.port })
     }
 
     /// Whether only this machine can connect.
@@ -187,7 +188,7 @@ mod tests {
             ("localhost:8080", "localhost:8080", "http://localhost:8080"),
         ] {
             let listen = Listen::read(text).unwrap();
-            assert_eq!((listen.to_string().as_str(), listen.local_url().as_str()), (shown, local), "{text}");
+            assert_eq!((listen.to_string().as_str(), listen.local_url(false).as_str()), (shown, local), "{text}");
             assert!(!listen.addresses().unwrap().is_empty());
         }
         for bad in [

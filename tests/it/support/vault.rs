@@ -153,6 +153,8 @@ pub(crate) fn settings(dir: &Path) -> Settings {
     bucket.part_size = 1 << 20;
     Settings {
         listen: vec!["127.0.0.1:0".parse().unwrap()],
+        tls: None,
+        trusted_proxies: Vec::new(),
         data_dir: dir.join("data"),
         reply_urls: ReplyUrls::new("http://127.0.0.1".parse().unwrap(), ReplyKeys::new([&secret]).unwrap()),
         intake: intake::Config { max_callback_size: 1 << 20, adopt_unknown_refs: true, sidecars: false },
@@ -179,6 +181,7 @@ pub(crate) fn settings(dir: &Path) -> Settings {
             data_dir: dir.to_owned(),
             min_free_bytes: 0,
         },
+        longest_wait: Settings::LONGEST_WAIT,
         shutdown_grace: Duration::from_secs(5),
     }
 }

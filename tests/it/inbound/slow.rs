@@ -1,0 +1,159 @@
+//! Senders that take their time, and many at once.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use reqwest::Client;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::{address, path, until_cut};
+use crate::support::vault::{Vault, completed};
+
+/// How long an honest client may wait meanwhile; a busy machine is forgiven a little.
+const SOON: Duration = Duration::from_secs(1);
+
+/// Sends `text` one byte at a time until it is over or the connection is.
+async fn drip(address: String, text: String) {
+    let Ok(mut socket) = TcpStream::connect(address).await else { return };
+    for byte in text.bytes() {
+        if socket.write_all(&[byte]).await.is_err() {
+            return;
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_senders_and_forgers_keep_nobody_else_waiting() {
+    let vault = Vault::start().await;
+    let url = vault.channel_url();
+    let mut attack = JoinSet::new();
+    for number in 0..600 {
+        let head = format!("POST {} HTTP/1.1\r\nhost: vault\r\ncontent-length: 5000\r\n", path(&url));
+        let address = address(&vault);
+        if number % 2 == 0 {
+            attack.spawn(drip(address, head + &"x-more: x\r\n".repeat(100)));
+        } else {
+            attack.spawn(async move {
+                let Ok(mut socket) = TcpStream::connect(address).await else { return };
+                if socket.write_all(format!("{head}\r\n").as_bytes()).await.is_ok() {
+                    for _ in 0..500 {
+                        if socket.write_all(b"x").await.is_err() {
+                            return;
+                        }
+                        sleep(Duration::from_millis(200)).await;
+                    }
+                }
+            });
+        }
+    }
+    let forged = vault.url("/reply/minimax/AAAA");
+    for _ in 0..8 {
+        let (client, forged) = (vault.client.clone(), forged.clone());
+        attack.spawn(async move {
+            loop {
+                let answer = client.post(&forged).body("{\"videoId\":\"x\"}").send().await;
+                assert!(answer.is_ok_and(|answer| answer.status() == 401));
+            }
+        });
+    }
+    // A connection of its own, as the provider would come with.
+    let honest = Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
+    let (mut worst_health, mut worst_callback) = (Duration::ZERO, Duration::ZERO);
+    let end = Instant::now() + Duration::from_secs(5);
+    let mut number = 0;
+    while Instant::now() < end {
+        let started = Instant::now();
+        assert_eq!(honest.get(vault.url("/healthz")).send().await.unwrap().status(), 200);
+        worst_health = worst_health.max(started.elapsed());
+        let started = Instant::now();
+        number += 1;
+        let body = completed(number, "http://127.0.0.1:9/x.mp4").to_string();
+        assert_eq!(honest.post(&url).body(body).send().await.unwrap().status(), 200);
+        worst_callback = worst_callback.max(started.elapsed());
+        sleep(Duration::from_millis(20)).await;
+    }
+    println!("{number} rounds; worst /healthz {worst_health:?}, worst callback {worst_callback:?}");
+    assert!(worst_health < SOON * 3 && worst_callback < SOON * 3, "{worst_health:?} {worst_callback:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_head_is_answered_408_after_five_seconds() {
+    let vault = Vault::start().await;
+    let mut socket = TcpStream::connect(address(&vault)).await.unwrap();
+    socket.write_all(b"GET /healthz HTTP/1.1\r\nhost:").await.unwrap();
+    let started = Instant::now();
+    let answer = until_cut(&mut socket).await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!((4..9).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
+}
+
+/// The head timer of actix-web covers the first head only.
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_second_head_does_not_hold_a_connection_for_ever() {
+    let longest = Duration::from_secs(2);
+    let vault = Vault::start_with(|settings| settings.longest_wait = longest).await;
+    let mut socket = TcpStream::connect(address(&vault)).await.unwrap();
+    socket.write_all(b"GET /healthz HTTP/1.1\r\nhost: vault\r\n\r\nGET /heal").await.unwrap();
+    let (started, mut ended) = (Instant::now(), String::new());
+    let cut = timeout(Duration::from_secs(15), socket.read_to_string(&mut ended)).await;
+    assert!(cut.is_ok(), "it was not cut: {ended}");
+    assert!(ended.starts_with("HTTP/1.1 200 ") && started.elapsed() >= longest, "{ended} {:?}", started.elapsed());
+    // One with a request being answered is let be, however long that takes.
+    let events = vault.client.get(vault.url("/api/v1/events")).bearer_auth(crate::support::vault::TOKEN);
+    let mut events = events.send().await.unwrap();
+    sleep(longest * 3).await;
+    vault.callback(completed(1, "http://127.0.0.1:9/x.mp4")).await;
+    let event = timeout(Duration::from_secs(5), events.chunk()).await.expect("no event").unwrap();
+    assert!(event.is_some(), "the stream was cut");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_idle_connections_are_nothing() {
+    const IDLE: usize = 3000;
+    let vault = Vault::start().await;
+    let connect = |_| async {
+        let mut socket = TcpStream::connect(address(&vault)).await.unwrap();
+        socket.write_all(b"GET /healthz HTTP/1.1\r\nhost: vault\r\n\r\n").await.unwrap();
+        assert!(socket.read(&mut [0; 1024]).await.unwrap() > 0);
+        socket
+    };
+    let started = Instant::now();
+    let mut idle = Vec::new();
+    for _ in 0..IDLE / 100 {
+        idle.extend(join_all((0..100).map(connect)).await);
+    }
+    let opened = started.elapsed();
+    let started = Instant::now();
+    vault.callback(completed(1, "http://127.0.0.1:9/x.mp4")).await;
+    println!("{IDLE} idle connections opened in {opened:?}; a callback among them took {:?}", started.elapsed());
+    assert!(started.elapsed() < SOON * 3, "{:?}", started.elapsed());
+    for socket in &idle {
+        let open = socket.try_read(&mut [0; 1]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
+        assert!(open, "an idle connection was closed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_strangers_send_leaves_no_line_in_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let process = crate::support::child::Program::new(dir.path()).start().await;
+    let address = process.base.strip_prefix("http://").unwrap();
+    let before = process.log().lines().count();
+    for request in [
+        "GET / HTTP/1.1\r\nbad header\r\n\r\n",
+        "\0\r\n\r\n",
+        "POST /reply/minimax/AAAA HTTP/1.1\r\nhost: v\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+        "POST /reply/minimax/AAAA HTTP/1.1\r\nhost: v\r\nconnection: close\r\ncontent-length: 1\r\n\r\nx",
+        "GET /api/v1/jobs HTTP/1.1\r\nhost: v\r\nconnection: close\r\n\r\n",
+    ] {
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        socket.write_all(request.as_bytes()).await.unwrap();
+        assert!(until_cut(&mut socket).await.starts_with("HTTP/1.1 4"), "{request:?}");
+    }
+    assert_eq!(process.log().lines().count(), before, "{}", process.log());
+    process.kill();
+}
