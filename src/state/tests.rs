@@ -361,10 +361,16 @@ async fn a_record_that_is_damaged_at_run_time_makes_the_store_be_made_anew() {
     let record = bench.ledger.state().job(&id(1)).unwrap().unwrap();
     bench.ledger.state().store().unwrap().insert(keys::job(record.sequence), b"noise").unwrap();
     assert_eq!(bench.post(Target::Channel, done(1, None)).await, Applied::Deferred);
-    while !bench.ledger.state().is_ready() {
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
-    assert_eq!((bench.job(1).callbacks, bench.job(1).state), (2, before.state));
+    let mended = async {
+        loop {
+            match bench.ledger.state().job(&id(1)) {
+                Ok(Some(record)) => return record.job,
+                _ => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
+            }
+        }
+    };
+    let job = tokio::time::timeout(std::time::Duration::from_secs(60), mended).await.unwrap();
+    assert_eq!((job.callbacks, job.state), (2, before.state));
 }
 
 #[tokio::test]
