@@ -5,7 +5,7 @@ use actix_web::http::header::ContentType;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, Ref};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required};
 use utoipa::{Modify, OpenApi};
 
 use super::{events, health, jobs, media, metrics, quarantine, refs, session, stats, tasks};
@@ -62,6 +62,12 @@ impl Modify for Access {
                 get.iter_mut().for_each(|operation| guard(operation, &["token", "session"], None));
                 post.iter_mut().for_each(|operation| guard(operation, &["token"], Some("the token is for reading")));
                 delete.iter_mut().for_each(|operation| guard(operation, &["token"], Some("the token is for reading")));
+            }
+            // No body is an empty object.
+            if let Some(Operation { request_body: Some(RefOr::T(body)), .. }) = post
+                && path == "/api/v1/refs"
+            {
+                body.required = Some(Required::False);
             }
             if path.ends_with("/content") {
                 *head = get.clone();

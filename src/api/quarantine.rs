@@ -39,7 +39,7 @@ pub(super) struct QuarantinedBody {
     #[serde(flatten)]
     of: QuarantineView,
     /// The body as it came, but for `…` in place of signatures and the queries of URLs.
-    #[schema(value_type = Object)]
+    #[schema(value_type = serde_json::Value)]
     body: Box<RawValue>,
 }
 

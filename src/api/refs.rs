@@ -82,7 +82,7 @@ impl RefView {
 
 /// Registers a ref.
 #[utoipa::path(
-    post, path = "/api/v1/refs", tag = "refs", request_body = Option<RefBody>,
+    post, path = "/api/v1/refs", tag = "refs", request_body = RefBody,
     responses(
         (status = 201, description = "registered", body = RefView),
         (status = 200, description = "the same was registered already", body = RefView),

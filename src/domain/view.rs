@@ -25,7 +25,7 @@ pub struct JobView {
     /// How it ended at the provider: `completed`, `failed`, `moderated` or `removed`.
     pub outcome: Option<&'static str>,
     /// The provider's `status`.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = serde_json::Value)]
     pub status: Option<StatusView>,
     /// The provider's `statusLabel`.
     pub status_label: Option<String>,

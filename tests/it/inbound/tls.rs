@@ -1,11 +1,16 @@
 //! HTTPS, its certificate and the commands that speak with the service.
 
+use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
 use replyvault::app::TlsFiles;
 use reqwest::{Certificate, Client};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -111,7 +116,13 @@ async fn the_commands_find_the_service_by_its_certificate_whatever_name_is_in_it
     let process = program.start().await;
     let settings: Vec<(&str, &str)> = program.settings.iter().map(|(key, value)| (&**key, &**value)).collect();
     let place = Place::new("");
-    place.run_with(&settings, &["health"]).result();
+    // It may still be getting ready.
+    let ready = async {
+        while place.run_with(&settings, &["health"]).code != 0 {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, ready).await.expect("no good health");
     let added = place.run_with(&settings, &["refs", "add", "--reply-ref", "boat"]);
     assert!(added.result().contains("\"replyRef\": \"boat\""), "{added:?}");
     // Another certificate in the file than the one that is served: whoever answers there is somebody else.
@@ -146,4 +157,47 @@ fn files_that_are_no_certificate_and_key_are_named() {
     says(certificate);
     certify(place.dir.path(), "localhost");
     assert!(place.run(&["config", "check"]).result().starts_with("ok config.toml"));
+}
+
+/// A connection that believes one certificate, for threads.
+fn connect(certificate: &str, vault: &Vault) -> StreamOwned<ClientConnection, std::net::TcpStream> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()).unwrap();
+    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let client = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
+    let socket = std::net::TcpStream::connect(address(vault)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
+    socket.set_write_timeout(Some(Duration::from_secs(15))).unwrap();
+    StreamOwned::new(client, socket)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_https_too_bodies_nobody_reads_and_half_heads_are_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let (certificate, files) = (certify(dir.path(), "localhost"), files(dir.path()));
+    let longest = Duration::from_secs(2);
+    let vault = Vault::start_with(|settings| (settings.tls, settings.longest_wait) = (Some(files), longest)).await;
+
+    let mut stream = connect(&certificate, &vault);
+    let sent = tokio::task::block_in_place(|| {
+        let (started, mut sent) = (Instant::now(), 0);
+        stream.write_all(b"POST /nowhere HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n").unwrap();
+        while stream.write_all(&[b"10000\r\n".as_slice(), &[b'x'; 65536], b"\r\n"].concat()).is_ok() {
+            sent += 65536;
+            assert!(started.elapsed() < Duration::from_secs(5), "it was not cut after {sent} bytes");
+        }
+        sent
+    });
+    assert!(sent < 16 << 20, "{sent}");
+
+    let mut stream = connect(&certificate, &vault);
+    let answer = tokio::task::block_in_place(|| {
+        stream.write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\nGET /heal").unwrap();
+        let mut answer = Vec::new();
+        match stream.read_to_end(&mut answer) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => panic!("it was not cut"),
+            _ => String::from_utf8(answer).unwrap(),
+        }
+    });
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
 }

@@ -1,0 +1,29 @@
+//! The threat model names tests; they have to be there.
+
+use std::path::Path;
+
+#[test]
+fn every_test_that_the_threat_model_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join("docs/threat-model.md")).unwrap();
+    let mut source = String::new();
+    for folder in ["src", "tests"] {
+        read(&root.join(folder), &mut source);
+    }
+    let quoted = text.split('`').skip(1).step_by(2);
+    let names: Vec<_> = quoted.filter(|text| text.matches('_').count() > 3 && !text.contains(['.', '/'])).collect();
+    assert!(names.len() > 30, "the search for names finds {names:?}");
+    let missing: Vec<_> = names.into_iter().filter(|name| !source.contains(&format!("fn {name}("))).collect();
+    assert!(missing.is_empty(), "{missing:#?}");
+}
+
+fn read(folder: &Path, into: &mut String) {
+    for item in std::fs::read_dir(folder).unwrap() {
+        let path = item.unwrap().path();
+        if path.is_dir() {
+            read(&path, into);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            *into += &std::fs::read_to_string(&path).unwrap();
+        }
+    }
+}
