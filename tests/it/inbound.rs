@@ -1,7 +1,6 @@
 //! Senders that the service does well without: what they get, and what they cost.
 
 mod bodies;
-mod claims;
 mod proxies;
 mod slow;
 mod tls;

@@ -6,6 +6,7 @@ mod api;
 mod architecture;
 mod bucket;
 mod callbacks;
+mod claims;
 mod cli;
 mod config;
 mod crash;
