@@ -20,7 +20,8 @@ USER 10001:10001
 VOLUME /data
 WORKDIR /data
 ENV REPLYVAULT_SERVER__LISTEN=0.0.0.0:8080 \
-    REPLYVAULT_DATA__DIR=/data
+    REPLYVAULT_DATA__DIR=/data \
+    REPLYVAULT_STORAGE__URL=file:/data/bucket
 EXPOSE 8080
 HEALTHCHECK --interval=15s --timeout=5s --start-period=20s CMD ["replyvault", "health"]
 ENTRYPOINT ["replyvault"]
