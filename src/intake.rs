@@ -26,9 +26,9 @@ pub use reply_url::{ReplyKeys, ReplyUrls};
 
 use self::flood::{Flood, Known};
 use crate::domain::{JobId, Outcome, ReplyRef, Target, Timestamp};
-use crate::journal::{CallbackEntry, Durability, Entry, Event};
+use crate::journal::{CallbackEntry, Durability, Entry, Event, JournalError};
 use crate::provider::{self, NotJson, Reading, Unclear};
-use crate::state::{Applied, JobRecord, Ledger, Meaning, Reason, RecordError, State};
+use crate::state::{Applied, JobRecord, Ledger, Meaning, Reason, RecordError, State, StateError};
 
 /// How callbacks are taken.
 #[derive(Clone, Debug)]
@@ -97,7 +97,7 @@ pub enum Refused {
     TooMany,
     /// It could not be made durable, or its ref cannot be looked up yet.
     #[error("it cannot be kept right now: {0}")]
-    Unavailable(String),
+    Unavailable(&'static str),
     /// The sender did not finish the body.
     #[error("the body did not arrive whole: {0}")]
     Incomplete(String),
@@ -105,7 +105,30 @@ pub enum Refused {
 
 impl From<RecordError> for Refused {
     fn from(error: RecordError) -> Self {
-        Self::Unavailable(error.to_string())
+        // Which file and what the system said is for the log, not for strangers.
+        match error {
+            RecordError::Journal(_) => Self::Unavailable("the journal cannot be written"),
+            RecordError::Stopping => Self::Unavailable("the service is stopping"),
+        }
+    }
+}
+
+impl From<StateError> for Refused {
+    fn from(error: StateError) -> Self {
+        match error {
+            StateError::Rebuilding => Self::Unavailable("the state is being rebuilt"),
+            StateError::Store(_) | StateError::Damaged(_) => {
+                tracing::error!(%error, "the state cannot be read");
+                Self::Unavailable("the state cannot be read")
+            }
+        }
+    }
+}
+
+impl From<JournalError> for Refused {
+    fn from(error: JournalError) -> Self {
+        tracing::error!(%error, "the journal cannot be read");
+        Self::Unavailable("the journal cannot be read")
     }
 }
 
@@ -149,7 +172,7 @@ impl Intake {
     pub fn authenticate(&self, target: &str, signature: &str) -> Result<Target, Refused> {
         let target = self.inner.urls.verify(target, signature).ok_or(Refused::BadSignature)?;
         if let Target::Ref(id) = &target {
-            let known = self.state().reply_ref(id).map_err(|error| Refused::Unavailable(error.to_string()))?;
+            let known = self.state().reply_ref(id)?;
             known.ok_or(Refused::BadSignature)?;
         }
         Ok(target)
@@ -210,11 +233,10 @@ impl Intake {
     /// # Errors
     /// When they cannot be read.
     fn quarantined_body(&self, position: u64) -> Result<Option<(Target, Bytes)>, Refused> {
-        let unavailable = |error: &dyn std::error::Error| Refused::Unavailable(error.to_string());
-        let Some(record) = self.state().quarantined(position).map_err(|error| unavailable(&error))? else {
+        let Some(record) = self.state().quarantined(position)? else {
             return Ok(None);
         };
-        match self.inner.ledger.journal().read(record.position).map_err(|error| unavailable(&error))? {
+        match self.inner.ledger.journal().read(record.position)? {
             Entry::Callback(callback) => Ok(Some((callback.target, callback.body))),
             Entry::Event(_) => Ok(None),
         }
@@ -238,7 +260,7 @@ impl Intake {
         match self.inner.ledger.record(event, Durability::Synced).await? {
             Applied::Job { record, .. } => Ok(Some(*record)),
             Applied::Unknown => Ok(None),
-            _ => Err(Refused::Unavailable("the state is being rebuilt".to_owned())),
+            _ => Err(Refused::Unavailable("the state is being rebuilt")),
         }
     }
 
@@ -257,7 +279,7 @@ impl Intake {
     /// Counts a body that is in the journal already. `None`: its job is not known any more.
     async fn repeat(&self, job: JobId) -> Result<Option<Accepted>, Refused> {
         if !self.inner.flood.admit_repeat(&job) {
-            let known = self.state().job(&job).map_err(|error| Refused::Unavailable(error.to_string()))?;
+            let known = self.state().job(&job)?;
             return Ok(known.map(|record| job_answer(&record)));
         }
         // Its bytes are on disk: the count alone may be lost with the power.
@@ -306,6 +328,6 @@ fn answer(applied: Applied, deferred: Option<Accepted>) -> Result<Accepted, Refu
             Ok(Accepted::Quarantined { position, reason: reason.as_str() })
         }
         (_, Some(accepted)) => Ok(accepted),
-        (_, None) => Err(Refused::Unavailable("the state is being rebuilt".to_owned())),
+        (_, None) => Err(Refused::Unavailable("the state is being rebuilt")),
     }
 }

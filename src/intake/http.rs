@@ -138,7 +138,7 @@ async fn read_body(request: &HttpRequest, intake: &Intake, mut payload: Payload)
         }
         let kib = u32::try_from(chunk.len().div_ceil(1024)).unwrap_or(u32::MAX);
         let more = intake.inner.bodies.clone().acquire_many_owned(kib).await;
-        let more = more.map_err(|error| Refused::Unavailable(error.to_string()))?;
+        let more = more.map_err(|_| Refused::Unavailable("the service is stopping"))?;
         match &mut permit {
             None => permit = Some(more),
             Some(held) => tokio::sync::OwnedSemaphorePermit::merge(held, more),

@@ -50,7 +50,7 @@ impl Intake {
         match self.inner.ledger.record(event, Durability::Synced).await.map_err(Refused::from)? {
             Applied::Ref { record, created } => Ok((*record, created)),
             Applied::RefConflict => Err(RegisterError::Conflict),
-            _ => Err(Refused::Unavailable("the state is being rebuilt".to_owned()).into()),
+            _ => Err(Refused::Unavailable("the state is being rebuilt").into()),
         }
     }
 
@@ -59,7 +59,7 @@ impl Intake {
     /// # Errors
     /// When that cannot be recorded.
     pub async fn remove_ref(&self, id: &RefId) -> Result<bool, Refused> {
-        let known = self.state().reply_ref(id).map_err(|error| Refused::Unavailable(error.to_string()))?;
+        let known = self.state().reply_ref(id)?;
         if known.is_none() {
             return Ok(false);
         }

@@ -271,10 +271,15 @@ impl Folder {
         let mut deferred_end = 0;
         let mut total = Recovery::default();
         loop {
+            let mut closed = false;
+            let mut answer = |deferred_end: &mut u64| match defer_batches(batches, POLL) {
+                Some(end) => *deferred_end = end.max(*deferred_end),
+                None => closed = true,
+            };
             let attempt = std::thread::scope(|scope| {
                 let attempt = scope.spawn(|| self.bring_up_to_date(&mut opened));
                 while !attempt.is_finished() {
-                    deferred_end = deferred_end.max(defer_batches(batches, POLL));
+                    answer(&mut deferred_end);
                 }
                 attempt.join()
             });
@@ -295,7 +300,11 @@ impl Folder {
             opened = None;
             let retry = Instant::now() + PAUSE;
             while Instant::now() < retry {
-                deferred_end = deferred_end.max(defer_batches(batches, POLL));
+                answer(&mut deferred_end);
+            }
+            if closed {
+                // All is in the journal: the next start may have more luck, and a stop must not wait for it.
+                return;
             }
         }
         let Some(opened) = opened else { return };
@@ -362,17 +371,17 @@ fn apply_batch(
     Ok(results)
 }
 
-/// Answers a batch that comes within `patience`. Returns its end.
-fn defer_batches(batches: &Receiver<Batch>, patience: Duration) -> u64 {
+/// Answers a batch that comes within `patience`. Returns its end, 0 if none came; `None` when none will.
+fn defer_batches(batches: &Receiver<Batch>, patience: Duration) -> Option<u64> {
     match batches.recv_timeout(patience) {
         Ok(Batch { tickets, end }) => {
             defer(tickets.into_iter().map(|(_, ticket)| ticket.answer));
-            end
+            Some(end)
         }
-        Err(RecvTimeoutError::Timeout) => 0,
+        Err(RecvTimeoutError::Timeout) => Some(0),
         Err(RecvTimeoutError::Disconnected) => {
             std::thread::sleep(patience);
-            0
+            None
         }
     }
 }

@@ -374,6 +374,19 @@ async fn a_record_that_is_damaged_at_run_time_makes_the_store_be_made_anew() {
 }
 
 #[tokio::test]
+async fn a_state_that_cannot_be_brought_up_to_date_does_not_hold_up_a_stop() {
+    let bench = Bench::new().await;
+    bench.post(Target::Channel, done(1, None)).await;
+    // The journal is still written through its open file; it cannot be read from its folder any more.
+    std::fs::remove_dir_all(bench.dir.path().join("journal")).unwrap();
+    bench.ledger.state().set_store(None);
+    assert_eq!(bench.post(Target::Channel, done(2, None)).await, Applied::Deferred);
+    let ledger = bench.ledger.clone();
+    let closed = tokio::task::spawn_blocking(move || ledger.close());
+    tokio::time::timeout(std::time::Duration::from_secs(30), closed).await.expect("the stop hangs").unwrap();
+}
+
+#[tokio::test]
 async fn lists_go_page_by_page_newest_first() {
     let bench = Bench::new().await;
     for number in 0..5 {

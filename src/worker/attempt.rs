@@ -65,8 +65,8 @@ impl AttemptError {
     fn is_permanent(&self) -> Option<StuckReason> {
         match self {
             Self::NoCleanUrl => Some(StuckReason::NoCleanUrl),
-            Self::Fetch(error @ FetchError::TooLarge { .. }) => Some(refused(error)),
-            Self::Fetch(error) if error.class() == ErrorClass::Refused => Some(refused(error)),
+            Self::Fetch(FetchError::TooLarge { .. }) => Some(StuckReason::RefusedByPolicy),
+            Self::Fetch(error) if error.class() == ErrorClass::Refused => Some(StuckReason::RefusedByPolicy),
             _ => None,
         }
     }
@@ -105,10 +105,6 @@ impl AttemptError {
         let delay = delay.max(self.retry_after().unwrap_or_default());
         (AttemptFailure { error: self.to_string(), counted, stuck }, now.after(delay))
     }
-}
-
-fn refused(_: &FetchError) -> StuckReason {
-    StuckReason::RefusedByPolicy
 }
 
 /// The URLs that may be tried, best first.

@@ -55,9 +55,9 @@ impl Worker {
             },
             Err(error) => Err(error),
         };
-        let stored = match content {
-            Ok((content, media_type)) => {
-                let summary = download.summary().ok_or(FetchError::Changed)?;
+        let whole = content.and_then(|whole| Ok((whole, download.summary().ok_or(FetchError::Changed)?)));
+        let stored = match whole {
+            Ok(((content, media_type), summary)) => {
                 let (file, content_type) = name(task.asset, media_type, download.content_type());
                 let key = task.key.cloned().unwrap_or_else(|| task.folder.file(&file));
                 let file = StoredFile {
