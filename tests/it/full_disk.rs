@@ -43,6 +43,10 @@ async fn while_the_disk_is_full_callbacks_get_503_and_then_it_recovers_by_itself
     for number in 10..40 {
         assert_eq!(process.post(&body(number)).await, Some(503));
     }
+    let refused = process.client.post(process.channel_url()).body(body(50).to_string()).send().await.unwrap();
+    assert!(refused.headers().contains_key("retry-after"));
+    let text = refused.text().await.unwrap();
+    assert!(text.contains("journal cannot be written") && !text.contains(disk.0.to_str().unwrap()), "{text}");
     let ready = process.client.get(format!("{}/readyz", process.base)).send().await.unwrap();
     assert_eq!(ready.status(), 503);
     assert_ne!(ready.json::<serde_json::Value>().await.unwrap()["checks"]["journal"], "ok");
