@@ -28,7 +28,7 @@ use crate::egress::ClientSetupError;
 use crate::fetch::{self, Fetcher};
 use crate::intake::{self, Intake, ReplyUrls};
 use crate::provider;
-use crate::repair::Verifier;
+use crate::repair::{Retention, Verifier, open_ledger, restore};
 use crate::state::{Ledger, RecoveryError};
 use crate::worker::{self, Worker};
 
@@ -51,6 +51,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<Network>,
     /// The folder for journal and state.
     pub data_dir: PathBuf,
+    /// How long a segment of the journal stays there after all it tells of is over.
+    pub journal_retention: Duration,
     /// Makes and checks reply URLs.
     pub reply_urls: ReplyUrls,
     /// How callbacks are taken.
@@ -136,13 +138,17 @@ impl Running {
         let tls = certificate.as_ref().map(Certificate::server_config).transpose()?;
         let bucket = Bucket::open(&settings.bucket)?;
         let fetcher = Fetcher::new(&settings.fetch)?;
-        let ledger = Ledger::open(&data_dir, Intake::interpret)?;
+        let opening = {
+            let bucket = bucket.clone();
+            move || open_ledger(&data_dir, &bucket, Intake::interpret)
+        };
+        let ledger = tokio::task::block_in_place(opening)?;
         if took_free_port {
             reply_urls = reply_urls.with_public_url(url_of(address, tls.is_some()));
         }
         let intake = Intake::new(settings.intake, reply_urls, ledger.clone());
         let verifier = Verifier::new(ledger.clone(), bucket.clone(), fetcher.clone(), provider::redacted);
-        let worker = Worker::new(settings.worker, ledger, bucket.clone(), fetcher);
+        let worker = Worker::new(settings.worker, ledger.clone(), bucket.clone(), fetcher);
         let api = Api::new(settings.api, intake.clone(), bucket.clone(), verifier);
         let listeners = listeners.into_iter().map(|(listener, _)| listener).collect();
         let connections = Connections::default();
@@ -151,6 +157,7 @@ impl Running {
         if let Some(certificate) = certificate {
             watching.spawn(certificate.watch());
         }
+        watching.spawn(keep_journal(ledger.clone(), bucket.clone(), settings.journal_retention));
         let proxies = TrustedProxies::new(settings.trusted_proxies);
         let http =
             Http { listeners, tls, intake: intake.clone(), api: api.clone(), proxies, connections, shutdown_grace };
@@ -202,6 +209,17 @@ impl Running {
         let ledger = intake.ledger().clone();
         let _ = tokio::task::spawn_blocking(move || ledger.close()).await;
     }
+}
+
+/// Takes from the bucket what is missing in the journal, then moves the journal's old segments there.
+async fn keep_journal(ledger: Ledger, bucket: Bucket, keep: Duration) {
+    if ledger.recovered().await.is_some_and(|recovery| recovery.has_gaps()) {
+        match restore(&ledger, &bucket, Intake::interpret).await {
+            Ok(jobs) => tracing::info!(jobs, "what the journal lacks was looked for in the bucket's manifests"),
+            Err(error) => tracing::error!(%error, "the bucket's manifests were not all read: `rebuild` tries again"),
+        }
+    }
+    Retention::new(ledger, bucket, Intake::interpret, keep).run().await;
 }
 
 fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {

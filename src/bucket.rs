@@ -28,7 +28,7 @@ use secrecy::SecretString;
 
 pub use error::{BucketError, OpenError};
 pub use key::{KeyParseError, ObjectFolder, ObjectKey};
-pub use manifest::{Manifest, ManifestContent, ManifestFile, ManifestJob};
+pub use manifest::{Manifest, ManifestContent, ManifestFile, ManifestJob, ManifestStatus};
 pub use read::ObjectMeta;
 pub use template::{KeyTemplate, KeyTemplateError};
 pub use upload::{MAX_PARTS, PartId, Upload};

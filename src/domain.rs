@@ -9,6 +9,7 @@ mod job;
 mod job_id;
 mod media_url;
 mod observation;
+mod record;
 mod reply_ref;
 mod time;
 mod view;
@@ -19,6 +20,7 @@ pub use job::{Asset, AssetState, AttemptFailure, Change, Job, JobState, Outcome,
 pub use job_id::{JobId, JobIdParseError, Kind};
 pub use media_url::{MediaUrl, MediaUrlError};
 pub use observation::{AssetSource, Candidate, Missing, Observation, Role, Slot, Status, Variant};
+pub use record::{Origin, Reason};
 pub use reply_ref::{RefId, ReplyRef, Target, TextIdError};
 pub use time::Timestamp;
 pub use view::{AssetView, JobView, StatusView};

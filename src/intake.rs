@@ -25,10 +25,10 @@ pub use refs::{NewRef, RegisterError};
 pub use reply_url::{ReplyKeys, ReplyUrls};
 
 use self::flood::{Flood, Known};
-use crate::domain::{JobId, Outcome, ReplyRef, Target, Timestamp};
+use crate::domain::{JobId, Outcome, Reason, ReplyRef, Target, Timestamp};
 use crate::journal::{CallbackEntry, Durability, Entry, Event, JournalError};
 use crate::provider::{self, NotJson, Reading, Unclear};
-use crate::state::{Applied, JobRecord, Ledger, Meaning, Reason, RecordError, State, StateError};
+use crate::state::{Applied, JobRecord, Ledger, Meaning, RecordError, State, StateError};
 
 /// How callbacks are taken.
 #[derive(Clone, Debug)]
@@ -236,10 +236,9 @@ impl Intake {
         let Some(record) = self.state().quarantined(position)? else {
             return Ok(None);
         };
-        match self.inner.ledger.journal().read(record.position)? {
-            Entry::Callback(callback) => Ok(Some((callback.target, callback.body))),
-            Entry::Event(_) => Ok(None),
-        }
+        let at = self.state().callback_at(record.position)?;
+        let callback = self.inner.ledger.journal().read(at)?.into_callback();
+        Ok(callback.map(|callback| (callback.target, callback.body)))
     }
 
     /// A quarantined body as it may be shown: as it came, but for signatures and the queries of URLs. `None`: there is no

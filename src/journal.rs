@@ -8,11 +8,16 @@
 //! One [`Writer`] appends. A write or sync that fails seals its segment: a second sync of the same file proves nothing,
 //! so the next append opens a new segment whose header says where the sealed one ends. Zeros at a segment's end are
 //! room not yet used.
+//!
+//! Old segments may move into an [`Archive`], oldest first. What is read then starts there; a stretch that is in neither
+//! place is reported as missing.
 
+mod archive;
 mod entry;
 mod event;
 mod frame;
 mod reader;
+mod segment;
 mod writer;
 
 use std::collections::BTreeSet;
@@ -22,9 +27,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
-pub use entry::{CallbackEntry, Entry};
+pub use archive::{Archive, ArchiveError};
+pub use entry::{CallbackEntry, Entry, KeptCallback, Quarantined};
 pub use event::Event;
-pub use reader::{Damage, Replay};
+pub use reader::{Damage, DamageKind, Replay};
 pub use writer::{Durability, Writer};
 
 use self::frame::{HEADER_SIZE, Header};
@@ -42,6 +48,9 @@ pub enum JournalError {
         /// What the system said.
         source: io::Error,
     },
+    /// What is no longer here cannot be read where it is.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// No intact record stands at the position asked for.
     #[error("no intact journal record at position {0}")]
     NotFound(u64),
@@ -55,6 +64,9 @@ pub enum JournalError {
 pub struct Journal {
     dir: Arc<Path>,
     segments: Arc<RwLock<BTreeSet<u64>>>,
+    archive: Option<Arc<dyn Archive>>,
+    /// Whether all of the archive is read, also what nothing here says is missing.
+    reads_all: bool,
 }
 
 impl Journal {
@@ -70,7 +82,19 @@ impl Journal {
             let name = item.map_err(fail("listed"))?.file_name();
             segments.extend(name.to_str().and_then(base_of));
         }
-        Ok(Self { dir: dir.into(), segments: Arc::new(RwLock::new(segments)) })
+        Ok(Self { dir: dir.into(), segments: Arc::new(RwLock::new(segments)), archive: None, reads_all: false })
+    }
+
+    /// The same with an archive for what is no longer here, which is asked when that is needed.
+    #[must_use]
+    pub fn with_archive(self, archive: Arc<dyn Archive>) -> Self {
+        Self { archive: Some(archive), ..self }
+    }
+
+    /// The same when nothing here can tell what the archive has: all of it is read.
+    #[must_use]
+    pub fn reading_all(self) -> Self {
+        Self { reads_all: true, ..self }
     }
 
     /// The position after the last byte of the last segment: nothing recorded lies beyond it.
@@ -91,7 +115,7 @@ impl Journal {
     /// When the last segment cannot be read.
     pub fn intact_end(&self) -> Result<u64, JournalError> {
         let Some(base) = self.bases().last().copied() else { return Ok(0) };
-        let mut replay = self.replay(base);
+        let mut replay = self.read_segment(base);
         for entry in replay.by_ref() {
             entry?;
         }
@@ -104,13 +128,14 @@ impl Journal {
         self.bases().into_iter().map(length).sum()
     }
 
-    /// Reads the record at `position` again.
+    /// Reads the record at `position` again. Blocks; where the archive has it, for as long as that takes.
     ///
     /// # Errors
-    /// When there is no intact record, or the disk fails.
+    /// When there is no intact record, or the disk or the archive fails.
     pub fn read(&self, position: u64) -> Result<Entry, JournalError> {
-        let base =
-            self.bases().into_iter().rev().find(|base| *base <= position).ok_or(JournalError::NotFound(position))?;
+        let Some(base) = self.bases().into_iter().rev().find(|base| *base <= position) else {
+            return self.read_archived(position);
+        };
         let path = self.path(base);
         let fail = |source: io::Error| match source.kind() {
             io::ErrorKind::UnexpectedEof => JournalError::NotFound(position),
@@ -127,6 +152,24 @@ impl Journal {
         file.read_exact_at(&mut record, position - base).map_err(fail)?;
         let payload = frame::decode(&record, header.salt).ok_or(JournalError::NotFound(position))?;
         Entry::decode(payload).ok_or(JournalError::NotFound(position))
+    }
+
+    /// Ends what is being read from the archive, with an error.
+    pub(crate) fn close_archive(&self) {
+        if let Some(archive) = &self.archive {
+            archive.close();
+        }
+    }
+
+    fn read_archived(&self, position: u64) -> Result<Entry, JournalError> {
+        let missing = || JournalError::NotFound(position);
+        let archive = self.archive.as_ref().ok_or_else(missing)?;
+        let base = archive.bases()?.into_iter().rev().find(|base| *base <= position).ok_or_else(missing)?;
+        let bytes = archive.segment(base)?;
+        let header = Header::decode(&bytes).ok_or_else(missing)?;
+        let record = usize::try_from(position - base).ok().and_then(|at| bytes.get(at..));
+        let payload = record.and_then(|record| frame::decode(record, header.salt));
+        payload.and_then(Entry::decode).ok_or_else(missing)
     }
 
     fn bases(&self) -> Vec<u64> {

@@ -8,12 +8,15 @@
 //! Mending never deletes. It stores an object again under the key the index names, from where its bytes once came and
 //! only if they are the same; and it writes a manifest again from the job, only if all that it names is there.
 
+mod archive;
 mod index;
 mod jobs;
 mod listing;
 mod mend;
 mod rebuild;
 mod report;
+mod restore;
+mod retention;
 mod sample;
 mod upload;
 
@@ -25,8 +28,11 @@ use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::value::RawValue;
 
+pub use archive::open_ledger;
 pub use rebuild::{RebuildError, Rebuilt, rebuild};
 pub use report::{Finding, FindingKind, Progress, Report};
+pub use restore::{RestoreError, restore};
+pub use retention::{Retention, RetentionError};
 pub use sample::{Sample, SampleError};
 
 use crate::bucket::{Bucket, BucketError, ObjectKey};

@@ -22,11 +22,11 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio::sync::{Notify, broadcast};
 
-pub use fold::{Applied, ClaimOutcome, Meaning};
+pub use fold::{Applied, ClaimOutcome, Meaning, adopted_id};
 pub use ledger::{Interpret, Ledger, RecordError};
 pub use open::{Recovery, RecoveryError};
 pub use query::{DueJob, JobFilter, Page};
-pub use records::{Claim, Counters, JobRecord, MediaRecord, Origin, QuarantineRecord, Reason, RefRecord, Reference};
+pub use records::{Claim, Counters, JobRecord, MediaRecord, QuarantineRecord, RefRecord, Reference};
 
 use crate::domain::Slot;
 

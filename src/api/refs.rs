@@ -9,9 +9,9 @@ use utoipa::{IntoParams, ToSchema};
 use super::auth::{Caller, Scope};
 use super::list::{List, bad_cursor, read_limit};
 use super::{Api, Problem, input};
-use crate::domain::{JobView, MediaUrl, RefId, ReplyRef, Target, Timestamp};
+use crate::domain::{JobView, MediaUrl, Origin, RefId, ReplyRef, Target, Timestamp};
 use crate::intake::{ErrorBody, NewRef};
-use crate::state::{JobFilter, Origin, RefRecord, State, StateError};
+use crate::state::{JobFilter, RefRecord, State, StateError};
 
 /// A ref to register.
 #[derive(Debug, Default, Deserialize, ToSchema)]

@@ -154,6 +154,7 @@ fn settings(dir: &std::path::Path, token: &SecretString) -> Result<Settings, Dem
             min_free_bytes: 0,
         },
         longest_wait: Settings::LONGEST_WAIT,
+        journal_retention: Duration::from_secs(86_400),
         shutdown_grace: Duration::from_secs(5),
     })
 }

@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{Bucket, BucketError, ObjectKey};
-use crate::domain::{Digest, Job, JobView, Timestamp};
+use crate::domain::{
+    Digest, FileName, Job, JobId, JobState, JobView, Outcome, RefId, ReplyRef, Role, StuckReason, Timestamp, Variant,
+};
 
 /// What a manifest says it is.
 const SCHEMA: &str = "replyvault/manifest/v1";
@@ -21,37 +23,70 @@ pub struct Manifest<'a> {
     written_at: Timestamp,
 }
 
-/// What a manifest in the bucket says, as far as it can be checked.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+/// What a manifest in the bucket says.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ManifestContent {
     schema: String,
     /// The job.
     pub job: ManifestJob,
+    /// The final callback, its secrets hidden.
+    #[serde(default)]
+    pub callback: Option<Box<RawValue>>,
+    /// When it was written.
+    pub written_at: Timestamp,
 }
 
-/// The job of a [`ManifestContent`].
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+/// The job of a [`ManifestContent`]: its fields are those of [`JobView`].
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "documented where they are written")]
 pub struct ManifestJob {
-    /// The provider's id.
-    pub job_id: String,
-    /// Where replyvault was with it.
-    pub state: String,
-    /// Its files.
+    pub job_id: JobId,
+    pub reply_ref: Option<ReplyRef>,
+    pub ref_id: Option<RefId>,
+    pub state: JobState,
+    pub outcome: Option<Outcome>,
+    pub status: Option<ManifestStatus>,
+    pub status_label: Option<String>,
+    pub percent: Option<u8>,
+    pub message: Option<String>,
+    pub error: Option<String>,
+    pub reason: Option<StuckReason>,
+    pub prompt: Option<String>,
+    pub callbacks: u32,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    pub archived_at: Option<Timestamp>,
     pub assets: Vec<ManifestFile>,
 }
 
-/// A file of a [`ManifestJob`]; without the last three when it is not stored.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+/// A file of a [`ManifestJob`]; its fields are those of [`AssetView`](crate::domain::AssetView).
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[expect(missing_docs, reason = "documented where they are written")]
 pub struct ManifestFile {
-    /// Its name.
-    pub file: String,
-    /// The object that holds it.
-    pub key: Option<String>,
-    /// SHA-256 of its bytes.
+    pub file: FileName,
+    pub role: Role,
+    pub variant: Option<Variant>,
+    pub source_url: Option<String>,
     pub sha256: Option<Digest>,
-    /// Its size in bytes.
     pub bytes: Option<u64>,
+    pub content_type: Option<String>,
+    pub key: Option<String>,
+    pub deduplicated: bool,
+    pub attempts: u16,
+    pub last_error: Option<String>,
+    pub stored_at: Option<Timestamp>,
+}
+
+/// The provider's `status`, as a number or a word.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum ManifestStatus {
+    Number(i64),
+    Word(String),
 }
 
 impl<'a> Manifest<'a> {
@@ -94,7 +129,7 @@ mod tests {
         let callback = serde_json::value::to_raw_value(&[1]).unwrap();
         let written = serde_json::to_vec(&Manifest::new(&job, Some(&callback), Timestamp::now())).unwrap();
         let content = ManifestContent::read(&written).unwrap();
-        assert_eq!((content.job.job_id.as_str(), content.job.state.as_str()), (job.id.as_str(), "running"));
+        assert_eq!((content.job.job_id, content.job.state), (job.id, JobState::Running));
     }
 
     #[test]

@@ -1,29 +1,36 @@
 use super::{Failure, say};
 use crate::config::{Config, DataDir, DataDirError};
 use crate::intake::Intake;
+use crate::journal::DamageKind;
 use crate::repair::{RebuildError, rebuild};
 use crate::state::Counters;
 
-/// Makes the state anew from the journal, and says what it holds.
+/// Makes the state anew from journal and bucket, and says what it holds.
 pub(super) async fn run(config: &Config) -> Result<(), Failure> {
-    // Asked first: locking would make a directory where there is none.
-    let journal = config.data.dir.join("journal");
-    if !journal.is_dir() {
-        return Err(Failure::usage(config.error("data.dir", RebuildError::NoJournal(journal))));
-    }
     let held = DataDir::lock(&config.data.dir).map_err(|error| match error {
         DataDirError::Held(_) => Failure::usage(format!("{error}: rebuild needs it stopped")),
         DataDirError::Io { .. } => Failure::usage(config.error("data.dir", error)),
     })?;
-    let rebuilt = rebuild(held.path(), Intake::interpret).await.map_err(Failure::found)?;
+    let bucket = config.open_bucket().map_err(Failure::usage)?;
+    let rebuilt = rebuild(held.path(), &bucket, Intake::interpret).await;
+    let rebuilt = rebuilt.map_err(|error| match error {
+        RebuildError::Nothing(_) => Failure::usage(config.error("data.dir", error)),
+        other => Failure::found(other),
+    })?;
     let Counters { jobs, queued, objects, bytes_stored, refs, quarantined, callbacks, .. } = rebuilt.counters;
     let recovery = rebuilt.recovery;
-    let mut lines = vec![format!("the state was made anew from {} journal entries", recovery.replayed)];
+    let mut lines = vec![format!(
+        "the state was made anew from {} journal entries ({} segments in the bucket) and {} manifests",
+        recovery.replayed, rebuilt.segments, rebuilt.manifests
+    )];
     for damage in &recovery.damage {
         let (segment, from, to) = (damage.segment.display(), damage.from, damage.to);
-        lines.push(match damage.torn_tail {
-            true => format!("{segment}: from {from}: the last write was cut off; it was never acknowledged"),
-            false => format!("{segment}: from {from} to {to}: damaged, passed over"),
+        lines.push(match damage.kind {
+            DamageKind::TornTail => {
+                format!("{segment}: from {from}: the last write was cut off; it was never acknowledged")
+            }
+            DamageKind::Garbled => format!("{segment}: from {from} to {to}: damaged, passed over"),
+            DamageKind::Missing => format!("before {segment}: from {from} to {to}: missing"),
         });
     }
     let jobs: Vec<_> = jobs
@@ -36,8 +43,8 @@ pub(super) async fn run(config: &Config) -> Result<(), Failure> {
     lines.push(format!("objects {objects}, {}", bytesize::ByteSize(bytes_stored)));
     let text: String = lines.iter().map(|line| format!("{}\n", crate::telemetry::escaped(line))).collect();
     say(text)?;
-    if recovery.damage.iter().any(|damage| !damage.torn_tail) {
-        return Err(Failure::found("a part of the journal is damaged"));
+    if recovery.has_gaps() {
+        return Err(Failure::found("a part of the journal is damaged or missing"));
     }
     Ok(())
 }

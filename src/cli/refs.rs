@@ -6,9 +6,10 @@ use serde_json::json;
 use super::args::NewRefArguments;
 use super::{Failure, client, say};
 use crate::config::{Config, DataDir, DataDirError};
-use crate::domain::Target;
+use crate::domain::{Origin, Target};
 use crate::intake::{Intake, NewRef, ReplyUrls};
-use crate::state::{Ledger, Origin, RefRecord};
+use crate::repair::open_ledger;
+use crate::state::RefRecord;
 
 /// A ref as the API shows it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -53,7 +54,8 @@ pub(super) async fn add(config: &Config, arguments: NewRefArguments) -> Result<(
 }
 
 async fn register(config: &Config, held: &DataDir, urls: &ReplyUrls, new: NewRef) -> Result<RefView, Failure> {
-    let opened = tokio::task::block_in_place(|| Ledger::open(held.path(), Intake::interpret));
+    let bucket = config.open_bucket().map_err(Failure::usage)?;
+    let opened = tokio::task::block_in_place(|| open_ledger(held.path(), &bucket, Intake::interpret));
     let ledger = opened.map_err(Failure::found)?;
     ledger.recovered().await;
     let intake = Intake::new(config.intake(), urls.clone(), ledger.clone());

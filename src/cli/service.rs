@@ -71,6 +71,7 @@ fn settings(config: &Config, credentials: &Credentials) -> Result<Settings, Fail
             min_free_bytes: api::Config::MIN_FREE_BYTES,
         },
         longest_wait: Settings::LONGEST_WAIT,
+        journal_retention: config.data.journal_retention.0,
         shutdown_grace: config.server.shutdown_grace.0,
     })
 }

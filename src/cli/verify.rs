@@ -13,8 +13,7 @@ use crate::config::{Config, DataDir, DataDirError};
 use crate::fetch::Fetcher;
 use crate::intake::Intake;
 use crate::provider;
-use crate::repair::{Options, Progress, Report, Verifier};
-use crate::state::Ledger;
+use crate::repair::{Options, Progress, Report, Verifier, open_ledger};
 use crate::telemetry::escaped;
 
 /// How often the bar moves.
@@ -34,7 +33,7 @@ pub(super) async fn run(config: &Config, options: Options) -> Result<(), Failure
 async fn here(config: &Config, held: &DataDir, options: Options) -> Result<(), Failure> {
     let bucket = config.open_bucket().map_err(Failure::usage)?;
     let fetcher = Fetcher::new(&config.fetch()).map_err(Failure::usage)?;
-    let opened = tokio::task::block_in_place(|| Ledger::open(held.path(), Intake::interpret));
+    let opened = tokio::task::block_in_place(|| open_ledger(held.path(), &bucket, Intake::interpret));
     let ledger = opened.map_err(Failure::found)?;
     ledger.recovered().await;
     let verifier = Verifier::new(ledger.clone(), bucket, fetcher, provider::redacted);

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::values::{Size, Span};
+use super::values::Size;
 use super::{Config, Error, Secret};
 use crate::bucket::MAX_PARTS;
 
@@ -142,9 +142,6 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     }
     if config.fetch.allowed_hosts.is_empty() {
         warn("fetch.allowed_hosts", "it is empty: no media will be fetched");
-    }
-    if config.data.journal_retention != Span(std::time::Duration::from_secs(31 * 86_400)) {
-        warn("data.journal_retention", "without effect in this version: segments stay");
     }
     if config.provider.api_token.is_some() {
         warn("provider.api_token", "without effect in this version");

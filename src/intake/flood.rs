@@ -8,8 +8,7 @@ use std::time::Duration;
 use moka::sync::Cache;
 use sha2::{Digest as _, Sha256};
 
-use crate::domain::{Digest, JobId, Target};
-use crate::state::Reason;
+use crate::domain::{Digest, JobId, Reason, Target};
 
 /// How many progress callbacks of one job are taken in a minute, and how many repeats are counted.
 pub(super) const PER_MINUTE: u32 = 60;

@@ -1,7 +1,8 @@
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use super::Event;
-use crate::domain::{Target, Timestamp};
+use crate::domain::{JobId, Reason, Target, Timestamp};
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -10,6 +11,8 @@ pub enum Entry {
     Callback(CallbackEntry),
     /// Anything else.
     Event(Event),
+    /// A callback that is still needed, written again before the segment that has it goes.
+    Kept(KeptCallback),
 }
 
 /// A callback and all that its meaning depends on besides what is already known, so that replay finds the same.
@@ -29,31 +32,64 @@ pub struct CallbackEntry {
     pub body: Bytes,
 }
 
+/// A callback that stood further back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeptCallback {
+    /// The position it was first recorded at, by which everything else knows it.
+    pub position: u64,
+    /// Set when it is in quarantine.
+    pub quarantined: Option<Quarantined>,
+    /// The callback as it was.
+    pub callback: CallbackEntry,
+}
+
+/// Why a callback is in quarantine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Quarantined {
+    /// The reason.
+    pub reason: Reason,
+    /// The job it names, if it names one.
+    pub job: Option<JobId>,
+}
+
 const CALLBACK: u8 = 1;
 const EVENT: u8 = 2;
+const KEPT: u8 = 3;
 
 const ADOPT: u8 = 1;
 const SIDECARS: u8 = 2;
 
 impl Entry {
+    /// The callback, whether it was written for the first time or again.
+    pub fn into_callback(self) -> Option<CallbackEntry> {
+        match self {
+            Self::Callback(callback) => Some(callback),
+            Self::Kept(kept) => Some(kept.callback),
+            Self::Event(_) => None,
+        }
+    }
+
     /// Writes the payload: a byte for the type, then for callbacks fixed fields and the raw body, for events JSON,
     /// which later versions can add fields to.
     pub(super) fn encode(&self, buffer: &mut Vec<u8>) {
         match self {
             Self::Callback(callback) => {
                 buffer.push(CALLBACK);
-                buffer.extend_from_slice(&callback.at.millis().to_le_bytes());
-                buffer.push(if callback.adopt { ADOPT } else { 0 } | if callback.sidecars { SIDECARS } else { 0 });
-                buffer.extend_from_slice(&callback.replay_of.map_or(u64::MAX, |position| position).to_le_bytes());
-                let target = callback.target.as_str().as_bytes();
-                buffer.push(target.len() as u8);
-                buffer.extend_from_slice(target);
-                buffer.extend_from_slice(&callback.body);
+                callback.encode(buffer);
             }
             Self::Event(event) => {
                 buffer.push(EVENT);
                 // Plain structs of text and numbers, written to memory: nothing in them can fail to serialize.
                 let _ = serde_json::to_writer(buffer, event);
+            }
+            Self::Kept(KeptCallback { position, quarantined, callback }) => {
+                buffer.push(KEPT);
+                buffer.extend_from_slice(&position.to_le_bytes());
+                let quarantined = serde_json::to_vec(quarantined).unwrap_or_default();
+                buffer.extend_from_slice(&(quarantined.len() as u32).to_le_bytes());
+                buffer.extend_from_slice(&quarantined);
+                callback.encode(buffer);
             }
         }
     }
@@ -61,24 +97,48 @@ impl Entry {
     pub(super) fn decode(payload: &[u8]) -> Option<Self> {
         let (kind, rest) = payload.split_first()?;
         match *kind {
-            CALLBACK => {
-                let (at, rest) = rest.split_first_chunk::<8>()?;
-                let (flags, rest) = rest.split_first()?;
-                let (replay_of, rest) = rest.split_first_chunk::<8>()?;
-                let (target_length, rest) = rest.split_first()?;
-                let (target, body) = rest.split_at_checked((*target_length).into())?;
-                let replay_of = u64::from_le_bytes(*replay_of);
-                Some(Self::Callback(CallbackEntry {
-                    at: Timestamp::from_millis(u64::from_le_bytes(*at))?,
-                    target: Target::parse(std::str::from_utf8(target).ok()?).ok()?,
-                    adopt: flags & ADOPT != 0,
-                    sidecars: flags & SIDECARS != 0,
-                    replay_of: (replay_of != u64::MAX).then_some(replay_of),
-                    body: Bytes::copy_from_slice(body),
+            CALLBACK => CallbackEntry::decode(rest).map(Self::Callback),
+            EVENT => serde_json::from_slice(rest).ok().map(Self::Event),
+            KEPT => {
+                let (position, rest) = rest.split_first_chunk::<8>()?;
+                let (length, rest) = rest.split_first_chunk::<4>()?;
+                let (quarantined, rest) = rest.split_at_checked(u32::from_le_bytes(*length).try_into().ok()?)?;
+                Some(Self::Kept(KeptCallback {
+                    position: u64::from_le_bytes(*position),
+                    quarantined: serde_json::from_slice(quarantined).ok()?,
+                    callback: CallbackEntry::decode(rest)?,
                 }))
             }
-            EVENT => serde_json::from_slice(rest).ok().map(Self::Event),
             _ => None,
         }
+    }
+}
+
+impl CallbackEntry {
+    fn encode(&self, buffer: &mut Vec<u8>) {
+        buffer.extend_from_slice(&self.at.millis().to_le_bytes());
+        buffer.push(if self.adopt { ADOPT } else { 0 } | if self.sidecars { SIDECARS } else { 0 });
+        buffer.extend_from_slice(&self.replay_of.map_or(u64::MAX, |position| position).to_le_bytes());
+        let target = self.target.as_str().as_bytes();
+        buffer.push(target.len() as u8);
+        buffer.extend_from_slice(target);
+        buffer.extend_from_slice(&self.body);
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (at, rest) = bytes.split_first_chunk::<8>()?;
+        let (flags, rest) = rest.split_first()?;
+        let (replay_of, rest) = rest.split_first_chunk::<8>()?;
+        let (target_length, rest) = rest.split_first()?;
+        let (target, body) = rest.split_at_checked((*target_length).into())?;
+        let replay_of = u64::from_le_bytes(*replay_of);
+        Some(Self {
+            at: Timestamp::from_millis(u64::from_le_bytes(*at))?,
+            target: Target::parse(std::str::from_utf8(target).ok()?).ok()?,
+            adopt: flags & ADOPT != 0,
+            sidecars: flags & SIDECARS != 0,
+            replay_of: (replay_of != u64::MAX).then_some(replay_of),
+            body: Bytes::copy_from_slice(body),
+        })
     }
 }

@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{AttemptFailure, Digest, JobId, JobState, RefId, ReplyRef, Slot, StoredFile, Timestamp};
+use crate::domain::{
+    AttemptFailure, Digest, Job, JobId, JobState, Origin, RefId, ReplyRef, Slot, StoredFile, Timestamp,
+};
 
 /// What happened besides callbacks. Kept as JSON, so that journals outlive the version that wrote them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -118,6 +120,37 @@ pub enum Event {
         decided_by: Option<u64>,
         /// The manifest.
         manifest_key: Option<String>,
+    },
+    /// A ref that is still answered to, written again before the segment that has it goes.
+    RefKept {
+        /// Its id.
+        id: RefId,
+        /// The caller's reference.
+        reply_ref: ReplyRef,
+        /// How it came to be.
+        origin: Origin,
+        /// Where to tell of changes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        notify_url: Option<String>,
+        /// The caller's labels.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        labels: BTreeMap<String, String>,
+        /// When it was registered or adopted.
+        created_at: Timestamp,
+    },
+    /// A job that has not ended, written again before a segment that tells of it goes.
+    JobKept {
+        /// The position of the first entry that named it.
+        sequence: u64,
+        /// The job as it was.
+        job: Box<Job>,
+    },
+    /// A job that the journal does not tell of, and a manifest in the bucket does.
+    JobFound {
+        /// When.
+        at: Timestamp,
+        /// The job as the manifest has it.
+        job: Box<Job>,
     },
     /// Someone asked for another try.
     Retried {

@@ -1,31 +1,53 @@
 use std::path::PathBuf;
 use std::vec::IntoIter;
 
+use bytes::Bytes;
+
 use super::frame::{self, HEADER_SIZE, Header};
 use super::{Entry, Journal, JournalError};
 
-/// A stretch of the journal that cannot be read as records. It stays on disk as it is.
+/// A stretch of the journal that cannot be read as records. What of it is on disk stays there as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
-    /// The segment.
+    /// The segment it is in or in front of.
     pub segment: PathBuf,
     /// Position of the first unreadable byte.
     pub from: u64,
     /// Position of the next intact record, or the end of the segment.
     pub to: u64,
-    /// True when nothing intact follows: what a crash in the middle of a write leaves.
-    pub torn_tail: bool,
+    /// What is wrong.
+    pub kind: DamageKind,
+}
+
+/// What is wrong with a stretch of the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DamageKind {
+    /// Nothing intact follows in its segment: what a crash in the middle of a write leaves.
+    TornTail,
+    /// It is not what was written.
+    Garbled,
+    /// It was written and is not there.
+    Missing,
 }
 
 /// Reads the journal's entries in order, one segment in memory at a time.
 #[derive(Debug)]
 pub struct Replay {
     journal: Journal,
-    bases: IntoIter<u64>,
+    sources: IntoIter<Source>,
     from: u64,
     segment: Option<Loaded>,
     damage: Vec<Damage>,
     end: u64,
+    /// Everything before this has been looked at.
+    read_to: u64,
+}
+
+/// Where a segment is, and its base.
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    Archive(u64),
+    Here(u64),
 }
 
 #[derive(Debug)]
@@ -33,17 +55,53 @@ struct Loaded {
     path: PathBuf,
     base: u64,
     salt: u32,
-    bytes: Vec<u8>,
+    bytes: Bytes,
     at: usize,
 }
 
 impl Journal {
-    /// Every intact entry at or after position `from`, in order.
-    pub fn replay(&self, from: u64) -> Replay {
-        let bases = self.bases();
-        let first = bases.iter().rposition(|base| *base <= from).unwrap_or(0);
-        let bases: Vec<u64> = bases.into_iter().skip(first).collect();
-        Replay { journal: self.clone(), bases: bases.into_iter(), from, segment: None, damage: Vec::new(), end: 0 }
+    /// Every intact entry at or after position `from`, in order. Reading blocks.
+    ///
+    /// # Errors
+    /// When the archive is needed and cannot be read.
+    pub fn replay(&self, from: u64) -> Result<Replay, JournalError> {
+        let here = self.bases();
+        let first_here = here.first().copied();
+        let begins = first_here.and_then(|base| self.header(base)).map_or(0, |header| header.previous_end);
+        let mut sources = Vec::new();
+        if let Some(archive) = self.archive.as_ref().filter(|_| from < begins || self.reads_all) {
+            let archived = archive.bases()?.into_iter();
+            sources.extend(archived.filter(|base| first_here.is_none_or(|first| *base < first)).map(Source::Archive));
+        }
+        sources.extend(here.into_iter().map(Source::Here));
+        let first = sources.iter().rposition(|source| source.base() <= from).unwrap_or(0);
+        sources.drain(..first);
+        Ok(self.read_sources(sources, from))
+    }
+
+    /// The entries of the segment with this base.
+    pub fn read_segment(&self, base: u64) -> Replay {
+        self.read_sources(vec![Source::Here(base)], base)
+    }
+
+    fn read_sources(&self, sources: Vec<Source>, from: u64) -> Replay {
+        Replay {
+            journal: self.clone(),
+            sources: sources.into_iter(),
+            from,
+            segment: None,
+            damage: Vec::new(),
+            end: 0,
+            read_to: from,
+        }
+    }
+}
+
+impl Source {
+    fn base(self) -> u64 {
+        match self {
+            Self::Archive(base) | Self::Here(base) => base,
+        }
     }
 }
 
@@ -58,31 +116,30 @@ impl Replay {
         self.end
     }
 
-    fn load(&mut self, base: u64) -> Result<Option<Loaded>, JournalError> {
+    fn load(&mut self, source: Source) -> Result<Option<Loaded>, JournalError> {
+        let base = source.base();
         let path = self.journal.path(base);
-        let read = |path: &PathBuf| {
-            std::fs::read(path).map_err(|source| JournalError::Io { path: path.clone(), action: "read", source })
+        let bytes = match (source, &self.journal.archive) {
+            (Source::Archive(base), Some(archive)) => archive.segment(base)?,
+            _ => self.journal.segment(base)?,
         };
-        let mut bytes = read(&path)?;
         let Some(header) = Header::decode(&bytes).filter(|header| header.base == base) else {
             // A crash while a segment was begun leaves a header cut short and nothing acknowledged behind it.
-            let torn_tail = bytes.len() <= HEADER_SIZE;
-            self.damage.push(Damage { segment: path, from: base, to: base + bytes.len() as u64, torn_tail });
+            let kind = if bytes.len() <= HEADER_SIZE { DamageKind::TornTail } else { DamageKind::Garbled };
+            self.damaged(path, base, base + bytes.len() as u64, kind);
             return Ok(None);
         };
-        if let Some(next) = self.bases.as_slice().iter().find_map(|next| self.header(*next)) {
-            let counted = next.previous_end.saturating_sub(base).max(HEADER_SIZE as u64);
-            bytes.truncate(usize::try_from(counted).unwrap_or(usize::MAX));
+        if self.read_to < header.previous_end {
+            self.damaged(path.clone(), self.read_to, header.previous_end, DamageKind::Missing);
         }
+        self.read_to = self.read_to.max(base);
         let at = usize::try_from(self.from.saturating_sub(base)).unwrap_or(usize::MAX).max(HEADER_SIZE);
         Ok(Some(Loaded { path, base, salt: header.salt, bytes, at }))
     }
 
-    fn header(&self, base: u64) -> Option<Header> {
-        use std::io::Read;
-        let mut bytes = [0; HEADER_SIZE];
-        std::fs::File::open(self.journal.path(base)).ok()?.read_exact(&mut bytes).ok()?;
-        Header::decode(&bytes)
+    fn damaged(&mut self, segment: PathBuf, from: u64, to: u64, kind: DamageKind) {
+        self.damage.push(Damage { segment, from, to, kind });
+        self.read_to = self.read_to.max(to);
     }
 }
 
@@ -92,8 +149,8 @@ impl Iterator for Replay {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             let Some(segment) = &mut self.segment else {
-                let base = self.bases.next()?;
-                match self.load(base) {
+                let source = self.sources.next()?;
+                match self.load(source) {
                     Ok(loaded) => self.segment = loaded,
                     Err(error) => return Some(Err(error)),
                 }
@@ -108,22 +165,21 @@ impl Iterator for Replay {
             if let Some(payload) = frame::decode(rest, segment.salt) {
                 segment.at += frame::FRAME_SIZE + payload.len();
                 self.end = segment.base + segment.at as u64;
+                self.read_to = self.read_to.max(self.end);
                 if let Some(entry) = Entry::decode(payload) {
                     return Some(Ok((position, entry)));
                 }
                 // Intact, and of a type this version does not know.
-                self.damage.push(Damage {
-                    segment: segment.path.clone(),
-                    from: position,
-                    to: self.end,
-                    torn_tail: false,
-                });
+                let (path, to) = (segment.path.clone(), self.end);
+                self.damaged(path, position, to, DamageKind::Garbled);
                 continue;
             }
             let next = frame::next_record(&segment.bytes, segment.at + 1, segment.salt);
             let to = segment.base + next.unwrap_or(segment.bytes.len()) as u64;
-            self.damage.push(Damage { segment: segment.path.clone(), from: position, to, torn_tail: next.is_none() });
             segment.at = next.unwrap_or(segment.bytes.len());
+            let kind = if next.is_none() { DamageKind::TornTail } else { DamageKind::Garbled };
+            let path = segment.path.clone();
+            self.damaged(path, position, to, kind);
         }
     }
 }

@@ -31,7 +31,7 @@ fn written(entries: &[Entry]) -> (TempDir, Journal, Vec<u64>) {
 }
 
 fn read_all(journal: &Journal, from: u64) -> (Vec<(u64, Entry)>, Vec<Damage>) {
-    let mut replay = journal.replay(from);
+    let mut replay = journal.replay(from).unwrap();
     let entries = replay.by_ref().map(Result::unwrap).collect();
     (entries, replay.damage().to_vec())
 }
@@ -62,7 +62,7 @@ fn a_tail_cut_at_any_byte_loses_only_the_last_record() {
         let (read, damage) = read_all(&journal, 0);
         assert_eq!(read, [(positions[0], entries[0].clone())]);
         assert_eq!(damage.len(), usize::from(length as u64 > positions[1]));
-        assert!(damage.iter().all(|damage| damage.torn_tail));
+        assert!(damage.iter().all(|damage| damage.kind == DamageKind::TornTail));
     }
 }
 
@@ -76,7 +76,7 @@ fn a_damaged_record_is_reported_and_the_rest_replayed() {
     std::fs::write(&path, &bytes).unwrap();
     let (read, damage) = read_all(&journal, 0);
     assert_eq!(read, [(positions[0], entries[0].clone()), (positions[2], entries[2].clone())]);
-    assert_eq!(damage, [Damage { segment: path, from: positions[1], to: positions[2], torn_tail: false }]);
+    assert_eq!(damage, [Damage { segment: path, from: positions[1], to: positions[2], kind: DamageKind::Garbled }]);
 }
 
 #[test]

@@ -83,6 +83,16 @@ impl Writer {
         result
     }
 
+    /// Leaves the segment as it is, full or not, and begins the next.
+    ///
+    /// # Errors
+    /// When the disk refuses; the next append tries again.
+    pub fn begin_next(&mut self) -> Result<(), JournalError> {
+        self.roll()?;
+        self.segment = Some(self.begin_segment()?);
+        Ok(())
+    }
+
     /// The position after the last acknowledged byte.
     pub fn end(&self) -> u64 {
         self.acknowledged
@@ -122,7 +132,7 @@ impl Writer {
         Ok(positions)
     }
 
-    /// Leaves a full segment. What was only written in it is synced, so that later records never outlive earlier ones.
+    /// Leaves a segment. What was only written in it is synced, so that later records never outlive earlier ones.
     fn roll(&mut self) -> Result<(), JournalError> {
         if let Some(segment) = &self.segment {
             segment.file.sync_data().map_err(|source| segment.failed("synced", source))?;

@@ -4,7 +4,7 @@ use futures_util::{FutureExt, TryStreamExt};
 
 use super::index::Expected;
 use super::{Finding, FindingKind, PAGE, Run, VerifyError};
-use crate::bucket::{BucketError, ManifestContent, ManifestFile, ObjectFolder, ObjectKey};
+use crate::bucket::{BucketError, ManifestContent, ObjectFolder, ObjectKey};
 use crate::domain::{Job, JobState};
 use crate::state::{JobFilter, JobRecord};
 
@@ -140,25 +140,17 @@ pub(super) fn manifest_key(job: &Job) -> Option<ObjectKey> {
 /// What a manifest says otherwise than the job's record. Later callbacks may change what is not looked at here.
 fn difference(content: &ManifestContent, job: &Job) -> Option<String> {
     let found = &content.job;
-    if found.job_id != job.id.as_str() {
-        return Some(format!("it is of the job {}", shortened(&found.job_id)));
+    if found.job_id != job.id {
+        return Some(format!("it is of the job {}", found.job_id));
     }
-    if found.state != job.state.as_str() {
-        return Some(format!("it says {}, expected {}", shortened(&found.state), job.state.as_str()));
+    if found.state != job.state {
+        return Some(format!("it says {}, expected {}", found.state.as_str(), job.state.as_str()));
     }
+    let written = found.assets.iter().map(|file| (&file.file, file.key.as_ref(), file.sha256, file.bytes));
     let files = job.assets.iter().map(|asset| {
         let stored = asset.stored.as_ref();
-        ManifestFile {
-            file: asset.file.as_str().to_owned(),
-            key: stored.map(|file| file.key.clone()),
-            sha256: stored.map(|file| file.sha256),
-            bytes: stored.map(|file| file.bytes),
-        }
+        let (sha256, bytes) = (stored.map(|file| file.sha256), stored.map(|file| file.bytes));
+        (&asset.file, stored.map(|file| &file.key), sha256, bytes)
     });
-    (!files.eq(found.assets.iter().cloned())).then(|| "it does not name the job's files as they are".to_owned())
-}
-
-fn shortened(text: &str) -> String {
-    const MAX_CHARS: usize = 100;
-    text.chars().take(MAX_CHARS).collect()
+    (!files.eq(written)).then(|| "it does not name the job's files as they are".to_owned())
 }

@@ -4,7 +4,6 @@ use super::Run;
 use super::index::Expected;
 use crate::bucket::{Manifest, ObjectKey};
 use crate::domain::{JobId, MediaUrl, Slot, Timestamp};
-use crate::journal::Entry;
 use crate::state::State;
 
 /// Files with the same bytes whose URLs are tried.
@@ -82,12 +81,12 @@ impl Run<'_> {
         let callback = match record.job.final_callback {
             None => None,
             Some(position) => {
+                let at =
+                    self.state(move |state| state.callback_at(position)).await.map_err(|error| error.to_string())?;
                 let journal = self.inner.ledger.journal().clone();
-                let read = tokio::task::spawn_blocking(move || journal.read(position)).await;
-                match read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())? {
-                    Entry::Callback(callback) => (self.inner.redact)(&callback.body),
-                    Entry::Event(_) => None,
-                }
+                let read = tokio::task::spawn_blocking(move || journal.read(at)).await;
+                let entry = read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+                entry.into_callback().and_then(|callback| (self.inner.redact)(&callback.body))
             }
         };
         let manifest = Manifest::new(&record.job, callback.as_deref(), Timestamp::now());

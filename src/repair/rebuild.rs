@@ -1,9 +1,15 @@
-//! Makes the state anew. It is a view: the journal has all that it is made of.
+//! Makes the state anew. It is a view: journal and bucket have all that it is made of.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use crate::journal::{Journal, JournalError};
+use futures_util::TryStreamExt;
+
+use super::archive::SegmentArchive;
+use super::{RestoreError, restore};
+use crate::bucket::Bucket;
+use crate::journal::{Archive, ArchiveError, Journal, JournalError};
 use crate::state::{Counters, Interpret, Ledger, Recovery, RecoveryError, StateError};
 
 /// A state that was made anew.
@@ -11,19 +17,26 @@ use crate::state::{Counters, Interpret, Ledger, Recovery, RecoveryError, StateEr
 pub struct Rebuilt {
     /// How many entries it was made of, and what of the journal could not be read.
     pub recovery: Recovery,
+    /// Segments of the journal that were read from the bucket.
+    pub segments: usize,
+    /// Jobs that only a manifest in the bucket told of.
+    pub manifests: u64,
     /// What it holds.
     pub counters: Counters,
 }
 
-/// Why the state was not made anew. Unless it says so, the old one is still there.
+/// Why the state was not made anew.
 #[derive(Debug, thiserror::Error)]
 pub enum RebuildError {
-    /// There is nothing to make it of.
-    #[error("{0}: expected a journal to make the state of, found none")]
-    NoJournal(PathBuf),
-    /// The journal cannot be read.
+    /// There is nothing to make it of. The old state, if any, is still there.
+    #[error("expected a journal in {0} or in the bucket, or manifests there; found none")]
+    Nothing(PathBuf),
+    /// The journal cannot be read. The old state is still there.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// What of the journal is in the bucket cannot be read. The old state is still there.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// The old state cannot be removed.
     #[error("{path} cannot be removed: {source}")]
     Remove {
@@ -38,20 +51,29 @@ pub enum RebuildError {
     /// The new one cannot be read.
     #[error(transparent)]
     State(#[from] StateError),
+    /// The new one has what the journal tells of, and not all that only manifests do. It may be tried again.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
     /// It was stopped before its end; the next start goes on.
     #[error("stopped before the state was complete")]
     Stopped,
 }
 
-/// Makes the state below `dir` anew from the journal there. Nobody else may use either meanwhile.
+/// Makes the state below `dir` anew from the journal there and in `bucket`, and from manifests of jobs that neither has.
+/// Nobody else may use it meanwhile. What cannot be read is tried again, and is never taken for missing.
 ///
 /// # Errors
-/// When the journal cannot be read, or the state not be removed or written.
-pub async fn rebuild(dir: &Path, interpret: Interpret) -> Result<Rebuilt, RebuildError> {
-    let (journal, state) = (dir.join("journal"), dir.join("state"));
-    // Looked at before anything is removed: without its journal a state is all there is.
-    if !journal.is_dir() || Journal::open(&journal)?.disk_bytes() == 0 {
-        return Err(RebuildError::NoJournal(journal));
+/// When journal or bucket cannot be read, or the state not be removed or written.
+pub async fn rebuild(dir: &Path, bucket: &Bucket, interpret: Interpret) -> Result<Rebuilt, RebuildError> {
+    let (journal, state) = (Journal::open(&dir.join("journal"))?, dir.join("state"));
+    let archive = Arc::new(SegmentArchive::new(bucket.clone()));
+    // Asked before anything is removed.
+    let asked = archive.clone();
+    let segments = tokio::task::spawn_blocking(move || asked.bases()).await.map_err(|_| RebuildError::Stopped)??;
+    let segments = segments.len();
+    // Without any of it a state is all there is.
+    if journal.newest().is_none() && segments == 0 && !has_manifest(bucket).await? {
+        return Err(RebuildError::Nothing(dir.join("journal")));
     }
     match tokio::fs::remove_dir_all(&state).await {
         Err(source) if source.kind() != ErrorKind::NotFound => {
@@ -59,12 +81,26 @@ pub async fn rebuild(dir: &Path, interpret: Interpret) -> Result<Rebuilt, Rebuil
         }
         _ => {}
     }
-    let dir = dir.to_owned();
-    let opened = tokio::task::spawn_blocking(move || Ledger::open(&dir, interpret)).await;
+    let journal = journal.with_archive(archive).reading_all();
+    let opened = tokio::task::spawn_blocking(move || Ledger::open(journal, &state, interpret)).await;
     let ledger = opened.map_err(|_| RebuildError::Stopped)??;
-    let recovery = ledger.recovered().await;
-    let counters = ledger.state().counters();
+    let rebuilt = async {
+        let recovery = ledger.recovered().await.ok_or(RebuildError::Stopped)?;
+        let manifests = restore(&ledger, bucket, interpret).await?;
+        Ok(Rebuilt { recovery, segments, manifests, counters: ledger.state().counters()? })
+    };
+    let rebuilt = rebuilt.await;
     let closing = ledger.clone();
     let _ = tokio::task::spawn_blocking(move || closing.close()).await;
-    Ok(Rebuilt { recovery: recovery.ok_or(RebuildError::Stopped)?, counters: counters? })
+    rebuilt
+}
+
+async fn has_manifest(bucket: &Bucket) -> Result<bool, RestoreError> {
+    let mut listing = bucket.list(None);
+    while let Some((key, _)) = listing.try_next().await? {
+        if key.is_manifest() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

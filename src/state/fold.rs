@@ -1,14 +1,17 @@
 //! What each journal entry means for the state. The same function serves new entries and replay.
 
 mod callback;
+mod kept;
 mod storage;
+
+pub use callback::adopted_id;
 
 use super::StateError;
 use super::keys;
 use super::records::Claim;
-use super::records::{JobRecord, MediaRecord, Origin, Reason, RefRecord};
+use super::records::{JobRecord, MediaRecord, RefRecord};
 use super::txn::Txn;
-use crate::domain::{Change, Job, JobId, Observation, Timestamp};
+use crate::domain::{Change, Job, JobId, JobState, Observation, Origin, Reason, Timestamp};
 use crate::journal::{Entry, Event};
 
 /// What a callback's body says, as the provider's room reads it.
@@ -79,6 +82,7 @@ pub(super) fn apply(
             let meaning = meaning.unwrap_or(Meaning::Unclear(Reason::UnknownShape));
             return callback::apply(txn, position, entry, meaning);
         }
+        Entry::Kept(entry) => return kept::callback(txn, position, entry),
         Entry::Event(event) => event,
     };
     match event {
@@ -120,8 +124,25 @@ pub(super) fn apply(
             change_job(txn, job, |job| job.attempt_failed(slot, failure, *due, *at))
         }
         Event::Ended { at, job, state, decided_by, manifest_key } => {
+            if let (JobState::Archived, Some(position)) = (state, decided_by) {
+                kept::forget(txn, *position)?;
+            }
             change_job(txn, job, |job| job.end(*state, *decided_by, manifest_key.clone(), *at))
         }
+        Event::RefKept { id, reply_ref, origin, notify_url, labels, created_at } => {
+            let record = RefRecord {
+                id: id.clone(),
+                reply_ref: reply_ref.clone(),
+                origin: *origin,
+                notify_url: notify_url.clone(),
+                labels: labels.clone(),
+                created_at: *created_at,
+                removed_at: None,
+            };
+            kept::reply_ref(txn, record)
+        }
+        Event::JobKept { sequence, job } => kept::job(txn, position, *sequence, job),
+        Event::JobFound { job, .. } => kept::found(txn, position, job),
         Event::Retried { at, job } => change_job(txn, job, |job| job.retry(*at)),
     }
 }

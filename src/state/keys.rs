@@ -8,6 +8,8 @@ use crate::domain::{Digest, JobId, JobState, RefId, ReplyRef, Slot, Timestamp};
 pub(super) enum Table {
     /// Version, position and counters: one record.
     Meta = b'@',
+    /// Where callbacks stand that were written again: by the position they were first recorded at.
+    Kept = b'b',
     /// Claims, by digest.
     Claims = b'c',
     /// When and what is due: due time, job.
@@ -52,6 +54,10 @@ impl Table {
         }
         key
     }
+}
+
+pub(super) fn kept(position: u64) -> Vec<u8> {
+    Table::Kept.key(&[&position.to_be_bytes()])
 }
 
 pub(super) fn claim(digest: &Digest) -> Vec<u8> {

@@ -21,7 +21,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::fold::{self, Applied, Meaning};
 use super::txn::Txn;
 use super::{State, StateError};
-use crate::journal::{Damage, Durability, Entry, Event, Journal, JournalError, Writer};
+use crate::domain::Timestamp;
+use crate::journal::{Damage, DamageKind, Durability, Entry, Event, Journal, JournalError, Writer};
 
 use super::open::{self, Opened, Recovery, RecoveryError};
 
@@ -44,10 +45,18 @@ pub enum RecordError {
 pub struct Ledger {
     journal: Journal,
     state: State,
-    sender: Arc<Mutex<Option<mpsc::Sender<Ticket>>>>,
+    sender: Arc<Mutex<Option<mpsc::Sender<Order>>>>,
     health: Arc<Mutex<Option<String>>>,
     recovery: watch::Receiver<Option<Recovery>>,
     threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
+}
+
+/// What the first thread is to do.
+#[derive(Debug)]
+enum Order {
+    Record(Ticket),
+    /// Begin the next segment.
+    BeginSegment(oneshot::Sender<Result<(), RecordError>>),
 }
 
 #[derive(Debug)]
@@ -73,16 +82,15 @@ const BATCH_BYTES: usize = 8 << 20;
 const BATCHES: usize = 4;
 
 impl Ledger {
-    /// Opens journal and state below `dir` and starts the threads. Entries are taken at once; the state can be read
-    /// when [`Ledger::recovered`] resolves.
+    /// Opens the state in `dir`, a view of `journal`, and starts the threads. Entries are taken at once; the state can be
+    /// read when [`Ledger::recovered`] resolves.
     ///
     /// # Errors
-    /// When the journal or the state cannot be opened.
-    pub fn open(dir: &Path, interpret: Interpret) -> Result<Self, RecoveryError> {
-        let journal = Journal::open(&dir.join("journal"))?;
-        let state = State::new(&dir.join("state"));
+    /// When the state cannot be opened, or the end of the journal not be read.
+    pub fn open(journal: Journal, dir: &Path, interpret: Interpret) -> Result<Self, RecoveryError> {
+        let state = State::new(dir);
         let opened = state.open_store()?;
-        let writer = Writer::new(journal.clone(), opened.applied)?;
+        let writer = Writer::new(journal.clone(), opened.applied.max(first_position(&journal)))?;
         let (sender, receiver) = mpsc::channel(WAITING);
         let (batches, batch_receiver) = sync_channel(BATCHES);
         let health = Arc::new(Mutex::new(None));
@@ -124,6 +132,31 @@ impl Ledger {
         self.submit(Entry::Event(event), None, durability).await
     }
 
+    /// Records entries that were recorded before, so that the segments they stand in can go. All are durable when this
+    /// returns.
+    ///
+    /// # Errors
+    /// As for [`Ledger::record_callback`]; some may be recorded then.
+    pub async fn record_again(&self, entries: Vec<Entry>) -> Result<(), RecordError> {
+        let mut left = entries.len();
+        for entry in entries {
+            left -= 1;
+            let durability = if left == 0 { Durability::Synced } else { Durability::Written };
+            self.submit(entry, None, durability).await?;
+        }
+        Ok(())
+    }
+
+    /// Seals the segment that is written to, and begins the next.
+    ///
+    /// # Errors
+    /// When the disk refuses or the service is stopping; recording goes on as before.
+    pub async fn begin_segment(&self) -> Result<(), RecordError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(Order::BeginSegment(answer)).await?;
+        answered.await.unwrap_or(Err(RecordError::Stopping))
+    }
+
     /// What the last append to the journal failed with, if it failed.
     pub fn journal_failure(&self) -> Option<String> {
         self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -142,6 +175,7 @@ impl Ledger {
     /// Takes no more entries, and returns when all that were taken are recorded and folded in. Blocks.
     pub fn close(&self) {
         drop(self.sender.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.journal.close_archive();
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
             let _ = thread.join();
@@ -158,13 +192,22 @@ impl Ledger {
         meaning: Option<Meaning>,
         durability: Durability,
     ) -> Result<Applied, RecordError> {
-        let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let sender = sender.ok_or(RecordError::Stopping)?;
         let (answer, answered) = oneshot::channel();
-        sender.send(Ticket { entry, meaning, durability, answer }).await.map_err(|_| RecordError::Stopping)?;
-        drop(sender);
+        self.send(Order::Record(Ticket { entry, meaning, durability, answer })).await?;
         answered.await.unwrap_or(Err(RecordError::Stopping))
     }
+
+    async fn send(&self, order: Order) -> Result<(), RecordError> {
+        let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        sender.ok_or(RecordError::Stopping)?.send(order).await.map_err(|_| RecordError::Stopping)
+    }
+}
+
+/// Where a journal begins that has nothing yet: further on than any before it in the same bucket got, unless that was
+/// written to at more than 64 MiB a second all its life. So positions of two journals never meet in an archive.
+fn first_position(journal: &Journal) -> u64 {
+    const POSITIONS_PER_MS: u64 = 1 << 16;
+    if journal.newest().is_some() { 0 } else { Timestamp::now().millis().saturating_mul(POSITIONS_PER_MS) }
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, RecoveryError> {
@@ -176,18 +219,29 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
 
 fn commit_all(
     mut writer: Writer,
-    mut waiting: mpsc::Receiver<Ticket>,
+    mut waiting: mpsc::Receiver<Order>,
     batches: &SyncSender<Batch>,
     health: &Mutex<Option<String>>,
 ) {
     while let Some(first) = waiting.blocking_recv() {
-        let mut bytes = size(&first);
-        let mut tickets = vec![first];
-        while bytes < BATCH_BYTES
-            && let Ok(next) = waiting.try_recv()
-        {
-            bytes += size(&next);
-            tickets.push(next);
+        let mut bytes = 0;
+        let mut tickets = Vec::new();
+        let mut next = Some(first);
+        while let Some(order) = next {
+            match order {
+                Order::Record(ticket) => {
+                    bytes += size(&ticket);
+                    tickets.push(ticket);
+                }
+                Order::BeginSegment(answer) => {
+                    let begun = writer.begin_next().map_err(|error| RecordError::Journal(Arc::new(error)));
+                    let _ = answer.send(begun);
+                }
+            }
+            next = if bytes < BATCH_BYTES { waiting.try_recv().ok() } else { None };
+        }
+        if tickets.is_empty() {
+            continue;
         }
         let durability = tickets.iter().map(|ticket| ticket.durability).max().unwrap_or(Durability::Synced);
         let appended = writer.append(tickets.iter().map(|ticket| &ticket.entry), durability);
@@ -222,6 +276,7 @@ fn commit_all(
 fn size(ticket: &Ticket) -> usize {
     match &ticket.entry {
         Entry::Callback(callback) => callback.body.len(),
+        Entry::Kept(kept) => kept.callback.body.len(),
         Entry::Event(_) => 512,
     }
 }
@@ -327,12 +382,16 @@ fn report(recovery: &Recovery) {
     if let Some((reason, aside)) = &recovery.moved_aside {
         tracing::warn!(reason, moved_to = %aside.display(), "the state could not be used and was made anew from the journal");
     }
-    for Damage { segment, from, to, torn_tail } in &recovery.damage {
+    for Damage { segment, from, to, kind } in &recovery.damage {
         let segment = segment.display();
-        if *torn_tail {
-            tracing::warn!(%segment, from, "the last write to the journal was cut off; it was never acknowledged");
-        } else {
-            tracing::error!(%segment, from, to, "a part of the journal is damaged and was passed over");
+        match kind {
+            DamageKind::TornTail => {
+                tracing::warn!(%segment, from, "the last write to the journal was cut off; it was never acknowledged");
+            }
+            DamageKind::Garbled => {
+                tracing::error!(%segment, from, to, "a part of the journal is damaged and was passed over");
+            }
+            DamageKind::Missing => tracing::error!(before = %segment, from, to, "a part of the journal is missing"),
         }
     }
     if recovery.replayed > 0 {

@@ -11,7 +11,7 @@ use super::records::VERSION;
 use super::txn::Txn;
 use super::{State, StateError};
 use crate::domain::{JobState, Timestamp};
-use crate::journal::{Damage, Entry, Journal, JournalError};
+use crate::journal::{Damage, DamageKind, Entry, Journal, JournalError};
 
 /// How the store was brought up to date with the journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,6 +24,13 @@ pub struct Recovery {
     pub damage: Vec<Damage>,
     /// Everything before this is folded in.
     pub applied: u64,
+}
+
+impl Recovery {
+    /// Whether something that was written to the journal was not there: then the bucket may know more.
+    pub fn has_gaps(&self) -> bool {
+        self.damage.iter().any(|damage| damage.kind != DamageKind::TornTail)
+    }
 }
 
 /// Why the store cannot be brought up to date.
@@ -128,6 +135,7 @@ fn prove(store: &sled::Db) -> Result<(), String> {
         (Table::Refs, counters.refs + counters.refs_removed),
         (Table::RefNames, counters.refs),
         (Table::Quarantine, counters.quarantined),
+        (Table::Kept, counters.kept),
     ] {
         let found = found.get(&(table as u8)).copied().unwrap_or_default();
         if found != expected {
@@ -159,13 +167,16 @@ pub(super) fn replay(store: &sled::Db, journal: &Journal, interpret: Interpret) 
     let mut recovery = Recovery::default();
     let mut txn = Txn::begin(store)?;
     let from = txn.meta.applied;
-    let mut entries = journal.replay(from);
+    let mut entries = journal.replay(from)?;
     let mut pending = 0;
     while let Some(item) = entries.next() {
         let (position, entry) = item?;
+        if let Some(gap) = entries.damage().iter().rfind(|damage| damage.kind == DamageKind::Missing) {
+            txn.meta.begins = txn.meta.begins.max(gap.to);
+        }
         let meaning = match &entry {
             Entry::Callback(callback) => Some(interpret(&callback.body)),
-            Entry::Event(_) => None,
+            Entry::Event(_) | Entry::Kept(_) => None,
         };
         fold::apply(&mut txn, position, &entry, meaning)?;
         recovery.replayed += 1;

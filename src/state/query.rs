@@ -152,6 +152,11 @@ impl State {
         self.get(&keys::quarantine(position))
     }
 
+    /// Where in the journal the callback stands that was first recorded at `position`.
+    pub fn callback_at(&self, position: u64) -> Result<u64, StateError> {
+        Ok(self.get(&keys::kept(position))?.unwrap_or(position))
+    }
+
     /// Bodies in quarantine before position `before`, newest first.
     pub fn quarantine(&self, limit: usize, before: Option<u64>) -> Result<Page<QuarantineRecord>, StateError> {
         self.page(&Table::Quarantine.prefix(), limit, before, |_, value| Ok(Some(postcard::from_bytes(value)?)))

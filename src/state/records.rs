@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Job, JobId, JobState, RefId, ReplyRef, Slot, StoredFile, Target, Timestamp};
+use crate::domain::{Job, JobId, JobState, Origin, Reason, RefId, ReplyRef, Slot, StoredFile, Target, Timestamp};
 
 /// A job with the number that orders jobs by when they were first heard of.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,16 +11,6 @@ pub struct JobRecord {
     pub sequence: u64,
     /// The job.
     pub job: Job,
-}
-
-/// How a ref came to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Origin {
-    /// Somebody registered it.
-    Registered,
-    /// A callback named it first.
-    Adopted,
 }
 
 /// A registered or adopted ref.
@@ -79,41 +69,6 @@ pub struct Claim {
     pub file: StoredFile,
 }
 
-/// Why a body is in quarantine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reason {
-    /// No known shape of a job.
-    UnknownShape,
-    /// An id of unknown form.
-    UnknownId,
-    /// A replyRef longer than the provider allows.
-    InvalidReplyRef,
-    /// Its replyRef is not the one its URL was made for.
-    ReplyRefMismatch,
-    /// Its job belongs to another ref.
-    JobOfAnotherRef,
-    /// Its replyRef is absent or nobody registered it, and such are not adopted.
-    UnknownReplyRef,
-    /// Its ref was deleted while it was being recorded.
-    RefRemoved,
-}
-
-impl Reason {
-    /// The name used in the API.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::UnknownShape => "unknown_shape",
-            Self::UnknownId => "unknown_id",
-            Self::InvalidReplyRef => "invalid_reply_ref",
-            Self::ReplyRefMismatch => "reply_ref_mismatch",
-            Self::JobOfAnotherRef => "job_of_another_ref",
-            Self::UnknownReplyRef => "unknown_reply_ref",
-            Self::RefRemoved => "ref_removed",
-        }
-    }
-}
-
 /// A body kept aside. The body itself is in the journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuarantineRecord {
@@ -156,6 +111,8 @@ pub struct Counters {
     pub jobs_placed: u64,
     /// Bodies in quarantine.
     pub quarantined: u64,
+    /// Callbacks that were written again.
+    pub kept: u64,
     /// Callbacks understood, repeats included.
     pub callbacks: u64,
 }
@@ -167,9 +124,11 @@ pub(super) struct Meta {
     pub(super) version: u32,
     /// Everything before this journal position is folded in.
     pub(super) applied: u64,
+    /// Of what is before this journal position, something was missing when it was to be folded in.
+    pub(super) begins: u64,
     /// The numbers.
     pub(super) counters: Counters,
 }
 
 /// The form of the records; a store of any other is rebuilt from the journal.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;

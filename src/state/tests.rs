@@ -6,10 +6,10 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::domain::{
-    AttemptFailure, Change, Digest, FileName, JobId, JobState, MediaUrl, RefId, ReplyRef, StoredFile, StuckReason,
-    Target, Timestamp, Variant,
+    AttemptFailure, Change, Digest, FileName, JobId, JobState, MediaUrl, Origin, Reason, RefId, ReplyRef, StoredFile,
+    StuckReason, Target, Timestamp, Variant,
 };
-use crate::journal::{CallbackEntry, Durability, Entry, Event};
+use crate::journal::{CallbackEntry, Durability, Entry, Event, Journal};
 use crate::provider::{self, Reading, Unclear};
 
 fn interpret(body: &[u8]) -> Meaning {
@@ -18,6 +18,10 @@ fn interpret(body: &[u8]) -> Meaning {
         Ok(Reading::Unclear(Unclear::UnknownId)) => Meaning::Unclear(Reason::UnknownId),
         _ => Meaning::Unclear(Reason::UnknownShape),
     }
+}
+
+fn open(dir: &Path) -> Ledger {
+    Ledger::open(Journal::open(&dir.join("journal")).unwrap(), &dir.join("state"), interpret).unwrap()
 }
 
 struct Bench {
@@ -29,14 +33,14 @@ struct Bench {
 impl Bench {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let ledger = Ledger::open(dir.path(), interpret).unwrap();
+        let ledger = open(dir.path());
         ledger.recovered().await.unwrap();
         Self { dir, ledger, adopt: true }
     }
 
     async fn reopen(self) -> (Self, Recovery) {
         self.ledger.close();
-        let ledger = Ledger::open(self.dir.path(), interpret).unwrap();
+        let ledger = open(self.dir.path());
         let recovery = ledger.recovered().await.unwrap();
         (Self { ledger, ..self }, recovery)
     }
@@ -277,7 +281,7 @@ async fn the_state_comes_back_from_the_journal_alone() {
     bench.ledger.close();
     for damage in [remove, truncate, fill_with_zeros] {
         damage(&bench.dir.path().join("state"));
-        let ledger = Ledger::open(bench.dir.path(), interpret).unwrap();
+        let ledger = open(bench.dir.path());
         let recovery = ledger.recovered().await.unwrap();
         assert_eq!(recovery.replayed, 43);
         assert_eq!(snapshot(ledger.state()), before);
@@ -309,7 +313,7 @@ async fn noise_in_any_of_the_stores_files_is_noticed_and_mended() {
                 bytes.iter_mut().skip(at).take(64).for_each(|byte| *byte = next() as u8);
             }
             std::fs::write(&name, &bytes).unwrap();
-            let ledger = Ledger::open(bench.dir.path(), interpret).unwrap();
+            let ledger = open(bench.dir.path());
             rebuilt += usize::from(ledger.recovered().await.unwrap().moved_aside.is_some());
             assert!(snapshot(ledger.state()) == before, "other records than before");
             ledger.close();

@@ -7,7 +7,7 @@ use super::Worker;
 use super::attempt::AttemptError;
 use crate::bucket::{Manifest, ObjectFolder};
 use crate::domain::{JobState, Timestamp};
-use crate::journal::{Durability, Entry, Event};
+use crate::journal::{Durability, Event, JournalError};
 use crate::provider;
 use crate::state::JobRecord;
 
@@ -26,7 +26,7 @@ impl Worker {
             let key = folder.manifest();
             let mut ended = record.job.clone();
             ended.end(end, decided_by, Some(key.as_str().to_owned()), at);
-            let callback = self.final_callback(decided_by);
+            let callback = self.final_callback(decided_by).await?;
             let manifest = Manifest::new(&ended, callback.as_deref(), at);
             fail_point!("worker.manifest", |_| Err(AttemptError::Deferred));
             let put = self.inner.bucket.put_manifest(&key, &manifest).await;
@@ -50,15 +50,21 @@ impl Worker {
     }
 
     /// The final callback as it came, its secrets hidden.
-    fn final_callback(&self, position: Option<u64>) -> Option<Box<RawValue>> {
-        let position = position?;
-        match self.inner.ledger.journal().read(position) {
-            Ok(Entry::Callback(callback)) => provider::redacted(&callback.body),
-            Ok(Entry::Event(_)) => None,
-            Err(error) => {
-                tracing::error!(position, %error, "a final callback cannot be read for its manifest");
-                None
+    async fn final_callback(&self, position: Option<u64>) -> Result<Option<Box<RawValue>>, AttemptError> {
+        let Some(position) = position else { return Ok(None) };
+        let at = self.state().callback_at(position)?;
+        let journal = self.inner.ledger.journal().clone();
+        match tokio::task::spawn_blocking(move || journal.read(at)).await {
+            Ok(Ok(entry)) => Ok(entry.into_callback().and_then(|callback| provider::redacted(&callback.body))),
+            Ok(Err(error @ JournalError::NotFound(_))) => {
+                tracing::error!(position, %error, "a final callback is damaged and cannot be in its manifest");
+                Ok(None)
             }
+            Ok(Err(error)) => {
+                tracing::warn!(position, %error, "a final callback cannot be read for its manifest yet");
+                Err(AttemptError::Deferred)
+            }
+            Err(_) => Err(AttemptError::Deferred),
         }
     }
 }

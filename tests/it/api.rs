@@ -22,6 +22,7 @@ use replyvault::bucket::{self, Bucket};
 use replyvault::domain::{Digest, FileName, MediaUrl, Slot, StoredFile, Target, Timestamp, Variant};
 use replyvault::fetch::Fetcher;
 use replyvault::intake::{self, Intake, ReplyKeys, ReplyUrls};
+use replyvault::journal::Journal;
 use replyvault::journal::{Durability, Event};
 use replyvault::provider;
 use replyvault::repair::Verifier;
@@ -66,7 +67,8 @@ impl Vault {
 
     async fn with(options: Options) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let ledger = Ledger::open(dir.path(), Intake::interpret).unwrap();
+        let journal = Journal::open(&dir.path().join("journal")).unwrap();
+        let ledger = Ledger::open(journal, &dir.path().join("state"), Intake::interpret).unwrap();
         ledger.recovered().await.unwrap();
         let keys = ReplyKeys::new(&["reply-secret".into()]).unwrap();
         let urls = ReplyUrls::new(options.public_url.parse().unwrap(), keys);

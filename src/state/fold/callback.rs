@@ -2,10 +2,10 @@
 
 use super::super::StateError;
 use super::super::keys;
-use super::super::records::{JobRecord, Origin, QuarantineRecord, Reason, RefRecord};
+use super::super::records::{JobRecord, QuarantineRecord, RefRecord};
 use super::super::txn::Txn;
 use super::{Applied, Meaning};
-use crate::domain::{Digest, Job, JobId, Observation, RefId, ReplyRef, Target, Timestamp};
+use crate::domain::{Digest, Job, JobId, Observation, Origin, Reason, RefId, ReplyRef, Target, Timestamp};
 use crate::journal::CallbackEntry;
 
 pub(super) fn apply(
@@ -111,8 +111,9 @@ fn adopt(txn: &mut Txn<'_>, position: u64, name: &ReplyRef, at: Timestamp) -> Re
     Ok(record)
 }
 
-/// Replay must find the same id, so it follows from where and when the callback was recorded.
-fn adopted_id(position: u64, at: Timestamp) -> RefId {
+/// The id of the ref that a callback makes when it is the first to name a replyRef. Replay must find the same, so it
+/// follows from where and when the callback was recorded.
+pub fn adopted_id(position: u64, at: Timestamp) -> RefId {
     let digest = Digest::of(&[b"replyvault:adopted:".as_slice(), &position.to_be_bytes()].concat());
     let mut random = [0; 16];
     random[6..].copy_from_slice(&digest.as_bytes()[..10]);
@@ -148,6 +149,7 @@ fn quarantine(
 fn release(txn: &mut Txn<'_>, position: u64) -> Result<(), StateError> {
     if txn.contains(&keys::quarantine(position))? {
         txn.remove(keys::quarantine(position));
+        super::kept::forget(txn, position)?;
         txn.meta.counters.quarantined = txn.meta.counters.quarantined.saturating_sub(1);
     }
     Ok(())

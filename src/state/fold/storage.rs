@@ -51,19 +51,7 @@ pub(super) fn stored(
     slot: &Slot,
     file: &StoredFile,
 ) -> Result<Applied, StateError> {
-    if txn.get::<MediaRecord>(&keys::media(&file.sha256))?.is_none() {
-        let media = MediaRecord {
-            bytes: file.bytes,
-            content_type: file.content_type.clone(),
-            key: file.key.clone(),
-            first_stored_at: file.at,
-            position,
-        };
-        txn.put(keys::media(&file.sha256), &media)?;
-        txn.put(keys::media_order(position), &file.sha256)?;
-        txn.meta.counters.objects += 1;
-        txn.meta.counters.bytes_stored += file.bytes;
-    }
+    super::kept::add_media(txn, position, file)?;
     txn.remove(keys::claim(&file.sha256));
     let Some(mut record) = txn.job(id)? else { return Ok(Applied::Unknown) };
     let before = record.job.clone();

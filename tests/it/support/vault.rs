@@ -182,6 +182,7 @@ pub(crate) fn settings(dir: &Path) -> Settings {
             min_free_bytes: 0,
         },
         longest_wait: Settings::LONGEST_WAIT,
+        journal_retention: Duration::from_secs(86_400),
         shutdown_grace: Duration::from_secs(5),
     }
 }

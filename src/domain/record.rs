@@ -1,0 +1,48 @@
+//! What is said of refs and of bodies kept aside, in the journal as in the state.
+
+use serde::{Deserialize, Serialize};
+
+/// How a ref came to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// Somebody registered it.
+    Registered,
+    /// A callback named it first.
+    Adopted,
+}
+
+/// Why a body is in quarantine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// No known shape of a job.
+    UnknownShape,
+    /// An id of unknown form.
+    UnknownId,
+    /// A replyRef longer than the provider allows.
+    InvalidReplyRef,
+    /// Its replyRef is not the one its URL was made for.
+    ReplyRefMismatch,
+    /// Its job belongs to another ref.
+    JobOfAnotherRef,
+    /// Its replyRef is absent or nobody registered it, and such are not adopted.
+    UnknownReplyRef,
+    /// Its ref was deleted while it was being recorded.
+    RefRemoved,
+}
+
+impl Reason {
+    /// The name used in the API.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UnknownShape => "unknown_shape",
+            Self::UnknownId => "unknown_id",
+            Self::InvalidReplyRef => "invalid_reply_ref",
+            Self::ReplyRefMismatch => "reply_ref_mismatch",
+            Self::JobOfAnotherRef => "job_of_another_ref",
+            Self::UnknownReplyRef => "unknown_reply_ref",
+            Self::RefRemoved => "ref_removed",
+        }
+    }
+}

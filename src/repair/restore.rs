@@ -1,0 +1,151 @@
+//! Takes from the bucket's manifests what the journal does not tell of.
+//!
+//! A manifest alone is enough to know a job again and to enter its files in the index. What it does not hold stays lost:
+//! the queries of source URLs, and the ref's own record, which may have been deleted for a reason.
+
+use futures_util::{StreamExt, TryStreamExt, future, stream};
+
+use super::{AT_ONCE, PAUSES};
+use crate::bucket::{Bucket, BucketError, ManifestContent, ManifestFile, ManifestStatus, ObjectKey};
+use crate::domain::{
+    Asset, AssetSource, AssetState, Candidate, Job, JobState, MediaUrl, Slot, Status, StoredFile, StuckReason,
+    Timestamp, Variant,
+};
+use crate::journal::{Durability, Event};
+use crate::state::{Interpret, Ledger, Meaning, RecordError, StateError};
+
+/// Why not all manifests could be looked at. Those that were count; it may be done again.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The bucket, time and again.
+    #[error("the bucket could not be read: {0}")]
+    Bucket(#[from] BucketError),
+    /// The state.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The journal.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+/// Makes known to `ledger` every job that a manifest in `bucket` tells of and the state does not have as ended. Lists
+/// the whole bucket; reads only the manifests in folders of no such job. Returns how many were taken over.
+///
+/// # Errors
+/// When the bucket cannot be listed or a manifest not be read: it is not missing then.
+pub async fn restore(ledger: &Ledger, bucket: &Bucket, interpret: Interpret) -> Result<u64, RestoreError> {
+    let manifests = bucket.list(None).try_filter(|(key, _)| future::ready(key.is_manifest()));
+    let restored = manifests.map_ok(|(key, _)| restore_one(ledger, bucket, interpret, key)).map_err(RestoreError::from);
+    restored.try_buffer_unordered(AT_ONCE).try_fold(0, |sum, one| future::ok(sum + u64::from(one))).await
+}
+
+async fn restore_one(
+    ledger: &Ledger,
+    bucket: &Bucket,
+    interpret: Interpret,
+    key: ObjectKey,
+) -> Result<bool, RestoreError> {
+    let Some((folder, _)) = key.as_str().rsplit_once('/') else { return Ok(false) };
+    let known = ledger.state().job_in_folder(folder)?;
+    if known.is_some_and(|known| matches!(known.job.state, JobState::Archived | JobState::Failed)) {
+        return Ok(false);
+    }
+    let Some(bytes) = read(bucket, &key).await? else { return Ok(false) };
+    let content = match ManifestContent::read(&bytes) {
+        Ok(content) => content,
+        Err(error) => {
+            tracing::warn!(%key, error, "a manifest cannot be read and was passed over");
+            return Ok(false);
+        }
+    };
+    let job = job(content, folder, &key, interpret);
+    let event = Event::JobFound { at: Timestamp::now(), job: Box::new(job) };
+    ledger.record(event, Durability::Written).await?;
+    Ok(true)
+}
+
+/// `None` when it is gone since it was listed.
+async fn read(bucket: &Bucket, key: &ObjectKey) -> Result<Option<Vec<u8>>, BucketError> {
+    let mut pauses = stream::iter(PAUSES);
+    loop {
+        let read = async { bucket.read(key, None).await?.map_ok(|chunk| chunk.to_vec()).try_concat().await };
+        match read.await {
+            Ok(bytes) => return Ok(Some(bytes)),
+            Err(BucketError::NotFound(_)) => return Ok(None),
+            Err(error) => match pauses.next().await {
+                Some(pause) if error.is_outage() => tokio::time::sleep(pause).await,
+                _ => return Err(error),
+            },
+        }
+    }
+}
+
+/// The job as its manifest has it.
+fn job(content: ManifestContent, folder: &str, key: &ObjectKey, interpret: Interpret) -> Job {
+    let sources = match content.callback.map(|callback| interpret(callback.get().as_bytes())) {
+        Some(Meaning::Job(observation)) => observation.assets,
+        Some(Meaning::Unclear(_)) | None => Vec::new(),
+    };
+    let found = content.job;
+    let mut job = Job::new(found.job_id, found.created_at);
+    job.reply_ref = found.reply_ref;
+    job.ref_id = found.ref_id;
+    job.state = found.state;
+    job.outcome = found.outcome;
+    job.reason = found.reason;
+    job.status = found.status.map(|status| match status {
+        ManifestStatus::Number(number) => Status::Number(number),
+        ManifestStatus::Word(word) => Status::Word(word),
+    });
+    job.status_label = found.status_label;
+    job.percent = found.percent;
+    job.message = found.message;
+    job.error = found.error;
+    job.prompt = found.prompt;
+    job.callbacks = found.callbacks;
+    job.created_at_settled = true;
+    job.updated_at = found.updated_at;
+    job.archived_at = found.archived_at;
+    job.folder = Some(folder.to_owned());
+    job.manifest_key = Some(key.as_str().to_owned());
+    job.assets = found.assets.into_iter().map(|file| asset(file, &sources)).collect();
+    job
+}
+
+fn asset(found: ManifestFile, sources: &[AssetSource]) -> Asset {
+    let url = found.source_url.as_deref().and_then(|url| MediaUrl::parse(url).ok());
+    let variant = found.variant.unwrap_or(Variant::Unknown);
+    // The same slot as in callbacks, so that a further one finds the file. Its extension may have changed since.
+    let source = sources.iter().find(|source| source.file.stem() == found.file.stem());
+    let slot = match source {
+        Some(source) => source.slot.clone(),
+        None if found.file.stem().chars().all(|char| char.is_ascii_alphabetic()) => Slot::media(),
+        None => Slot::new(found.file.stem()),
+    };
+    let stored = match (found.sha256, found.bytes, found.key, url.clone(), found.stored_at) {
+        (Some(sha256), Some(bytes), Some(key), Some(url), Some(at)) => Some(StoredFile {
+            file: found.file.clone(),
+            sha256,
+            bytes,
+            content_type: found.content_type.unwrap_or_else(|| "application/octet-stream".to_owned()),
+            key,
+            deduplicated: found.deduplicated,
+            url,
+            variant,
+            at,
+        }),
+        _ => None,
+    };
+    Asset {
+        slot,
+        role: found.role,
+        file: found.file,
+        state: if stored.is_some() { AssetState::Stored } else { AssetState::Stuck },
+        stuck: if stored.is_some() { None } else { Some(StuckReason::AttemptsExhausted) },
+        attempts: found.attempts,
+        not_before: None,
+        last_error: found.last_error,
+        candidates: url.map(|url| Candidate { url, variant }).into_iter().collect(),
+        stored,
+    }
+}

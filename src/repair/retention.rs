@@ -1,0 +1,138 @@
+//! Old segments of the journal move into the bucket.
+//!
+//! Oldest first, one at a time: the segment is stored and read back; what of it is still needed here is written again
+//! into the newest (refs that are answered to, bodies in quarantine, jobs that have not ended); then it is removed. Each
+//! step may run twice, and a crash between any two loses nothing.
+//!
+//! A segment may go when nothing it tells of has moved for as long as segments are kept: its jobs have ended, or nothing
+//! was heard of them. What is being worked on holds it, as does an upload or a claim that is open.
+
+mod scan;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fail::fail_point;
+
+use super::archive;
+use crate::bucket::{Bucket, BucketError};
+use crate::journal::{Entry, Journal, JournalError};
+use crate::state::{Interpret, Ledger, RecordError, StateError};
+
+/// Moves old segments, for as long as it runs.
+#[derive(Clone, Debug)]
+pub struct Retention {
+    ledger: Ledger,
+    bucket: Bucket,
+    interpret: Interpret,
+    keep: Duration,
+}
+
+/// Why a segment stays although it might go. The next pass tries again.
+#[derive(Debug, thiserror::Error)]
+pub enum RetentionError {
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The state.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The bucket.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+    /// What is still needed could not be written again.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// It was cut off.
+    #[error("cut off")]
+    CutOff,
+}
+
+impl Retention {
+    /// Moves segments of `ledger`'s journal into `bucket` that nothing has happened to for `keep`.
+    pub fn new(ledger: Ledger, bucket: Bucket, interpret: Interpret, keep: Duration) -> Self {
+        Self { ledger, bucket, interpret, keep }
+    }
+
+    /// Does passes, each an eighth of the time that segments are kept after the last, though at least every hour and at
+    /// most every second. Never ends; dropping it is fine at any time.
+    pub async fn run(self) {
+        const LONGEST: Duration = Duration::from_secs(3600);
+        const SHORTEST: Duration = Duration::from_secs(1);
+        let mut last_error = None;
+        if self.ledger.recovered().await.is_none() {
+            return;
+        }
+        loop {
+            let error = self.pass().await.err().map(|error| error.to_string());
+            if let Some(error) = &error
+                && last_error.as_ref() != Some(error)
+            {
+                tracing::warn!(error, "old segments of the journal cannot be moved into the bucket yet");
+            }
+            last_error = error;
+            tokio::time::sleep((self.keep / 8).clamp(SHORTEST, LONGEST)).await;
+        }
+    }
+
+    /// Moves every segment that may go. Returns how many did.
+    ///
+    /// # Errors
+    /// When one that may go cannot; those after it stay, too.
+    pub async fn pass(&self) -> Result<usize, RetentionError> {
+        let mut moved = 0;
+        self.seal_quiet_segment().await?;
+        while let Some(base) = self.journal().sealed().first().copied() {
+            let Some(needed) = self.blocking(move |this| this.needed_of(base)).await? else { break };
+            self.move_segment(base, needed).await?;
+            moved += 1;
+        }
+        Ok(moved)
+    }
+
+    async fn move_segment(&self, base: u64, needed: Vec<Entry>) -> Result<(), RetentionError> {
+        let segment = self.blocking(move |this| Ok(this.journal().segment(base)?)).await?;
+        let bytes = segment.len();
+        fail_point!("retention.store", |_| Err(RetentionError::CutOff));
+        let key = archive::store(&self.bucket, base, segment).await?;
+        fail_point!("retention.store.done", |_| Err(RetentionError::CutOff));
+        let written_again = needed.len();
+        self.ledger.record_again(needed).await?;
+        fail_point!("retention.remove", |_| Err(RetentionError::CutOff));
+        self.blocking(move |this| Ok(this.journal().remove(base)?)).await?;
+        fail_point!("retention.remove.done", |_| Err(RetentionError::CutOff));
+        tracing::info!(%key, bytes, written_again, "a segment of the journal moved into the bucket");
+        Ok(())
+    }
+
+    /// A segment that nothing is written to any more need not wait until it is full.
+    async fn seal_quiet_segment(&self) -> Result<(), RetentionError> {
+        let is_quiet = self.blocking(|this| {
+            let Some(base) = this.journal().newest().filter(|base| this.is_quiet(*base, this.keep)) else {
+                return Ok(false);
+            };
+            for entry in this.journal().read_segment(base) {
+                if !scan::is_repetition(&entry?.1) {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        });
+        if is_quiet.await? {
+            self.ledger.begin_segment().await?;
+        }
+        Ok(())
+    }
+
+    fn journal(&self) -> &Journal {
+        self.ledger.journal()
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, RetentionError> + Send + 'static,
+    ) -> Result<T, RetentionError> {
+        let this = Arc::new(self.clone());
+        tokio::task::spawn_blocking(move || work(&this)).await.unwrap_or(Err(RetentionError::CutOff))
+    }
+}

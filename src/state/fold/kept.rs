@@ -1,0 +1,135 @@
+//! What is written again before the segment that has it goes, and what only the bucket knew.
+//!
+//! A state that was folded from everything has it all already, and may know more by now: then only the new place of a
+//! callback's bytes is noted. Something is taken over where a stretch of the journal was missing.
+
+use super::super::StateError;
+use super::super::keys;
+use super::super::records::{JobRecord, MediaRecord, QuarantineRecord, RefRecord};
+use super::super::txn::Txn;
+use super::Applied;
+use crate::domain::{Job, JobState, StoredFile};
+use crate::journal::KeptCallback;
+
+pub(super) fn callback(txn: &mut Txn<'_>, position: u64, entry: &KeptCallback) -> Result<Applied, StateError> {
+    if !txn.contains(&keys::kept(entry.position))? {
+        txn.meta.counters.kept += 1;
+    }
+    txn.put(keys::kept(entry.position), &position)?;
+    let key = keys::quarantine(entry.position);
+    if let Some(quarantined) = &entry.quarantined
+        && entry.position < txn.meta.begins
+        && !txn.contains(&key)?
+    {
+        let record = QuarantineRecord {
+            position: entry.position,
+            at: entry.callback.at,
+            target: entry.callback.target.clone(),
+            reason: quarantined.reason,
+            job_id: quarantined.job.clone(),
+            bytes: entry.callback.body.len() as u64,
+        };
+        txn.put(key, &record)?;
+        txn.meta.counters.quarantined += 1;
+    }
+    Ok(Applied::Done)
+}
+
+/// Nobody will ask for the callback that was first recorded at `position` again.
+pub(super) fn forget(txn: &mut Txn<'_>, position: u64) -> Result<(), StateError> {
+    if txn.contains(&keys::kept(position))? {
+        txn.remove(keys::kept(position));
+        txn.meta.counters.kept = txn.meta.counters.kept.saturating_sub(1);
+    }
+    Ok(())
+}
+
+pub(super) fn reply_ref(txn: &mut Txn<'_>, record: RefRecord) -> Result<Applied, StateError> {
+    if !txn.contains(&keys::reply_ref_id(&record.id))? && !txn.contains(&keys::ref_name(&record.reply_ref))? {
+        txn.put(keys::ref_name(&record.reply_ref), &record.id)?;
+        txn.put(keys::reply_ref_id(&record.id), &record)?;
+        txn.meta.counters.refs += 1;
+    }
+    Ok(Applied::Done)
+}
+
+pub(super) fn job(txn: &mut Txn<'_>, position: u64, sequence: u64, job: &Job) -> Result<Applied, StateError> {
+    let known = txn.job(&job.id)?;
+    // What was counted more often has seen more.
+    let knows_all = known.as_ref().is_some_and(|known| known.job.callbacks >= job.callbacks);
+    if knows_all || (known.is_some() && sequence >= txn.meta.begins) {
+        return Ok(Applied::Done);
+    }
+    take_over(txn, position, sequence, known, job)
+}
+
+pub(super) fn found(txn: &mut Txn<'_>, position: u64, job: &Job) -> Result<Applied, StateError> {
+    let known = txn.job(&job.id)?;
+    let says_more = known.as_ref().is_none_or(|known| match known.job.state {
+        JobState::Archived => false,
+        JobState::Failed | JobState::Stuck | JobState::Archiving => job.state == JobState::Archived,
+        JobState::Running => true,
+    });
+    if says_more { take_over(txn, position, position, known, job) } else { Ok(Applied::Done) }
+}
+
+/// Puts `job` in the place of what is known of it, with all that follows from its files.
+fn take_over(
+    txn: &mut Txn<'_>,
+    position: u64,
+    sequence: u64,
+    known: Option<JobRecord>,
+    job: &Job,
+) -> Result<Applied, StateError> {
+    let (sequence, before) = known.map_or((sequence, None), |known| (known.sequence, Some(known.job)));
+    let mut job = job.clone();
+    if let Some(before) = &before {
+        job.callbacks = job.callbacks.max(before.callbacks);
+        job.folder = before.folder.clone().or(job.folder);
+    }
+    if before.as_ref().is_none_or(|before| before.folder.is_none())
+        && let Some(folder) = &job.folder
+    {
+        let key = keys::folder(folder);
+        if txn.contains(&key)? {
+            // Another job's by now: it gets one of its own when it is worked on.
+            job.folder = None;
+        } else {
+            txn.put(key, &sequence)?;
+            txn.meta.counters.jobs_placed += 1;
+        }
+    }
+    for (place, asset) in (position..).zip(&job.assets) {
+        let Some(file) = &asset.stored else { continue };
+        add_media(txn, place, file)?;
+        let reference = keys::reference(&file.sha256, sequence, &asset.slot);
+        if !txn.contains(&reference)? {
+            txn.mark(reference);
+            txn.meta.counters.references += 1;
+            txn.meta.counters.bytes_deduplicated += if file.deduplicated { file.bytes } else { 0 };
+        }
+    }
+    let record = JobRecord { sequence, job };
+    txn.put_job(before.as_ref(), &record)?;
+    Ok(Applied::Job { record: Box::new(record), change: None })
+}
+
+/// Enters an object in the index, unless its bytes are there. `place` orders it among all others: a journal position that
+/// no other object has.
+pub(super) fn add_media(txn: &mut Txn<'_>, place: u64, file: &StoredFile) -> Result<(), StateError> {
+    if txn.contains(&keys::media(&file.sha256))? {
+        return Ok(());
+    }
+    let media = MediaRecord {
+        bytes: file.bytes,
+        content_type: file.content_type.clone(),
+        key: file.key.clone(),
+        first_stored_at: file.at,
+        position: place,
+    };
+    txn.put(keys::media(&file.sha256), &media)?;
+    txn.put(keys::media_order(place), &file.sha256)?;
+    txn.meta.counters.objects += 1;
+    txn.meta.counters.bytes_stored += file.bytes;
+    Ok(())
+}
