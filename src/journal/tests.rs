@@ -143,3 +143,46 @@ proptest! {
         prop_assert!(read_all(&journal, 0).0.len() <= 3);
     }
 }
+
+/// What was moved out of the journal's folder.
+#[derive(Debug, Default)]
+struct Moved(std::sync::Mutex<std::collections::BTreeMap<u64, Bytes>>);
+
+impl Archive for Moved {
+    fn bases(&self) -> Result<Vec<u64>, ArchiveError> {
+        Ok(self.0.lock().unwrap().keys().copied().collect())
+    }
+
+    fn segment(&self, base: u64) -> Result<Bytes, ArchiveError> {
+        self.0.lock().unwrap().get(&base).cloned().ok_or_else(|| ArchiveError("not there".to_owned()))
+    }
+
+    fn close(&self) {}
+}
+
+#[test]
+fn segments_that_moved_are_read_where_they_are_and_lost_ones_are_said_to_be_missing() {
+    let entries: Vec<_> = (0..40).map(repeated).collect();
+    let (_dir, journal, positions) = written(&entries);
+    let archive = std::sync::Arc::new(Moved::default());
+    let journal = journal.with_archive(archive.clone());
+    let expected: Vec<_> = positions.iter().copied().zip(entries).collect();
+    while journal.sealed().len() > 2 {
+        let base = journal.sealed()[0];
+        archive.0.lock().unwrap().insert(base, journal.segment(base).unwrap());
+        journal.remove(base).unwrap();
+        assert_eq!(read_all(&journal, 0), (expected.clone(), vec![]));
+    }
+    assert_eq!(journal.read(positions[0]).unwrap(), expected[0].1);
+    // Who has read beyond them does not ask for them.
+    let last = expected.last().unwrap();
+    archive.0.lock().unwrap().retain(|base, _| *base == 0);
+    assert_eq!(read_all(&journal, last.0), (vec![last.clone()], vec![]));
+    let (read, damage) = read_all(&journal, 0);
+    assert!(read.len() < expected.len() && read.iter().all(|entry| expected.contains(entry)));
+    let [missing] = damage.as_slice() else { panic!("{damage:?}") };
+    assert_eq!(missing.kind, DamageKind::Missing);
+    let lost = expected.iter().filter(|(position, _)| (missing.from..missing.to).contains(position)).count();
+    assert_eq!(read.len() + lost, expected.len());
+    assert!(matches!(journal.read(missing.from), Err(JournalError::NotFound(_))));
+}

@@ -107,18 +107,11 @@ impl Retention {
 
     /// A segment that nothing is written to any more need not wait until it is full.
     async fn seal_quiet_segment(&self) -> Result<(), RetentionError> {
-        let is_quiet = self.blocking(|this| {
-            let Some(base) = this.journal().newest().filter(|base| this.is_quiet(*base, this.keep)) else {
-                return Ok(false);
-            };
-            for entry in this.journal().read_segment(base) {
-                if !scan::is_repetition(&entry?.1) {
-                    return Ok(true);
-                }
-            }
-            Ok(false)
+        let may_seal = self.blocking(|this| {
+            let newest = this.journal().newest().filter(|base| this.is_quiet(*base));
+            newest.map_or(Ok(false), |base| this.has_news(base))
         });
-        if is_quiet.await? {
+        if may_seal.await? {
             self.ledger.begin_segment().await?;
         }
         Ok(())

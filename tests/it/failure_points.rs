@@ -88,7 +88,8 @@ fn the_list_of_points_is_that_of_the_source() {
             }
         }
     }
-    assert_eq!(found, POINTS.iter().map(|point| (*point).to_owned()).collect());
+    let listed = POINTS.iter().chain(crate::retention::POINTS);
+    assert_eq!(found, listed.map(|point| (*point).to_owned()).collect());
 }
 
 /// A small file, the same again, one of several parts, and a job that failed.

@@ -16,5 +16,6 @@ mod inbound;
 mod load;
 mod pipeline;
 mod repair;
+mod retention;
 mod simulator;
 mod support;

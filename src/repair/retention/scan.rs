@@ -8,9 +8,6 @@ use crate::domain::{JobId, JobState, RefId, Target, Timestamp};
 use crate::journal::{CallbackEntry, Entry, Event, KeptCallback, Quarantined};
 use crate::state::{JobRecord, Meaning, State, adopted_id};
 
-/// How long a segment stays at least in which everything was written again: moving it on frees no room.
-const LEAST_FOR_REPETITIONS: Duration = Duration::from_secs(24 * 3600);
-
 /// What is known of a segment while it is read.
 struct Scan<'a> {
     retention: &'a Retention,
@@ -23,7 +20,7 @@ struct Scan<'a> {
 impl Retention {
     /// What has to be written again before a segment goes; `None` while it may not.
     pub(super) fn needed_of(&self, base: u64) -> Result<Option<Vec<Entry>>, RetentionError> {
-        if !self.is_quiet(base, self.keep) {
+        if !self.is_quiet(base) {
             return Ok(None);
         }
         let mut scan = Scan {
@@ -46,7 +43,8 @@ impl Retention {
                 return Ok(None);
             }
         }
-        if only_repetitions && !self.is_quiet(base, self.keep.max(LEAST_FOR_REPETITIONS)) {
+        if only_repetitions && !self.has_news_after(base)? {
+            // Moving it on would free no room, for ever.
             return Ok(None);
         }
         for id in std::mem::take(&mut scan.jobs) {
@@ -57,9 +55,29 @@ impl Retention {
         Ok(Some(scan.needed))
     }
 
-    /// Whether nothing was written to a segment for `time`; false when that cannot be found out.
-    pub(super) fn is_quiet(&self, base: u64, time: Duration) -> bool {
-        self.journal().written_at(base).is_ok_and(|written| is_past(written, time))
+    /// Whether a segment has anything but repetitions.
+    pub(super) fn has_news(&self, base: u64) -> Result<bool, RetentionError> {
+        for entry in self.journal().read_segment(base) {
+            if !is_repetition(&entry?.1) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn has_news_after(&self, base: u64) -> Result<bool, RetentionError> {
+        let (sealed, newest) = (self.journal().sealed(), self.journal().newest());
+        for later in sealed.into_iter().chain(newest).filter(|later| *later > base) {
+            if self.has_news(later)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether nothing was written to a segment for `keep`; false when that cannot be found out.
+    pub(super) fn is_quiet(&self, base: u64) -> bool {
+        self.journal().written_at(base).is_ok_and(|written| is_past(written, self.keep))
     }
 }
 
@@ -153,7 +171,7 @@ impl Scan<'_> {
 }
 
 /// Whether an entry only says again what was said before.
-pub(super) fn is_repetition(entry: &Entry) -> bool {
+fn is_repetition(entry: &Entry) -> bool {
     matches!(entry, Entry::Kept(_) | Entry::Event(Event::RefKept { .. } | Event::JobKept { .. }))
 }
 

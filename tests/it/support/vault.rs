@@ -65,6 +65,11 @@ impl Vault {
         self.running = Some(running);
     }
 
+    /// The same while the state may not be there yet.
+    pub(crate) async fn start_without_waiting(&mut self) {
+        self.running = Some(Running::start(self.settings.clone()).await.unwrap());
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.running().address())
     }
@@ -86,6 +91,13 @@ impl Vault {
 
     pub(crate) async fn get(&self, path: &str) -> (StatusCode, Value) {
         answer(self.client.get(self.url(path)).bearer_auth(TOKEN).send().await.unwrap()).await
+    }
+
+    /// Calls the API with a method and, unless it is null, a body.
+    pub(crate) async fn send(&self, method: &str, path: &str, body: &Value) -> (StatusCode, Value) {
+        let request = self.client.request(method.parse().unwrap(), self.url(path)).bearer_auth(TOKEN);
+        let request = if body.is_null() { request } else { request.json(body) };
+        answer(request.send().await.unwrap()).await
     }
 
     pub(crate) async fn job(&self, id: &str) -> Value {

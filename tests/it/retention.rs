@@ -1,0 +1,289 @@
+//! Old segments of the journal move into the bucket, and nothing is lost by it, whatever is lost of the rest.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use replyvault::intake::Intake;
+use replyvault::repair::{Retention, rebuild};
+use serde_json::{Value, json};
+
+use crate::support::child::Program;
+use crate::support::media::{MediaServer, mp4};
+use crate::support::s3::S3Server;
+use crate::support::vault::{PATIENCE, Vault, completed, video_id, with_bucket};
+
+/// A service that has one of everything: a job in each state, refs of both kinds, bodies in quarantine.
+struct Full {
+    vault: Vault,
+    media: MediaServer,
+}
+
+impl Full {
+    async fn of(vault: Vault) -> Self {
+        let media = MediaServer::start();
+        let url = |number: u64| media.put(&format!("/{number}.mp4"), mp4(number, 3000), "video/mp4");
+        let (status, registered) = vault.send("POST", "/api/v1/refs", &json!({"replyRef": "boat"})).await;
+        assert_eq!(status, 201, "{registered}");
+        let (_, removed) = vault.send("POST", "/api/v1/refs", &json!({"replyRef": "gone"})).await;
+        let removed = format!("/api/v1/refs/{}", removed["refId"].as_str().unwrap());
+        assert_eq!(vault.send("DELETE", &removed, &json!(null)).await.0, 204);
+        let mut over_ref = completed(1, &url(1));
+        over_ref["replyRef"] = "boat".into();
+        assert_eq!(vault.post(registered["replyUrl"].as_str().unwrap(), over_ref.to_string()).await.0, 200);
+        vault.callback(completed(2, &url(2))).await;
+        // The same bytes as the second.
+        vault.callback(completed(3, &media.put("/3.mp4", mp4(2, 3000), "video/mp4"))).await;
+        vault.callback(json!({"videoId": video_id(4), "status": 3, "replyRef": "four"})).await;
+        vault.callback(json!({"videoId": video_id(5), "status": 1, "percent": 40, "replyRef": "five"})).await;
+        vault.callback(completed(6, "http://192.0.2.1/refused.mp4")).await;
+        assert_eq!(vault.post(&vault.channel_url(), r#"{"what":"is this"}"#).await.0, 202);
+        for (number, state) in [(1, "archived"), (2, "archived"), (3, "archived"), (4, "failed"), (6, "stuck")] {
+            vault.job_in(&video_id(number), &[state]).await;
+        }
+        Self { vault, media }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.vault.settings.data_dir.clone()
+    }
+
+    fn segments(&self) -> usize {
+        std::fs::read_dir(self.data().join("journal")).unwrap().count()
+    }
+
+    /// Moves all that may go; nothing need be old for that.
+    async fn move_segments(&self) -> usize {
+        let running = self.vault.running();
+        let (ledger, bucket) = (running.intake().ledger().clone(), running.bucket().clone());
+        Retention::new(ledger, bucket, Intake::interpret, Duration::ZERO).pass().await.unwrap()
+    }
+
+    async fn archived_segments(&self) -> Vec<String> {
+        use futures_util::TryStreamExt;
+        let folder = replyvault::bucket::ObjectFolder::journal();
+        let objects: Vec<_> = self.vault.running().bucket().list(Some(&folder)).try_collect().await.unwrap();
+        let mut keys: Vec<_> = objects.into_iter().map(|(key, _)| key.as_str().to_owned()).collect();
+        keys.sort();
+        keys
+    }
+
+    /// All that the API shows.
+    async fn everything(&self) -> Value {
+        let vault = &self.vault;
+        let mut all = json!({});
+        for list in ["jobs", "refs", "quarantine", "media"] {
+            let (status, page) = vault.get(&format!("/api/v1/{list}?limit=200")).await;
+            assert_eq!(status, 200, "{page}");
+            all[list] = page["items"].clone();
+        }
+        for item in all["quarantine"].as_array_mut().unwrap() {
+            let id = item["quarantineId"].as_str().unwrap().to_owned();
+            *item = vault.get(&format!("/api/v1/quarantine/{id}")).await.1;
+        }
+        for item in all["refs"].as_array_mut().unwrap() {
+            // It names the port, which is another after a restart.
+            item.as_object_mut().unwrap().remove("replyUrl");
+        }
+        let (_, stats) = vault.get("/api/v1/stats").await;
+        for number in ["jobs", "objects", "bytesStored", "bytesDeduplicated", "refs", "quarantined", "callbacks"] {
+            all["stats"][number] = stats[number].clone();
+        }
+        all
+    }
+
+    fn fetched(&self) -> Vec<usize> {
+        [1, 2, 3].map(|number| self.media.hits(&format!("/{number}.mp4"))).to_vec()
+    }
+
+    /// What is new is taken as before: a job goes on, a repeat is counted, an old body is looked at again.
+    async fn goes_on(&self) {
+        let vault = &self.vault;
+        let url = self.media.put("/5.mp4", mp4(5, 3000), "video/mp4");
+        vault.callback(json!({"videoId": video_id(5), "status": 2, "downloadURL": url, "replyRef": "five"})).await;
+        let job = vault.archived(&video_id(5)).await;
+        assert_eq!(job["callbacks"], 2, "{job:#}");
+        let answer = vault.callback(completed(2, "http://192.0.2.1/late.mp4")).await;
+        assert_eq!((&answer["state"], &answer["final"]), (&json!("archived"), &json!(true)));
+        let (_, kept) = vault.get("/api/v1/quarantine").await;
+        let id = kept["items"][0]["quarantineId"].as_str().unwrap();
+        let (status, again) = vault.send("POST", &format!("/api/v1/quarantine/{id}/replay"), &json!(null)).await;
+        assert_eq!((status.as_u16(), &again["quarantineId"]), (202, &json!(id)));
+        let (status, retried) =
+            vault.send("POST", &format!("/api/v1/jobs/{}/retry", video_id(6).replace(':', "%3A")), &json!(null)).await;
+        assert_eq!(status, 202, "{retried}");
+        let stuck = vault.job_in(&video_id(6), &["stuck"]).await;
+        assert_eq!(stuck["reason"], "refused_by_policy");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_moved_into_the_bucket_is_still_known() {
+    let mut full = Full::of(Vault::start().await).await;
+    let before = full.everything().await;
+    assert!(full.move_segments().await > 0);
+    assert_eq!(full.segments(), 1);
+    assert_eq!(full.everything().await, before);
+    // Nothing is left but what is needed, so nothing moves.
+    assert_eq!(full.move_segments().await, 0);
+    assert_eq!(full.archived_segments().await.len(), 1);
+    full.vault.stop().await;
+    std::fs::remove_dir_all(full.data().join("state")).unwrap();
+    full.vault.start_again().await;
+    assert_eq!(full.everything().await, before);
+    assert_eq!(full.fetched(), [1, 1, 1]);
+    full.goes_on().await;
+    // Once more, with what was written again.
+    let before = full.everything().await;
+    assert!(full.move_segments().await > 0);
+    assert_eq!((full.segments(), full.archived_segments().await.len()), (1, 3));
+    full.vault.stop().await;
+    std::fs::remove_dir_all(full.data().join("state")).unwrap();
+    full.vault.start_again().await;
+    assert_eq!(full.everything().await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_moved_segments_the_manifests_tell_of_the_rest() {
+    let mut full = Full::of(Vault::start().await).await;
+    let before = full.everything().await;
+    full.move_segments().await;
+    full.vault.stop().await;
+    std::fs::remove_dir_all(full.data().join("state")).unwrap();
+    std::fs::remove_dir_all(full.vault.dir.path().join("bucket/_journal")).unwrap();
+    full.vault.start_again().await;
+    for number in [1, 2, 3, 4] {
+        wait_for_job(&full.vault, number).await;
+    }
+    let mut after = full.everything().await;
+    // The order in which manifests are found is any; when a callback came is not in them.
+    let sorted = |all: &Value, list: &str| {
+        let mut items = all[list].as_array().unwrap().clone();
+        items.sort_by_key(ToString::to_string);
+        items
+    };
+    for list in ["jobs", "refs", "quarantine"] {
+        assert_eq!(sorted(&after, list), sorted(&before, list), "{list}");
+    }
+    let media = |all: &Value| {
+        let media = all["media"].as_array().unwrap().iter();
+        let mut media: Vec<_> = media.map(|item| (item["sha256"].to_string(), item["key"].to_string())).collect();
+        media.sort();
+        media
+    };
+    assert_eq!(media(&after), media(&before));
+    after["stats"]["callbacks"] = before["stats"]["callbacks"].clone();
+    assert_eq!(after["stats"], before["stats"]);
+    assert_eq!(full.fetched(), [1, 1, 1]);
+    full.goes_on().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_whole_data_directory_lost_the_bucket_tells_what_there_was() {
+    let mut full = Full::of(Vault::start().await).await;
+    let before = full.everything().await;
+    full.move_segments().await;
+    // What came after the last move is in manifests only.
+    full.vault.callback(completed(7, &full.media.put("/7.mp4", mp4(7, 3000), "video/mp4"))).await;
+    let late = full.vault.archived(&video_id(7)).await;
+    full.vault.stop().await;
+    std::fs::remove_dir_all(full.data()).unwrap();
+    // A service that starts with nothing does not get into the way of what is in the bucket.
+    full.vault.start_again().await;
+    full.vault.callback(json!({"videoId": video_id(8), "status": 1, "replyRef": "eight"})).await;
+    let bucket = full.vault.running().bucket().clone();
+    full.vault.stop().await;
+    let rebuilt = rebuild(&full.data(), &bucket, Intake::interpret).await.unwrap();
+    assert_eq!((rebuilt.segments, rebuilt.manifests), (1, 1), "{rebuilt:?}");
+    full.vault.start_again().await;
+    for number in [1, 2, 3, 4, 6] {
+        let id = video_id(number);
+        let known = before["jobs"].as_array().unwrap().iter().find(|job| job["jobId"] == *id).unwrap();
+        assert_eq!(full.vault.job(&id).await, *known);
+    }
+    assert_eq!(full.vault.job(&video_id(8)).await["state"], "running");
+    let mut found = full.vault.job(&video_id(7)).await;
+    // Its manifest has all but the query of its source.
+    found["assets"][0]["sourceUrl"] = late["assets"][0]["sourceUrl"].clone();
+    assert_eq!(found, late);
+    assert_eq!(full.fetched(), [1, 1, 1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_bucket_cannot_be_read_callbacks_are_taken_and_the_rebuild_waits() {
+    let s3 = S3Server::start().await;
+    let mut full = Full::of(Vault::start_with(with_bucket(s3.config("vault"))).await).await;
+    let before = full.everything().await;
+    assert!(full.move_segments().await > 0);
+    full.vault.stop().await;
+    std::fs::remove_dir_all(full.data().join("state")).unwrap();
+    s3.break_with(503);
+    full.vault.start_without_waiting().await;
+    let body = json!({"videoId": video_id(9), "status": 1, "replyRef": "nine"}).to_string();
+    assert_eq!(full.vault.post(&full.vault.channel_url(), body).await.0, 200);
+    assert_eq!(full.vault.get("/api/v1/stats").await.0, 503);
+    s3.break_with(0);
+    tokio::time::timeout(PATIENCE, full.vault.running().ready()).await.unwrap();
+    assert_eq!(full.vault.job(&video_id(9)).await["state"], "running");
+    let after = full.everything().await;
+    assert_eq!(after["media"], before["media"]);
+    assert_eq!(after["quarantine"], before["quarantine"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_being_worked_on_holds_its_segment() {
+    let full = Full::of(Vault::start().await).await;
+    let gone = full.media.url("/not-there.mp4");
+    full.vault.callback(completed(10, &gone)).await;
+    full.vault.job_in(&video_id(10), &["archiving"]).await;
+    assert_eq!(full.move_segments().await, 0);
+    assert_eq!(full.archived_segments().await, [""; 0]);
+}
+
+/// The points of failure between a segment here and one in the bucket; their names are held against the source with
+/// those of the worker.
+pub(crate) const POINTS: &[&str] =
+    &["retention.store", "retention.store.done", "retention.remove", "retention.remove.done"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_step_of_a_move_fails_once_the_end_is_the_same() {
+    for point in POINTS {
+        let (dir, media) = (tempfile::tempdir().unwrap(), MediaServer::start());
+        let mut program = Program::new(dir.path());
+        program.failure_points = format!("{point}=1*return");
+        program.set("DATA__JOURNAL_RETENTION", "1s".to_owned());
+        let process = program.start().await;
+        let url = media.put("/1.mp4", mp4(1, 1000), "video/mp4");
+        process.post_until_accepted(&completed(1, &url)).await;
+        process.post_until_accepted(&json!({"videoId": video_id(2), "status": 1})).await;
+        process.job_in(&video_id(1), "archived").await;
+        let (here, there) = (program.dir.join("data/journal"), program.dir.join("bucket/_journal"));
+        let count = |path: &PathBuf| std::fs::read_dir(path).map_or(0, Iterator::count);
+        let moved = async {
+            while (count(&here), count(&there)) != (1, 1) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        assert!(tokio::time::timeout(PATIENCE, moved).await.is_ok(), "{point}: {}", process.log());
+        process.kill();
+        drop(process);
+        std::fs::remove_dir_all(program.dir.join("data/state")).unwrap();
+        program.failure_points.clear();
+        let process = program.start().await;
+        for (number, state) in [(1, "archived"), (2, "running")] {
+            let job = process.job_in(&video_id(number), state).await;
+            assert_eq!(job["callbacks"], 1, "{point}: {job:#}");
+        }
+        assert_eq!(media.hits("/1.mp4"), 1, "{point}");
+        assert_eq!(process.terminate().await, Some(0));
+    }
+}
+
+async fn wait_for_job(vault: &Vault, number: u64) {
+    let path = format!("/api/v1/jobs/{}", video_id(number).replace(':', "%3A"));
+    let known = async {
+        while vault.get(&path).await.0 != 200 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, known).await.unwrap();
+}
