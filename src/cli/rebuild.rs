@@ -14,7 +14,7 @@ pub(super) async fn run(config: &Config) -> Result<(), Failure> {
     let bucket = config.open_bucket().map_err(Failure::usage)?;
     let rebuilt = rebuild(held.path(), &bucket, Intake::interpret).await;
     let rebuilt = rebuilt.map_err(|error| match error {
-        RebuildError::Nothing(_) => Failure::usage(config.error("data.dir", error)),
+        RebuildError::Nothing(_) | RebuildError::NoJournal(_) => Failure::usage(config.error("data.dir", error)),
         other => Failure::found(other),
     })?;
     let Counters { jobs, queued, objects, bytes_stored, refs, quarantined, callbacks, .. } = rebuilt.counters;

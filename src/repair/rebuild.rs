@@ -28,9 +28,15 @@ pub struct Rebuilt {
 /// Why the state was not made anew.
 #[derive(Debug, thiserror::Error)]
 pub enum RebuildError {
-    /// There is nothing to make it of. The old state, if any, is still there.
-    #[error("expected a journal in {0} or in the bucket, or manifests there; found none")]
+    /// There is nothing to make it of.
+    #[error("expected a journal to make the state of in {0} or in the bucket, or manifests there; found none")]
     Nothing(PathBuf),
+    /// The journal is not there and a state is, which knows more than the bucket. It is still there.
+    #[error(
+        "expected a journal to make the state of in {0}, found none; without the state beside it, it would be made of \
+         what is in the bucket"
+    )]
+    NoJournal(PathBuf),
     /// The journal cannot be read. The old state is still there.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -71,7 +77,9 @@ pub async fn rebuild(dir: &Path, bucket: &Bucket, interpret: Interpret) -> Resul
     let asked = archive.clone();
     let segments = tokio::task::spawn_blocking(move || asked.bases()).await.map_err(|_| RebuildError::Stopped)??;
     let segments = segments.len();
-    // Without any of it a state is all there is.
+    if journal.newest().is_none() && state.is_dir() {
+        return Err(RebuildError::NoJournal(dir.join("journal")));
+    }
     if journal.newest().is_none() && segments == 0 && !has_manifest(bucket).await? {
         return Err(RebuildError::Nothing(dir.join("journal")));
     }

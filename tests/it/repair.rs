@@ -360,7 +360,7 @@ async fn without_its_journal_a_state_is_not_thrown_away() {
     assert!(ended.line(2).contains("expected a journal to make the state of"), "{ended:?}");
     std::fs::create_dir(data.join("journal")).unwrap();
     let ended = archive.run(&["rebuild"]).await;
-    assert!(ended.line(1).contains("expected a journal to make the state of"), "{ended:?}");
+    assert!(ended.line(2).contains("expected a journal to make the state of"), "{ended:?}");
     assert!(data.join("state").is_dir());
 }
 
