@@ -23,6 +23,8 @@ pub struct CallbackEntry {
     pub adopt: bool,
     /// Whether posters and the like were wanted at the time.
     pub sidecars: bool,
+    /// Whether the provider was to be asked before a final callback is believed.
+    pub confirm: bool,
     /// Set when this is a body from quarantine, looked at again: the position it was first recorded at.
     pub replay_of: Option<u64>,
     /// The body.
@@ -34,6 +36,7 @@ const EVENT: u8 = 2;
 
 const ADOPT: u8 = 1;
 const SIDECARS: u8 = 2;
+const CONFIRM: u8 = 4;
 
 impl Entry {
     /// Writes the payload: a byte for the type, then for callbacks fixed fields and the raw body, for events JSON,
@@ -43,7 +46,8 @@ impl Entry {
             Self::Callback(callback) => {
                 buffer.push(CALLBACK);
                 buffer.extend_from_slice(&callback.at.millis().to_le_bytes());
-                buffer.push(if callback.adopt { ADOPT } else { 0 } | if callback.sidecars { SIDECARS } else { 0 });
+                let flags = [(callback.adopt, ADOPT), (callback.sidecars, SIDECARS), (callback.confirm, CONFIRM)];
+                buffer.push(flags.iter().filter(|(set, _)| *set).fold(0, |flags, (_, flag)| flags | flag));
                 buffer.extend_from_slice(&callback.replay_of.map_or(u64::MAX, |position| position).to_le_bytes());
                 let target = callback.target.as_str().as_bytes();
                 buffer.push(target.len() as u8);
@@ -73,6 +77,7 @@ impl Entry {
                     target: Target::parse(std::str::from_utf8(target).ok()?).ok()?,
                     adopt: flags & ADOPT != 0,
                     sidecars: flags & SIDECARS != 0,
+                    confirm: flags & CONFIRM != 0,
                     replay_of: (replay_of != u64::MAX).then_some(replay_of),
                     body: Bytes::copy_from_slice(body),
                 }))

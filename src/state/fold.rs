@@ -1,6 +1,7 @@
 //! What each journal entry means for the state. The same function serves new entries and replay.
 
 mod callback;
+mod confirm;
 mod storage;
 
 use super::StateError;
@@ -122,6 +123,9 @@ pub(super) fn apply(
         Event::Ended { at, job, state, decided_by, manifest_key } => {
             change_job(txn, job, |job| job.end(*state, *decided_by, manifest_key.clone(), *at))
         }
+        Event::Confirmed { at, job, position } => confirm::confirmed(txn, job, *position, *at),
+        Event::Refuted { at, job, position, .. } => confirm::refuted(txn, job, *position, *at),
+        Event::Unanswered { job, due, .. } => change_job(txn, job, |job| job.ask_again(*due)),
         Event::Retried { at, job } => change_job(txn, job, |job| job.retry(*at)),
     }
 }

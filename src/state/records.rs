@@ -97,6 +97,8 @@ pub enum Reason {
     UnknownReplyRef,
     /// Its ref was deleted while it was being recorded.
     RefRemoved,
+    /// A final callback that the provider itself did not confirm.
+    NotConfirmed,
 }
 
 impl Reason {
@@ -110,6 +112,7 @@ impl Reason {
             Self::JobOfAnotherRef => "job_of_another_ref",
             Self::UnknownReplyRef => "unknown_reply_ref",
             Self::RefRemoved => "ref_removed",
+            Self::NotConfirmed => "not_confirmed",
         }
     }
 }
@@ -158,6 +161,8 @@ pub struct Counters {
     pub quarantined: u64,
     /// Callbacks understood, repeats included.
     pub callbacks: u64,
+    /// Jobs with final callbacks that the provider has still to confirm.
+    pub unconfirmed: u64,
 }
 
 /// The one record that says what the others cover.
@@ -172,4 +177,4 @@ pub(super) struct Meta {
 }
 
 /// The form of the records; a store of any other is rebuilt from the journal.
-pub(super) const VERSION: u32 = 2;
+pub(super) const VERSION: u32 = 3;
