@@ -30,7 +30,7 @@ use crate::intake::{self, Intake, ReplyUrls};
 use crate::provider;
 use crate::repair::{Retention, Verifier, open_ledger, restore};
 use crate::state::{Ledger, RecoveryError};
-use crate::worker::{self, Worker};
+use crate::worker::{self, Confirmer, Worker};
 
 pub use demo::{DemoError, Options as DemoOptions, demo};
 pub use tls::{TlsError, TlsFiles, own_certificate};
@@ -61,6 +61,10 @@ pub struct Settings {
     pub bucket: bucket::Config,
     /// How files are fetched.
     pub fetch: fetch::Config,
+    /// How the provider is asked, where there is a token for it. Taking callbacks may need it.
+    pub provider: Option<provider::ClientConfig>,
+    /// How long the provider may take to confirm a final callback; [`Confirmer::PATIENCE`] is a good time.
+    pub confirm_patience: Duration,
     /// How the worker works.
     pub worker: worker::Config,
     /// Who may use the API.
@@ -96,6 +100,9 @@ pub enum StartError {
     /// There is no HTTPS with this certificate and key.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Callbacks are to be confirmed, and there is no token to ask the provider with.
+    #[error("final callbacks cannot be confirmed without a token for the provider")]
+    NoProvider,
     /// No HTTP client can be made.
     #[error(transparent)]
     Fetch(#[from] ClientSetupError),
@@ -115,6 +122,8 @@ pub struct Running {
     http: ServerHandle,
     http_task: JoinHandle<std::io::Result<()>>,
     worker_task: JoinHandle<()>,
+    confirmer: Confirmer,
+    confirmer_task: JoinHandle<()>,
     watching: JoinSet<()>,
 }
 
@@ -143,12 +152,18 @@ impl Running {
             move || open_ledger(&data_dir, &bucket, Intake::interpret)
         };
         let ledger = tokio::task::block_in_place(opening)?;
+        let asked = match (settings.intake.confirm, &settings.provider) {
+            (true, Some(provider)) => Some(provider::Client::new(provider)?),
+            (true, None) => return Err(StartError::NoProvider),
+            (false, _) => None,
+        };
         if took_free_port {
             reply_urls = reply_urls.with_public_url(url_of(address, tls.is_some()));
         }
         let intake = Intake::new(settings.intake, reply_urls, ledger.clone());
         let verifier = Verifier::new(ledger.clone(), bucket.clone(), fetcher.clone(), provider::redacted);
         let worker = Worker::new(settings.worker, ledger.clone(), bucket.clone(), fetcher);
+        let confirmer = Confirmer::new(ledger.clone(), asked, settings.confirm_patience);
         let api = Api::new(settings.api, intake.clone(), bucket.clone(), verifier);
         let listeners = listeners.into_iter().map(|(listener, _)| listener).collect();
         let connections = Connections::default();
@@ -168,7 +183,23 @@ impl Running {
             let worker = worker.clone();
             async move { worker.run(shutdown_grace).await }
         });
-        Ok(Self { address, intake, api, bucket, worker, http, http_task, worker_task, watching })
+        let confirmer_task = tokio::spawn({
+            let confirmer = confirmer.clone();
+            async move { confirmer.run().await }
+        });
+        Ok(Self {
+            address,
+            intake,
+            api,
+            bucket,
+            worker,
+            http,
+            http_task,
+            worker_task,
+            confirmer,
+            confirmer_task,
+            watching,
+        })
     }
 
     /// The address listened on.
@@ -193,14 +224,15 @@ impl Running {
 
     /// Stops: see the module's head. Returns when all is recorded.
     pub async fn stop(self) {
-        let Self { intake, api, worker, http, http_task, worker_task, watching, .. } = self;
+        let Self { intake, api, worker, http, http_task, worker_task, confirmer, confirmer_task, watching, .. } = self;
         worker.stop();
+        confirmer.stop();
         api.stop();
         // Event streams would otherwise hold the stop up for the whole grace.
         intake.ledger().state().end_changes();
         drop(watching);
-        let (_, worker_ended) = tokio::join!(http.stop(true), worker_task);
-        if let Err(error) = worker_ended {
+        let (_, worker_ended, confirmer_ended) = tokio::join!(http.stop(true), worker_task, confirmer_task);
+        if let Err(error) = worker_ended.and(confirmer_ended) {
             tracing::error!(%error, "the worker ended with a defect");
         }
         if let Ok(Err(error)) = http_task.await {

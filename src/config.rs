@@ -25,6 +25,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use url::Host;
 
 pub use credentials::{ApiToken, Credentials};
 pub use data_dir::{DataDir, DataDirError};
@@ -41,7 +42,7 @@ pub use values::{Setting, Size, Span, Speed};
 use self::source::Sources;
 use crate::bucket::{Bucket, OpenError, StorageUrl};
 use crate::egress::AllowedHosts;
-use crate::{bucket, egress, fetch, intake};
+use crate::{bucket, egress, fetch, intake, provider};
 
 /// The file that is read when none is named.
 const DEFAULT_FILE: &str = "config.toml";
@@ -167,6 +168,7 @@ impl Config {
             max_callback_size: self.server.max_callback_size.0 as usize,
             adopt_unknown_refs: self.auth.unknown_refs == UnknownRefs::Adopt,
             sidecars: self.storage.sidecars,
+            confirm: self.provider.confirm,
         }
     }
 
@@ -182,6 +184,23 @@ impl Config {
             idle_timeout: self.fetch.idle_timeout.0,
             min_speed: self.fetch.min_speed.0,
         }
+    }
+
+    /// How the provider is asked; `None` without a token for it.
+    pub fn provider(&self) -> Option<provider::ClientConfig> {
+        let base_url = self.provider.base_url.url();
+        let host = base_url.host_str().and_then(|host| host.trim_matches(['[', ']']).parse().ok());
+        // An address, or this machine, is meant where it is written; a name could lead anywhere.
+        let is_meant = self.provider.base_url.is_loopback() || !matches!(base_url.host(), Some(Host::Domain(_)));
+        Some(provider::ClientConfig {
+            base_url: base_url.clone(),
+            api_token: self.provider.api_token.as_ref()?.0.clone(),
+            egress: egress::Config {
+                allowed_hosts: AllowedHosts::Only(host.into_iter().collect()),
+                allow_http: base_url.scheme() == "http",
+                allow_private_addresses: is_meant || self.fetch.allow_private_addresses,
+            },
+        })
     }
 
     /// How the store is reached.

@@ -16,7 +16,9 @@ mod view;
 
 pub use digest::{Digest, DigestParseError};
 pub use file_name::{FileName, FileNameParseError};
-pub use job::{Asset, AssetState, AttemptFailure, Change, Job, JobState, Outcome, StoredFile, StuckReason};
+pub use job::{
+    Asset, AssetState, AttemptFailure, Change, Job, JobState, Outcome, StoredFile, StuckReason, UnconfirmedFinal,
+};
 pub use job_id::{JobId, JobIdParseError, Kind};
 pub use media_url::{MediaUrl, MediaUrlError};
 pub use observation::{AssetSource, Candidate, Missing, Observation, Role, Slot, Status, Variant};

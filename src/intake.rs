@@ -25,7 +25,7 @@ pub use refs::{NewRef, RegisterError};
 pub use reply_url::{ReplyKeys, ReplyUrls};
 
 use self::flood::{Flood, Known};
-use crate::domain::{JobId, Outcome, Reason, ReplyRef, Target, Timestamp};
+use crate::domain::{Change, JobId, Outcome, Reason, ReplyRef, Target, Timestamp};
 use crate::journal::{CallbackEntry, Durability, Entry, Event, JournalError};
 use crate::provider::{self, NotJson, Reading, Unclear};
 use crate::state::{Applied, JobRecord, Ledger, Meaning, RecordError, State, StateError};
@@ -39,6 +39,8 @@ pub struct Config {
     pub adopt_unknown_refs: bool,
     /// Whether posters, thumbnails and subtitles are archived too.
     pub sidecars: bool,
+    /// Whether the provider is asked before a final callback is believed.
+    pub confirm: bool,
 }
 
 /// Takes callbacks. Cheap to clone.
@@ -198,14 +200,27 @@ impl Intake {
                     return Ok(accepted);
                 }
             }
+            Some(Known::Held(job, position)) => {
+                if self.still_counts(&job, position)?
+                    && let Some(accepted) = self.repeat(job).await?
+                {
+                    return Ok(accepted);
+                }
+            }
             Some(Known::Unclear(position, reason)) => {
                 return Ok(Accepted::Quarantined { position, reason: reason.as_str() });
             }
             None => {}
         }
-        let fallback = deferred_answer(&meaning);
+        let fallback = self.deferred_answer(&meaning);
         let applied = self.record(target, body, meaning, None).await?;
         match &applied {
+            Applied::Job { record, change: Some(Change::Held) } => {
+                // Once refuted it may be true all the same when it comes again: a failure can be foretold.
+                let waiting = record.job.unconfirmed.last().map(|callback| callback.position);
+                let known = waiting.map(|position| Known::Held(record.job.id.clone(), position));
+                known.into_iter().for_each(|known| self.inner.flood.remember(fingerprint, known));
+            }
             Applied::Job { record, .. } => self.inner.flood.remember(fingerprint, Known::Job(record.job.id.clone())),
             // What else is in quarantine may be welcome a moment later, when its ref is registered.
             Applied::Quarantined { position, reason: reason @ (Reason::UnknownShape | Reason::UnknownId) } => {
@@ -223,7 +238,7 @@ impl Intake {
     pub async fn replay_quarantined(&self, position: u64) -> Result<Option<Accepted>, Refused> {
         let Some((target, body)) = self.quarantined_body(position)? else { return Ok(None) };
         let meaning = meaning(provider::read(&body)?);
-        let fallback = deferred_answer(&meaning);
+        let fallback = self.deferred_answer(&meaning);
         let applied = self.record(target, body, meaning, Some(position)).await?;
         answer(applied, fallback).map(Some)
     }
@@ -270,9 +285,29 @@ impl Intake {
         meaning: Meaning,
         replay_of: Option<u64>,
     ) -> Result<Applied, Refused> {
-        let Config { adopt_unknown_refs: adopt, sidecars, .. } = self.inner.config;
-        let entry = CallbackEntry { at: Timestamp::now(), target, adopt, sidecars, replay_of, body };
+        let Config { adopt_unknown_refs: adopt, sidecars, confirm, .. } = self.inner.config;
+        let entry = CallbackEntry { at: Timestamp::now(), target, adopt, sidecars, confirm, replay_of, body };
         Ok(self.inner.ledger.record_callback(Entry::Callback(entry), meaning).await?)
+    }
+
+    /// True while the final callback recorded at `position` waits to be confirmed, and when it decided its job's outcome.
+    fn still_counts(&self, job: &JobId, position: u64) -> Result<bool, StateError> {
+        let Some(record) = self.state().job(job)? else { return Ok(false) };
+        let waits = record.job.unconfirmed.iter().any(|callback| callback.position == position);
+        Ok(waits || record.job.final_callback == Some(position))
+    }
+
+    /// What to answer when the body is durable and the state is being rebuilt: what the body itself says.
+    fn deferred_answer(&self, meaning: &Meaning) -> Option<Accepted> {
+        let Meaning::Job(observation) = meaning else { return None };
+        let outcome: Option<Outcome> = observation.outcome;
+        let believed = outcome.is_some() && !self.inner.config.confirm;
+        Some(Accepted::Job {
+            job_id: observation.job.clone(),
+            reply_ref: observation.reply_ref.clone(),
+            state: if believed { "archiving" } else { "running" },
+            is_final: outcome.is_some(),
+        })
     }
 
     /// Counts a body that is in the journal already. `None`: its job is not known any more.
@@ -304,20 +339,8 @@ fn job_answer(record: &JobRecord) -> Accepted {
         job_id: record.job.id.clone(),
         reply_ref: record.job.reply_ref.clone(),
         state: record.job.state.as_str(),
-        is_final: record.job.outcome.is_some(),
+        is_final: record.job.outcome.is_some() || !record.job.unconfirmed.is_empty(),
     }
-}
-
-/// What to answer when the body is durable and the state is being rebuilt: what the body itself says.
-fn deferred_answer(meaning: &Meaning) -> Option<Accepted> {
-    let Meaning::Job(observation) = meaning else { return None };
-    let outcome: Option<Outcome> = observation.outcome;
-    Some(Accepted::Job {
-        job_id: observation.job.clone(),
-        reply_ref: observation.reply_ref.clone(),
-        state: if outcome.is_some() { "archiving" } else { "running" },
-        is_final: outcome.is_some(),
-    })
 }
 
 fn answer(applied: Applied, deferred: Option<Accepted>) -> Result<Accepted, Refused> {

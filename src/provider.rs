@@ -5,6 +5,7 @@
 //! have no limit. Nothing that is JSON is an error here; what cannot be understood says why, and is kept aside.
 
 mod agent;
+mod client;
 mod job;
 mod json;
 mod media;
@@ -12,6 +13,7 @@ mod redact;
 
 use crate::domain::{JobId, Kind, Observation, ReplyRef};
 
+pub use client::{Answer, Client, ClientConfig, ProviderError};
 pub use json::NotJson;
 use json::{Object, Value};
 pub use redact::redacted;

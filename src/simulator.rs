@@ -19,7 +19,7 @@ mod truth;
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
@@ -30,6 +30,7 @@ use tokio::task::JoinSet;
 
 use cdn::SignedLinks;
 use dice::Dice;
+use faults::Fault;
 pub use faults::{Faults, FaultsError};
 use job::{Job, Request};
 pub use job::{Outcome, Variant};
@@ -99,6 +100,7 @@ pub struct Simulator {
 #[derive(Debug)]
 struct Shared {
     faults: Faults,
+    read_faults: RwLock<Faults>,
     pace: Duration,
     video_bytes: Option<u64>,
     dice: Dice,
@@ -107,6 +109,7 @@ struct Shared {
     stats: Counters,
     creates: AtomicU64,
     cdn_turns: Mutex<HashMap<String, u64>>,
+    reads: AtomicU64,
     client: reqwest::Client,
     /// Where callbacks are sent from; handlers run on the server's own, which ends before the last of them may.
     runtime: Handle,
@@ -130,6 +133,7 @@ impl Simulator {
         let base = config.public_url.unwrap_or_else(|| base_url(address));
         let shared = Arc::new(Shared {
             links: SignedLinks::new(base.trim_end_matches('/').into(), dice, config.faults.expire()),
+            read_faults: RwLock::new(config.faults.clone()),
             faults: config.faults,
             pace: config.pace,
             video_bytes: config.video_bytes,
@@ -138,6 +142,7 @@ impl Simulator {
             stats: Counters::default(),
             creates: AtomicU64::new(0),
             cdn_turns: Mutex::default(),
+            reads: AtomicU64::new(0),
             client: client.timeout(CALLBACK_TIMEOUT).build()?,
             runtime: Handle::current(),
             tasks: Mutex::default(),
@@ -172,6 +177,11 @@ impl Simulator {
     /// reads every file to hash it.
     pub fn truth(&self) -> Vec<Expected> {
         self.shared.store.all().iter().map(|job| truth::of(job, &self.shared.links)).collect()
+    }
+
+    /// From now on GET of a job goes wrong as the `get-` faults here say; nothing else changes.
+    pub fn set_read_faults(&self, faults: Faults) {
+        *self.shared.read_faults.write().unwrap_or_else(PoisonError::into_inner) = faults;
     }
 
     /// Resolves when every callback due was sent and answered.
@@ -226,6 +236,13 @@ impl Shared {
     /// The running number of a call that would make jobs.
     fn next_create(&self) -> u64 {
         self.creates.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Which of `faults` this GET of a job meets, if any.
+    fn read_fault(&self, faults: &[Fault]) -> Option<Fault> {
+        let turn = self.reads.fetch_add(1, Ordering::Relaxed);
+        let chances = self.read_faults.read().unwrap_or_else(PoisonError::into_inner);
+        faults.iter().copied().find(|fault| self.dice.hits(chances.chance(*fault), fault.name(), "read", turn))
     }
 
     /// The running number of a request for this file.

@@ -67,6 +67,8 @@ struct Shared {
     store: RwLock<Option<sled::Db>>,
     /// Told whenever a job becomes due or its due time changes.
     due_changed: Notify,
+    /// Told whenever there is something to ask the provider, or the time to ask changes.
+    asks_changed: Notify,
     /// Jobs somebody works on now. In memory only: after a crash nobody does.
     leased: Mutex<HashSet<u64>>,
     /// Files being fetched now.
@@ -99,6 +101,7 @@ impl State {
                 dir: dir.to_owned(),
                 store: RwLock::new(None),
                 due_changed: Notify::new(),
+                asks_changed: Notify::new(),
                 leased: Mutex::default(),
                 fetching: Mutex::default(),
                 changes: broadcast::Sender::new(CHANGES),
@@ -114,6 +117,11 @@ impl State {
     /// Resolves when a job became due, or the time of one changed, since the last call.
     pub async fn due_changed(&self) {
         self.shared.due_changed.notified().await;
+    }
+
+    /// Resolves when there is something to ask the provider, or the time to ask changed, since the last call.
+    pub async fn asks_changed(&self) {
+        self.shared.asks_changed.notified().await;
     }
 
     /// Every job that changes from now on, as it then is; `None` when there will be no more.
@@ -163,6 +171,7 @@ impl State {
     fn set_store(&self, store: Option<sled::Db>) {
         *self.shared.store.write().unwrap_or_else(PoisonError::into_inner) = store;
         self.shared.due_changed.notify_one();
+        self.shared.asks_changed.notify_one();
     }
 }
 

@@ -8,6 +8,7 @@
 //! leaves the rest to be taken up again.
 
 mod attempt;
+mod confirm;
 mod dispatch;
 mod job;
 mod manifest;
@@ -21,6 +22,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Semaphore, watch};
+
+pub use confirm::Confirmer;
 
 use crate::bucket::{Bucket, KeyTemplate};
 use crate::domain::Digest;

@@ -73,7 +73,8 @@ fn registry(api: &Api, snapshot: Option<&Snapshot>) -> Registry {
     let Some(snapshot) = snapshot else { return registry };
     let counters = &snapshot.counters;
     let age = snapshot.oldest_due.map(|due| Timestamp::now().since(due)).unwrap_or_default();
-    gauge("queue_depth", "Jobs that are due now or later", counters.queued);
+    gauge("queue_depth", "Jobs that are due now or later, or to be confirmed", snapshot.queue_depth());
+    gauge("unconfirmed", "Jobs with final callbacks that the provider has still to confirm", counters.unconfirmed);
     gauge("oldest_due_age_seconds", "How long the job that is due the longest has been so", age.as_secs());
     gauge("fetching", "Files being fetched now", snapshot.fetching);
     gauge("objects", "Objects in the content-hash index", counters.objects);

@@ -22,12 +22,18 @@ impl Snapshot {
     /// Blocks.
     fn take(ledger: &Ledger) -> Result<Self, StateError> {
         let state = ledger.state();
+        let asked = state.asks(1)?.first().map(|(at, _)| *at);
         Ok(Self {
             counters: state.counters()?,
-            oldest_due: state.due(1)?.first().map(|job| job.at),
+            oldest_due: state.due(1)?.first().map(|job| job.at).into_iter().chain(asked).min(),
             fetching: state.fetching_count() as u64,
             journal_bytes: ledger.journal().disk_bytes(),
         })
+    }
+
+    /// What is to be done now or later.
+    pub(super) fn queue_depth(&self) -> u64 {
+        self.counters.queued + self.counters.unconfirmed
     }
 
     pub(super) fn jobs(&self, state: JobState) -> u64 {
@@ -61,7 +67,7 @@ pub(super) struct Stats {
     bytes_stored: u64,
     /// Bytes that did not have to be stored again.
     bytes_deduplicated: u64,
-    /// Jobs that are due now or later.
+    /// Jobs that are due now or later, and those with final callbacks that the provider has still to confirm.
     queue_depth: u64,
     /// Files being fetched now.
     fetching: u64,
@@ -82,10 +88,11 @@ pub(super) struct Stats {
 )]
 pub(super) async fn stats(api: Data<Api>) -> Result<Json<Stats>, Problem> {
     let snapshot = api.snapshot().await?;
+    let queue_depth = snapshot.queue_depth();
     let jobs = JobState::ALL.into_iter().map(|state| (state.as_str(), snapshot.jobs(state))).collect();
     let Snapshot { counters, oldest_due, fetching, journal_bytes } = snapshot;
     // The others are there to prove the state whole.
-    let Counters { queued, objects, bytes_stored, bytes_deduplicated, refs, quarantined, callbacks, .. } = counters;
+    let Counters { objects, bytes_stored, bytes_deduplicated, refs, quarantined, callbacks, .. } = counters;
     Ok(Json(Stats {
         jobs,
         refs,
@@ -94,7 +101,7 @@ pub(super) async fn stats(api: Data<Api>) -> Result<Json<Stats>, Problem> {
         objects,
         bytes_stored,
         bytes_deduplicated,
-        queue_depth: queued,
+        queue_depth,
         fetching,
         oldest_due,
         journal_bytes,

@@ -21,7 +21,7 @@ use crate::fetch;
 use crate::intake::{self, ReplyKeys, ReplyUrls};
 use crate::simulator::{self, Expected, Simulator};
 use crate::state::{JobRecord, StateError};
-use crate::worker;
+use crate::worker::{self, Confirmer};
 
 /// What a demo is to do.
 #[derive(Clone, Debug)]
@@ -129,7 +129,12 @@ fn settings(dir: &std::path::Path, token: &SecretString) -> Result<Settings, Dem
         trusted_proxies: Vec::new(),
         data_dir: dir.join("data"),
         reply_urls: ReplyUrls::new(base, keys),
-        intake: intake::Config { max_callback_size: 1 << 20, adopt_unknown_refs: true, sidecars: false },
+        intake: intake::Config {
+            max_callback_size: 1 << 20,
+            adopt_unknown_refs: true,
+            sidecars: false,
+            confirm: false,
+        },
         bucket: bucket::Config::new(StorageUrl::parse("file:bucket", dir)?),
         fetch: fetch::Config {
             egress: egress::Config {
@@ -141,6 +146,8 @@ fn settings(dir: &std::path::Path, token: &SecretString) -> Result<Settings, Dem
             idle_timeout: Duration::from_secs(30),
             min_speed: 16 << 10,
         },
+        provider: None,
+        confirm_patience: Confirmer::PATIENCE,
         worker: worker::Config {
             concurrency: 16,
             per_host: 8,

@@ -8,7 +8,7 @@ use crate::app::{self, DemoOptions, Running, Settings, StartError, TlsError, Tls
 use crate::bucket::OpenError;
 use crate::config::{self, Config, Credentials, DataDir, Watermark};
 use crate::domain::Target;
-use crate::worker;
+use crate::worker::{self, Confirmer};
 
 /// Runs the service until it is asked to end.
 pub(super) async fn serve(config: Config) -> Result<(), Failure> {
@@ -58,6 +58,8 @@ fn settings(config: &Config, credentials: &Credentials) -> Result<Settings, Fail
         intake: config.intake(),
         bucket: config.bucket(),
         fetch: config.fetch(),
+        provider: config.provider(),
+        confirm_patience: Confirmer::PATIENCE,
         worker: worker::Config {
             concurrency: config.fetch.concurrency,
             per_host: config.fetch.per_host,
@@ -108,6 +110,7 @@ fn start_failure(config: &Config, error: StartError) -> Failure {
         StartError::Bucket(OpenError::Endpoint(_)) => "storage.endpoint",
         StartError::Bucket(OpenError::PartSize) => "storage.part_size",
         StartError::Bucket(_) => "storage.url",
+        StartError::NoProvider => "provider.api_token",
         StartError::Fetch(_) | StartError::Http(_) => return Failure::found(error),
     };
     Failure::usage(config.error(key, error))

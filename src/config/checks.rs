@@ -28,6 +28,9 @@ pub(super) fn check(config: &Config) -> Result<(), Error> {
         let what = format!("1B to {most} ({MAX_PARTS} times storage.part_size), found {}", fetch.max_size);
         return expected("fetch.max_size", &what);
     }
+    if config.provider.confirm && config.provider.api_token.is_none() {
+        return expected("provider.api_token", "a token to ask with, since provider.confirm is true");
+    }
     if config.provider.base_url.url().query().is_some() {
         return expected("provider.base_url", "a URL without a query");
     }
@@ -37,11 +40,7 @@ pub(super) fn check(config: &Config) -> Result<(), Error> {
 
 /// Keys that would be without effect although they look as if they had one.
 fn not_yet(config: &Config) -> Result<(), Error> {
-    let set = [
-        ("provider.confirm", config.provider.confirm),
-        ("gateway.enabled", config.gateway.enabled),
-        ("notify.url", config.notify.url.is_some()),
-    ];
+    let set = [("gateway.enabled", config.gateway.enabled), ("notify.url", config.notify.url.is_some())];
     match set.into_iter().find(|(_, set)| *set) {
         Some((key, _)) => Err(config.error(key, "is not available in this version")),
         None => Ok(()),
@@ -143,8 +142,8 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     if config.fetch.allowed_hosts.is_empty() {
         warn("fetch.allowed_hosts", "it is empty: no media will be fetched");
     }
-    if config.provider.api_token.is_some() {
-        warn("provider.api_token", "without effect in this version");
+    if config.provider.api_token.is_some() && !config.provider.confirm {
+        warn("provider.api_token", "without effect in this version unless provider.confirm is true");
     }
     warnings
 }

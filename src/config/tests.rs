@@ -189,7 +189,10 @@ const WRONG: &[(&str, &str)] = &[
         "[fetch]\nwatermark = \"none\"",
         "config.toml: fetch.watermark: expected \"prefer-clean\" or \"clean-only\", found \"none\"",
     ),
-    ("[provider]\nconfirm = true", "config.toml: provider.confirm: is not available in this version"),
+    (
+        "[provider]\nconfirm = true",
+        "config.toml: provider.api_token: expected a token to ask with, since provider.confirm is true",
+    ),
     ("[provider]\napi_token = 5", "config.toml: provider.api_token: expected a text in quotes"),
     (
         "[provider]\nbase_url = \"https://h/?key=hidden\"",

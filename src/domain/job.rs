@@ -1,9 +1,11 @@
 //! The job and its state machine.
 
 mod asset;
+mod confirm;
 mod observe;
 
 pub use asset::{Asset, AssetState, StoredFile};
+pub use confirm::UnconfirmedFinal;
 use serde::{Deserialize, Serialize};
 
 use super::{JobId, RefId, ReplyRef, Slot, Status, Timestamp};
@@ -109,6 +111,8 @@ pub enum Change {
     Extended,
     /// Late or repeated: only counted.
     Counted,
+    /// A final callback that waits for the provider to confirm it.
+    Held,
 }
 
 /// How an attempt to archive a file ended short of success.
@@ -171,6 +175,12 @@ pub struct Job {
     pub due: Option<Timestamp>,
     /// Its files.
     pub assets: Vec<Asset>,
+    /// Final callbacks that nothing follows from yet: the provider has still to be asked about them.
+    #[serde(default)]
+    pub unconfirmed: Vec<UnconfirmedFinal>,
+    /// When it is asked next; `None` when there is nothing to ask.
+    #[serde(default)]
+    pub ask_at: Option<Timestamp>,
 }
 
 impl Job {
@@ -248,8 +258,10 @@ impl Job {
         self.updated_at = at;
     }
 
-    /// Someone asks for another try: files that are stuck, and attempts that wait, are due at once.
+    /// Someone asks for another try: files that are stuck, attempts that wait, and questions to the provider are due at
+    /// once.
     pub fn retry(&mut self, at: Timestamp) {
+        self.ask_again(at);
         match self.state {
             JobState::Stuck | JobState::Archiving => {
                 for asset in &mut self.assets {
@@ -299,6 +311,8 @@ impl Job {
             manifest_key: None,
             due: None,
             assets: Vec::new(),
+            unconfirmed: Vec::new(),
+            ask_at: None,
         }
     }
 }

@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 use super::{FileName, JobId, MediaUrl, Outcome, ReplyRef, Timestamp};
 
 /// What one answer of the provider says about one job, whichever way it came: callback, GET, list or stream.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
     /// The job it is about.
     pub job: JobId,
@@ -39,7 +39,7 @@ pub enum Status {
 }
 
 /// One file of a job, with every URL it may be had from.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AssetSource {
     /// Which file of the job this is, the same in every callback.
     pub slot: Slot,
@@ -54,7 +54,7 @@ pub struct AssetSource {
 }
 
 /// Why a file that the provider names has no URL to fetch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Missing {
     /// No URL at all.
     NoUrl,

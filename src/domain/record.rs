@@ -30,6 +30,8 @@ pub enum Reason {
     UnknownReplyRef,
     /// Its ref was deleted while it was being recorded.
     RefRemoved,
+    /// A final callback that the provider itself did not confirm.
+    NotConfirmed,
 }
 
 impl Reason {
@@ -43,6 +45,7 @@ impl Reason {
             Self::JobOfAnotherRef => "job_of_another_ref",
             Self::UnknownReplyRef => "unknown_reply_ref",
             Self::RefRemoved => "ref_removed",
+            Self::NotConfirmed => "not_confirmed",
         }
     }
 }

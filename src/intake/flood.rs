@@ -24,6 +24,8 @@ pub(super) struct Flood {
 pub(super) enum Known {
     /// About this job.
     Job(JobId),
+    /// A final one about this job, recorded at this position, that waited for the provider to confirm it.
+    Held(JobId, u64),
     /// In quarantine, whatever else changes.
     Unclear(u64, Reason),
 }

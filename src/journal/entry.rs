@@ -26,6 +26,8 @@ pub struct CallbackEntry {
     pub adopt: bool,
     /// Whether posters and the like were wanted at the time.
     pub sidecars: bool,
+    /// Whether the provider was to be asked before a final callback is believed.
+    pub confirm: bool,
     /// Set when this is a body from quarantine, looked at again: the position it was first recorded at.
     pub replay_of: Option<u64>,
     /// The body.
@@ -59,6 +61,7 @@ const KEPT: u8 = 3;
 
 const ADOPT: u8 = 1;
 const SIDECARS: u8 = 2;
+const CONFIRM: u8 = 4;
 
 impl Entry {
     /// The callback, whether it was written for the first time or again.
@@ -117,7 +120,8 @@ impl Entry {
 impl CallbackEntry {
     fn encode(&self, buffer: &mut Vec<u8>) {
         buffer.extend_from_slice(&self.at.millis().to_le_bytes());
-        buffer.push(if self.adopt { ADOPT } else { 0 } | if self.sidecars { SIDECARS } else { 0 });
+        let flags = [(self.adopt, ADOPT), (self.sidecars, SIDECARS), (self.confirm, CONFIRM)];
+        buffer.push(flags.iter().filter(|(set, _)| *set).fold(0, |flags, (_, flag)| flags | flag));
         buffer.extend_from_slice(&self.replay_of.map_or(u64::MAX, |position| position).to_le_bytes());
         let target = self.target.as_str().as_bytes();
         buffer.push(target.len() as u8);
@@ -137,6 +141,7 @@ impl CallbackEntry {
             target: Target::parse(std::str::from_utf8(target).ok()?).ok()?,
             adopt: flags & ADOPT != 0,
             sidecars: flags & SIDECARS != 0,
+            confirm: flags & CONFIRM != 0,
             replay_of: (replay_of != u64::MAX).then_some(replay_of),
             body: Bytes::copy_from_slice(body),
         })

@@ -152,6 +152,35 @@ pub enum Event {
         /// The job as the manifest has it.
         job: Box<Job>,
     },
+    /// The provider says the same as a final callback: it counts from now on.
+    Confirmed {
+        /// When.
+        at: Timestamp,
+        /// The job.
+        job: JobId,
+        /// The callback's position.
+        position: u64,
+    },
+    /// The provider does not say the same as a final callback: it goes to quarantine.
+    Refuted {
+        /// When.
+        at: Timestamp,
+        /// The job.
+        job: JobId,
+        /// The callback's position.
+        position: u64,
+        /// What differs, for people.
+        difference: String,
+    },
+    /// The provider cannot tell yet whether a final callback is true.
+    Unanswered {
+        /// When.
+        at: Timestamp,
+        /// The job.
+        job: JobId,
+        /// When to ask again.
+        due: Timestamp,
+    },
     /// Someone asked for another try.
     Retried {
         /// When.

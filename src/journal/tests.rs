@@ -10,6 +10,7 @@ fn callback(body: &[u8]) -> Entry {
         at: Timestamp::from_millis_clamped(1_795_172_334_234),
         target: Target::Channel,
         adopt: true,
+        confirm: true,
         sidecars: false,
         replay_of: None,
         body: Bytes::copy_from_slice(body),

@@ -32,6 +32,8 @@ enum Refusal {
     NotRunning(String),
     #[error("Account is busy executing jobs")]
     Busy,
+    #[error("Too many requests")]
+    TooMany,
     #[error("Unusual account activities detected")]
     OnHold,
     #[error("Internal error")]
@@ -44,7 +46,7 @@ impl ResponseError for Refusal {
             Self::BadRequest(_) => 400,
             Self::Unauthorized => 401,
             Self::NotFound | Self::NoSuchJob | Self::NotRunning(_) => 404,
-            Self::Busy => 429,
+            Self::Busy | Self::TooMany => 429,
             Self::Internal => 500,
             Self::OnHold => 596,
         };
@@ -53,11 +55,15 @@ impl ResponseError for Refusal {
 
     fn error_response(&self) -> HttpResponse {
         let (status, error) = (self.status_code(), self.to_string());
-        HttpResponse::build(status).json(match self {
+        let mut response = HttpResponse::build(status);
+        if let Self::TooMany = self {
+            response.insert_header((header::RETRY_AFTER, 1));
+        }
+        response.json(match self {
             Self::BadRequest(_) | Self::Unauthorized | Self::NotFound | Self::NoSuchJob => {
                 json!({"error": error, "code": status.as_u16()})
             }
-            Self::NotRunning(_) | Self::Busy | Self::OnHold | Self::Internal => json!({"error": error}),
+            Self::NotRunning(_) | Self::Busy | Self::TooMany | Self::OnHold | Self::Internal => json!({"error": error}),
         })
     }
 }

@@ -37,6 +37,15 @@ pub(super) fn callback(job: &Job, stage: &Stage, links: &dyn Links) -> Value {
     body
 }
 
+/// What GET would answer had the job failed.
+pub(super) fn failed(job: &Job) -> Value {
+    match job.kind() {
+        Kind::Agent => json!({"jobId": job.id, "status": "failed", "error": "Agent connection error"}),
+        Kind::Image => json!({"imageId": job.id, "status": 3, "statusLabel": "failed", "statusFinal": true}),
+        _ => json!({"videoId": job.id, "status": 3, "statusLabel": "failed", "statusFinal": true}),
+    }
+}
+
 /// The three fields that say how a job stands.
 fn status(job: &Job, stage: &Stage) -> Map<String, Value> {
     let (number, label) = match (stage, job.plan.outcome) {

@@ -25,6 +25,8 @@ counters! {
     jobs,
     /// Calls of the provider's API, those without a token included.
     api_requests,
+    /// Of those, GETs of one job.
+    reads,
     /// Callbacks POSTed, repeats included.
     callbacks_sent,
     /// Of those, answered with 2xx.

@@ -1,6 +1,7 @@
 //! What each journal entry means for the state. The same function serves new entries and replay.
 
 mod callback;
+mod confirm;
 mod kept;
 mod storage;
 
@@ -143,6 +144,9 @@ pub(super) fn apply(
         }
         Event::JobKept { sequence, job } => kept::job(txn, position, *sequence, job),
         Event::JobFound { job, .. } => kept::found(txn, position, job),
+        Event::Confirmed { at, job, position } => confirm::confirmed(txn, job, *position, *at),
+        Event::Refuted { at, job, position, .. } => confirm::refuted(txn, job, *position, *at),
+        Event::Unanswered { job, due, .. } => change_job(txn, job, |job| job.ask_again(*due)),
         Event::Retried { at, job } => change_job(txn, job, |job| job.retry(*at)),
     }
 }

@@ -47,6 +47,18 @@ impl Txn<'_> {
                 self.due_changed = true;
             }
         }
+        let ask_before = before.and_then(|job| job.ask_at);
+        if ask_before != job.ask_at {
+            if let Some(at) = ask_before {
+                self.remove(keys::ask(at, sequence));
+                self.meta.counters.unconfirmed = self.meta.counters.unconfirmed.saturating_sub(1);
+            }
+            if let Some(at) = job.ask_at {
+                self.mark(keys::ask(at, sequence));
+                self.meta.counters.unconfirmed += 1;
+                self.asks_changed = true;
+            }
+        }
         let name_before = before.and_then(|job| job.reply_ref.as_ref());
         if name_before != job.reply_ref.as_ref() {
             if let Some(name) = name_before {

@@ -8,6 +8,8 @@ use crate::domain::{Digest, JobId, JobState, RefId, ReplyRef, Slot, Timestamp};
 pub(super) enum Table {
     /// Version, position and counters: one record.
     Meta = b'@',
+    /// When and about what to ask the provider: time, job.
+    Asks = b'a',
     /// Where callbacks stand that were written again: by the position they were first recorded at.
     Kept = b'b',
     /// Claims, by digest.
@@ -62,6 +64,10 @@ pub(super) fn kept(position: u64) -> Vec<u8> {
 
 pub(super) fn claim(digest: &Digest) -> Vec<u8> {
     Table::Claims.key(&[digest.as_bytes()])
+}
+
+pub(super) fn ask(at: Timestamp, sequence: u64) -> Vec<u8> {
+    Table::Asks.key(&[&at.millis().to_be_bytes(), &sequence.to_be_bytes()])
 }
 
 pub(super) fn due(at: Timestamp, sequence: u64) -> Vec<u8> {

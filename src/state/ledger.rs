@@ -414,10 +414,13 @@ fn apply_batch(
         let seen = position < covered;
         results.push(if seen { Applied::Deferred } else { fold::apply(&mut txn, position, &entry, meaning)? });
     }
-    let due_changed = txn.due_changed;
+    let (due_changed, asks_changed) = (txn.due_changed, txn.asks_changed);
     txn.commit(end.max(covered))?;
     if due_changed {
         state.shared.due_changed.notify_one();
+    }
+    if asks_changed {
+        state.shared.asks_changed.notify_one();
     }
     if state.shared.changes.receiver_count() > 0 {
         for result in &results {

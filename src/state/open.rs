@@ -129,6 +129,7 @@ fn prove(store: &sled::Db) -> Result<(), String> {
         (Table::JobRefs, counters.jobs_tied),
         (Table::Folders, counters.jobs_placed),
         (Table::Due, counters.queued),
+        (Table::Asks, counters.unconfirmed),
         (Table::Media, counters.objects),
         (Table::MediaOrder, counters.objects),
         (Table::References, counters.references),

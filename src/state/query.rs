@@ -176,6 +176,19 @@ impl State {
         Ok(due)
     }
 
+    /// At most `limit` jobs about which the provider is to be asked, with the time from which on, the earliest first.
+    pub fn asks(&self, limit: usize) -> Result<Vec<(Timestamp, u64)>, StateError> {
+        let store = self.store()?;
+        let mut asks = Vec::new();
+        for key in store.scan_prefix(Table::Asks.prefix()).keys().take(limit) {
+            let key = key?;
+            if let (Some(millis), Some(sequence)) = (keys::number_at(&key, 1), keys::trailing_number(&key)) {
+                asks.push((Timestamp::from_millis_clamped(millis), sequence));
+            }
+        }
+        Ok(asks)
+    }
+
     /// The open claim on a digest.
     pub fn claim(&self, sha256: &Digest) -> Result<Option<Claim>, StateError> {
         self.get(&keys::claim(sha256))

@@ -115,6 +115,8 @@ pub struct Counters {
     pub kept: u64,
     /// Callbacks understood, repeats included.
     pub callbacks: u64,
+    /// Jobs with final callbacks that the provider has still to confirm.
+    pub unconfirmed: u64,
 }
 
 /// The one record that says what the others cover.
@@ -131,4 +133,4 @@ pub(super) struct Meta {
 }
 
 /// The form of the records; a store of any other is rebuilt from the journal.
-pub(super) const VERSION: u32 = 3;
+pub(super) const VERSION: u32 = 4;

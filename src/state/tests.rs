@@ -52,7 +52,15 @@ impl Bench {
     async fn post_again(&self, target: Target, body: serde_json::Value, replay_of: Option<u64>) -> Applied {
         let body = Bytes::from(body.to_string());
         let meaning = interpret(&body);
-        let entry = CallbackEntry { at: Timestamp::now(), target, adopt: self.adopt, sidecars: false, replay_of, body };
+        let entry = CallbackEntry {
+            at: Timestamp::now(),
+            target,
+            adopt: self.adopt,
+            sidecars: false,
+            confirm: false,
+            replay_of,
+            body,
+        };
         self.ledger.record_callback(Entry::Callback(entry), meaning).await.unwrap()
     }
 

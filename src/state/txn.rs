@@ -14,11 +14,13 @@ pub(super) struct Txn<'a> {
     writes: HashMap<Vec<u8>, Option<Vec<u8>>>,
     pub(super) meta: Meta,
     pub(super) due_changed: bool,
+    pub(super) asks_changed: bool,
 }
 
 impl<'a> Txn<'a> {
     pub(super) fn begin(tree: &'a sled::Tree) -> Result<Self, StateError> {
-        let mut txn = Self { tree, writes: HashMap::new(), meta: Meta::default(), due_changed: false };
+        let mut txn =
+            Self { tree, writes: HashMap::new(), meta: Meta::default(), due_changed: false, asks_changed: false };
         txn.meta = txn.get(&META)?.unwrap_or(Meta { version: super::records::VERSION, ..Meta::default() });
         Ok(txn)
     }

@@ -72,7 +72,12 @@ impl Vault {
         ledger.recovered().await.unwrap();
         let keys = ReplyKeys::new(&["reply-secret".into()]).unwrap();
         let urls = ReplyUrls::new(options.public_url.parse().unwrap(), keys);
-        let config = intake::Config { max_callback_size: 1 << 20, adopt_unknown_refs: options.adopt, sidecars: false };
+        let config = intake::Config {
+            max_callback_size: 1 << 20,
+            adopt_unknown_refs: options.adopt,
+            sidecars: false,
+            confirm: false,
+        };
         let intake = Intake::new(config, urls, ledger);
         let bucket = Bucket::open(&options.storage).unwrap();
         let token = |name: &str, token: &str, scope| Token { name: name.to_owned(), token: token.into(), scope };

@@ -9,6 +9,7 @@ mod callbacks;
 mod claims;
 mod cli;
 mod config;
+mod confirm;
 mod crash;
 mod failure_points;
 mod full_disk;

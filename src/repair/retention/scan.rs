@@ -106,7 +106,10 @@ impl Scan<'_> {
             Meaning::Job(observation) => {
                 let record = self.state.job(&observation.job)?;
                 self.jobs.insert(observation.job);
-                record.is_some_and(|record| record.job.final_callback == Some(position) && !has_ended(&record))
+                record.is_some_and(|record| {
+                    let held = record.job.unconfirmed.iter().any(|callback| callback.quarantine_as == position);
+                    held || (record.job.final_callback == Some(position) && !has_ended(&record))
+                })
             }
             Meaning::Unclear(_) => false,
         };
@@ -130,6 +133,9 @@ impl Scan<'_> {
             | Event::Stored { job, .. }
             | Event::AttemptFailed { job, .. }
             | Event::Ended { job, .. }
+            | Event::Confirmed { job, .. }
+            | Event::Refuted { job, .. }
+            | Event::Unanswered { job, .. }
             | Event::Retried { job, .. } => {
                 self.jobs.insert(job);
             }

@@ -37,8 +37,7 @@ async fn create(http: HttpRequest, payload: web::Payload, shared: web::Data<Shar
 
 async fn one(id: web::Path<String>, shared: web::Data<Shared>) -> Answer {
     let job = shared.store.get(&id).filter(|job| job.kind() == Kind::Agent && !job.is_gone());
-    let job = job.ok_or(Refusal::NoSuchJob)?;
-    Ok(HttpResponse::Ok().json(payload::answer(&job, &job.stage(), &shared.links)))
+    super::read::answer(job, Refusal::NoSuchJob, &shared)
 }
 
 async fn running(shared: web::Data<Shared>) -> HttpResponse {

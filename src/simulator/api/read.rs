@@ -1,12 +1,17 @@
+use std::io::ErrorKind;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::{HttpResponse, web};
+use bytes::Bytes;
+use futures_util::stream;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::domain::Kind;
 use crate::simulator::Shared;
-use crate::simulator::job::Job;
+use crate::simulator::faults::Fault;
+use crate::simulator::job::{Job, Links, Published};
 use crate::simulator::payload;
 
 use super::{Answer, Refusal};
@@ -26,8 +31,53 @@ pub(super) fn configure(scope: &mut web::ServiceConfig) {
 }
 
 pub(super) fn one(kind: Kind, id: web::Path<String>, shared: web::Data<Shared>) -> Answer {
-    let job = shared.store.get(&id).filter(|job| job.kind() == kind && !job.is_gone()).ok_or(Refusal::NotFound)?;
-    Ok(HttpResponse::Ok().json(payload::answer(&job, &job.stage(), &shared.links)))
+    answer(shared.store.get(&id).filter(|job| job.kind() == kind && !job.is_gone()), Refusal::NotFound, &shared)
+}
+
+/// What GET answers, unless it goes wrong.
+pub(super) fn answer(job: Option<Arc<Job>>, gone: Refusal, shared: &Shared) -> Answer {
+    shared.stats.reads.one();
+    let fault = shared.read_fault(&[
+        Fault::Get500,
+        Fault::Get401,
+        Fault::Get404,
+        Fault::Get429,
+        Fault::Get596,
+        Fault::GetReset,
+        Fault::GetRunning,
+        Fault::GetFailed,
+        Fault::GetHost,
+    ]);
+    match fault {
+        Some(Fault::Get500) => return Err(Refusal::Internal),
+        Some(Fault::Get401) => return Err(Refusal::Unauthorized),
+        Some(Fault::Get404) => return Err(gone),
+        Some(Fault::Get429) => return Err(Refusal::TooMany),
+        Some(Fault::Get596) => return Err(Refusal::OnHold),
+        Some(Fault::GetReset) => {
+            let broken = stream::once(async { Err::<Bytes, _>(std::io::Error::from(ErrorKind::ConnectionReset)) });
+            return Ok(HttpResponse::Ok().streaming(broken));
+        }
+        _ => {}
+    }
+    let job = job.ok_or(gone)?;
+    let stage = if fault == Some(Fault::GetRunning) { job.stage_after(Duration::ZERO) } else { job.stage() };
+    Ok(HttpResponse::Ok().json(match fault {
+        Some(Fault::GetFailed) => payload::failed(&job),
+        Some(Fault::GetHost) => payload::answer(&job, &stage, &Elsewhere(&shared.links)),
+        _ => payload::answer(&job, &stage, &shared.links),
+    }))
+}
+
+/// The same links at a host that is not the CDN.
+struct Elsewhere<'a>(&'a dyn Links);
+
+impl Links for Elsewhere<'_> {
+    fn url(&self, published: &Published) -> String {
+        let url = self.0.url(published);
+        let path = url.find("/cdn/").map_or("", |start| &url[start..]);
+        format!("https://elsewhere.example{path}")
+    }
 }
 
 /// Soft: the job leaves the lists and can still be read by its id. What does not exist counts as deleted.

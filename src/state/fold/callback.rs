@@ -4,7 +4,7 @@ use super::super::StateError;
 use super::super::keys;
 use super::super::records::{JobRecord, QuarantineRecord, RefRecord};
 use super::super::txn::Txn;
-use super::{Applied, Meaning};
+use super::{Applied, Meaning, confirm};
 use crate::domain::{Digest, Job, JobId, Observation, Origin, Reason, RefId, ReplyRef, Target, Timestamp};
 use crate::journal::CallbackEntry;
 
@@ -26,7 +26,14 @@ pub(super) fn apply(
     let before = known.as_ref().map(|record| record.job.clone());
     let mut record =
         known.unwrap_or_else(|| JobRecord { sequence: position, job: Job::new(observation.job.clone(), entry.at) });
-    let change = record.job.observe(&observation, entry.sidecars, position, entry.at);
+    // An archived job never turns back: there is nothing to protect.
+    let unconfirmed =
+        entry.confirm && observation.outcome.is_some() && record.job.state != crate::domain::JobState::Archived;
+    let change = if unconfirmed {
+        confirm::hold(txn, &mut record.job, position, entry, observation)?
+    } else {
+        record.job.observe(&observation, entry.sidecars, position, entry.at)
+    };
     if let Some(Tie { ref_id, reply_ref, claims }) = tie {
         record.job.ref_id = Some(ref_id);
         record.job.reply_ref = Some(reply_ref);
@@ -130,20 +137,18 @@ fn quarantine(
 ) -> Result<Applied, StateError> {
     // A body looked at again that is still not understood stays what and where it was.
     let position = entry.replay_of.unwrap_or(position);
-    let known = txn.get::<QuarantineRecord>(&keys::quarantine(position))?;
-    if known.is_none() {
-        txn.meta.counters.quarantined += 1;
-    }
-    let record = QuarantineRecord {
-        position,
-        at: known.map_or(entry.at, |known| known.at),
-        target: entry.target.clone(),
-        reason,
-        job_id,
-        bytes: entry.body.len() as u64,
-    };
-    txn.put(keys::quarantine(position), &record)?;
+    let (target, bytes) = (entry.target.clone(), entry.body.len() as u64);
+    keep_aside(txn, QuarantineRecord { position, at: entry.at, target, reason, job_id, bytes })?;
     Ok(Applied::Quarantined { position, reason })
+}
+
+pub(super) fn keep_aside(txn: &mut Txn<'_>, mut record: QuarantineRecord) -> Result<(), StateError> {
+    let key = keys::quarantine(record.position);
+    match txn.get::<QuarantineRecord>(&key)? {
+        Some(known) => record.at = known.at,
+        None => txn.meta.counters.quarantined += 1,
+    }
+    txn.put(key, &record)
 }
 
 fn release(txn: &mut Txn<'_>, position: u64) -> Result<(), StateError> {

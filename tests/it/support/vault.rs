@@ -169,7 +169,12 @@ pub(crate) fn settings(dir: &Path) -> Settings {
         trusted_proxies: Vec::new(),
         data_dir: dir.join("data"),
         reply_urls: ReplyUrls::new("http://127.0.0.1".parse().unwrap(), ReplyKeys::new([&secret]).unwrap()),
-        intake: intake::Config { max_callback_size: 1 << 20, adopt_unknown_refs: true, sidecars: false },
+        intake: intake::Config {
+            max_callback_size: 1 << 20,
+            adopt_unknown_refs: true,
+            sidecars: false,
+            confirm: false,
+        },
         bucket,
         fetch: fetch::Config {
             egress: egress::Config {
@@ -181,6 +186,8 @@ pub(crate) fn settings(dir: &Path) -> Settings {
             idle_timeout: Duration::from_secs(10),
             min_speed: 0,
         },
+        provider: None,
+        confirm_patience: worker::Confirmer::PATIENCE,
         worker: worker::Config {
             concurrency: 16,
             per_host: 8,

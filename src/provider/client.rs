@@ -1,0 +1,142 @@
+//! What the provider's GET endpoints say, within bounds: one request at a time for each of its accounts, answers of a
+//! bounded size, each within a bounded time, to the host of the base URL and no other.
+
+mod error;
+mod gate;
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::time::timeout;
+use url::Url;
+
+pub use error::ProviderError;
+use gate::Gate;
+
+use super::Reading;
+use crate::domain::{JobId, Kind, MediaUrl, Observation};
+use crate::egress::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
+use crate::egress::{self, ClientSetupError, Method, Policy, Response};
+
+/// How the provider is reached.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// What its URLs start with, without the API's own `/v1/minimax`.
+    pub base_url: Url,
+    /// Our token there: visible ASCII.
+    pub api_token: SecretString,
+    /// The outbound policy; it should allow the host of the base URL alone.
+    pub egress: egress::Config,
+}
+
+/// Asks the provider. Cheap to clone; clones share the connections and the order of requests.
+#[derive(Clone)]
+pub struct Client {
+    http: egress::Client,
+    base: String,
+    token: HeaderValue,
+    gate: Gate,
+}
+
+/// What the provider says of one job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// As a callback with this body would be read.
+    pub observation: Box<Observation>,
+    /// The body as it came.
+    pub body: Bytes,
+}
+
+impl Client {
+    /// The largest answer taken, in bytes.
+    const MAX_ANSWER: usize = 4 << 20;
+    /// For a connection.
+    const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+    /// For the head of an answer, and for each further piece of it.
+    const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+    /// For a whole answer.
+    const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+    /// A client for one of the provider's users.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn new(config: &ClientConfig) -> Result<Self, ClientSetupError> {
+        let timeouts =
+            egress::ClientConfig { connect_timeout: Self::CONNECT_TIMEOUT, idle_timeout: Self::IDLE_TIMEOUT };
+        // What is no header's value makes requests without a token, and those are refused.
+        let mut token = HeaderValue::from_str(&format!("Bearer {}", config.api_token.expose_secret()))
+            .unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
+        token.set_sensitive(true);
+        Ok(Self {
+            http: egress::Client::new(Policy::new(config.egress.clone()), timeouts)?,
+            base: format!("{}/v1/minimax", config.base_url.as_str().trim_end_matches('/')),
+            token,
+            gate: Gate::default(),
+        })
+    }
+
+    /// What the provider says of a job, final or not. Waits while the job's account is being asked already.
+    ///
+    /// # Errors
+    /// When it says nothing of this job, or nothing at all.
+    pub async fn job(&self, id: &JobId) -> Result<Answer, ProviderError> {
+        let list = match id.kind() {
+            Kind::Video => "videos",
+            Kind::Image => "images",
+            Kind::Agent => "agent",
+            Kind::Music => "music",
+            Kind::Speech => "audio",
+        };
+        let _turn = self.gate.turn(id.account()).await;
+        let (status, body) = self.get(&format!("{list}/{id}")).await?;
+        let read = super::read(&body);
+        let answer = match read {
+            // A failed agent job is answered with the status it failed with.
+            Ok(Reading::Job(observation)) if observation.job == *id => Ok(Answer { observation, body }),
+            Ok(Reading::Job(_)) => Err("it is about another job"),
+            Ok(Reading::Unclear(unclear)) => Err(unclear.as_str()),
+            Err(_) => Err("it is not JSON"),
+        };
+        match (status, answer) {
+            (Ok(()), Err(problem)) => Err(ProviderError::Unreadable(problem)),
+            (Ok(()), Ok(answer)) => Ok(answer),
+            (Err(error), Ok(answer)) if error.may_carry_a_job() && answer.observation.outcome.is_some() => Ok(answer),
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// The body of an answer and what its status says; an error is what kept it from being read at all.
+    async fn get(&self, path: &str) -> Result<(Result<(), ProviderError>, Bytes), ProviderError> {
+        let url = MediaUrl::parse(&format!("{}/{path}", self.base));
+        let url = url.map_err(|error| ProviderError::Unreachable(error.to_string()))?;
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, self.token.clone());
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        let answered = timeout(Self::ANSWER_TIMEOUT, async {
+            // No redirect is followed: the token goes to the configured host alone.
+            let response = self.http.send(Method::GET, &url, headers, None).await?;
+            let status = ProviderError::of_status(response.status(), response.headers());
+            Ok((status, body(response).await?))
+        });
+        answered.await.unwrap_or_else(|_| Err(ProviderError::Unreachable("the answer took too long".to_owned())))
+    }
+}
+
+async fn body(mut response: Response) -> Result<Bytes, ProviderError> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await? {
+        if body.len() + chunk.len() > Client::MAX_ANSWER {
+            return Err(ProviderError::Unreadable("it is too large"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("base", &self.base).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,74 @@
+use std::time::Duration;
+
+use crate::egress::header::{HeaderMap, RETRY_AFTER};
+use crate::egress::{EgressError, StatusCode};
+
+/// Why the provider said nothing of a job. The statuses are those of its pages.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProviderError {
+    /// 401 and 403: our token is not, or no longer, accepted.
+    #[error("the provider refuses our token")]
+    TokenRefused,
+    /// 404 and 410: it knows no such job, or no longer.
+    #[error("the provider knows no such job")]
+    Gone,
+    /// Any other 4xx: it takes no such question.
+    #[error("the provider answers {0}")]
+    NotTaken(StatusCode),
+    /// 429: to be asked again in 10 to 30 seconds, or when it says.
+    #[error("the provider is busy")]
+    Busy {
+        /// What it says.
+        retry_after: Option<Duration>,
+    },
+    /// 596: the account is on hold, for hours, and must not be asked about meanwhile.
+    #[error("the provider has put the account on hold")]
+    OnHold,
+    /// An answer that is no job's, or not this one's.
+    #[error("the provider's answer cannot be used: {0}")]
+    Unreadable(&'static str),
+    /// Any 5xx.
+    #[error("the provider answers {0}")]
+    Failed(StatusCode),
+    /// No answer, or not the whole of it.
+    #[error("the provider is out of reach: {0}")]
+    Unreachable(String),
+}
+
+impl From<EgressError> for ProviderError {
+    fn from(error: EgressError) -> Self {
+        Self::Unreachable(error.to_string())
+    }
+}
+
+impl ProviderError {
+    pub(super) fn of_status(status: StatusCode, headers: &HeaderMap) -> Result<(), Self> {
+        Err(match status.as_u16() {
+            200..=299 => return Ok(()),
+            401 | 403 => Self::TokenRefused,
+            404 | 410 => Self::Gone,
+            429 => Self::Busy { retry_after: retry_after(headers) },
+            596 => Self::OnHold,
+            408 => Self::Failed(status),
+            400..=499 => Self::NotTaken(status),
+            500..=599 => Self::Failed(status),
+            _ => Self::Unreadable("a status that nobody expects"),
+        })
+    }
+
+    /// True for the statuses that a failed or moderated agent job may be answered with.
+    pub(super) fn may_carry_a_job(&self) -> bool {
+        match self {
+            Self::Failed(_) => true,
+            Self::NotTaken(status) => status.as_u16() == 422,
+            _ => false,
+        }
+    }
+}
+
+/// In seconds; the other form, a date, is not what the provider sends.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    const LONGEST: u64 = 3600;
+    let seconds: u64 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds.min(LONGEST)))
+}

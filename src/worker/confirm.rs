@@ -1,0 +1,247 @@
+//! Asks the provider about final callbacks before anything follows from them.
+//!
+//! What waits is recorded with its job, and so is what becomes of it: a crash between any two steps only makes the
+//! provider be asked again. A provider that is out of reach uses nothing up and writes nothing: one question at a time
+//! looks whether it is back.
+
+mod compare;
+mod outage;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fail::fail_point;
+use tokio::sync::watch;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until};
+
+use self::compare::Verdict;
+use self::outage::{Holds, Outage};
+use crate::domain::{Job, JobId, Timestamp};
+use crate::journal::{Durability, Event};
+use crate::provider::{Client, ProviderError};
+use crate::state::{Applied, JobRecord, Ledger, RecordError, State, StateError};
+
+/// Confirms or refutes final callbacks. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Confirmer {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    ledger: Ledger,
+    client: Option<Client>,
+    patience: Duration,
+    holds: Holds,
+    stop: watch::Sender<bool>,
+}
+
+/// Why a question led to nothing.
+#[derive(Debug, thiserror::Error)]
+enum AskError {
+    #[error(transparent)]
+    Provider(ProviderError),
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// It is in the journal, and will be known when the state is.
+    #[error("the state is being rebuilt")]
+    Deferred,
+}
+
+type Asked = Result<(), AskError>;
+
+/// Questions being asked.
+#[derive(Default)]
+struct Asking {
+    tasks: JoinSet<Asked>,
+    jobs: HashMap<Id, u64>,
+}
+
+impl Confirmer {
+    /// How long the provider may take to know of a callback's end of a job; longer, and it is refuted.
+    pub const PATIENCE: Duration = Duration::from_secs(300);
+    /// Questions at a time.
+    const AT_ONCE: usize = 4;
+    /// Between two questions about one job.
+    const PAUSES: std::ops::RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(60);
+    /// The same when the answer cannot be read.
+    const LONG_PAUSES: std::ops::RangeInclusive<Duration> = Duration::from_secs(30)..=Duration::from_secs(3600);
+
+    /// Asks `client`. Without one whatever waits is believed: it came while the provider was to be asked, and now it is
+    /// not to be any more.
+    pub fn new(ledger: Ledger, client: Option<Client>, patience: Duration) -> Self {
+        let (holds, stop) = (Holds::default(), watch::Sender::new(false));
+        Self { inner: Arc::new(Inner { ledger, client, patience, holds, stop }) }
+    }
+
+    /// Asks nothing from now on; [`Confirmer::run`] returns at once.
+    pub fn stop(&self) {
+        self.inner.stop.send_replace(true);
+    }
+
+    fn state(&self) -> &State {
+        self.inner.ledger.state()
+    }
+
+    /// Works until [`Confirmer::stop`] is called. A question that is cut off is asked again after the next start.
+    pub async fn run(&self) {
+        let mut stop = self.inner.stop.subscribe();
+        tokio::select! {
+            _ = self.inner.ledger.recovered() => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        let mut asking = Asking::default();
+        let mut outage = Outage::default();
+        while !*stop.borrow_and_update() {
+            let at_once = if outage.is_over() { Self::AT_ONCE } else { 1 };
+            let paused = outage.paused_until();
+            let next = paused.or_else(|| self.dispatch(&mut asking, at_once));
+            let has_room = paused.is_none() && asking.tasks.len() < at_once;
+            tokio::select! {
+                _ = stop.changed() => {}
+                Some(ended) = asking.tasks.join_next_with_id(), if !asking.tasks.is_empty() => {
+                    self.ended(&mut asking, &mut outage, ended).await;
+                }
+                () = self.state().asks_changed(), if has_room => {}
+                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
+            }
+        }
+        asking.tasks.shutdown().await;
+    }
+
+    /// Asks what is due and has room. Returns when to look again, if that is known.
+    fn dispatch(&self, asking: &mut Asking, at_once: usize) -> Option<Instant> {
+        let asks = match self.state().asks(2 * Self::AT_ONCE) {
+            Ok(asks) => asks,
+            Err(error) => {
+                tracing::debug!(%error, "what waits to be confirmed cannot be read yet");
+                return Some(Instant::now() + *Self::PAUSES.start());
+            }
+        };
+        let now = Timestamp::now();
+        for (at, sequence) in asks {
+            if at > now {
+                return Some(Instant::now() + at.since(now));
+            }
+            if asking.tasks.len() >= at_once {
+                return None;
+            }
+            if !asking.jobs.values().any(|asked| *asked == sequence) {
+                let confirmer = self.clone();
+                let task = asking.tasks.spawn(async move { confirmer.ask(sequence).await });
+                asking.jobs.insert(task.id(), sequence);
+            }
+        }
+        None
+    }
+
+    async fn ended(&self, asking: &mut Asking, outage: &mut Outage, ended: Result<(Id, Asked), JoinError>) {
+        let (id, asked) = match ended {
+            Ok((id, asked)) => (id, Some(asked)),
+            Err(error) => (error.id(), None),
+        };
+        let sequence = asking.jobs.remove(&id);
+        match asked {
+            Some(Ok(())) => outage.ends(),
+            Some(Err(AskError::Provider(error))) => outage.goes_on(&error),
+            Some(Err(error)) => {
+                tracing::warn!(%error, "what the provider says cannot be recorded yet");
+                outage.pause(*Self::PAUSES.start());
+            }
+            None => {
+                tracing::error!(sequence, "a defect cut a question to the provider off");
+                if let Some(Ok(Some(record))) = sequence.map(|sequence| self.state().job_at(sequence)) {
+                    // It would strike again at once.
+                    let _ = self.ask_later(&record.job, *Self::LONG_PAUSES.end()).await;
+                }
+            }
+        }
+    }
+
+    /// Asks about all that waits of one job.
+    async fn ask(&self, sequence: u64) -> Asked {
+        let Some(JobRecord { job, .. }) = self.state().job_at(sequence)? else { return Ok(()) };
+        let Some(client) = &self.inner.client else { return self.believe(&job).await };
+        if let Some(rest) = self.inner.holds.of(job.id.account()) {
+            return self.ask_later(&job, rest).await;
+        }
+        let answer = match client.job(&job.id).await {
+            Ok(answer) => Ok(answer.observation),
+            Err(error @ (ProviderError::Gone | ProviderError::NotTaken(_))) => Err(error.to_string()),
+            Err(error @ ProviderError::OnHold) => {
+                tracing::warn!(account = job.id.account(), %error, "it is left alone for a while");
+                self.inner.holds.begin(job.id.account());
+                return self.ask_later(&job, Holds::TIME).await;
+            }
+            Err(error @ ProviderError::Unreadable(_)) => {
+                tracing::warn!(job = %job.id, %error, "a final callback cannot be confirmed yet");
+                return self.ask_later(&job, pause(&job, &Self::LONG_PAUSES)).await;
+            }
+            Err(error) => return Err(AskError::Provider(error)),
+        };
+        let now = Timestamp::now();
+        let mut is_open = false;
+        for callback in &job.unconfirmed {
+            let verdict = match &answer {
+                Ok(answer) => compare::compare(callback, answer),
+                Err(error) => Verdict::NotYet(error.clone()),
+            };
+            match verdict {
+                Verdict::Same => self.confirm(&job.id, callback.position).await?,
+                Verdict::NotYet(_) if now.since(callback.at) < self.inner.patience => is_open = true,
+                Verdict::NotYet(difference) | Verdict::Different(difference) => {
+                    self.refute(&job.id, callback.position, difference).await?;
+                }
+            }
+        }
+        if is_open { self.ask_later(&job, pause(&job, &Self::PAUSES).min(self.inner.patience)).await } else { Ok(()) }
+    }
+
+    async fn believe(&self, job: &Job) -> Asked {
+        for callback in &job.unconfirmed {
+            tracing::warn!(job = %job.id, "a final callback is believed unasked: provider.confirm was switched off");
+            self.confirm(&job.id, callback.position).await?;
+        }
+        Ok(())
+    }
+
+    async fn confirm(&self, job: &JobId, position: u64) -> Asked {
+        fail_point!("worker.confirm", |_| Err(AskError::Deferred));
+        let event = Event::Confirmed { at: Timestamp::now(), job: job.clone(), position };
+        self.record(event).await?;
+        fail_point!("worker.confirm.done", |_| Err(AskError::Deferred));
+        Ok(())
+    }
+
+    async fn refute(&self, job: &JobId, position: u64, difference: String) -> Asked {
+        tracing::warn!(%job, difference, "a final callback is not confirmed and goes to quarantine");
+        fail_point!("worker.refute", |_| Err(AskError::Deferred));
+        let event = Event::Refuted { at: Timestamp::now(), job: job.clone(), position, difference };
+        self.record(event).await?;
+        fail_point!("worker.refute.done", |_| Err(AskError::Deferred));
+        Ok(())
+    }
+
+    async fn ask_later(&self, job: &Job, pause: Duration) -> Asked {
+        let at = Timestamp::now();
+        let event = Event::Unanswered { at, job: job.id.clone(), due: at.after(pause) };
+        self.record(event).await
+    }
+
+    async fn record(&self, event: Event) -> Asked {
+        match self.inner.ledger.record(event, Durability::Written).await? {
+            Applied::Deferred => Err(AskError::Deferred),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// As long as the last callback has waited, so that questions become rare.
+fn pause(job: &Job, bounds: &std::ops::RangeInclusive<Duration>) -> Duration {
+    let waited = job.unconfirmed.last().map(|callback| Timestamp::now().since(callback.at)).unwrap_or_default();
+    waited.clamp(*bounds.start(), *bounds.end())
+}
