@@ -26,7 +26,9 @@ pub use fold::{Applied, ClaimOutcome, Meaning};
 pub use ledger::{Interpret, Ledger, RecordError};
 pub use open::{Recovery, RecoveryError};
 pub use query::{DueJob, JobFilter, Page};
-pub use records::{Claim, Counters, JobRecord, MediaRecord, Origin, QuarantineRecord, Reason, RefRecord, Reference};
+pub use records::{
+    Claim, Counters, JobRecord, MediaRecord, Origin, QuarantineRecord, Reason, RefRecord, Reference, UploadRecord,
+};
 
 use crate::domain::Slot;
 
