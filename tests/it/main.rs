@@ -16,5 +16,6 @@ mod inbound;
 mod load;
 mod pipeline;
 mod repair;
+mod resume;
 mod simulator;
 mod support;
