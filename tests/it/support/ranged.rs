@@ -16,6 +16,8 @@ pub(crate) struct Ranged {
     pub(crate) ranges: bool,
     /// Sends no byte from here on.
     pub(crate) stops_at: Option<usize>,
+    /// For how many requests that is so.
+    pub(crate) stops: usize,
     /// What then happens: the connection is cut, or kept until the client leaves.
     pub(crate) cuts: bool,
     pub(crate) status: u16,
@@ -23,7 +25,15 @@ pub(crate) struct Ranged {
 
 impl Ranged {
     pub(crate) fn new(bytes: Vec<u8>) -> Self {
-        Self { bytes: Arc::new(bytes), etag: "\"v1\"", ranges: true, stops_at: None, cuts: false, status: 200 }
+        Self {
+            bytes: Arc::new(bytes),
+            etag: "\"v1\"",
+            ranges: true,
+            stops_at: None,
+            stops: usize::MAX,
+            cuts: false,
+            status: 200,
+        }
     }
 }
 
@@ -92,7 +102,14 @@ impl Shared {
         let asked =
             header("range").map(|range| range.trim_start_matches("bytes=").trim_end_matches('-').parse().unwrap());
         self.requests.lock().unwrap().push((path.clone(), asked.unwrap_or(0)));
-        let file = self.files.lock().unwrap()[&path].clone();
+        let file = {
+            let mut files = self.files.lock().unwrap();
+            let known = files.get_mut(&path).unwrap();
+            let mut file = known.clone();
+            file.stops_at = file.stops_at.filter(|_| known.stops > 0);
+            known.stops = known.stops.saturating_sub(1);
+            file
+        };
         let same = header("if-range").is_none_or(|etag| etag == file.etag);
         let from = asked.filter(|_| file.ranges && same);
         let total = file.bytes.len();
