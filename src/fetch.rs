@@ -12,6 +12,7 @@ mod download;
 mod entity;
 mod error;
 mod fetcher;
+mod resume;
 mod sniff;
 mod speed;
 
@@ -19,4 +20,5 @@ pub use container::{Container, ContainerError};
 pub use download::{Download, Summary};
 pub use error::{ErrorClass, FetchError};
 pub use fetcher::{Config, Fetcher};
+pub use resume::ResumePoint;
 pub use sniff::{MediaKind, MediaType, SNIFF_LENGTH, sniff};

@@ -26,7 +26,7 @@ pub use fold::{Applied, ClaimOutcome, Meaning, adopted_id};
 pub use ledger::{Interpret, Ledger, RecordError};
 pub use open::{Recovery, RecoveryError};
 pub use query::{DueJob, JobFilter, Page};
-pub use records::{Claim, Counters, JobRecord, MediaRecord, QuarantineRecord, RefRecord, Reference};
+pub use records::{Claim, Counters, JobRecord, MediaRecord, QuarantineRecord, RefRecord, Reference, UploadRecord};
 
 use crate::domain::Slot;
 

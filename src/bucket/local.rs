@@ -110,8 +110,8 @@ impl Directory {
         remove(&staging(&self.path(key), id))
     }
 
-    /// Removes every staging file in a folder.
-    pub(super) fn remove_staging(&self, folder: &ObjectFolder) -> Result<(), BucketError> {
+    /// Removes every staging file in a folder but those of `keep`.
+    pub(super) fn remove_staging(&self, folder: &ObjectFolder, keep: &[PathBuf]) -> Result<(), BucketError> {
         let folder = self.root.join(folder.as_str());
         let failed = |error: &io::Error| BucketError::of_io("listing", &folder, error);
         let entries = match fs::read_dir(&folder) {
@@ -123,11 +123,17 @@ impl Directory {
             let entry = entry.map_err(|error| failed(&error))?;
             let name = entry.file_name();
             let number = name.to_str().and_then(|name| Some(name.rsplit_once('#')?.1));
-            if number.is_some_and(|it| !it.is_empty() && it.bytes().all(|byte| byte.is_ascii_digit())) {
+            let is_staging = number.is_some_and(|it| !it.is_empty() && it.bytes().all(|byte| byte.is_ascii_digit()));
+            if is_staging && !keep.contains(&entry.path()) {
                 remove(&entry.path())?;
             }
         }
         Ok(())
+    }
+
+    /// The staging file of an upload.
+    pub(super) fn staging(&self, key: &ObjectKey, id: &str) -> PathBuf {
+        staging(&self.path(key), id)
     }
 
     fn path(&self, key: &ObjectKey) -> PathBuf {

@@ -144,16 +144,22 @@ impl Bucket {
         }
     }
 
+    /// Whether a crash can leave staging files beside the objects.
+    pub fn has_staging(&self) -> bool {
+        matches!(self.store().uploads, Uploads::Local(_))
+    }
+
     /// Removes what a crash may have left in a folder of a `file:` bucket: the staging files of single puts and of
-    /// uploads, recorded or not. Other stores have none. Not while anyone writes there.
+    /// uploads, recorded or not, but for those of `keep`. Other stores have none. Not while anyone writes there.
     ///
     /// # Errors
     /// When the directory can't be read or a file not removed.
-    pub async fn remove_staging(&self, folder: &ObjectFolder) -> Result<(), BucketError> {
+    pub async fn remove_staging(&self, folder: &ObjectFolder, keep: &[Upload]) -> Result<(), BucketError> {
         match &self.store().uploads {
             Uploads::Local(directory) => {
                 let (directory, folder) = (directory.clone(), folder.clone());
-                blocking(move || directory.remove_staging(&folder)).await
+                let keep: Vec<_> = keep.iter().map(|upload| directory.staging(&upload.key, &upload.id)).collect();
+                blocking(move || directory.remove_staging(&folder, &keep)).await
             }
             Uploads::Remote(_) => Ok(()),
         }

@@ -212,6 +212,13 @@ impl Job {
         }
     }
 
+    /// So many bytes of a file are in the bucket, where the next attempt goes on.
+    pub fn advanced(&mut self, slot: &Slot, bytes: u64) {
+        if let Some(asset) = self.assets.iter_mut().find(|asset| asset.slot == *slot) {
+            asset.advance(bytes);
+        }
+    }
+
     /// An attempt at a file failed; the next is made at `due`. The job is due when the first of its files is.
     pub fn attempt_failed(&mut self, slot: &Slot, failure: &AttemptFailure, due: Timestamp, at: Timestamp) {
         if let Some(asset) = self.assets.iter_mut().find(|asset| asset.slot == *slot) {

@@ -1,3 +1,5 @@
+use serde::{Deserialize, Serialize};
+
 use super::sniff::{Format, MediaType, SNIFF_LENGTH, sniff};
 
 mod bmff;
@@ -54,13 +56,25 @@ pub struct Container {
     body: Option<Body>,
 }
 
+/// How far the check of a file is, beyond the bytes that its kind is recognised by: what it can be gone on with from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Checked {
+    total: u64,
+    /// MIME type and extension.
+    media_type: Option<(String, String)>,
+    checker: Checker,
+}
+
 #[derive(Debug)]
 struct Body {
     media_type: Option<MediaType>,
     checker: Checker,
 }
 
-#[derive(Debug)]
+/// What should have been there. A name of its own, since such states are never recorded.
+type Expected = &'static str;
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Checker {
     Bmff(Bmff),
     Png(Png),
@@ -86,6 +100,27 @@ impl Container {
         if self.head.len() == SNIFF_LENGTH {
             self.body = Some(Body::start(&std::mem::take(&mut self.head), rest));
         }
+    }
+
+    /// Where the check is. `None` while the kind is not recognised, when it is one that is never large, and when what came
+    /// is damaged already: then going on is of no use.
+    pub(super) fn checked(&self) -> Option<Checked> {
+        let body = self.body.as_ref().filter(|body| !body.checker.is_malformed())?;
+        let media_type = match body.media_type {
+            Some(found) if MediaType::recorded(found.mime, found.extension) != Some(found) => return None,
+            found => found.map(|found| (found.mime.to_owned(), found.extension.to_owned())),
+        };
+        Some(Checked { total: self.total, media_type, checker: body.checker.clone() })
+    }
+
+    /// Goes on from where a check was; `None` for a kind that this version does not know.
+    pub(super) fn go_on(checked: &Checked) -> Option<Self> {
+        let media_type = match &checked.media_type {
+            Some((mime, extension)) => Some(MediaType::recorded(mime, extension)?),
+            None => None,
+        };
+        let body = Body { media_type, checker: checked.checker.clone() };
+        Some(Self { head: Vec::new(), total: checked.total, body: Some(body) })
     }
 
     /// Says what it was and that it is whole; `Ok(None)` for a kind that is not known.
@@ -129,6 +164,15 @@ impl Body {
 }
 
 impl Checker {
+    fn is_malformed(&self) -> bool {
+        match self {
+            Self::Bmff(bmff) => bmff.is_malformed(),
+            Self::Png(png) => png.is_malformed(),
+            Self::Jpeg(jpeg) => jpeg.is_malformed(),
+            Self::Riff { .. } | Self::None => false,
+        }
+    }
+
     fn update(&mut self, bytes: &[u8]) {
         match self {
             Self::Bmff(bmff) => bmff.update(bytes),
@@ -146,4 +190,4 @@ fn riff_length(head: &[u8]) -> Option<u64> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -4,12 +4,12 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 
 use super::checks::Checks;
+use super::container::Container;
 use super::entity::Entity;
 use super::speed::SpeedGate;
-use super::{ErrorClass, FetchError, Fetcher};
+use super::{ErrorClass, FetchError, Fetcher, ResumePoint};
 use crate::domain::{Digest, MediaUrl};
 use crate::egress::Response;
-use crate::egress::header::{HeaderMap, HeaderValue, IF_RANGE, RANGE};
 
 /// How often one download goes on after an interruption before it leaves trying again to its caller.
 const MAX_REOPENINGS: u32 = 3;
@@ -34,6 +34,8 @@ pub struct Download {
     checks: Checks,
     speed: SpeedGate,
     reopenings: u32,
+    /// Has come and is still to be handed out.
+    pending: Bytes,
     state: State,
 }
 
@@ -47,9 +49,21 @@ enum State {
 
 impl Download {
     pub(super) fn new(fetcher: Fetcher, url: MediaUrl, entity: Entity, response: Response) -> Self {
-        let speed = SpeedGate::new(fetcher.min_speed, fetcher.speed_window);
         let checks = Checks::new(entity.declared);
-        Self { fetcher, url, entity, checks, speed, reopenings: 0, state: State::Receiving(response) }
+        Self::going_on(fetcher, url, entity, checks, response)
+    }
+
+    /// `response` has what follows the bytes that `checks` has taken in.
+    pub(super) fn going_on(
+        fetcher: Fetcher,
+        url: MediaUrl,
+        entity: Entity,
+        checks: Checks,
+        response: Response,
+    ) -> Self {
+        let speed = SpeedGate::new(fetcher.min_speed, fetcher.speed_window);
+        let state = State::Receiving(response);
+        Self { fetcher, url, entity, checks, speed, reopenings: 0, pending: Bytes::new(), state }
     }
 
     /// How many bytes the server says there are, if it does.
@@ -75,7 +89,21 @@ impl Download {
         }
     }
 
-    /// The next bytes as they came from the wire, never empty; `None` at the end, when the length and every checksum
+    /// Where it is, behind the last byte handed out, with the check of these same bytes. `None` when the server gives no
+    /// way to prove that a rest belongs to them, or when it is of no use to go on.
+    pub fn point(&self, container: &Container) -> Option<ResumePoint> {
+        ResumePoint::of(&self.entity, &self.checks, container)
+    }
+
+    /// [`Self::next_within`] without a limit.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
+        self.next_within(usize::MAX).await
+    }
+
+    /// The next bytes as they came from the wire, at most `limit` of them, which must not be zero, and never none; `None` at the end, when the length and every checksum
     /// that the server declared have proved right.
     ///
     /// After an interruption it asks for the rest, up to three times, if the server gave a strong ETag, or
@@ -86,8 +114,13 @@ impl Download {
     /// # Errors
     /// When the body breaks off, is too long, too slow, or not what the server declared. The bytes handed out before
     /// are then worth nothing.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, FetchError> {
+    pub async fn next_within(&mut self, limit: usize) -> Result<Option<Bytes>, FetchError> {
         loop {
+            if !self.pending.is_empty() {
+                let chunk = self.pending.split_to(limit.min(self.pending.len()));
+                self.checks.update(&chunk);
+                return Ok(Some(chunk));
+            }
             let step = match &mut self.state {
                 State::Whole(_) => return Ok(None),
                 State::Failed(error) => return Err(error.clone()),
@@ -100,7 +133,10 @@ impl Download {
                     match response.chunk().await {
                         Ok(Some(chunk)) if chunk.is_empty() => continue,
                         Ok(Some(chunk)) => match self.accept(&chunk, since.elapsed()) {
-                            Ok(()) => return Ok(Some(chunk)),
+                            Ok(()) => {
+                                self.pending = chunk;
+                                continue;
+                            }
                             Err(error) => State::Failed(error),
                         },
                         Ok(None) => self.end(),
@@ -121,7 +157,6 @@ impl Download {
         if let Some(declared) = self.entity.length.filter(|declared| received > *declared) {
             return Err(FetchError::Length { declared, received });
         }
-        self.checks.update(chunk);
         let fast_enough = self.speed.record(waited, chunk.len());
         if !fast_enough && self.entity.length != Some(received) {
             self.state = State::Interrupted(FetchError::TooSlow { min_speed: self.fetcher.min_speed });
@@ -147,14 +182,7 @@ impl Download {
         self.reopenings += 1;
         sleep(asked_pause.max(self.fetcher.reopen_pause * self.reopenings)).await;
         let offset = self.received();
-        let mut headers = HeaderMap::new();
-        match HeaderValue::from_str(&format!("bytes={offset}-")) {
-            Ok(range) => headers.insert(RANGE, range),
-            Err(_) => return State::Failed(cause),
-        };
-        if let Some(etag) = &self.entity.etag {
-            headers.insert(IF_RANGE, etag.clone());
-        }
+        let Some(headers) = self.entity.rest(offset) else { return State::Failed(cause) };
         let response = match self.fetcher.request(&self.url, headers).await {
             Ok(response) => response,
             Err(error) => return State::Interrupted(error),
@@ -174,4 +202,4 @@ impl Download {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

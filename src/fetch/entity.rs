@@ -20,7 +20,7 @@ pub(super) struct Entity {
     /// Only a strong one: a weak one (RFC 9110, 8.8.1) does not promise the same bytes.
     pub(super) etag: Option<HeaderValue>,
     pub(super) declared: Declared,
-    ranges: Option<bool>,
+    pub(super) ranges: Option<bool>,
 }
 
 impl Entity {
@@ -29,15 +29,18 @@ impl Entity {
         if response.status() != StatusCode::OK {
             return Err(status_error(response));
         }
-        let headers = response.headers();
-        refuse_encoding(headers)?;
-        Ok(Self {
-            length: response.content_length(),
+        refuse_encoding(response.headers())?;
+        Ok(Self::of_headers(response.headers(), response.content_length()))
+    }
+
+    pub(super) fn of_headers(headers: &HeaderMap, length: Option<u64>) -> Self {
+        Self {
+            length,
             content_type: text(headers, "content-type").map(str::to_owned),
             etag: strong_etag(headers),
             declared: declared(headers),
             ranges: text(headers, "accept-ranges").map(|units| units.trim().eq_ignore_ascii_case("bytes")),
-        })
+        }
     }
 
     /// Whether a rest can be asked for and be known to be of the same entity: by its strong ETag, or at the end by
@@ -48,6 +51,16 @@ impl Entity {
             Some(true) => self.etag.is_some() || self.declared.any(),
             None => self.etag.is_some(),
         }
+    }
+
+    /// The headers that ask for what follows `offset`.
+    pub(super) fn rest(&self, offset: u64) -> Option<HeaderMap> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::RANGE, HeaderValue::from_str(&format!("bytes={offset}-")).ok()?);
+        if let Some(etag) = &self.etag {
+            headers.insert(header::IF_RANGE, etag.clone());
+        }
+        Some(headers)
     }
 
     /// Checks that `response` goes on with this entity at `offset`, and learns its length if it was unknown.

@@ -57,6 +57,35 @@ impl MediaType {
         Self { kind, mime, extension, format }
     }
 
+    /// The kinds a large file may be of, found again by what is recorded of them.
+    pub(super) fn recorded(mime: &str, extension: &str) -> Option<Self> {
+        use Format::{Heif, Jpeg, Movie, Png, Riff};
+        use MediaKind::{Audio, Image, Video};
+        const LARGE: [MediaType; 20] = [
+            MediaType::new(Video, "video/mp4", "mp4", Movie),
+            MediaType::new(Video, "video/quicktime", "mov", Movie),
+            MediaType::new(Audio, "audio/mp4", "m4a", Movie),
+            MediaType::new(Image, "image/avif", "avif", Heif),
+            MediaType::new(Image, "image/heic", "heic", Heif),
+            MediaType::new(Image, "image/heif", "heif", Heif),
+            MediaType::new(Image, "image/png", "png", Png),
+            MediaType::new(Image, "image/jpeg", "jpg", Jpeg),
+            MediaType::new(Image, "image/webp", "webp", Riff),
+            MediaType::new(Audio, "audio/wav", "wav", Riff),
+            MediaType::image("image/gif", "gif"),
+            MediaType::image("image/bmp", "bmp"),
+            MediaType::video("video/webm", "webm"),
+            MediaType::video("video/x-matroska", "mkv"),
+            MediaType::video("video/ogg", "ogv"),
+            MediaType::audio("audio/mpeg", "mp3"),
+            MediaType::audio("audio/aac", "aac"),
+            MediaType::audio("audio/flac", "flac"),
+            MediaType::audio("audio/ogg", "opus"),
+            MediaType::audio("audio/ogg", "ogg"),
+        ];
+        LARGE.into_iter().find(|known| known.mime == mime && known.extension == extension)
+    }
+
     const fn video(mime: &'static str, extension: &'static str) -> Self {
         Self::new(MediaKind::Video, mime, extension, Format::Other)
     }

@@ -61,6 +61,21 @@ pub enum Event {
         /// The upload, as the bucket names it.
         upload: String,
     },
+    /// The store has more of an upload's parts, and the download they come from can be gone on with behind them.
+    UploadAdvanced {
+        /// When.
+        at: Timestamp,
+        /// The upload, as the bucket names it.
+        upload: String,
+        /// How many parts came before.
+        first: usize,
+        /// The parts that follow those, without a gap, as the store names them.
+        parts: Vec<String>,
+        /// How many bytes there are up to here.
+        bytes: u64,
+        /// Where the download is behind the last of them, as the worker writes it.
+        point: String,
+    },
     /// A multipart upload is no more: completed or aborted.
     UploadEnded {
         /// When.

@@ -143,6 +143,7 @@ fn asset(found: ManifestFile, sources: &[AssetSource]) -> Asset {
         state: if stored.is_some() { AssetState::Stored } else { AssetState::Stuck },
         stuck: if stored.is_some() { None } else { Some(StuckReason::AttemptsExhausted) },
         attempts: found.attempts,
+        reached: 0,
         not_before: None,
         last_error: found.last_error,
         candidates: url.map(|url| Candidate { url, variant }).into_iter().collect(),

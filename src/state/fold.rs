@@ -4,6 +4,7 @@ mod callback;
 mod confirm;
 mod kept;
 mod storage;
+mod upload;
 
 pub use callback::adopted_id;
 
@@ -105,14 +106,11 @@ pub(super) fn apply(
         }
         Event::RefRemoved { at, id } => remove_ref(txn, id, *at),
         Event::Placed { job, folder, fallback, .. } => storage::place(txn, job, folder, fallback),
-        Event::UploadStarted { upload, .. } => {
-            txn.mark(keys::upload(upload));
-            Ok(Applied::Done)
+        Event::UploadStarted { job, slot, upload, .. } => upload::started(txn, job, slot, upload),
+        Event::UploadAdvanced { upload, first, parts, bytes, point, .. } => {
+            upload::advanced(txn, upload, *first, parts, *bytes, point)
         }
-        Event::UploadEnded { upload, .. } => {
-            txn.remove(keys::upload(upload));
-            Ok(Applied::Done)
-        }
+        Event::UploadEnded { upload, .. } => upload::ended(txn, upload),
         Event::Claimed { job, slot, file, .. } => {
             storage::claim(txn, Claim { job: job.clone(), slot: slot.clone(), file: file.clone() })
         }

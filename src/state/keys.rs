@@ -34,8 +34,10 @@ pub(super) enum Table {
     Refs = b'r',
     /// Jobs by state, for the states that few jobs are in: state, job.
     JobStates = b's',
-    /// Unfinished multipart uploads.
+    /// Unfinished multipart uploads, by the bucket's name for them.
     Uploads = b'u',
+    /// The same by job: hash of its id, upload.
+    JobUploads = b'v',
     /// The ref that answers to a replyRef.
     RefNames = b'x',
     /// Jobs by replyRef: hash, job.
@@ -124,12 +126,25 @@ pub(super) fn upload(upload: &str) -> Vec<u8> {
     Table::Uploads.key(&[upload.as_bytes()])
 }
 
+pub(super) fn uploads_of_job(id: &JobId) -> Vec<u8> {
+    Table::JobUploads.key(&[&half_hash(id.as_str())])
+}
+
+pub(super) fn upload_of_job(id: &JobId, upload: &str) -> Vec<u8> {
+    Table::JobUploads.key(&[&half_hash(id.as_str()), upload.as_bytes()])
+}
+
+/// The upload in such a key.
+pub(super) fn upload_in(key: &[u8]) -> Option<&str> {
+    std::str::from_utf8(key.get(17..)?).ok()
+}
+
 pub(super) fn ref_name(name: &ReplyRef) -> Vec<u8> {
-    Table::RefNames.key(&[&name_hash(name)])
+    Table::RefNames.key(&[&half_hash(name.as_str())])
 }
 
 pub(super) fn jobs_of_ref(name: &ReplyRef) -> Vec<u8> {
-    Table::JobRefs.key(&[&name_hash(name)])
+    Table::JobRefs.key(&[&half_hash(name.as_str())])
 }
 
 /// An index key: `prefix`, then the job.
@@ -148,9 +163,9 @@ pub(super) fn number_at(key: &[u8], offset: usize) -> Option<u64> {
     key.get(offset..)?.first_chunk().map(|bytes| u64::from_be_bytes(*bytes))
 }
 
-/// References may be long; half a digest tells them apart.
-fn name_hash(name: &ReplyRef) -> [u8; 16] {
-    let digest = Digest::of(name.as_str().as_bytes());
+/// References and ids may be long; half a digest tells them apart.
+fn half_hash(text: &str) -> [u8; 16] {
+    let digest = Digest::of(text.as_bytes());
     let mut half = [0; 16];
     half.copy_from_slice(&digest.as_bytes()[..16]);
     half

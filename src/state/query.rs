@@ -5,7 +5,9 @@ use std::ops::Bound;
 use serde::de::DeserializeOwned;
 
 use super::keys::{self, META, Table};
-use super::records::{Claim, Counters, JobRecord, MediaRecord, Meta, QuarantineRecord, RefRecord, Reference};
+use super::records::{
+    Claim, Counters, JobRecord, MediaRecord, Meta, QuarantineRecord, RefRecord, Reference, UploadRecord,
+};
 use super::{State, StateError};
 use crate::domain::{Digest, Job, JobId, JobState, Kind, RefId, ReplyRef, Timestamp};
 
@@ -201,11 +203,45 @@ impl State {
         records.map(|record| Ok(postcard::from_bytes(&record?)?)).collect()
     }
 
-    /// All multipart uploads that are not known to have ended.
-    pub fn uploads(&self) -> Result<Vec<String>, StateError> {
+    /// At most `limit` multipart uploads that are not known to have ended, those named behind `after`, with their names.
+    pub fn uploads(&self, after: Option<&str>, limit: usize) -> Result<Vec<(String, UploadRecord)>, StateError> {
         let store = self.store()?;
-        let keys = store.scan_prefix(Table::Uploads.prefix()).keys();
-        keys.map(|key| Ok(String::from_utf8_lossy(&key?[1..]).into_owned())).collect()
+        let start =
+            after.map_or_else(|| Bound::Included(Table::Uploads.prefix()), |it| Bound::Excluded(keys::upload(it)));
+        let end = Bound::Excluded(vec![Table::Uploads as u8 + 1]);
+        let mut uploads = Vec::new();
+        for item in store.range::<Vec<u8>, _>((start, end)).take(limit) {
+            let (key, value) = item?;
+            uploads.push((String::from_utf8_lossy(&key[1..]).into_owned(), postcard::from_bytes(&value)?));
+        }
+        Ok(uploads)
+    }
+
+    /// The multipart uploads for a job's files that are not known to have ended, with their names: mostly none or one.
+    pub fn uploads_of(&self, job: &JobId) -> Result<Vec<(String, UploadRecord)>, StateError> {
+        let store = self.store()?;
+        let mut uploads = Vec::new();
+        for key in store.scan_prefix(keys::uploads_of_job(job)).keys() {
+            let key = key?;
+            let Some(upload) = keys::upload_in(&key) else { continue };
+            uploads.extend(self.get(&keys::upload(upload))?.map(|record| (upload.to_owned(), record)));
+        }
+        Ok(uploads)
+    }
+
+    /// Jobs that are due, now or later, at most `limit` of them behind where another such page ended, and where this one
+    /// ends if there may be more.
+    pub fn due_page(&self, limit: usize, after: Option<Vec<u8>>) -> Result<(Vec<u64>, Option<Vec<u8>>), StateError> {
+        let store = self.store()?;
+        let start = after.map_or_else(|| Bound::Included(Table::Due.prefix()), Bound::Excluded);
+        let end = Bound::Excluded(vec![Table::Due as u8 + 1]);
+        let mut page = (Vec::new(), None);
+        for key in store.range::<Vec<u8>, _>((start, end)).keys().take(limit) {
+            let key = key?;
+            page.0.extend(keys::trailing_number(&key));
+            page.1 = Some(key.to_vec());
+        }
+        Ok(page)
     }
 
     /// The numbers.

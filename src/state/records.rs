@@ -69,6 +69,19 @@ pub struct Claim {
     pub file: StoredFile,
 }
 
+/// A multipart upload that is not known to have ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UploadRecord {
+    /// The job it is for.
+    pub job: JobId,
+    /// The file it is for.
+    pub slot: Slot,
+    /// The parts that the store has, from the first on, as it names them.
+    pub parts: Vec<String>,
+    /// Where the download is behind them, as the worker writes it; `None` while it cannot be gone on with.
+    pub point: Option<String>,
+}
+
 /// A body kept aside. The body itself is in the journal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuarantineRecord {
@@ -133,4 +146,4 @@ pub(super) struct Meta {
 }
 
 /// The form of the records; a store of any other is rebuilt from the journal.
-pub(super) const VERSION: u32 = 4;
+pub(super) const VERSION: u32 = 5;

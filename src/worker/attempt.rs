@@ -61,6 +61,23 @@ impl AttemptError {
         }
     }
 
+    /// Whether what has been sent so far is good to go on from: true unless the bytes may be wrong, or the upload is lost
+    /// or for another key.
+    pub(super) fn keeps_upload(&self) -> bool {
+        match self {
+            Self::Fetch(FetchError::Checksum { .. } | FetchError::Changed) => false,
+            Self::Fetch(error) => matches!(error.class(), ErrorClass::Transient | ErrorClass::Gone),
+            Self::Bucket(error) => error.is_outage(),
+            Self::Journal(_) | Self::State(_) | Self::Deferred => true,
+            Self::Container(_) | Self::NotMedia(_) | Self::Key(_) | Self::NoCleanUrl | Self::StoreAgain(_) => false,
+        }
+    }
+
+    /// Whether a download that was gone on with is to be begun anew at once.
+    pub(super) fn starts_over(&self) -> bool {
+        matches!(self, Self::Fetch(FetchError::Changed) | Self::Bucket(BucketError::UploadLost { .. }))
+    }
+
     /// Set when no further attempt at the same URL can succeed.
     fn is_permanent(&self) -> Option<StuckReason> {
         match self {
@@ -96,12 +113,20 @@ impl AttemptError {
         !self.is_ours() && attempt >= self.falls_back_from().min(max_attempts)
     }
 
-    /// What to record after the `attempt`-th attempt failed with this, and when to try again.
-    pub(super) fn failure(&self, attempt: u16, max_attempts: u16, now: Timestamp) -> (AttemptFailure, Timestamp) {
-        let counted = !self.is_ours();
+    /// What to record after the `attempt`-th attempt failed with this, and when to try again. One that `progressed` is not
+    /// counted, and the delays begin anew: a file has an end, so there are only so many of those.
+    pub(super) fn failure(
+        &self,
+        attempt: u16,
+        max_attempts: u16,
+        progressed: bool,
+        now: Timestamp,
+    ) -> (AttemptFailure, Timestamp) {
+        let attempt = if progressed { 1 } else { attempt };
+        let counted = !self.is_ours() && !progressed;
         let exhausted = (counted && attempt >= max_attempts).then_some(StuckReason::AttemptsExhausted);
         let stuck = self.is_permanent().or(exhausted);
-        let delay = if counted { retry::delay(attempt) } else { retry::pause() };
+        let delay = if self.is_ours() { retry::pause() } else { retry::delay(attempt) };
         let delay = delay.max(self.retry_after().unwrap_or_default());
         (AttemptFailure { error: self.to_string(), counted, stuck }, now.after(delay))
     }
@@ -125,16 +150,38 @@ mod tests {
     fn only_what_the_source_did_uses_up_attempts() {
         let now = Timestamp::from_millis_clamped(0);
         let outage = AttemptError::Bucket(BucketError::Unavailable("503".to_owned()));
-        let (failure, due) = outage.failure(12, 12, now);
+        let (failure, due) = outage.failure(12, 12, false, now);
         assert_eq!((failure.counted, failure.stuck), (false, None));
         assert!(due.millis() < 10_000);
-        let (failure, due) = status(500, None).failure(2, 12, now);
+        let (failure, due) = status(500, None).failure(2, 12, false, now);
         assert_eq!((failure.counted, failure.stuck), (true, None));
         assert!((1600..2400).contains(&due.millis()));
-        let (failure, _) = status(500, None).failure(12, 12, now);
+        let (failure, _) = status(500, None).failure(12, 12, false, now);
         assert_eq!(failure.stuck, Some(StuckReason::AttemptsExhausted));
-        let (_, due) = status(429, Some(Duration::from_secs(900))).failure(1, 12, now);
+        let (_, due) = status(429, Some(Duration::from_secs(900))).failure(1, 12, false, now);
         assert_eq!(due.millis(), 900_000);
+        let (failure, due) = status(500, None).failure(12, 12, true, now);
+        assert_eq!((failure.counted, failure.stuck), (false, None));
+        assert!((800..1200).contains(&due.millis()), "the delays begin anew");
+    }
+
+    #[test]
+    fn only_bytes_that_are_good_are_gone_on_from() {
+        let lost = BucketError::UploadLost { key: "a/b".parse().unwrap(), reason: String::new() };
+        for (error, keeps) in [
+            (status(503, None), true),
+            (status(404, None), true),
+            (FetchError::Length { declared: 2, received: 1 }.into(), true),
+            (FetchError::Checksum { header: "x" }.into(), false),
+            (FetchError::Changed.into(), false),
+            (FetchError::TooLarge { limit: 1 }.into(), false),
+            (BucketError::Unavailable(String::new()).into(), true),
+            (lost.into(), false),
+            (AttemptError::Deferred, true),
+            (AttemptError::StoreAgain(String::new()), false),
+        ] {
+            assert_eq!(error.keeps_upload(), keeps, "{error}");
+        }
     }
 
     #[test]

@@ -28,7 +28,14 @@ impl Worker {
         }
         let Some(record) = self.state().job_at(sequence)? else { return Ok(()) };
         match record.job.end_state() {
-            Some(end) if record.job.state == JobState::Archiving => self.end(&record, end, &folder).await,
+            Some(end) if record.job.state == JobState::Archiving => {
+                let ended = self.end_uploads(&record.job).await;
+                if let Some(outage) = ended.as_ref().err().and_then(AttemptError::storage_outage) {
+                    self.storage_fails(outage);
+                }
+                ended?;
+                self.end(&record, end, &folder).await
+            }
             _ => Ok(()),
         }
     }
@@ -77,9 +84,11 @@ impl Worker {
         if matches!(error, AttemptError::Journal(_) | AttemptError::State(_) | AttemptError::Deferred) {
             return Err(error);
         }
-        let (failure, due) = error.failure(attempt, self.inner.config.max_attempts, Timestamp::now());
+        let progressed = self.reached(record.sequence, &asset.slot)? > asset.reached;
+        let max_attempts = self.inner.config.max_attempts;
+        let (failure, due) = error.failure(attempt, max_attempts, progressed, Timestamp::now());
         tracing::warn!(
-            job = %record.job.id, file = %asset.file, attempt, error = failure.error,
+            job = %record.job.id, file = %asset.file, attempt, progressed, error = failure.error,
             stuck = failure.stuck.map(|reason| reason.as_str()), "an attempt failed"
         );
         let (job, slot) = (record.job.id.clone(), asset.slot.clone());
@@ -106,7 +115,12 @@ impl Worker {
                 result => result,
             };
             match result {
-                Err(error) if error.falls_back(attempt, self.inner.config.max_attempts) => last = error,
+                Err(error)
+                    if error.falls_back(attempt, self.inner.config.max_attempts)
+                        && self.reached(record.sequence, &asset.slot)? == asset.reached =>
+                {
+                    last = error;
+                }
                 result => return result,
             }
         }

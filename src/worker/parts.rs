@@ -29,10 +29,13 @@ impl Worker {
 }
 
 impl Part {
-    /// Takes as much of `chunk` as fits and leaves the rest in it.
-    pub(super) fn fill(&mut self, chunk: &mut Bytes) {
-        let room = usize::try_from(self.capacity - self.length).unwrap_or(usize::MAX);
-        let taken = chunk.split_to(chunk.len().min(room));
+    /// How many bytes still fit.
+    pub(super) fn room(&self) -> u64 {
+        self.capacity - self.length
+    }
+
+    /// Takes in a chunk, which must fit.
+    pub(super) fn add(&mut self, taken: Bytes) {
         self.length += taken.len() as u64;
         match self.chunks.pop() {
             Some(last) if last.len() + taken.len() <= CHUNK => {

@@ -40,10 +40,12 @@ impl Content {
 }
 
 impl Worker {
-    /// Makes the bytes an object, or finds the one they are already, and records the file as stored.
-    pub(super) async fn store(&self, arrived: Arrived<'_>) -> Result<StoredFile, AttemptError> {
+    /// Makes the bytes an object, or finds the one they are already, and records the file as stored. Says whether it was
+    /// these bytes that became the object.
+    pub(super) async fn store(&self, arrived: Arrived<'_>) -> Result<(StoredFile, bool), AttemptError> {
         let Arrived { job, slot, key, mut file, content } = arrived;
         let _alone = self.digest_lock(file.sha256).await;
+        let mut made_visible = false;
         loop {
             if let Some(media) = self.state().media(&file.sha256)? {
                 let there: ObjectKey = parse(&media.key)?;
@@ -53,6 +55,7 @@ impl Worker {
                     tracing::warn!(key = %there, sha256 = %file.sha256, "an object of the index is missing and stored again");
                     self.make_visible(content, &there, &file.content_type).await?;
                     file.deduplicated = false;
+                    made_visible = true;
                 }
                 break;
             }
@@ -66,6 +69,7 @@ impl Worker {
             match *outcome {
                 ClaimOutcome::Granted => {
                     self.make_visible(content, &key, &file.content_type).await?;
+                    made_visible = true;
                     break;
                 }
                 ClaimOutcome::AlreadyStored(_) => {}
@@ -78,7 +82,7 @@ impl Worker {
             Applied::Deferred => Err(AttemptError::Deferred),
             _ => {
                 fail_point!("worker.stored.done", |_| Err(AttemptError::Deferred));
-                Ok(file)
+                Ok((file, made_visible))
             }
         }
     }

@@ -5,13 +5,16 @@
 
 use bytes::Bytes;
 use fail::fail_point;
-use tokio::task::JoinSet;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 
 use super::Worker;
 use super::attempt::AttemptError;
 use super::parts::Part;
+use super::resume::{TakenUp, recorded};
+use super::sending::Sending;
 use super::store::{Arrived, Content};
-use crate::bucket::{BucketError, ObjectFolder, ObjectKey, PartId, Upload};
+use crate::bucket::{ObjectFolder, ObjectKey};
 use crate::domain::{Asset, Candidate, FileName, JobId, Kind, Role, StoredFile, Timestamp};
 use crate::fetch::{Container, Download, FetchError, MediaKind, MediaType, SNIFF_LENGTH, sniff};
 use crate::journal::{Durability, Event};
@@ -26,89 +29,156 @@ pub(super) struct Task<'a> {
     pub(super) key: Option<&'a ObjectKey>,
 }
 
-/// A multipart upload under way.
-#[derive(Debug)]
-struct Sending {
-    upload: Upload,
-    tasks: JoinSet<Result<(usize, PartId), BucketError>>,
-    parts: Vec<(usize, PartId)>,
-    started: usize,
+impl Task<'_> {
+    /// Whether an upload to `key` can become what this is for.
+    pub(super) fn accepts(&self, key: &ObjectKey) -> bool {
+        match self.key {
+            Some(wanted) => key == wanted,
+            None => key.as_str().strip_prefix(self.folder.as_str()).is_some_and(|rest| rest.starts_with('/')),
+        }
+    }
 }
-
-/// Parts of one file on their way at once, besides the one being filled.
-const PARTS_IN_FLIGHT: usize = 2;
 
 impl Worker {
     /// Fetches `candidate` and stores it. What is returned is in the bucket, and recorded.
     pub(super) async fn transfer(&self, task: Task<'_>, candidate: &Candidate) -> Result<StoredFile, AttemptError> {
         fail_point!("worker.fetch", |_| Err(AttemptError::Deferred));
-        let mut download = self.inner.fetcher.open(&candidate.url).await?;
-        let mut sending = None;
-        let received = self.receive(task, &mut download, &mut sending).await;
-        let content = match received {
-            Ok((part, media_type)) => match &mut sending {
-                None => Ok((Content::whole(part), media_type)),
-                Some(sending) => sending
-                    .finish(self, part)
-                    .await
-                    .map(|(upload, parts)| (Content::Upload { upload, parts }, media_type)),
-            },
-            Err(error) => Err(error),
-        };
-        let whole = content.and_then(|whole| Ok((whole, download.summary().ok_or(FetchError::Changed)?)));
-        let stored = match whole {
-            Ok(((content, media_type), summary)) => {
-                let (file, content_type) = name(task.asset, media_type, download.content_type());
-                let key = task.key.cloned().unwrap_or_else(|| task.folder.file(&file));
-                let file = StoredFile {
-                    file,
-                    sha256: summary.digest,
-                    bytes: summary.bytes,
-                    content_type,
-                    key: key.as_str().to_owned(),
-                    deduplicated: false,
-                    url: candidate.url.clone(),
-                    variant: candidate.variant,
-                    at: Timestamp::now(),
-                };
-                self.store(Arrived { job: task.job, slot: &task.asset.slot, key, file, content }).await
+        if let Some(TakenUp { download, container, sending }) = self.take_up(task, candidate).await? {
+            match self.take_in(task, candidate, download, container, Some(sending)).await {
+                Err(error) if error.starts_over() => {
+                    tracing::info!(job = %task.job, file = %task.asset.file, %error, "a download begins anew");
+                }
+                result => return result,
             }
-            Err(error) => Err(error),
-        };
-        if let Some(sending) = sending {
-            // Completed or not worth completing: either way nothing of it must stay behind.
-            self.end_upload(sending).await;
         }
-        stored
+        let download = self.inner.fetcher.open(&candidate.url).await?;
+        self.take_in(task, candidate, download, Container::new(), None).await
     }
 
-    /// Takes in all bytes and sends all parts but the last, which is returned.
+    /// Takes in what is still to come and stores the whole. What fails leaves its upload to the next attempt where it can.
+    async fn take_in(
+        &self,
+        task: Task<'_>,
+        candidate: &Candidate,
+        mut download: Download,
+        container: Container,
+        mut sending: Option<Sending>,
+    ) -> Result<StoredFile, AttemptError> {
+        match (self.receive_and_store(task, candidate, &mut download, container, &mut sending).await, sending) {
+            (Ok((file, made_visible)), sending) => {
+                if let Some(sending) = sending.filter(|_| made_visible)
+                    && let Err(error) = self.forget_upload(&recorded(&sending.upload)).await
+                {
+                    tracing::warn!(key = file.key, %error, "the end of an upload could not be recorded");
+                }
+                // Of a file that is stored nothing else is needed.
+                self.end_others(task, None).await?;
+                Ok(file)
+            }
+            (Err(error), sending) => {
+                if let Some(sending) = sending {
+                    self.leave(candidate, sending, &error).await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn receive_and_store(
+        &self,
+        task: Task<'_>,
+        candidate: &Candidate,
+        download: &mut Download,
+        container: Container,
+        sending: &mut Option<Sending>,
+    ) -> Result<(StoredFile, bool), AttemptError> {
+        let (part, media_type) = self.receive(task, candidate, download, container, sending).await?;
+        let content = match sending {
+            None => Content::whole(part),
+            Some(sending) => {
+                let (upload, parts) = sending.finish(self, part).await?;
+                Content::Upload { upload, parts }
+            }
+        };
+        let summary = download.summary().ok_or(FetchError::Changed)?;
+        let (file, content_type) = name(task.asset, media_type, download.content_type());
+        let key = task.key.cloned().unwrap_or_else(|| task.folder.file(&file));
+        let file = StoredFile {
+            file,
+            sha256: summary.digest,
+            bytes: summary.bytes,
+            content_type,
+            key: key.as_str().to_owned(),
+            deduplicated: false,
+            url: candidate.url.clone(),
+            variant: candidate.variant,
+            at: Timestamp::now(),
+        };
+        self.store(Arrived { job: task.job, slot: &task.asset.slot, key, file, content }).await
+    }
+
+    /// Takes in all bytes and sends all parts but the last, which is returned. Chunks end where parts do, so that the
+    /// hash is at a part's end when the part is.
     async fn receive(
         &self,
         task: Task<'_>,
+        candidate: &Candidate,
         download: &mut Download,
+        mut container: Container,
         sending: &mut Option<Sending>,
     ) -> Result<(Part, Option<MediaType>), AttemptError> {
-        let mut container = Container::new();
+        let mut stop = self.inner.stop.subscribe();
         let mut part = self.begin_part(self.part_capacity(download)).await?;
-        while let Some(chunk) = download.next().await? {
-            container.update(&chunk);
-            let mut chunk: Bytes = chunk;
-            while !chunk.is_empty() {
-                if part.is_full() {
-                    let sending = match sending {
-                        Some(sending) => sending,
-                        None => sending.insert(self.start_upload(task, download, &part).await?),
-                    };
-                    sending.send(self, part).await?;
-                    part = self.begin_part(self.part_capacity(download)).await?;
+        let mut point = None;
+        loop {
+            let limit = if part.is_full() { self.inner.bucket.part_size() } else { part.room() };
+            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+            let Some(chunk) = self.next(candidate, download, limit, sending, &mut stop).await? else { break };
+            if part.is_full() {
+                let sending = match sending {
+                    Some(sending) => sending,
+                    None => sending.insert(self.start_upload(task, download, &part).await?),
+                };
+                sending.send(self, part, point.take()).await?;
+                if sending.due(*stop.borrow()).is_some_and(|due| due <= Instant::now()) {
+                    self.advance(candidate, sending).await?;
                 }
-                part.fill(&mut chunk);
+                part = self.begin_part(self.part_capacity(download)).await?;
+            }
+            container.update(&chunk);
+            part.add(chunk);
+            if part.is_full() {
+                point = download.point(&container);
             }
         }
         let media_type = container.finish()?;
         expect_media(task, media_type)?;
         Ok((part, media_type))
+    }
+
+    /// The next bytes. While they are waited for, parts arrive and are recorded, at once from a stop on.
+    async fn next(
+        &self,
+        candidate: &Candidate,
+        download: &mut Download,
+        limit: usize,
+        sending: &mut Option<Sending>,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<Option<Bytes>, AttemptError> {
+        let mut next = std::pin::pin!(download.next_within(limit));
+        let Some(sending) = sending else { return Ok(next.await?) };
+        loop {
+            let stopping = *stop.borrow_and_update();
+            let due = sending.due(stopping);
+            tokio::select! {
+                chunk = &mut next => return Ok(chunk?),
+                Some(ended) = sending.tasks.join_next(), if !sending.tasks.is_empty() => sending.ended(ended)?,
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    self.advance(candidate, sending).await?;
+                }
+                _ = stop.changed(), if !stopping => {}
+            }
+        }
     }
 
     /// What the part to be filled next can hold: no more than is still to come, where that is known.
@@ -127,6 +197,8 @@ impl Worker {
         expect_media(task, media_type)?;
         let (file, content_type) = name(task.asset, media_type, download.content_type());
         let key = task.key.cloned().unwrap_or_else(|| task.folder.file(&file));
+        // What an earlier attempt left is of another URL, or no longer good.
+        self.end_others(task, None).await?;
         fail_point!("worker.upload", |_| Err(AttemptError::Deferred));
         let upload = self.inner.bucket.start_upload(&key, &content_type).await?;
         let event = Event::UploadStarted {
@@ -135,78 +207,18 @@ impl Worker {
             slot: task.asset.slot.clone(),
             upload: recorded(&upload),
         };
-        let recorded = self.inner.ledger.record(event, Durability::Synced).await.map_err(AttemptError::from);
-        let sending = Sending { upload, tasks: JoinSet::new(), parts: Vec::new(), started: 0 };
+        let recorded_it = self.inner.ledger.record(event, Durability::Synced).await.map_err(AttemptError::from);
         let injected = || {
             fail_point!("worker.upload.done", |_| Err(AttemptError::Deferred));
             Ok(())
         };
-        match recorded.and_then(|_| injected()) {
-            Ok(()) => Ok(sending),
+        match recorded_it.and_then(|_| injected()) {
+            Ok(()) => Ok(Sending::new(upload, Vec::new())),
             Err(error) => {
-                self.end_upload(sending).await;
+                self.end_quietly(&recorded(&upload)).await;
                 Err(error)
             }
         }
-    }
-
-    async fn end_upload(&self, sending: Sending) {
-        let Sending { upload, tasks, .. } = sending;
-        drop(tasks);
-        if let Err(error) = self.inner.bucket.abort_upload(&upload).await {
-            // It stays recorded, and is swept at the next start.
-            tracing::warn!(key = %upload.key, %error, "an unfinished upload could not be aborted");
-            return;
-        }
-        let event = Event::UploadEnded { at: Timestamp::now(), upload: recorded(&upload) };
-        if let Err(error) = self.inner.ledger.record(event, Durability::Written).await {
-            tracing::warn!(key = %upload.key, %error, "the end of an upload could not be recorded");
-        }
-    }
-}
-
-/// How an upload is named in the journal.
-pub(super) fn recorded(upload: &Upload) -> String {
-    // Plain text and numbers: nothing in it can fail to serialize.
-    serde_json::to_string(upload).unwrap_or_default()
-}
-
-impl Sending {
-    async fn send(&mut self, worker: &Worker, part: Part) -> Result<(), AttemptError> {
-        while self.tasks.len() >= PARTS_IN_FLIGHT {
-            self.wait_for_one().await?;
-        }
-        let (bucket, upload, index) = (worker.inner.bucket.clone(), self.upload.clone(), self.started);
-        self.started += 1;
-        self.tasks.spawn(async move {
-            let (chunks, _permit) = part.into_chunks();
-            fail_point!("worker.part", |_| Err(BucketError::Unavailable("injected".to_owned())));
-            let sent = bucket.put_part(&upload, index, chunks).await?;
-            fail_point!("worker.part.done", |_| Err(BucketError::Unavailable("injected".to_owned())));
-            Ok((index, sent))
-        });
-        Ok(())
-    }
-
-    /// Sends the last part and waits for all.
-    async fn finish(&mut self, worker: &Worker, last: Part) -> Result<(Upload, Vec<PartId>), AttemptError> {
-        if !last.is_empty() {
-            self.send(worker, last).await?;
-        }
-        while !self.tasks.is_empty() {
-            self.wait_for_one().await?;
-        }
-        self.parts.sort_by_key(|(index, _)| *index);
-        Ok((self.upload.clone(), self.parts.drain(..).map(|(_, part)| part).collect()))
-    }
-
-    async fn wait_for_one(&mut self) -> Result<(), AttemptError> {
-        match self.tasks.join_next().await {
-            Some(Ok(sent)) => self.parts.push(sent?),
-            Some(Err(error)) => return Err(BucketError::Unavailable(error.to_string()).into()),
-            None => {}
-        }
-        Ok(())
     }
 }
 

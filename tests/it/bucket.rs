@@ -346,8 +346,8 @@ async fn what_a_crash_leaves_is_no_object_and_only_its_own_is_removed() {
     assert!("video-3/a.mp4#1".parse::<ObjectKey>().is_err());
 
     bucket.put(&mine, chunks("whole"), "video/mp4").await.unwrap();
-    bucket.remove_staging(&"video-3".parse().unwrap()).await.unwrap();
-    bucket.remove_staging(&"nothing/here".parse().unwrap()).await.unwrap();
+    bucket.remove_staging(&"video-3".parse().unwrap(), &[]).await.unwrap();
+    bucket.remove_staging(&"nothing/here".parse().unwrap(), &[]).await.unwrap();
     let left = files(root.path());
     let expected = [
         "made/bucket/video-3/a.mp4".to_owned(),

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::support::child::Program;
 use crate::support::media::{MediaServer, mp4};
+use crate::support::ranged::{Ranged, RangedServer};
 use crate::support::vault::{completed, video_id};
 
 /// All named points but those of confirming, which have a test of their own; a third test holds the lists against the
@@ -24,6 +25,12 @@ const POINTS: &[&str] = &[
     "worker.upload.done",
     "worker.part",
     "worker.part.done",
+    "worker.advance",
+    "worker.advance.done",
+    "worker.resume",
+    "worker.resume.done",
+    "worker.abort",
+    "worker.abort.done",
     "worker.claim",
     "worker.claim.done",
     "worker.put",
@@ -42,7 +49,7 @@ type Outcome = (BTreeMap<String, String>, Vec<Value>);
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_step_fails_once_the_end_is_the_same() {
     let expected = run("").await;
-    assert_eq!(expected.0.len(), 6, "two objects, four manifests: {expected:#?}");
+    assert_eq!(expected.0.len(), 9, "three objects, six manifests: {expected:#?}");
     let mut runs = JoinSet::new();
     for point in POINTS {
         runs.spawn(async move { (*point, run(&format!("{point}=1*return")).await) });
@@ -93,7 +100,8 @@ fn the_list_of_points_is_that_of_the_source() {
     assert_eq!(found, points.map(|point| (*point).to_owned()).collect());
 }
 
-/// A small file, the same again, one of several parts, and a job that failed.
+/// A small file, the same again, one of several parts, one that breaks off until an attempt has failed, the same again, and
+/// a job that failed.
 async fn run(failure_points: &str) -> Outcome {
     let (dir, media) = (tempfile::tempdir().unwrap(), MediaServer::start());
     let mut program = Program::new(dir.path());
@@ -105,6 +113,17 @@ async fn run(failure_points: &str) -> Outcome {
         let url = media.put(&format!("/{number}.mp4"), bytes.clone(), "video/mp4");
         process.post_until_accepted(&completed(number, &url)).await;
         jobs.push(essence(process.job_in(&video_id(number), "archived").await));
+    }
+    let broken = RangedServer::start();
+    let long = Ranged::new(mp4(5, 400_000));
+    for (number, stops) in [(5, 4), (6, 0)] {
+        let url = broken
+            .put(&format!("/{number}.mp4"), Ranged { stops_at: Some(300_000), stops, cuts: true, ..long.clone() });
+        process.post_until_accepted(&completed(number, &url)).await;
+        let mut job = essence(process.job_in(&video_id(number), "archived").await);
+        // It breaks off with or without progress, as what was injected has it.
+        job["assets"][0].as_object_mut().unwrap().remove("attempts");
+        jobs.push(job);
     }
     process.post_until_accepted(&json!({"videoId": video_id(4), "status": 3})).await;
     jobs.push(essence(process.job_in(&video_id(4), "failed").await));

@@ -17,6 +17,7 @@ mod inbound;
 mod load;
 mod pipeline;
 mod repair;
+mod resume;
 mod retention;
 mod simulator;
 mod support;

@@ -30,6 +30,8 @@ pub struct Asset {
     pub stuck: Option<StuckReason>,
     /// Attempts that counted since it was last asked for.
     pub attempts: u16,
+    /// The most bytes of it that were ever in the bucket and good to go on from, since it was last asked for.
+    pub reached: u64,
     /// No attempt is made before this.
     pub not_before: Option<Timestamp>,
     /// How the last attempt failed.
@@ -75,6 +77,7 @@ impl Asset {
             state: AssetState::Pending,
             stuck: None,
             attempts: 0,
+            reached: 0,
             not_before: None,
             last_error: None,
             candidates: Vec::new(),
@@ -138,6 +141,15 @@ impl Asset {
         }
     }
 
+    /// Further than ever before is progress, from which on attempts are counted anew. A source that begins again and again
+    /// makes none.
+    pub(super) fn advance(&mut self, bytes: u64) {
+        if self.state == AssetState::Pending && bytes > self.reached {
+            self.reached = bytes;
+            self.attempts = 0;
+        }
+    }
+
     pub(super) fn retry(&mut self) {
         if self.state != AssetState::Stored && !self.candidates.is_empty() {
             self.ask_again();
@@ -148,6 +160,7 @@ impl Asset {
         self.state = AssetState::Pending;
         self.stuck = None;
         self.attempts = 0;
+        self.reached = 0;
         self.not_before = None;
     }
 

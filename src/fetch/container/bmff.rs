@@ -1,15 +1,23 @@
-use super::ContainerError;
+use serde::{Deserialize, Serialize};
+
+use super::{ContainerError, Expected};
 
 /// The top-level boxes of an ISO base media file (ISO/IEC 14496-12, 4.2): whole, and the required ones among them.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Bmff {
-    required: &'static [&'static [u8; 4]],
-    /// Bit n: `required[n]` was seen whole.
+    kind: Kind,
+    /// Bit n: the n-th of the boxes that are required was seen whole.
     seen: u8,
     state: State,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Kind {
+    Movie,
+    Heif,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum State {
     /// Size and type, and the 64-bit size if there is one.
     Header {
@@ -24,7 +32,17 @@ enum State {
     ToTheEnd,
     /// Zeros after everything that is required.
     Padding,
-    Malformed(&'static str),
+    #[serde(skip)]
+    Malformed(Expected),
+}
+
+impl Kind {
+    fn required(self) -> &'static [&'static [u8; 4]] {
+        match self {
+            Self::Movie => &[b"ftyp", b"moov", b"mdat"],
+            Self::Heif => &[b"ftyp", b"meta"],
+        }
+    }
 }
 
 const NEXT: State = State::Header { bytes: [0; 16], filled: 0 };
@@ -32,12 +50,12 @@ const NEXT: State = State::Header { bytes: [0; 16], filled: 0 };
 impl Bmff {
     /// A file with a movie. Without `mdat` a file that was cut right behind its `moov` would pass for whole.
     pub(super) fn movie() -> Self {
-        Self { required: &[b"ftyp", b"moov", b"mdat"], seen: 0, state: NEXT }
+        Self { kind: Kind::Movie, seen: 0, state: NEXT }
     }
 
     /// A file with still pictures, which `meta` may hold by itself.
     pub(super) fn heif() -> Self {
-        Self { required: &[b"ftyp", b"meta"], seen: 0, state: NEXT }
+        Self { kind: Kind::Heif, seen: 0, state: NEXT }
     }
 
     pub(super) fn update(&mut self, mut bytes: &[u8]) {
@@ -100,13 +118,18 @@ impl Bmff {
     }
 
     fn mark(&mut self, kind: [u8; 4]) {
-        if let Some(place) = self.required.iter().position(|required| **required == kind) {
+        if let Some(place) = self.kind.required().iter().position(|required| **required == kind) {
             self.seen |= 1 << place;
         }
     }
 
     fn has_all(&self) -> bool {
-        self.seen.count_ones() as usize == self.required.len()
+        self.seen.count_ones() as usize == self.kind.required().len()
+    }
+
+    /// Whether nothing that may follow can make it whole.
+    pub(super) fn is_malformed(&self) -> bool {
+        matches!(self.state, State::Malformed(_))
     }
 
     pub(super) fn finish(&self) -> Result<(), ContainerError> {

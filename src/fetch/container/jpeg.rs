@@ -1,16 +1,18 @@
-use super::ContainerError;
+use serde::{Deserialize, Serialize};
+
+use super::{ContainerError, Expected};
 
 /// The segments and scans of a JPEG (ITU-T T.81, annex B) up to EOI.
 ///
 /// Looking at the last two bytes is not enough: a thumbnail in the metadata has an EOI of its own, and cameras and
 /// tools append to the file.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Jpeg {
     state: State,
     has_scan: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum State {
     /// Expects 0xff.
     Marker,
@@ -30,7 +32,8 @@ enum State {
     /// After 0xff in it.
     ScanCode,
     Whole,
-    Malformed(&'static str),
+    #[serde(skip)]
+    Malformed(Expected),
 }
 
 const EOI: u8 = 0xd9;
@@ -97,6 +100,11 @@ impl Jpeg {
     fn after_segment(&mut self, code: u8) -> State {
         self.has_scan |= code == SOS;
         if code == SOS { State::Scan } else { State::Marker }
+    }
+
+    /// Whether nothing that may follow can make it whole.
+    pub(super) fn is_malformed(&self) -> bool {
+        matches!(self.state, State::Malformed(_))
     }
 
     pub(super) fn finish(&self) -> Result<(), ContainerError> {

@@ -1,14 +1,16 @@
-use super::ContainerError;
+use serde::{Deserialize, Serialize};
+
+use super::{ContainerError, Expected};
 
 /// The chunks of a PNG (W3C PNG, third edition, 5): IHDR first, IDAT among them, IEND last.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Png {
     state: State,
     chunks: u64,
     has_data: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum State {
     Signature {
         left: u64,
@@ -23,7 +25,8 @@ enum State {
         last: bool,
     },
     Whole,
-    Malformed(&'static str),
+    #[serde(skip)]
+    Malformed(Expected),
 }
 
 const CRC_LENGTH: u64 = 4;
@@ -76,6 +79,11 @@ impl Png {
             _ => {}
         }
         State::Content { left: u64::from(length) + CRC_LENGTH, last: &kind == b"IEND" }
+    }
+
+    /// Whether nothing that may follow can make it whole.
+    pub(super) fn is_malformed(&self) -> bool {
+        matches!(self.state, State::Malformed(_))
     }
 
     pub(super) fn finish(&self) -> Result<(), ContainerError> {

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::fetch::sniff::tests::ftyp_box;
 
-fn verdict(bytes: &[u8]) -> Result<Option<&'static str>, &'static str> {
+pub(crate) fn verdict(bytes: &[u8]) -> Result<Option<&'static str>, &'static str> {
     split_verdict(bytes, bytes.len().max(1))
 }
 
@@ -130,7 +130,7 @@ fn damage_has_a_name() {
     }
 }
 
-fn any_file() -> impl Strategy<Value = Vec<u8>> {
+pub(crate) fn any_file() -> impl Strategy<Value = Vec<u8>> {
     let data = || proptest::collection::vec(any::<u8>(), 0..300);
     prop_oneof![
         (data(), data(), any::<bool>()).prop_map(|(moov, mdat, moov_first)| mp4(&moov, &mdat, moov_first)),

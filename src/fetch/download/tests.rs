@@ -4,14 +4,14 @@ use super::*;
 use crate::egress::{self, AllowedHosts};
 use crate::fetch::Config;
 
-mod server;
+pub(crate) mod server;
 
 use server::Act::{self, Pause, Reset};
 use server::{send, server};
 
 const LIMIT: u64 = 100;
 
-fn fetcher() -> Fetcher {
+pub(crate) fn fetcher() -> Fetcher {
     let allowed_hosts = AllowedHosts::Only(vec!["127.0.0.1".parse().unwrap()]);
     let egress = egress::Config { allowed_hosts, allow_http: true, allow_private_addresses: true };
     let config = Config { egress, max_size: LIMIT, idle_timeout: Duration::from_secs(10), min_speed: 0 };
@@ -64,11 +64,11 @@ async fn failure_name(scripts: Vec<Vec<Act>>) -> &'static str {
     failure(&fetcher(), scripts).await.name()
 }
 
-fn ok(headers: &str, body: &str) -> Act {
+pub(crate) fn ok(headers: &str, body: &str) -> Act {
     send(&format!("HTTP/1.1 200 OK\r\n{headers}\r\n{body}"))
 }
 
-fn rest(range: &str, headers: &str, body: &str) -> Act {
+pub(crate) fn rest(range: &str, headers: &str, body: &str) -> Act {
     let length = body.len();
     send(&format!(
         "HTTP/1.1 206 Partial Content\r\nContent-Length: {length}\r\nContent-Range: {range}\r\n{headers}\r\n{body}"

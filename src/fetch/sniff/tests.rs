@@ -95,8 +95,11 @@ fn known_kinds_are_recognised() {
         (b" {\n}".to_vec(), "application/json", "json"),
         (b"[{\"a\":1}]".to_vec(), "application/json", "json"),
     ] {
-        let found = sniff(&bytes).map(|media_type| (media_type.mime, media_type.extension));
-        assert_eq!(found, Some((mime, extension)), "{:?}", String::from_utf8_lossy(&bytes));
+        let found = sniff(&bytes);
+        let named = found.map(|media_type| (media_type.mime, media_type.extension));
+        assert_eq!(named, Some((mime, extension)), "{:?}", String::from_utf8_lossy(&bytes));
+        let large = found.filter(|found| !matches!(found.kind, MediaKind::Subtitles | MediaKind::Document));
+        assert_eq!(MediaType::recorded(mime, extension), large, "what is recorded of it leads back to it");
     }
 }
 

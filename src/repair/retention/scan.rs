@@ -123,7 +123,10 @@ impl Scan<'_> {
     fn event(&mut self, event: Event) -> Result<bool, RetentionError> {
         match event {
             Event::RefAdded { id, .. } | Event::RefKept { id, .. } => self.reply_ref(&id)?,
-            Event::UploadStarted { upload, .. } => return Ok(!self.state.uploads()?.contains(&upload)),
+            Event::UploadStarted { job, upload, .. } => {
+                let open = self.state.uploads_of(&job)?;
+                return Ok(open.iter().all(|(name, _)| *name != upload));
+            }
             Event::Claimed { job, file, .. } => {
                 let open = self.state.claim(&file.sha256)?;
                 return Ok(open.is_none_or(|claim| claim.job != job));
@@ -142,7 +145,10 @@ impl Scan<'_> {
             Event::JobKept { job, .. } | Event::JobFound { job, .. } => {
                 self.jobs.insert(job.id);
             }
-            Event::RefRemoved { .. } | Event::UploadEnded { .. } | Event::Released { .. } => {}
+            Event::RefRemoved { .. }
+            | Event::UploadAdvanced { .. }
+            | Event::UploadEnded { .. }
+            | Event::Released { .. } => {}
         }
         Ok(true)
     }

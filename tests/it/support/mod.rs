@@ -2,5 +2,6 @@
 
 pub(crate) mod child;
 pub(crate) mod media;
+pub(crate) mod ranged;
 pub(crate) mod s3;
 pub(crate) mod vault;

@@ -9,19 +9,19 @@ use crate::domain::MediaUrl;
 
 /// What the server does on one connection after it has read a request.
 #[derive(Clone)]
-pub(super) enum Act {
+pub(crate) enum Act {
     Send(Vec<u8>),
     Pause(u64),
     Reset,
 }
 use Act::{Pause, Reset, Send};
 
-pub(super) fn send(text: &str) -> Act {
+pub(crate) fn send(text: &str) -> Act {
     Send(text.as_bytes().to_vec())
 }
 
 /// A server that plays one script for each connection in turn, closes it, and keeps the requests.
-pub(super) async fn server(scripts: Vec<Vec<Act>>) -> (MediaUrl, Arc<Mutex<Vec<String>>>) {
+pub(crate) async fn server(scripts: Vec<Vec<Act>>) -> (MediaUrl, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/a.mp4?Signature=secret", listener.local_addr().unwrap());
     let requests = Arc::new(Mutex::new(Vec::new()));

@@ -1,0 +1,50 @@
+//! Multipart uploads: begun, advanced, over.
+
+use super::super::StateError;
+use super::super::keys;
+use super::super::records::UploadRecord;
+use super::super::txn::Txn;
+use super::Applied;
+use crate::domain::{JobId, Slot};
+
+pub(super) fn started(txn: &mut Txn<'_>, job: &JobId, slot: &Slot, upload: &str) -> Result<Applied, StateError> {
+    let record = UploadRecord { job: job.clone(), slot: slot.clone(), parts: Vec::new(), point: None };
+    txn.put(keys::upload(upload), &record)?;
+    txn.mark(keys::upload_of_job(job, upload));
+    Ok(Applied::Done)
+}
+
+/// What does not follow on from what is known, since the record before it is lost, changes nothing: the point before the
+/// gap is still good.
+pub(super) fn advanced(
+    txn: &mut Txn<'_>,
+    upload: &str,
+    first: usize,
+    parts: &[String],
+    bytes: u64,
+    point: &str,
+) -> Result<Applied, StateError> {
+    let Some(mut record) = txn.get::<UploadRecord>(&keys::upload(upload))? else { return Ok(Applied::Unknown) };
+    if first != record.parts.len() {
+        return Ok(Applied::Done);
+    }
+    record.parts.extend_from_slice(parts);
+    record.point = Some(point.to_owned());
+    txn.put(keys::upload(upload), &record)?;
+    if let Some(mut owner) = txn.job(&record.job)? {
+        let before = owner.job.clone();
+        owner.job.advanced(&record.slot, bytes);
+        if owner.job != before {
+            txn.put_job(Some(&before), &owner)?;
+        }
+    }
+    Ok(Applied::Done)
+}
+
+pub(super) fn ended(txn: &mut Txn<'_>, upload: &str) -> Result<Applied, StateError> {
+    if let Some(record) = txn.get::<UploadRecord>(&keys::upload(upload))? {
+        txn.remove(keys::upload_of_job(&record.job, upload));
+        txn.remove(keys::upload(upload));
+    }
+    Ok(Applied::Done)
+}
