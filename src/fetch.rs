@@ -17,6 +17,7 @@ mod speed;
 
 pub use container::{Container, ContainerError};
 pub use download::{Download, Summary};
+pub use entity::ContentRange;
 pub use error::{ErrorClass, FetchError};
 pub use fetcher::{Config, Fetcher};
 pub use sniff::{MediaKind, MediaType, SNIFF_LENGTH, sniff};

@@ -15,6 +15,7 @@ mod full_disk;
 mod inbound;
 mod load;
 mod pipeline;
+mod properties;
 mod repair;
 mod simulator;
 mod support;
