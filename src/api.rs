@@ -32,6 +32,7 @@ use actix_web::{HttpResponse, Resource, ResponseError, Route, guard};
 
 pub use auth::{Scope, Token};
 pub use health::Readiness;
+pub use media::range;
 pub use metrics::observe;
 
 use crate::bucket::Bucket;

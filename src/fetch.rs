@@ -18,6 +18,7 @@ mod speed;
 
 pub use container::{Container, ContainerError};
 pub use download::{Download, Summary};
+pub use entity::ContentRange;
 pub use error::{ErrorClass, FetchError};
 pub use fetcher::{Config, Fetcher};
 pub use resume::ResumePoint;

@@ -1,5 +1,5 @@
 mod content;
-mod range;
+pub mod range;
 
 use actix_web::HttpRequest;
 use actix_web::web::{Data, Json, Path};

@@ -34,7 +34,7 @@ impl HostPattern {
             (Pattern::SubdomainsOf(domain), Host::Domain(host)) => host
                 .strip_suffix(domain.as_str())
                 .and_then(|rest| rest.strip_suffix('.'))
-                .is_some_and(|label| !label.is_empty()),
+                .is_some_and(|labels| labels.split('.').all(|label| !label.is_empty())),
             _ => false,
         }
     }

@@ -92,13 +92,16 @@ impl Entity {
 
 /// `Content-Range: bytes first-last/total`. A range of an unknown total is not read: its end would prove nothing.
 #[derive(Debug, PartialEq, Eq)]
-struct ContentRange {
-    first: u64,
-    total: u64,
+pub struct ContentRange {
+    /// The first byte of the part.
+    pub first: u64,
+    /// The bytes of the whole; more than `first`.
+    pub total: u64,
 }
 
 impl ContentRange {
-    fn parse(text: &str) -> Option<Self> {
+    /// Reads the header's value. `None` when it is anything else.
+    pub fn parse(text: &str) -> Option<Self> {
         let (unit, rest) = text.trim().split_once(' ')?;
         let (range, total) = rest.trim().split_once('/')?;
         let (first, last) = range.split_once('-')?;

@@ -3,6 +3,7 @@
 use serde_json::value::RawValue;
 
 use super::json::Value;
+use crate::domain::{MediaUrl, Target};
 
 /// `body` with what is secret hidden; numbers, order and spacing stay. `None` when it is not JSON.
 pub fn redacted(body: &[u8]) -> Option<Box<RawValue>> {
@@ -47,20 +48,25 @@ fn hidden(literal: &str) -> Option<String> {
 
 /// A text with our signatures and the queries of URLs hidden, wherever in it they stand.
 pub(super) fn redacted_text(text: &str) -> String {
-    without_signatures(&without_queries(text))
+    // What is a URL as a whole may hold spaces, or have no slashes behind the scheme.
+    let whole = text.split_once('?').filter(|_| MediaUrl::parse(text).is_ok());
+    let text = whole.map_or_else(|| text.to_owned(), |(path, _)| format!("{path}?…"));
+    without_signatures(&URL_MARKS.iter().fold(text, |text, (mark, question)| without_queries(&text, mark, question)))
 }
 
-fn without_queries(text: &str) -> String {
-    const MARK: &str = "://";
+/// What stands behind a URL's scheme and before its query: as it is, as JSON inside a text, percent-encoded.
+const URL_MARKS: [(&str, &str); 4] = [("://", "?"), (r":\/\/", "?"), ("%3A%2F%2F", "%3F"), ("%3a%2f%2f", "%3f")];
+
+fn without_queries(text: &str, mark: &str, question: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(start) = rest.find(MARK) {
+    while let Some(start) = rest.find(mark) {
         let (before, url) = rest.split_at(start);
         let ends = |c: char| matches!(c, '"' | '<' | '>') || c.is_whitespace() || c.is_control();
         let (url, behind) = url.split_at(url.find(ends).unwrap_or(url.len()));
         shown.push_str(before);
-        match url.split_once('?') {
-            Some((path, _)) => shown.extend([path, "?…"]),
+        match url.split_once(question) {
+            Some((path, _)) => shown.extend([path, question, "…"]),
             None => shown.push_str(url),
         }
         rest = behind;
@@ -69,26 +75,35 @@ fn without_queries(text: &str) -> String {
     shown
 }
 
-/// Wherever a path of a reply URL stands, percent-encoded or not, what follows its target is a signature.
-fn without_signatures(text: &str) -> String {
-    ["/", "%2F", "%2f"].into_iter().fold(text.to_owned(), |text, slash| without_signatures_after(&text, slash))
-}
+/// A slash in a path, likewise.
+const SLASHES: [&str; 8] = ["/", r"\/", "%2F", "%2f", "%252F", "%252f", r"\u002F", r"\u002f"];
 
-fn without_signatures_after(text: &str, slash: &str) -> String {
-    let mark = format!("{slash}reply{slash}");
-    let mut pieces = text.split(mark.as_str());
-    let mut shown = pieces.next().unwrap_or_default().to_owned();
-    for piece in pieces {
-        shown.push_str(&mark);
-        match piece.split_once(slash) {
-            Some((target, signature)) if crate::domain::Target::parse(target).is_ok() => {
-                let length = signature.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_')));
-                shown.extend([target, slash, "…", &signature[length.unwrap_or(signature.len())..]]);
-            }
-            _ => shown.push_str(piece),
+/// Wherever a path of a reply URL stands, what follows its target is a signature.
+fn without_signatures(text: &str) -> String {
+    const MARK: &str = "reply";
+    let mut shown = String::with_capacity(text.len());
+    let mut done = 0;
+    for (at, _) in text.match_indices(MARK) {
+        let Some(behind) = behind_target(&text[at + MARK.len()..]) else { continue };
+        let length = behind.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_')));
+        let length = length.unwrap_or(behind.len());
+        if length > 0 {
+            let start = text.len() - behind.len();
+            shown.extend([&text[done..start], "…"]);
+            done = start + length;
         }
     }
+    shown.push_str(&text[done..]);
     shown
+}
+
+/// What follows a slash, a target and another slash.
+fn behind_target(text: &str) -> Option<&str> {
+    let behind_slash = |text: &'_ str| SLASHES.iter().find(|slash| text.starts_with(**slash)).map(|slash| slash.len());
+    let text = &text[behind_slash(text)?..];
+    let (target, text) = text.split_at(text.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))?);
+    Target::parse(target).ok()?;
+    Some(&text[behind_slash(text)?..])
 }
 
 #[cfg(test)]
@@ -117,6 +132,16 @@ mod tests {
             (r#""x%2Freply%2Fminimax%2FSECRET&""#, r#""x%2Freply%2Fminimax%2F…&""#),
             (r#""failed: https://h/v.mp4?Signature=SECRET (403)""#, r#""failed: https://h/v.mp4?… (403)""#),
             (r#""what? https://h/v.mp4""#, r#""what? https://h/v.mp4""#),
+            (r#""https://h/my video.mp4?Signature=SECRET""#, r#""https://h/my video.mp4?…""#),
+            (r#""https:h/v.mp4?Signature=SECRET""#, r#""https:h/v.mp4?…""#),
+            (r#""https:\\\\h\\v.mp4?Signature=SECRET""#, r#""https:\\\\h\\v.mp4?…""#),
+            (r#""https:/\t/h/v.mp4\n?Signature=SECRET""#, r#""https:/\t/h/v.mp4\n?…""#),
+            (r#""x https%3A%2F%2Fh%2Fv%3FSECRET y""#, r#""x https%3A%2F%2Fh%2Fv%3F… y""#),
+            (r#""{\"u\":\"https:\\/\\/h\\/v?SECRET\"}""#, r#""{\"u\":\"https:\\/\\/h\\/v?…\"}""#),
+            (r#""\\/reply\\/minimax\\/SECRET\"""#, r#""\\/reply\\/minimax\\/…\"""#),
+            (r#""https://h/reply/reply/minimax/SECRET""#, r#""https://h/reply/reply/minimax/…""#),
+            (r#""/reply/minimax/reply/minimax/SECRET""#, r#""/reply/minimax/…/minimax/…""#),
+            (r#""/reply/minimax/ /reply/minimax/…""#, r#""/reply/minimax/ /reply/minimax/…""#),
         ] {
             assert_eq!(shown(text), expected);
         }

@@ -16,6 +16,7 @@ mod full_disk;
 mod inbound;
 mod load;
 mod pipeline;
+mod properties;
 mod repair;
 mod resume;
 mod retention;

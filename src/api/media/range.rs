@@ -1,8 +1,10 @@
+//! The `Range` header of RFC 9110.
+
 use std::ops::Range;
 
 /// What a `Range` header asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub enum Asked {
     /// Everything: what is not one valid range of bytes is ignored, as RFC 9110 wants or allows.
     Whole,
     /// These bytes; never empty, never beyond the end.
@@ -12,7 +14,7 @@ pub(super) enum Asked {
 }
 
 /// Reads the header for something `length` bytes long.
-pub(super) fn read(header: &str, length: u64) -> Asked {
+pub fn read(header: &str, length: u64) -> Asked {
     let Some((unit, spec)) = header.split_once('=') else { return Asked::Whole };
     let Some((first, last)) = spec.trim().split_once('-') else { return Asked::Whole };
     if !unit.trim().eq_ignore_ascii_case("bytes") {
