@@ -75,6 +75,8 @@ fn registry(api: &Api, snapshot: Option<&Snapshot>) -> Registry {
     let age = snapshot.oldest_due.map(|due| Timestamp::now().since(due)).unwrap_or_default();
     gauge("queue_depth", "Jobs that are due now or later", counters.queued);
     gauge("oldest_due_age_seconds", "How long the job that is due the longest has been so", age.as_secs());
+    let expiring = "Jobs of the queue with a link that says it dies within the hour";
+    gauge("queue_expiring_within_hour", expiring, snapshot.expiring);
     gauge("fetching", "Files being fetched now", snapshot.fetching);
     gauge("objects", "Objects in the content-hash index", counters.objects);
     gauge("stored_bytes", "Bytes of those objects", counters.bytes_stored);

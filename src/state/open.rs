@@ -122,6 +122,8 @@ fn prove(store: &sled::Db) -> Result<(), String> {
         (Table::JobRefs, counters.jobs_tied),
         (Table::Folders, counters.jobs_placed),
         (Table::Due, counters.queued),
+        (Table::Ready, counters.ready),
+        (Table::DyingLinks, counters.dying_minutes),
         (Table::Media, counters.objects),
         (Table::MediaOrder, counters.objects),
         (Table::References, counters.references),

@@ -77,7 +77,8 @@ impl Worker {
         if matches!(error, AttemptError::Journal(_) | AttemptError::State(_) | AttemptError::Deferred) {
             return Err(error);
         }
-        let (failure, due) = error.failure(attempt, self.inner.config.max_attempts, Timestamp::now());
+        let dies = asset.link_dies_at();
+        let (failure, due) = error.failure(attempt, self.inner.config.max_attempts, Timestamp::now(), dies);
         tracing::warn!(
             job = %record.job.id, file = %asset.file, attempt, error = failure.error,
             stuck = failure.stuck.map(|reason| reason.as_str()), "an attempt failed"
