@@ -17,4 +17,6 @@ mod load;
 mod pipeline;
 mod repair;
 mod simulator;
+mod soak;
+mod storage_faults;
 mod support;
