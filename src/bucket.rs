@@ -22,11 +22,13 @@ mod url;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use fail::fail_point;
 use object_store::path::Path;
 use object_store::{Attribute, Attributes, PutOptions};
 use secrecy::SecretString;
 
 pub use error::{BucketError, OpenError};
+pub use http::Limits;
 pub use key::{KeyParseError, ObjectFolder, ObjectKey};
 pub use manifest::{Manifest, ManifestContent, ManifestFile, ManifestJob, ManifestStatus};
 pub use read::ObjectMeta;
@@ -54,6 +56,8 @@ pub struct Config {
     /// Bytes of each part of a multipart upload but the last: 1 to 5 GiB, and as many of them are held in memory as
     /// are sent at a time. `s3:` and `gs:` take at least 5 MiB; less means that.
     pub part_size: u64,
+    /// How long `s3:` and `gs:` may take.
+    pub limits: Limits,
 }
 
 impl Config {
@@ -68,6 +72,7 @@ impl Config {
             allow_http: false,
             virtual_hosted_style: false,
             part_size: 8 << 20,
+            limits: Limits::default(),
         }
     }
 }
@@ -118,7 +123,11 @@ impl Bucket {
         let put = self.store().objects.put_opts(&Path::from(key.as_str()), chunks.into_iter().collect(), options).await;
         match put.map_err(|error| BucketError::of_store(key, &error)) {
             Err(error @ BucketError::NotFound(_)) => Err(BucketError::Unavailable(error.to_string())),
-            other => other.map(drop),
+            other => {
+                // In a directory, `object_store` has synced file and folder.
+                fail_point!("bucket.synced");
+                other.map(drop)
+            }
         }
     }
 

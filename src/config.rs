@@ -216,6 +216,7 @@ impl Config {
             allow_http: storage.allow_http,
             virtual_hosted_style: storage.virtual_hosted_style,
             part_size: storage.part_size.0,
+            limits: bucket::Limits::default(),
         }
     }
 

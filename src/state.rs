@@ -13,6 +13,7 @@ mod keys;
 mod ledger;
 mod open;
 mod query;
+mod queue;
 mod records;
 mod txn;
 
@@ -25,7 +26,8 @@ use tokio::sync::{Notify, broadcast};
 pub use fold::{Applied, ClaimOutcome, Meaning, adopted_id};
 pub use ledger::{Interpret, Ledger, RecordError};
 pub use open::{Recovery, RecoveryError};
-pub use query::{DueJob, JobFilter, Page};
+pub use query::{JobFilter, Page};
+pub use queue::DueJob;
 pub use records::{Claim, Counters, JobRecord, MediaRecord, QuarantineRecord, RefRecord, Reference, UploadRecord};
 
 use crate::domain::Slot;

@@ -76,6 +76,8 @@ fn registry(api: &Api, snapshot: Option<&Snapshot>) -> Registry {
     gauge("queue_depth", "Jobs that are due now or later, or to be confirmed", snapshot.queue_depth());
     gauge("unconfirmed", "Jobs with final callbacks that the provider has still to confirm", counters.unconfirmed);
     gauge("oldest_due_age_seconds", "How long the job that is due the longest has been so", age.as_secs());
+    let expiring = "Jobs of the queue with a link that says it dies within the hour";
+    gauge("queue_expiring_within_hour", expiring, snapshot.expiring);
     gauge("fetching", "Files being fetched now", snapshot.fetching);
     gauge("objects", "Objects in the content-hash index", counters.objects);
     gauge("stored_bytes", "Bytes of those objects", counters.bytes_stored);

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use actix_web::web::{self, Data, Json};
 use serde::Serialize;
@@ -14,6 +15,8 @@ pub(super) struct Snapshot {
     pub(super) counters: Counters,
     /// The earliest time at which a job that waits is, or was, due.
     pub(super) oldest_due: Option<Timestamp>,
+    /// Jobs that wait and have a link that dies within the hour.
+    pub(super) expiring: u64,
     pub(super) fetching: u64,
     pub(super) journal_bytes: u64,
 }
@@ -21,11 +24,12 @@ pub(super) struct Snapshot {
 impl Snapshot {
     /// Blocks.
     fn take(ledger: &Ledger) -> Result<Self, StateError> {
-        let state = ledger.state();
+        let (state, now) = (ledger.state(), Timestamp::now());
         let asked = state.asks(1)?.first().map(|(at, _)| *at);
         Ok(Self {
             counters: state.counters()?,
-            oldest_due: state.due(1)?.first().map(|job| job.at).into_iter().chain(asked).min(),
+            oldest_due: state.oldest_due()?.into_iter().chain(asked).min(),
+            expiring: state.dying(now, now.after(Duration::from_secs(3600)))?,
             fetching: state.fetching_count() as u64,
             journal_bytes: ledger.journal().disk_bytes(),
         })
@@ -69,6 +73,8 @@ pub(super) struct Stats {
     bytes_deduplicated: u64,
     /// Jobs that are due now or later, and those with final callbacks that the provider has still to confirm.
     queue_depth: u64,
+    /// Of these, jobs with a link that says it dies within the hour.
+    expiring_within_hour: u64,
     /// Files being fetched now.
     fetching: u64,
     /// The earliest time at which one of the queue is, or was, due.
@@ -90,7 +96,7 @@ pub(super) async fn stats(api: Data<Api>) -> Result<Json<Stats>, Problem> {
     let snapshot = api.snapshot().await?;
     let queue_depth = snapshot.queue_depth();
     let jobs = JobState::ALL.into_iter().map(|state| (state.as_str(), snapshot.jobs(state))).collect();
-    let Snapshot { counters, oldest_due, fetching, journal_bytes } = snapshot;
+    let Snapshot { counters, oldest_due, expiring, fetching, journal_bytes } = snapshot;
     // The others are there to prove the state whole.
     let Counters { objects, bytes_stored, bytes_deduplicated, refs, quarantined, callbacks, .. } = counters;
     Ok(Json(Stats {
@@ -102,6 +108,7 @@ pub(super) async fn stats(api: Data<Api>) -> Result<Json<Stats>, Problem> {
         bytes_stored,
         bytes_deduplicated,
         queue_depth,
+        expiring_within_hour: expiring,
         fetching,
         oldest_due,
         journal_bytes,

@@ -14,15 +14,24 @@ use reqwest::{Method, StatusCode};
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long the store may be silent: before its answer begins, and between two pieces of a download.
-const SILENCE: Duration = Duration::from_secs(30);
+/// How long a remote store may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How long it may be silent: before its answer begins, and between two pieces of a download.
+    pub silence: Duration,
+    /// How long it may take to put the parts of an upload together.
+    pub completion: Duration,
+    /// Bytes per second, above zero, below which an upload counts as stalled.
+    pub min_speed: u64,
+}
 
-/// Putting the parts together can take S3 minutes:
-/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>.
-const COMPLETION: Duration = Duration::from_secs(5 * 60);
-
-/// Bytes per second below which an upload counts as stalled. Many share one uplink.
-const MIN_SPEED: u64 = 16 * 1024;
+impl Default for Limits {
+    /// Putting parts together can take S3 minutes
+    /// (<https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html>); and many share one uplink.
+    fn default() -> Self {
+        Self { silence: Duration::from_secs(30), completion: Duration::from_secs(5 * 60), min_speed: 16 * 1024 }
+    }
+}
 
 /// Answers to writes and errors are a few hundred bytes of XML, mostly less.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -56,7 +65,7 @@ pub(super) fn options() -> ClientOptions {
 
 /// Makes the clients that `object_store` works with.
 #[derive(Debug)]
-pub(super) struct Connector;
+pub(super) struct Connector(pub(super) Limits);
 
 impl HttpConnector for Connector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
@@ -79,8 +88,8 @@ impl HttpConnector for Connector {
         };
         // reqwest's read timeout runs while a request is being sent, too, whatever moves: only for requests without
         // a body.
-        let reads = built(client().read_timeout(SILENCE))?;
-        Ok(HttpClient::new(Guarded { reads, writes: built(client())? }))
+        let reads = built(client().read_timeout(self.0.silence))?;
+        Ok(HttpClient::new(Guarded { reads, writes: built(client())?, limits: self.0 }))
     }
 }
 
@@ -88,6 +97,7 @@ impl HttpConnector for Connector {
 struct Guarded {
     reads: reqwest::Client,
     writes: reqwest::Client,
+    limits: Limits,
 }
 
 #[async_trait::async_trait]
@@ -98,8 +108,9 @@ impl HttpService for Guarded {
             return checked(self.reads.call(request).await?, method == Method::HEAD).await;
         }
         let body = request.body().content_length() as u64;
-        let completion = if method == Method::POST && body > 0 { COMPLETION } else { SILENCE };
-        let limit = completion + Duration::from_secs(body / MIN_SPEED);
+        let Limits { silence, completion, min_speed } = self.limits;
+        let answer = if method == Method::POST && body > 0 { completion } else { silence };
+        let limit = answer + Duration::from_secs(body / min_speed.max(1));
         let whole = async {
             let (parts, body) = checked(self.writes.call(request).await?, false).await?.into_parts();
             let (body, whole) = read(body).await?;

@@ -10,6 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use fail::fail_point;
 use futures_util::{Stream, stream};
 
 use super::{BucketError, ObjectFolder, ObjectKey};
@@ -99,10 +100,11 @@ impl Directory {
             Err(error) => return Err(failed(&error)),
         }
         // In the second case, too: a crash may have come between the rename and its sync.
-        match target.parent() {
-            Some(folder) => sync_directory(folder).map_err(|error| BucketError::of_io("syncing", folder, &error)),
-            None => Ok(()),
+        if let Some(folder) = target.parent() {
+            sync_directory(folder).map_err(|error| BucketError::of_io("syncing", folder, &error))?;
         }
+        fail_point!("bucket.synced");
+        Ok(())
     }
 
     /// Removes the staging file; fine when there is none.

@@ -61,7 +61,7 @@ pub(super) fn open(config: &Config) -> Result<Store, OpenError> {
             let store = GoogleCloudStorageBuilder::from_env()
                 .with_bucket_name(bucket)
                 .with_client_options(http::options())
-                .with_http_connector(http::Connector)
+                .with_http_connector(http::Connector(config.limits))
                 .with_retry(http::retries())
                 .build()
                 .map_err(client_error)?;
@@ -124,7 +124,7 @@ fn s3(config: &Config, bucket: &str) -> Result<AmazonS3Builder, OpenError> {
         .with_virtual_hosted_style_request(config.virtual_hosted_style)
         // The store compares what it receives with the hash in the signature.
         .with_unsigned_payload(false)
-        .with_http_connector(http::Connector)
+        .with_http_connector(http::Connector(config.limits))
         .with_retry(http::retries()))
 }
 

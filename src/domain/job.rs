@@ -191,6 +191,12 @@ impl Job {
         next.candidates.first().map(|candidate| candidate.url.host())
     }
 
+    /// From when on a link to one of the files left to fetch no longer works; `None` when that is known of none.
+    pub fn link_dies_at(&self) -> Option<Timestamp> {
+        let pending = self.assets.iter().filter(|asset| asset.state == AssetState::Pending);
+        pending.filter_map(Asset::link_dies_at).min()
+    }
+
     /// The file in `slot`.
     pub fn asset(&self, slot: &Slot) -> Option<&Asset> {
         self.assets.iter().find(|asset| asset.slot == *slot)

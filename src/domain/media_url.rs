@@ -1,3 +1,5 @@
+mod expiry;
+
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};

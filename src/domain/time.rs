@@ -1,7 +1,7 @@
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use chrono::{DateTime, Datelike, SecondsFormat, Utc};
+use chrono::{DateTime, Datelike, NaiveDateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A point in time in whole milliseconds since 1970 UTC, the resolution the provider uses. RFC 3339 in text.
@@ -34,6 +34,12 @@ impl Timestamp {
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         let parsed = DateTime::parse_from_rfc3339(text).ok()?;
         Self::from_millis(u64::try_from(parsed.timestamp_millis()).ok()?)
+    }
+
+    /// Reads the form `20261120T110410Z` that signed links use, which is UTC.
+    pub fn parse_iso_basic(text: &str) -> Option<Self> {
+        let parsed = NaiveDateTime::parse_from_str(text, "%Y%m%dT%H%M%SZ").ok()?;
+        Self::from_millis(u64::try_from(parsed.and_utc().timestamp_millis()).ok()?)
     }
 
     /// Milliseconds since 1970 UTC.

@@ -129,8 +129,10 @@ impl Replay {
             self.damaged(path, base, base + bytes.len() as u64, kind);
             return Ok(None);
         };
-        if self.read_to < header.previous_end {
-            self.damaged(path.clone(), self.read_to, header.previous_end, DamageKind::Missing);
+        // No segment says that of what lies behind it; noise may.
+        let previous_end = header.previous_end.min(base);
+        if self.read_to < previous_end {
+            self.damaged(path.clone(), self.read_to, previous_end, DamageKind::Missing);
         }
         self.read_to = self.read_to.max(base);
         let at = usize::try_from(self.from.saturating_sub(base)).unwrap_or(usize::MAX).max(HEADER_SIZE);

@@ -127,6 +127,7 @@ impl Writer {
         if durability == Durability::Synced {
             fail_point!("journal.sync", |_| Err(segment.failed("synced", io::Error::other("injected"))));
             segment.file.sync_data().map_err(|source| segment.failed("synced", source))?;
+            fail_point!("journal.synced");
         }
         self.acknowledged = self.next_base;
         Ok(positions)

@@ -34,19 +34,7 @@ impl Txn<'_> {
                 self.mark(keys::with_job(prefix, sequence));
             }
         }
-        let was_due = before.and_then(|job| job.due);
-        let host = job.next_host().unwrap_or_default();
-        if was_due != job.due || before.and_then(Job::next_host).unwrap_or_default() != host {
-            if let Some(at) = was_due {
-                self.remove(keys::due(at, sequence));
-                self.meta.counters.queued = self.meta.counters.queued.saturating_sub(1);
-            }
-            if let Some(at) = job.due {
-                self.put(keys::due(at, sequence), &host)?;
-                self.meta.counters.queued += 1;
-                self.due_changed = true;
-            }
-        }
+        self.put_queued(before, job, sequence)?;
         let ask_before = before.and_then(|job| job.ask_at);
         if ask_before != job.ask_at {
             if let Some(at) = ask_before {

@@ -14,14 +14,18 @@ pub(super) enum Table {
     Kept = b'b',
     /// Claims, by digest.
     Claims = b'c',
-    /// When and what is due: due time, job.
+    /// When and what is due: at once or later, due time, job.
     Due = b'd',
+    /// What is due at once, the most urgent first: deadline, job.
+    Ready = b'e',
     /// Which job holds a folder.
     Folders = b'f',
     /// Which job has an id.
     JobIds = b'i',
     /// Jobs, by sequence.
     Jobs = b'j',
+    /// How many jobs of the queue have a link that dies in a minute: minute.
+    DyingLinks = b'l',
     /// The content-hash index.
     Media = b'm',
     /// Who refers to a digest: digest, job, slot.
@@ -72,8 +76,18 @@ pub(super) fn ask(at: Timestamp, sequence: u64) -> Vec<u8> {
     Table::Asks.key(&[&at.millis().to_be_bytes(), &sequence.to_be_bytes()])
 }
 
-pub(super) fn due(at: Timestamp, sequence: u64) -> Vec<u8> {
-    Table::Due.key(&[&at.millis().to_be_bytes(), &sequence.to_be_bytes()])
+/// Jobs that are due at once sort before those that wait for another attempt.
+pub(super) fn due(at_once: bool, at: Timestamp, sequence: u64) -> Vec<u8> {
+    Table::Due.key(&[&[u8::from(!at_once)], &at.millis().to_be_bytes(), &sequence.to_be_bytes()])
+}
+
+pub(super) fn ready(deadline: Timestamp, sequence: u64) -> Vec<u8> {
+    Table::Ready.key(&[&deadline.millis().to_be_bytes(), &sequence.to_be_bytes()])
+}
+
+/// Which minute a link dies in, as the key of its count.
+pub(super) fn dying_links(at: Timestamp) -> Vec<u8> {
+    Table::DyingLinks.key(&[&(at.millis() / 60_000).to_be_bytes()])
 }
 
 pub(super) fn folder(folder: &str) -> Vec<u8> {
@@ -156,6 +170,19 @@ pub(super) fn with_job(mut prefix: Vec<u8>, sequence: u64) -> Vec<u8> {
 /// The number a key ends in.
 pub(super) fn trailing_number(key: &[u8]) -> Option<u64> {
     key.last_chunk().map(|bytes| u64::from_be_bytes(*bytes))
+}
+
+/// Behind the last key of a table.
+pub(super) fn after(table: Table) -> Vec<u8> {
+    vec![table as u8 + 1]
+}
+
+/// The due time in a key of the queue.
+pub(super) fn due_at(key: &[u8]) -> Option<Timestamp> {
+    if key.first() != Some(&(Table::Due as u8)) {
+        return None;
+    }
+    number_at(key, 2).and_then(Timestamp::from_millis)
 }
 
 /// The number at `offset` in a key.

@@ -130,6 +130,8 @@ fn prove(store: &sled::Db) -> Result<(), String> {
         (Table::Folders, counters.jobs_placed),
         (Table::Due, counters.queued),
         (Table::Asks, counters.unconfirmed),
+        (Table::Ready, counters.ready),
+        (Table::DyingLinks, counters.dying_minutes),
         (Table::Media, counters.objects),
         (Table::MediaOrder, counters.objects),
         (Table::References, counters.references),

@@ -20,17 +20,6 @@ pub struct Page<T> {
     pub next: Option<u64>,
 }
 
-/// A job that has work to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DueJob {
-    /// From when on.
-    pub at: Timestamp,
-    /// The job.
-    pub sequence: u64,
-    /// The host its next file comes from; empty when nothing is left to fetch.
-    pub host: String,
-}
-
 /// Which jobs a list shows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct JobFilter {
@@ -162,20 +151,6 @@ impl State {
     /// Bodies in quarantine before position `before`, newest first.
     pub fn quarantine(&self, limit: usize, before: Option<u64>) -> Result<Page<QuarantineRecord>, StateError> {
         self.page(&Table::Quarantine.prefix(), limit, before, |_, value| Ok(Some(postcard::from_bytes(value)?)))
-    }
-
-    /// At most `limit` jobs that are due, the longest due first.
-    pub fn due(&self, limit: usize) -> Result<Vec<DueJob>, StateError> {
-        let store = self.store()?;
-        let mut due = Vec::new();
-        for item in store.scan_prefix(Table::Due.prefix()).take(limit) {
-            let (key, host) = item?;
-            if let (Some(millis), Some(sequence)) = (keys::number_at(&key, 1), keys::trailing_number(&key)) {
-                let host = postcard::from_bytes(&host)?;
-                due.push(DueJob { at: Timestamp::from_millis_clamped(millis), sequence, host });
-            }
-        }
-        Ok(due)
     }
 
     /// At most `limit` jobs about which the provider is to be asked, with the time from which on, the earliest first.

@@ -106,6 +106,10 @@ pub struct Counters {
     pub jobs: BTreeMap<JobState, u64>,
     /// Jobs that are due now or later.
     pub queued: u64,
+    /// Of these, those that were due at once.
+    pub ready: u64,
+    /// Minutes in which links of the queue die.
+    pub dying_minutes: u64,
     /// Objects in the content-hash index.
     pub objects: u64,
     /// Their bytes.
@@ -146,4 +150,4 @@ pub(super) struct Meta {
 }
 
 /// The form of the records; a store of any other is rebuilt from the journal.
-pub(super) const VERSION: u32 = 5;
+pub(super) const VERSION: u32 = 6;

@@ -195,7 +195,7 @@ async fn what_is_recorded_is_the_queue() {
     assert_eq!(change, Some(Change::Ended));
     assert_eq!(
         bench.ledger.state().due(9).unwrap(),
-        [DueJob { at: record.job.due.unwrap(), sequence: record.sequence, host: "h".to_owned() }]
+        [DueJob { at: record.job.due.unwrap(), sequence: record.sequence, host: "h".to_owned(), link_dies_at: None }]
     );
 
     let later = Timestamp::from_millis_clamped(now().millis() + 1000);
@@ -203,7 +203,7 @@ async fn what_is_recorded_is_the_queue() {
     bench.event(Event::AttemptFailed { at: now(), job: id(1), slot: Slot::media(), failure, due: later }).await;
     assert_eq!(
         bench.ledger.state().due(9).unwrap(),
-        [DueJob { at: later, sequence: record.sequence, host: "h".to_owned() }]
+        [DueJob { at: later, sequence: record.sequence, host: "h".to_owned(), link_dies_at: None }]
     );
 
     let failure =

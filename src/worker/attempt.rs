@@ -113,20 +113,24 @@ impl AttemptError {
         !self.is_ours() && attempt >= self.falls_back_from().min(max_attempts)
     }
 
-    /// What to record after the `attempt`-th attempt failed with this, and when to try again. One that `progressed` is not
-    /// counted, and the delays begin anew: a file has an end, so there are only so many of those.
+    /// What to record after the `attempt`-th attempt at a file failed with this, and when to try again. One that `progressed`
+    /// is not counted, and the delays begin anew: a file has an end, so there are only so many of those. A link that would die
+    /// before that, at `dies`, is tried once more shortly before it does, unless the server asks for patience.
     pub(super) fn failure(
         &self,
         attempt: u16,
         max_attempts: u16,
         progressed: bool,
         now: Timestamp,
+        dies: Option<Timestamp>,
     ) -> (AttemptFailure, Timestamp) {
         let attempt = if progressed { 1 } else { attempt };
         let counted = !self.is_ours() && !progressed;
         let exhausted = (counted && attempt >= max_attempts).then_some(StuckReason::AttemptsExhausted);
         let stuck = self.is_permanent().or(exhausted);
         let delay = if self.is_ours() { retry::pause() } else { retry::delay(attempt) };
+        let left = dies.map(|dies| dies.since(now));
+        let delay = left.map_or(delay, |left| retry::before_death(delay, left));
         let delay = delay.max(self.retry_after().unwrap_or_default());
         (AttemptFailure { error: self.to_string(), counted, stuck }, now.after(delay))
     }
@@ -150,17 +154,23 @@ mod tests {
     fn only_what_the_source_did_uses_up_attempts() {
         let now = Timestamp::from_millis_clamped(0);
         let outage = AttemptError::Bucket(BucketError::Unavailable("503".to_owned()));
-        let (failure, due) = outage.failure(12, 12, false, now);
+        let (failure, due) = outage.failure(12, 12, false, now, None);
         assert_eq!((failure.counted, failure.stuck), (false, None));
         assert!(due.millis() < 10_000);
-        let (failure, due) = status(500, None).failure(2, 12, false, now);
+        let (failure, due) = status(500, None).failure(2, 12, false, now, None);
         assert_eq!((failure.counted, failure.stuck), (true, None));
         assert!((1600..2400).contains(&due.millis()));
-        let (failure, _) = status(500, None).failure(12, 12, false, now);
+        let (failure, _) = status(500, None).failure(12, 12, false, now, None);
         assert_eq!(failure.stuck, Some(StuckReason::AttemptsExhausted));
-        let (_, due) = status(429, Some(Duration::from_secs(900))).failure(1, 12, false, now);
+        let (_, due) = status(429, Some(Duration::from_secs(900))).failure(1, 12, false, now, None);
         assert_eq!(due.millis(), 900_000);
-        let (failure, due) = status(500, None).failure(12, 12, true, now);
+        // The link dies in ten minutes: a last try before that, but not against the server's wish.
+        let dies = Some(now.after(Duration::from_secs(600)));
+        let (_, due) = status(500, None).failure(9, 12, false, now, dies);
+        assert_eq!(due.millis(), 540_000);
+        let (_, due) = status(429, Some(Duration::from_secs(900))).failure(9, 12, false, now, dies);
+        assert_eq!(due.millis(), 900_000);
+        let (failure, due) = status(500, None).failure(12, 12, true, now, None);
         assert_eq!((failure.counted, failure.stuck), (false, None));
         assert!((800..1200).contains(&due.millis()), "the delays begin anew");
     }

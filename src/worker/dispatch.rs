@@ -1,6 +1,7 @@
 //! Which job is worked on when.
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::sync::PoisonError;
 use std::time::Duration;
 
@@ -13,9 +14,9 @@ use super::retry;
 use crate::bucket::BucketError;
 use crate::domain::{AssetState, AttemptFailure, StuckReason, Timestamp};
 use crate::journal::{Durability, Event};
-use crate::state::Lease;
+use crate::state::{DueJob, Lease};
 
-/// Due jobs looked at to find one whose host has room.
+/// Due jobs looked at to find those whose host has room.
 const LOOKED_AT: usize = 2048;
 
 /// How long to wait for the state to come back.
@@ -134,36 +135,35 @@ impl Worker {
         if running.tasks.len() >= concurrency {
             return None;
         }
-        let due = match self.state().due(LOOKED_AT) {
-            Ok(due) => due,
-            Err(error) => {
-                tracing::debug!(%error, "the queue cannot be read yet");
-                return Some(Instant::now() + STATE_PAUSE);
-            }
-        };
         let (now, instant) = (Timestamp::now(), Instant::now());
         running.held_back.retain(|_, until| *until > instant);
-        for job in due {
-            if job.at > now {
-                return earliest(Some(instant + job.at.since(now)), &running.held_back);
+        let visited = self.state().visit_due(now, LOOKED_AT, |job| {
+            self.begin(running, job);
+            if running.tasks.len() < concurrency { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        match visited.and_then(|()| self.state().next_due(now)) {
+            Ok(_) if running.tasks.len() >= concurrency => None,
+            Ok(next) => earliest(next.map(|at| instant + at.since(now)), &running.held_back),
+            Err(error) => {
+                tracing::debug!(%error, "the queue cannot be read yet");
+                Some(Instant::now() + STATE_PAUSE)
             }
-            if running.tasks.len() >= concurrency {
-                return None;
-            }
-            let has_room =
-                |host: &str| running.per_host.get(host).is_none_or(|jobs| *jobs < self.inner.config.per_host);
-            if !has_room(&job.host) || running.held_back.contains_key(&job.sequence) {
-                continue;
-            }
-            let Some(lease) = self.leased(job.sequence) else { continue };
-            let (worker, sequence) = (self.clone(), job.sequence);
-            let task = running.tasks.spawn(async move { worker.work(sequence).await });
-            if !job.host.is_empty() {
-                *running.per_host.entry(job.host.clone()).or_default() += 1;
-            }
-            running.jobs.insert(task.id(), Taken { sequence, host: job.host, _lease: lease });
         }
-        earliest(None, &running.held_back)
+    }
+
+    /// Starts to work on a job, if its host has room and nobody else works on it.
+    fn begin(&self, running: &mut Running, job: DueJob) {
+        let has_room = running.per_host.get(&job.host).is_none_or(|jobs| *jobs < self.inner.config.per_host);
+        if !has_room || running.held_back.contains_key(&job.sequence) {
+            return;
+        }
+        let Some(lease) = self.leased(job.sequence) else { return };
+        let (worker, sequence) = (self.clone(), job.sequence);
+        let task = running.tasks.spawn(async move { worker.work(sequence).await });
+        if !job.host.is_empty() {
+            *running.per_host.entry(job.host.clone()).or_default() += 1;
+        }
+        running.jobs.insert(task.id(), Taken { sequence, host: job.host, _lease: lease });
     }
 
     fn leased(&self, sequence: u64) -> Option<Lease> {

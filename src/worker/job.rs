@@ -85,8 +85,8 @@ impl Worker {
             return Err(error);
         }
         let progressed = self.reached(record.sequence, &asset.slot)? > asset.reached;
-        let max_attempts = self.inner.config.max_attempts;
-        let (failure, due) = error.failure(attempt, max_attempts, progressed, Timestamp::now());
+        let (max_attempts, dies) = (self.inner.config.max_attempts, asset.link_dies_at());
+        let (failure, due) = error.failure(attempt, max_attempts, progressed, Timestamp::now(), dies);
         tracing::warn!(
             job = %record.job.id, file = %asset.file, attempt, progressed, error = failure.error,
             stuck = failure.stuck.map(|reason| reason.as_str()), "an attempt failed"

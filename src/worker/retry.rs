@@ -35,6 +35,15 @@ pub(super) fn pause() -> Duration {
     jittered(Duration::from_secs(5))
 }
 
+/// `delay`, or less when the link dies in `left` and there is time for another try before: as much before its death as
+/// a download may need, by what is left of it.
+pub(super) fn before_death(delay: Duration, left: Duration) -> Duration {
+    const MIN_MARGIN: Duration = Duration::from_secs(5);
+    const MAX_MARGIN: Duration = Duration::from_secs(5 * MINUTE);
+    let last_chance = left.saturating_sub((left / 10).clamp(MIN_MARGIN, MAX_MARGIN));
+    if last_chance < Duration::from_secs(SECOND) { delay } else { delay.min(last_chance) }
+}
+
 fn jittered(delay: Duration) -> Duration {
     delay.mul_f64(rand::rng().random_range(0.8..1.2))
 }
@@ -42,6 +51,14 @@ fn jittered(delay: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_link_is_tried_once_more_before_it_dies() {
+        let tried = |delay, left| before_death(Duration::from_secs(delay), Duration::from_secs(left)).as_secs();
+        assert_eq!(tried(60, 4 * 3600), 60, "there is time");
+        assert_eq!((tried(4 * 3600, 3600), tried(4 * 3600, 600), tried(4 * 3600, 20)), (3300, 540, 15));
+        assert_eq!((tried(1800, 5), tried(1800, 0)), (1800, 1800), "too late to hurry");
+    }
 
     #[test]
     fn delays_grow_and_stay_within_a_fifth() {

@@ -43,6 +43,9 @@ const POINTS: &[&str] = &[
     "worker.end.done",
 ];
 
+/// Right after a sync; they never fail, and are there to look at the disk from (see `power_loss.rs`).
+const SYNCED: &[&str] = &["journal.synced", "bucket.synced"];
+
 /// What must be the same whatever failed: every object's bytes, and what the API says of every job.
 type Outcome = (BTreeMap<String, String>, Vec<Value>);
 
@@ -96,8 +99,8 @@ fn the_list_of_points_is_that_of_the_source() {
             }
         }
     }
-    let points = POINTS.iter().chain(crate::confirm::crash::POINTS).chain(crate::retention::POINTS);
-    assert_eq!(found, points.map(|point| (*point).to_owned()).collect());
+    let points = [POINTS, SYNCED, crate::confirm::crash::POINTS, crate::retention::POINTS].concat();
+    assert_eq!(found, points.into_iter().map(str::to_owned).collect());
 }
 
 /// A small file, the same again, one of several parts, one that breaks off until an attempt has failed, the same again, and

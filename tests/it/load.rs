@@ -1,12 +1,14 @@
 //! Many callbacks at once.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 use tokio::task::JoinSet;
 
+use crate::support::audit::{Wanted, audit};
+use crate::support::child::Program;
 use crate::support::media::{MediaServer, mp4};
 use crate::support::vault::{PATIENCE, Vault, completed};
 
@@ -56,4 +58,42 @@ async fn two_thousand_final_callbacks_at_once_all_end_archived_without_a_duplica
         different.insert(vault.object(key).await);
     }
     assert_eq!((manifests, objects.len() as u64, different.len() as u64), (CALLBACKS, DIFFERENT, DIFFERENT));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_under_load_loses_nothing_that_was_accepted() {
+    let (dir, media) = (tempfile::tempdir().unwrap(), Arc::new(MediaServer::start()));
+    let program = Program::new(dir.path());
+    let next = Arc::new(AtomicU64::new(0));
+    let acknowledged = Arc::new(Mutex::new(Wanted::new()));
+    for _ in 0..3 {
+        let process = Arc::new(program.start().await);
+        let started = next.load(Ordering::Relaxed);
+        let mut senders = JoinSet::new();
+        for _ in 0..CONNECTIONS {
+            let (process, media, next) = (process.clone(), media.clone(), next.clone());
+            let acknowledged = acknowledged.clone();
+            senders.spawn(async move {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let file = (number % DIFFERENT, 20_000);
+                    match process.post(&completed(number, &media.generated(file.0, file.1))).await {
+                        Some(200) => acknowledged.lock().unwrap().insert(number, file),
+                        Some(503) => None,
+                        Some(other) => panic!("{other}"),
+                        None => return,
+                    };
+                }
+            });
+        }
+        while next.load(Ordering::Relaxed) < started + 700 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        assert_eq!(process.terminate().await, Some(0), "{}", process.log());
+        while let Some(sender) = senders.join_next().await {
+            sender.unwrap();
+        }
+    }
+    let wanted = std::mem::take(&mut *acknowledged.lock().unwrap());
+    audit(program.start().await, &wanted, &dir.path().join("bucket")).await.check();
 }

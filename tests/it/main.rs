@@ -21,4 +21,6 @@ mod repair;
 mod resume;
 mod retention;
 mod simulator;
+mod soak;
+mod storage_faults;
 mod support;

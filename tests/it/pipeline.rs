@@ -269,6 +269,34 @@ async fn passing_errors_are_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn links_about_to_die_go_first_and_are_counted() {
+    let media = MediaServer::start();
+    let vault = Vault::start_with(|settings| settings.worker.concurrency = 1).await;
+    // One that takes a while, so that the others wait together.
+    media.put("/0.mp4", mp4(0, 100), "video/mp4");
+    media.delay("/0.mp4", Duration::from_secs(2));
+    vault.callback(completed(0, &media.url("/0.mp4"))).await;
+    while media.hits("/0.mp4") == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let now = replyvault::domain::Timestamp::now().millis() / 1000;
+    let links = [(1, String::new()), (2, format!("?Expires={}", now + 86_400)), (3, format!("?Expires={}", now + 600))];
+    for (number, query) in &links {
+        let url = media.put(&format!("/{number}.mp4"), mp4(*number, 100), "video/mp4");
+        vault.callback(completed(*number, &format!("{url}{query}"))).await;
+    }
+    assert_eq!(vault.get("/api/v1/stats").await.1["expiringWithinHour"], 1);
+    let mut order = Vec::new();
+    for number in 1..=3 {
+        let job = vault.archived(&video_id(number)).await;
+        order.push((job["assets"][0]["storedAt"].as_str().unwrap().to_owned(), number));
+    }
+    order.sort();
+    assert_eq!(order.iter().map(|(_, number)| *number).collect::<Vec<_>>(), [3, 1, 2]);
+    assert_eq!(vault.get("/api/v1/stats").await.1["expiringWithinHour"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_clean_file_is_preferred_and_another_is_better_than_none() {
     let media = MediaServer::start();
     let clean = media.put("/clean.mp4", mp4(1, 100), "video/mp4");

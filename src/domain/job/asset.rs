@@ -116,6 +116,17 @@ impl Asset {
         true
     }
 
+    /// From when on the best of its links no longer works; `None` when that is not known. Of equally clean links the one
+    /// that lives longest counts.
+    pub fn link_dies_at(&self) -> Option<Timestamp> {
+        let best = self.candidates.first()?.variant;
+        let mut latest = None;
+        for candidate in self.candidates.iter().take_while(|candidate| candidate.variant == best) {
+            latest = latest.max(Some(candidate.url.expires_at()?));
+        }
+        latest
+    }
+
     pub(super) fn store(&mut self, file: StoredFile) {
         if self.state != AssetState::Stored {
             self.file = file.file.clone();

@@ -250,6 +250,28 @@ async fn failures_of_the_network_have_names_and_keep_the_query_to_themselves() {
 }
 
 #[tokio::test]
+async fn a_name_that_does_not_resolve_may_do_so_later() {
+    let (port, _) = serve("127.0.0.1", vec!["HTTP/1.1 204 No Content\r\n\r\n".to_owned()]).await;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let lookup: Lookup = Arc::new(move |_| {
+        let answer = match asked.fetch_add(1, Ordering::SeqCst) {
+            0 => Err(std::io::Error::other("no answer from the name server")),
+            1 => Ok(Vec::new()),
+            _ => Ok(vec!["127.0.0.1".parse().unwrap()]),
+        };
+        Box::pin(async move { answer })
+    });
+    let client = Client::with_lookup(policy(true), PATIENT, lookup).unwrap();
+    let url = url(&format!("http://cdn.example:{port}/a.mp4?Signature=secret"));
+    for _ in 0..2 {
+        let error = client.get(&url, HeaderMap::new()).await.err().unwrap();
+        assert_eq!(error.name(), "unreachable");
+        assert!(!error.to_string().contains("secret"), "{error}");
+    }
+    assert_eq!(client.get(&url, HeaderMap::new()).await.unwrap().status(), 204);
+}
+
+#[tokio::test]
 async fn a_slow_consumer_is_no_silent_server() {
     let (port, _) = serve("127.0.0.1", vec![OK.into()]).await;
     let client =

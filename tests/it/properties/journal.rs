@@ -77,6 +77,7 @@ fn callback(at: u64, body: &[u8]) -> (Vec<u8>, Entry) {
         target: Target::Channel,
         adopt: true,
         sidecars: false,
+        confirm: false,
         replay_of: None,
         body: Bytes::copy_from_slice(body),
     };
@@ -147,7 +148,7 @@ fn segments_of_any_content(input: &[u8]) {
     assert_eq!(journal.end().unwrap(), end);
     let middle = input.iter().fold(0, |sum, byte| (sum * 31 + u64::from(*byte)) % (end + 1));
     for from in [0, middle, end] {
-        let mut replay = journal.replay(from);
+        let mut replay = journal.replay(from).unwrap();
         let found: Vec<(u64, Entry)> = replay.by_ref().map(Result::unwrap).collect();
         assert!(found.is_sorted_by(|(a, _), (b, _)| a < b), "not in order");
         for damage in replay.damage() {
@@ -196,7 +197,7 @@ fn what_is_appended_is_found_again(mut input: &[u8]) {
         let positions = writer.append(&batch, Durability::Written).unwrap();
         written.extend(positions.into_iter().zip(batch));
     }
-    let mut replay = journal.replay(0);
+    let mut replay = journal.replay(0).unwrap();
     let found: Vec<_> = replay.by_ref().map(Result::unwrap).collect();
     assert_eq!(found, written);
     assert!(replay.damage().is_empty());

@@ -11,6 +11,7 @@ use reqwest::Client;
 use secrecy::SecretString;
 use serde_json::Value;
 
+use super::s3::S3Server;
 use super::vault::PATIENCE;
 
 const TOKEN: &str = "child-token-0123456789";
@@ -55,6 +56,20 @@ impl Program {
         let key = format!("REPLYVAULT_{key}");
         self.settings.retain(|(known, _)| *known != key);
         self.settings.push((key, value));
+    }
+
+    /// Keeps objects in an S3 server's bucket.
+    pub(crate) fn store_in(&mut self, s3: &S3Server) {
+        for (key, value) in [
+            ("STORAGE__URL", format!("s3://{}", s3.bucket)),
+            ("STORAGE__ENDPOINT", s3.endpoint.clone()),
+            ("STORAGE__ALLOW_HTTP", "true".to_owned()),
+            ("STORAGE__ACCESS_KEY_ID", s3.access_key.clone()),
+            ("STORAGE__SECRET_ACCESS_KEY", s3.secret_key.clone()),
+            ("STORAGE__PART_SIZE", "5MiB".to_owned()),
+        ] {
+            self.set(key, value);
+        }
     }
 
     /// Starts it and waits until it listens.
@@ -139,6 +154,32 @@ impl Process {
         }
     }
 
+    /// Bytes of memory it holds, and how many files and sockets.
+    pub(crate) fn holds(&self) -> (u64, usize) {
+        let process = format!("/proc/{}", self.child.lock().unwrap().id());
+        let status = std::fs::read_to_string(format!("{process}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+        (kib * 1024, std::fs::read_dir(format!("{process}/fd")).unwrap().count())
+    }
+
+    /// Gets what may be anything but JSON; its status.
+    pub(crate) async fn touch(&self, path: &str) -> Option<u16> {
+        let sent = self.client.get(format!("{}{path}", self.base)).bearer_auth(TOKEN).send().await.ok()?;
+        let status = sent.status().as_u16();
+        sent.bytes().await.ok()?;
+        Some(status)
+    }
+
+    /// Listens to the events until they end, and waits `pause` after each piece.
+    pub(crate) async fn listen(&self, pause: Duration) {
+        let sent = self.client.get(format!("{}/api/v1/events", self.base)).bearer_auth(TOKEN).send().await;
+        let Ok(mut events) = sent else { return };
+        while let Ok(Some(_)) = events.chunk().await {
+            tokio::time::sleep(pause).await;
+        }
+    }
+
     /// SIGKILL.
     pub(crate) fn kill(&self) {
         let mut child = self.child.lock().unwrap();
@@ -147,7 +188,7 @@ impl Process {
     }
 
     /// SIGTERM; its exit code.
-    pub(crate) async fn terminate(self) -> Option<i32> {
+    pub(crate) async fn terminate(&self) -> Option<i32> {
         let pid = rustix::process::Pid::from_child(&self.child.lock().unwrap());
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         let ended = async {

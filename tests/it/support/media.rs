@@ -5,9 +5,11 @@ use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use actix_web::body::SizedStream;
 use actix_web::http::StatusCode;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use bytes::Bytes;
+use futures_util::StreamExt;
 
 /// Serves what was put under a path.
 pub(crate) struct MediaServer {
@@ -69,6 +71,11 @@ impl MediaServer {
         self.shared.files.lock().unwrap().get_mut(path).unwrap().delay = delay;
     }
 
+    /// The same from a CDN on a bad day; `query` tells links apart, and with `dead` in it there is nothing any more.
+    pub(crate) fn rough(&self, seed: u64, size: usize, query: &str) -> String {
+        self.url(&format!("/rough/{seed}/{size}?{query}"))
+    }
+
     /// The URL of [`mp4`]`(seed, size)`, made when it is asked for.
     pub(crate) fn generated(&self, seed: u64, size: usize) -> String {
         self.url(&format!("/generated/{seed}/{size}"))
@@ -89,6 +96,16 @@ async fn serve(request: HttpRequest, shared: web::Data<Shared>) -> HttpResponse 
     if let Some((seed, size)) = path.strip_prefix("/generated/").and_then(|rest| rest.split_once('/')) {
         return HttpResponse::Ok().content_type("video/mp4").body(mp4(seed.parse().unwrap(), size.parse().unwrap()));
     }
+    if let Some((seed, size)) = path.strip_prefix("/rough/").and_then(|rest| rest.split_once('/')) {
+        let turn = {
+            let mut hits = shared.hits.lock().unwrap();
+            let turn = hits.entry(format!("{path}?{}", request.query_string())).or_default();
+            *turn += 1;
+            *turn
+        };
+        let (seed, size): (u64, usize) = (seed.parse().unwrap(), size.parse().unwrap());
+        return rough(seed, turn as u64, request.query_string().contains("dead"), mp4(seed, size));
+    }
     *shared.hits.lock().unwrap().entry(path.clone()).or_default() += 1;
     let (file, status) = {
         let mut files = shared.files.lock().unwrap();
@@ -100,6 +117,32 @@ async fn serve(request: HttpRequest, shared: web::Data<Shared>) -> HttpResponse 
     match status {
         Some(status) => HttpResponse::build(StatusCode::from_u16(status).unwrap()).finish(),
         None => HttpResponse::Ok().content_type(file.content_type).body(file.bytes),
+    }
+}
+
+/// What a CDN on a bad day answers; the third time it is asked it does as it should, unless the link is dead.
+fn rough(seed: u64, turn: u64, dead: bool, bytes: Vec<u8>) -> HttpResponse {
+    if dead {
+        return HttpResponse::Forbidden().body("<Error><Code>AccessDenied</Code></Error>");
+    }
+    let dice = seed.wrapping_mul(31).wrapping_add(turn.wrapping_mul(17)) % 40;
+    let half = Bytes::copy_from_slice(&bytes[..bytes.len() / 2]);
+    let first = futures_util::stream::once(async move { Ok::<_, std::io::Error>(half) });
+    match if turn > 2 { 39 } else { dice } {
+        0..4 => HttpResponse::ServiceUnavailable().insert_header(("retry-after", "1")).finish(),
+        4 | 5 => HttpResponse::InternalServerError().finish(),
+        6 | 7 => {
+            let broken = futures_util::stream::once(async { Err(std::io::Error::other("reset")) });
+            let body = SizedStream::new(bytes.len() as u64, first.chain(broken));
+            HttpResponse::Ok().content_type("video/mp4").body(body)
+        }
+        8 => {
+            let silent = futures_util::stream::pending();
+            let body = SizedStream::new(bytes.len() as u64, first.chain(silent));
+            HttpResponse::Ok().content_type("video/mp4").body(body)
+        }
+        9 => HttpResponse::Ok().content_type("text/html").body("<!doctype html><html><body>busy</body></html>"),
+        _ => HttpResponse::Ok().content_type("video/mp4").body(bytes),
     }
 }
 

@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
 
 use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
@@ -24,8 +24,34 @@ pub(crate) struct S3Server {
     /// The bucket's objects are files in the directory of its name; the parts of unfinished uploads are beside it.
     pub(crate) root: TempDir,
     broken: Arc<AtomicU16>,
+    faults: Arc<Mutex<Option<Faults>>>,
     accepting: JoinHandle<()>,
 }
+
+/// What a fault is decided by.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) query: String,
+    /// Whether it asks for more than to be done: `If-Match`, `If-None-Match`.
+    pub(crate) conditional: bool,
+}
+
+/// What goes wrong with a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Fault {
+    /// Refused with this status and code, and how many seconds to wait.
+    Refuse(u16, &'static str, Option<u32>),
+    /// Never answered, nothing done.
+    Stall,
+    /// Done, and answered with this status.
+    DoneThen(u16),
+    /// Done, and never answered.
+    DoneThenStall,
+}
+
+type Faults = Box<dyn FnMut(&Call) -> Option<Fault> + Send>;
 
 /// The simplest configuration for a store, without a working directory to be relative to.
 pub(crate) fn config(url: &str) -> Config {
@@ -57,7 +83,10 @@ impl S3Server {
         let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let broken = Arc::new(AtomicU16::new(0));
-        let front = Front { service: service.build(), root: root.path().to_owned(), broken: broken.clone() };
+        let faults = Arc::default();
+        let service = service.build();
+        let front =
+            Front { service, root: root.path().to_owned(), broken: broken.clone(), faults: Arc::clone(&faults) };
         let accepting = tokio::spawn(async move {
             // Dropped with this task, and with it every connection.
             let mut connections = tokio::task::JoinSet::new();
@@ -69,12 +98,17 @@ impl S3Server {
                 });
             }
         });
-        Self { endpoint, access_key, secret_key, bucket, root, broken, accepting }
+        Self { endpoint, access_key, secret_key, bucket, root, broken, faults, accepting }
     }
 
     /// From now on every request gets this status; 0 mends it.
     pub(crate) fn break_with(&self, status: u16) {
         self.broken.store(status, Ordering::Relaxed);
+    }
+
+    /// From now on `fault` is asked about every request.
+    pub(crate) fn inject(&self, fault: impl FnMut(&Call) -> Option<Fault> + Send + 'static) {
+        *self.faults.lock().unwrap() = Some(Box::new(fault));
     }
 
     /// The parts of unfinished uploads. An upload that was begun and not yet recorded when the process died has none, and
@@ -106,16 +140,47 @@ struct Front {
     service: S3Service,
     root: PathBuf,
     broken: Arc<AtomicU16>,
+    faults: Arc<Mutex<Option<Faults>>>,
 }
 
 impl Front {
     async fn answer(self, request: Request<Incoming>) -> Result<Response<Body>, HttpError> {
         let head = request.method() == Method::HEAD;
+        match self.fault(&request) {
+            Some(Fault::Refuse(status, code, retry_after)) => {
+                let mut refused =
+                    answer(StatusCode::from_u16(status).unwrap(), format!("<Error><Code>{code}</Code></Error>"));
+                if let Some(seconds) = retry_after {
+                    refused.headers_mut().insert("retry-after", seconds.into());
+                }
+                return Ok(refused);
+            }
+            Some(Fault::Stall) => return std::future::pending().await,
+            Some(Fault::DoneThen(status)) => {
+                self.service.call(request.map(Body::from)).await?;
+                return Ok(answer(StatusCode::from_u16(status).unwrap(), String::new()));
+            }
+            Some(Fault::DoneThenStall) => {
+                self.service.call(request.map(Body::from)).await?;
+                return std::future::pending().await;
+            }
+            None => {}
+        }
         match self.refusal(&request) {
             Some((status, _)) if head => Ok(answer(status, String::new())),
             Some((status, code)) => Ok(answer(status, format!("<Error><Code>{code}</Code></Error>"))),
             None => self.service.call(request.map(Body::from)).await,
         }
+    }
+
+    fn fault(&self, request: &Request<Incoming>) -> Option<Fault> {
+        let call = Call {
+            method: request.method().clone(),
+            path: request.uri().path().to_owned(),
+            query: request.uri().query().unwrap_or_default().to_owned(),
+            conditional: ["if-match", "if-none-match"].iter().any(|name| request.headers().contains_key(*name)),
+        };
+        self.faults.lock().unwrap().as_mut()?(&call)
     }
 
     fn refusal(&self, request: &Request<Incoming>) -> Option<(StatusCode, &'static str)> {
