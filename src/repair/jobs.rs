@@ -113,7 +113,10 @@ impl Run<'_> {
             Some(bytes) if bytes.len() as u64 > MAX_MANIFEST => {
                 Content::Damaged(format!("it has more than {MAX_MANIFEST} bytes"))
             }
-            Some(bytes) => ManifestContent::read(&bytes).map_or_else(Content::Damaged, Content::Read),
+            Some(bytes) => match ManifestContent::read(&bytes) {
+                Ok(content) => Content::Read(Box::new(content)),
+                Err(why) => Content::Damaged(why),
+            },
         }))
     }
 }
@@ -122,7 +125,7 @@ impl Run<'_> {
 enum Content {
     Missing,
     Damaged(String),
-    Read(ManifestContent),
+    Read(Box<ManifestContent>),
 }
 
 /// Where the manifest of a job has to be; `None` when it has none, or will get another.

@@ -54,7 +54,7 @@ pub struct Ledger {
 /// What the first thread is to do.
 #[derive(Debug)]
 enum Order {
-    Record(Ticket),
+    Record(Box<Ticket>),
     /// Begin the next segment.
     BeginSegment(oneshot::Sender<Result<(), RecordError>>),
 }
@@ -193,7 +193,7 @@ impl Ledger {
         durability: Durability,
     ) -> Result<Applied, RecordError> {
         let (answer, answered) = oneshot::channel();
-        self.send(Order::Record(Ticket { entry, meaning, durability, answer })).await?;
+        self.send(Order::Record(Box::new(Ticket { entry, meaning, durability, answer }))).await?;
         answered.await.unwrap_or(Err(RecordError::Stopping))
     }
 
@@ -231,7 +231,7 @@ fn commit_all(
             match order {
                 Order::Record(ticket) => {
                     bytes += size(&ticket);
-                    tickets.push(ticket);
+                    tickets.push(*ticket);
                 }
                 Order::BeginSegment(answer) => {
                     let begun = writer.begin_next().map_err(|error| RecordError::Journal(Arc::new(error)));
