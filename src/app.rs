@@ -106,6 +106,9 @@ pub enum StartError {
     /// No HTTP client can be made.
     #[error(transparent)]
     Fetch(#[from] ClientSetupError),
+    /// A defect in opening journal and state.
+    #[error("journal and state cannot be opened: {0}")]
+    CutOff(tokio::task::JoinError),
     /// The HTTP server could not be started.
     #[error("the HTTP server cannot be started: {0}")]
     Http(std::io::Error),
@@ -151,7 +154,7 @@ impl Running {
             let bucket = bucket.clone();
             move || open_ledger(&data_dir, &bucket, Intake::interpret)
         };
-        let ledger = tokio::task::block_in_place(opening)?;
+        let ledger = tokio::task::spawn_blocking(opening).await.map_err(StartError::CutOff)??;
         let asked = match (settings.intake.confirm, &settings.provider) {
             (true, Some(provider)) => Some(provider::Client::new(provider)?),
             (true, None) => return Err(StartError::NoProvider),

@@ -111,7 +111,7 @@ fn start_failure(config: &Config, error: StartError) -> Failure {
         StartError::Bucket(OpenError::PartSize) => "storage.part_size",
         StartError::Bucket(_) => "storage.url",
         StartError::NoProvider => "provider.api_token",
-        StartError::Fetch(_) | StartError::Http(_) => return Failure::found(error),
+        StartError::Fetch(_) | StartError::Http(_) | StartError::CutOff(_) => return Failure::found(error),
     };
     Failure::usage(config.error(key, error))
 }

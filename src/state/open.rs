@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::fold;
 use super::keys::{META, Table};
@@ -153,7 +154,19 @@ fn open_sled(dir: &Path) -> Result<sled::Db, sled::Error> {
     const CACHE_BYTES: u64 = 64 << 20;
     /// The journal makes the state durable; sled may take its time.
     const FLUSH_EVERY_MS: u64 = 2000;
-    sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(Some(FLUSH_EVERY_MS)).open()
+    /// A handle that was closed keeps its lock until the last reader and sled's own threads have let go of it.
+    const WAITS: u32 = 100;
+    const WAIT: Duration = Duration::from_millis(50);
+    let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(Some(FLUSH_EVERY_MS));
+    for _ in 0..WAITS {
+        match config.open() {
+            Err(sled::Error::Io(error)) if error.to_string().contains("could not acquire lock") => {
+                std::thread::sleep(WAIT);
+            }
+            opened => return opened,
+        }
+    }
+    config.open()
 }
 
 fn move_aside(dir: &Path) -> Result<PathBuf, RecoveryError> {

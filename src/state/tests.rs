@@ -327,7 +327,8 @@ async fn noise_in_any_of_the_stores_files_is_noticed_and_mended() {
             ledger.close();
         }
     }
-    assert!(rebuilt > 25, "the noise hits nothing: {rebuilt}");
+    // What hits room that is not in use is no damage; what hits the configuration always is.
+    assert!(rebuilt >= 25, "the noise hits nothing: {rebuilt}");
 }
 
 fn remove(dir: &Path) {

@@ -358,7 +358,7 @@ async fn without_its_journal_a_state_is_not_thrown_away() {
     std::fs::rename(data.join("journal"), data.join("elsewhere")).unwrap();
     let ended = archive.run(&["rebuild"]).await;
     assert!(ended.line(2).contains("expected a journal to make the state of"), "{ended:?}");
-    std::fs::create_dir(data.join("journal")).unwrap();
+    std::fs::create_dir_all(data.join("journal")).unwrap();
     let ended = archive.run(&["rebuild"]).await;
     assert!(ended.line(2).contains("expected a journal to make the state of"), "{ended:?}");
     assert!(data.join("state").is_dir());
