@@ -12,7 +12,7 @@ use url::Url;
 use super::local::{blocking, stream};
 use super::remote::Uploads;
 use super::{Bucket, BucketError, ObjectFolder, ObjectKey};
-use crate::domain::{Digest, Timestamp};
+use crate::domain::{Digest, FileName, Timestamp};
 
 /// What a store says of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,11 +167,16 @@ impl Bucket {
             })
             .await;
         }
-        let Some((pages, prefix)) = &self.store().pages else { return Ok(()) };
-        let prefix = Some(prefix.as_str()).filter(|prefix| !prefix.is_empty());
-        let options = object_store::list::PaginatedListOptions { max_keys: Some(1), ..Default::default() };
-        pages.list_paginated(prefix, options).await.map_err(|error| BucketError::of_listing(&error))?;
-        Ok(())
+        // That there is no such object is an answer, and a quick one: some stores take long to list a single key of many.
+        let nothing = ObjectKey::journal(&FileName::clean("probe"));
+        match self.store().objects.get_opts(&Path::from(nothing.as_str()), GetOptions::default()).await {
+            Ok(_) => Ok(()),
+            Err(error) => match BucketError::of_store(&nothing, &error) {
+                BucketError::NotFound(_) => Ok(()),
+                error if error.is_outage() => Err(error),
+                error => Err(BucketError::Unavailable(error.to_string())),
+            },
+        }
     }
 
     /// The object, when there is one; [`BucketError::NotFound`] only from a store in order.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use object_store::ObjectStore;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::gcp::GoogleCloudStorageBuilder;
-use object_store::list::PaginatedListStore;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::multipart::MultipartStore;
@@ -23,8 +22,6 @@ pub(super) struct Store {
     pub(super) objects: Arc<dyn ObjectStore>,
     pub(super) uploads: Uploads,
     pub(super) signer: Option<Arc<dyn Signer>>,
-    /// With the prefix, which these listings do not know of.
-    pub(super) pages: Option<(Arc<dyn PaginatedListStore>, String)>,
     /// The least a part may have, unless it is the last, in bytes.
     pub(super) min_part: u64,
 }
@@ -47,14 +44,13 @@ pub(super) fn open(config: &Config) -> Result<Store, OpenError> {
                 objects: Arc::new(files.with_fsync(true).with_automatic_cleanup(false)),
                 uploads: Uploads::Local(directory),
                 signer: None,
-                pages: None,
                 min_part: 1,
             })
         }
         Location::Memory => {
             let memory = Arc::new(InMemory::new());
             let uploads = Uploads::Remote(memory.clone());
-            Ok(Store { objects: memory, uploads, signer: None, pages: None, min_part: 1 })
+            Ok(Store { objects: memory, uploads, signer: None, min_part: 1 })
         }
         Location::S3 { bucket, prefix } => Ok(remote(s3(config, bucket)?.build().map_err(client_error)?, prefix)),
         Location::Gcs { bucket, prefix } => {
@@ -72,14 +68,13 @@ pub(super) fn open(config: &Config) -> Result<Store, OpenError> {
 
 fn remote<T>(store: T, prefix: &str) -> Store
 where
-    T: ObjectStore + MultipartStore + Signer + PaginatedListStore + Clone,
+    T: ObjectStore + MultipartStore + Signer,
 {
-    let prefixed = Arc::new(PrefixStore::new(store.clone(), prefix));
+    let prefixed = Arc::new(PrefixStore::new(store, prefix));
     Store {
         objects: prefixed.clone(),
         uploads: Uploads::Remote(prefixed.clone()),
         signer: Some(prefixed),
-        pages: Some((Arc::new(store), prefix.to_owned())),
         min_part: MIN_PART,
     }
 }
