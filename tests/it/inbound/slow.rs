@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::{address, path, until_cut};
-use crate::support::vault::{Vault, completed};
+use crate::support::vault::{Vault, completed, video_id};
 
 /// How long an honest client may wait meanwhile; a busy machine is forgiven a little.
 const SOON: Duration = Duration::from_secs(1);
@@ -156,4 +156,67 @@ async fn what_strangers_send_leaves_no_line_in_the_log() {
     }
     assert_eq!(process.log().lines().count(), before, "{}", process.log());
     process.kill();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_drips_is_cut_off_at_the_limit_and_nothing_of_it_is_kept() {
+    let longest = Duration::from_secs(2);
+    let vault = Vault::start_with(|settings| settings.intake.body_time = longest).await;
+    let url = vault.channel_url();
+    let body = completed(1, "http://127.0.0.1:9/x.mp4").to_string();
+    let heads = ["transfer-encoding: chunked".to_owned(), format!("content-length: {}", body.len())];
+    let drips = heads.map(|framing| {
+        let (address, body) = (address(&vault), body.clone());
+        let head = format!("POST {} HTTP/1.1\r\nhost: vault\r\n{framing}\r\n\r\n", path(&url));
+        let chunked = framing.contains("chunked");
+        async move {
+            let (answers, mut requests) = TcpStream::connect(address).await.unwrap().into_split();
+            requests.write_all(head.as_bytes()).await.unwrap();
+            let started = Instant::now();
+            let dripping = tokio::spawn(async move {
+                // All but the last byte, and that for far longer than is waited.
+                for byte in body.bytes().take(body.len() - 1) {
+                    let byte = if chunked { format!("1\r\n{}\r\n", byte as char) } else { (byte as char).to_string() };
+                    if requests.write_all(byte.as_bytes()).await.is_err() {
+                        return true;
+                    }
+                    sleep(Duration::from_millis(100)).await;
+                }
+                false
+            });
+            let answer = until_cut(answers).await;
+            assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+            assert!(answer.contains("incomplete_body") && answer.contains("not within 2 seconds"), "{answer}");
+            assert!(started.elapsed() >= longest, "{:?}", started.elapsed());
+            assert!(dripping.await.unwrap(), "it could go on");
+        }
+    });
+    let honest = async {
+        let answer = vault.callback(completed(2, "http://127.0.0.1:9/x.mp4")).await;
+        assert_eq!(answer["accepted"], true);
+    };
+    // Slow, but done in time.
+    let slow = async {
+        let mut socket = TcpStream::connect(address(&vault)).await.unwrap();
+        let body = completed(3, "http://127.0.0.1:9/x.mp4").to_string();
+        let length = body.len();
+        let head = format!(
+            "POST {} HTTP/1.1\r\nhost: vault\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n",
+            path(&url)
+        );
+        socket.write_all(head.as_bytes()).await.unwrap();
+        for piece in body.as_bytes().chunks(length / 5) {
+            socket.write_all(piece).await.unwrap();
+            sleep(Duration::from_millis(100)).await;
+        }
+        let answer = until_cut(socket).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    };
+    tokio::join!(join_all(drips), honest, slow);
+    assert_eq!(vault.get(&format!("/api/v1/jobs/{}", video_id(1).replace(':', "%3A"))).await.0, 404);
+    let (_, jobs) = vault.get("/api/v1/jobs").await;
+    let (_, aside) = vault.get("/api/v1/quarantine").await;
+    println!("{jobs}\n{aside}");
+    assert_eq!(jobs["items"].as_array().map(Vec::len), Some(2), "{jobs}");
+    assert_eq!(aside["items"].as_array().map(Vec::len), Some(0), "{aside}");
 }
