@@ -112,32 +112,6 @@ async fn half_a_second_head_does_not_hold_a_connection_for_ever() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn thousands_of_idle_connections_are_nothing() {
-    const IDLE: usize = 3000;
-    let vault = Vault::start().await;
-    let connect = |_| async {
-        let mut socket = TcpStream::connect(address(&vault)).await.unwrap();
-        socket.write_all(b"GET /healthz HTTP/1.1\r\nhost: vault\r\n\r\n").await.unwrap();
-        assert!(socket.read(&mut [0; 1024]).await.unwrap() > 0);
-        socket
-    };
-    let started = Instant::now();
-    let mut idle = Vec::new();
-    for _ in 0..IDLE / 100 {
-        idle.extend(join_all((0..100).map(connect)).await);
-    }
-    let opened = started.elapsed();
-    let started = Instant::now();
-    vault.callback(completed(1, "http://127.0.0.1:9/x.mp4")).await;
-    println!("{IDLE} idle connections opened in {opened:?}; a callback among them took {:?}", started.elapsed());
-    assert!(started.elapsed() < SOON * 3, "{:?}", started.elapsed());
-    for socket in &idle {
-        let open = socket.try_read(&mut [0; 1]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
-        assert!(open, "an idle connection was closed");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn what_strangers_send_leaves_no_line_in_the_log() {
     let dir = tempfile::tempdir().unwrap();
     let process = crate::support::child::Program::new(dir.path()).start().await;
