@@ -166,6 +166,7 @@ impl Config {
         intake::Config {
             // At most 64 MiB.
             max_callback_size: self.server.max_callback_size.0 as usize,
+            body_time: intake::Config::BODY_TIME,
             adopt_unknown_refs: self.auth.unknown_refs == UnknownRefs::Adopt,
             sidecars: self.storage.sidecars,
             confirm: self.provider.confirm,

@@ -11,6 +11,7 @@ mod refs;
 mod reply_url;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -35,12 +36,19 @@ use crate::state::{Applied, JobRecord, Ledger, Meaning, RecordError, State, Stat
 pub struct Config {
     /// The largest body taken, in bytes.
     pub max_callback_size: usize,
+    /// How long a sender may take for a whole body; [`Config::BODY_TIME`] is a good time.
+    pub body_time: Duration,
     /// Whether a replyRef nobody registered makes a ref; otherwise its callback is quarantined.
     pub adopt_unknown_refs: bool,
     /// Whether posters, thumbnails and subtitles are archived too.
     pub sidecars: bool,
     /// Whether the provider is asked before a final callback is believed.
     pub confirm: bool,
+}
+
+impl Config {
+    /// Time for the largest body over a slow line, and still an end.
+    pub const BODY_TIME: Duration = Duration::from_secs(30);
 }
 
 /// Takes callbacks. Cheap to clone.

@@ -17,6 +17,7 @@ mod entry;
 mod event;
 mod frame;
 mod reader;
+mod search;
 mod segment;
 mod writer;
 

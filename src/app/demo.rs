@@ -131,6 +131,7 @@ fn settings(dir: &std::path::Path, token: &SecretString) -> Result<Settings, Dem
         reply_urls: ReplyUrls::new(base, keys),
         intake: intake::Config {
             max_callback_size: 1 << 20,
+            body_time: intake::Config::BODY_TIME,
             adopt_unknown_refs: true,
             sidecars: false,
             confirm: false,

@@ -1,5 +1,3 @@
-use std::time::Duration;
-
 use actix_web::http::StatusCode;
 use actix_web::http::header::ALLOW;
 use actix_web::web::{self, Data, Payload, ServiceConfig};
@@ -10,9 +8,6 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use super::{Accepted, ErrorBody, Intake, Problem, Refused};
-
-/// How long a sender may take for a whole body.
-const BODY_TIME: Duration = Duration::from_secs(30);
 
 /// What a kept callback is answered with.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -72,7 +67,7 @@ pub fn routes(config: &mut ServiceConfig) {
     responses(
         (status = 200, description = "understood and durable", body = CallbackAnswer),
         (status = 202, description = "durable, and kept aside", body = QuarantineAnswer),
-        (status = 400, description = "not JSON", body = ErrorBody),
+        (status = 400, description = "not JSON, or not whole within 30 seconds", body = ErrorBody),
         (status = 401, description = "wrong signature or unknown target", body = ErrorBody),
         (status = 413, description = "too large", body = ErrorBody),
         (status = 429, description = "too many progress callbacks for one job", body = ErrorBody),
@@ -87,9 +82,10 @@ pub async fn reply(
 ) -> Result<HttpResponse, Problem> {
     let (target, signature) = path.into_inner();
     let target = intake.authenticate(&target, &signature)?;
-    let body = match timeout(BODY_TIME, read_body(&request, &intake, payload)).await {
+    let longest = intake.inner.config.body_time;
+    let body = match timeout(longest, read_body(&request, &intake, payload)).await {
         Ok(body) => body?,
-        Err(_) => return Err(Refused::Incomplete(format!("not within {} seconds", BODY_TIME.as_secs())).into()),
+        Err(_) => return Err(Refused::Incomplete(format!("not within {} seconds", longest.as_secs())).into()),
     };
     Ok(accepted_response(intake.accept(target, body).await?))
 }

@@ -8,7 +8,8 @@ pub(super) const FRAME_SIZE: usize = 12;
 pub(super) const MAX_PAYLOAD: usize = 256 << 20;
 
 const MAGIC: [u8; 8] = *b"RVJOURN1";
-const MARKER: [u8; 4] = *b"\xF5rv\xF6";
+/// What a record starts with: no UTF-8 text, and so no callback, has such bytes.
+pub(super) const MARKER: [u8; 4] = *b"\xF5rv\xF6";
 
 /// A segment's first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,25 +60,20 @@ pub(super) fn encode(buffer: &mut Vec<u8>, salt: u32, fill: impl FnOnce(&mut Vec
 
 /// The payload of the record that `bytes` starts with, if it is whole and intact.
 pub(super) fn decode(bytes: &[u8], salt: u32) -> Option<&[u8]> {
-    let length = payload_length(bytes)?;
+    let (length, expected) = declared(bytes)?;
     let payload = bytes.get(FRAME_SIZE..FRAME_SIZE + length)?;
-    let expected = number(bytes, 8)?;
     (checksum(salt, (length as u32).to_le_bytes(), payload) == expected).then_some(payload)
+}
+
+/// The payload's length and checksum that a frame declares, if it looks like one.
+pub(super) fn declared(frame: &[u8]) -> Option<(usize, u32)> {
+    Some((payload_length(frame)?, number(frame, 8)?))
 }
 
 /// The length a frame declares, if it looks like one.
 pub(super) fn payload_length(frame: &[u8]) -> Option<usize> {
     let length = number(frame, 4)? as usize;
     (frame.get(..4)? == MARKER && length <= MAX_PAYLOAD).then_some(length)
-}
-
-/// Where the next intact record starts at or after `from`.
-pub(super) fn next_record(bytes: &[u8], from: usize, salt: u32) -> Option<usize> {
-    let candidates = bytes.get(from..)?.windows(MARKER.len()).enumerate();
-    candidates
-        .filter(|(_, window)| *window == MARKER)
-        .map(|(at, _)| from + at)
-        .find(|at| decode(&bytes[*at..], salt).is_some())
 }
 
 fn checksum(salt: u32, length: [u8; 4], payload: &[u8]) -> u32 {

@@ -4,6 +4,7 @@ use std::vec::IntoIter;
 use bytes::Bytes;
 
 use super::frame::{self, HEADER_SIZE, Header};
+use super::search::Search;
 use super::{Entry, Journal, JournalError};
 
 /// A stretch of the journal that cannot be read as records. What of it is on disk stays there as it is.
@@ -57,6 +58,7 @@ struct Loaded {
     salt: u32,
     bytes: Bytes,
     at: usize,
+    search: Search,
 }
 
 impl Journal {
@@ -136,7 +138,7 @@ impl Replay {
         }
         self.read_to = self.read_to.max(base);
         let at = usize::try_from(self.from.saturating_sub(base)).unwrap_or(usize::MAX).max(HEADER_SIZE);
-        Ok(Some(Loaded { path, base, salt: header.salt, bytes, at }))
+        Ok(Some(Loaded { path, base, salt: header.salt, bytes, at, search: Search::default() }))
     }
 
     fn damaged(&mut self, segment: PathBuf, from: u64, to: u64, kind: DamageKind) {
@@ -176,7 +178,7 @@ impl Iterator for Replay {
                 self.damaged(path, position, to, DamageKind::Garbled);
                 continue;
             }
-            let next = frame::next_record(&segment.bytes, segment.at + 1, segment.salt);
+            let next = segment.search.next_record(&segment.bytes, segment.at + 1, segment.salt);
             let to = segment.base + next.unwrap_or(segment.bytes.len()) as u64;
             segment.at = next.unwrap_or(segment.bytes.len());
             let kind = if next.is_none() { DamageKind::TornTail } else { DamageKind::Garbled };

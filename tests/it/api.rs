@@ -74,6 +74,7 @@ impl Vault {
         let urls = ReplyUrls::new(options.public_url.parse().unwrap(), keys);
         let config = intake::Config {
             max_callback_size: 1 << 20,
+            body_time: intake::Config::BODY_TIME,
             adopt_unknown_refs: options.adopt,
             sidecars: false,
             confirm: false,

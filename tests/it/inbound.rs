@@ -1,6 +1,7 @@
 //! Senders that the service does well without: what they get, and what they cost.
 
 mod bodies;
+mod idle;
 mod proxies;
 mod slow;
 mod tls;

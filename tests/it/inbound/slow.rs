@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::{address, path, until_cut};
-use crate::support::vault::{Vault, completed};
+use crate::support::vault::{Vault, completed, video_id};
 
 /// How long an honest client may wait meanwhile; a busy machine is forgiven a little.
 const SOON: Duration = Duration::from_secs(1);
@@ -112,32 +112,6 @@ async fn half_a_second_head_does_not_hold_a_connection_for_ever() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn thousands_of_idle_connections_are_nothing() {
-    const IDLE: usize = 3000;
-    let vault = Vault::start().await;
-    let connect = |_| async {
-        let mut socket = TcpStream::connect(address(&vault)).await.unwrap();
-        socket.write_all(b"GET /healthz HTTP/1.1\r\nhost: vault\r\n\r\n").await.unwrap();
-        assert!(socket.read(&mut [0; 1024]).await.unwrap() > 0);
-        socket
-    };
-    let started = Instant::now();
-    let mut idle = Vec::new();
-    for _ in 0..IDLE / 100 {
-        idle.extend(join_all((0..100).map(connect)).await);
-    }
-    let opened = started.elapsed();
-    let started = Instant::now();
-    vault.callback(completed(1, "http://127.0.0.1:9/x.mp4")).await;
-    println!("{IDLE} idle connections opened in {opened:?}; a callback among them took {:?}", started.elapsed());
-    assert!(started.elapsed() < SOON * 3, "{:?}", started.elapsed());
-    for socket in &idle {
-        let open = socket.try_read(&mut [0; 1]).is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
-        assert!(open, "an idle connection was closed");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn what_strangers_send_leaves_no_line_in_the_log() {
     let dir = tempfile::tempdir().unwrap();
     let process = crate::support::child::Program::new(dir.path()).start().await;
@@ -156,4 +130,67 @@ async fn what_strangers_send_leaves_no_line_in_the_log() {
     }
     assert_eq!(process.log().lines().count(), before, "{}", process.log());
     process.kill();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_drips_is_cut_off_at_the_limit_and_nothing_of_it_is_kept() {
+    let longest = Duration::from_secs(2);
+    let vault = Vault::start_with(|settings| settings.intake.body_time = longest).await;
+    let url = vault.channel_url();
+    let body = completed(1, "http://127.0.0.1:9/x.mp4").to_string();
+    let heads = ["transfer-encoding: chunked".to_owned(), format!("content-length: {}", body.len())];
+    let drips = heads.map(|framing| {
+        let (address, body) = (address(&vault), body.clone());
+        let head = format!("POST {} HTTP/1.1\r\nhost: vault\r\n{framing}\r\n\r\n", path(&url));
+        let chunked = framing.contains("chunked");
+        async move {
+            let (answers, mut requests) = TcpStream::connect(address).await.unwrap().into_split();
+            requests.write_all(head.as_bytes()).await.unwrap();
+            let started = Instant::now();
+            let dripping = tokio::spawn(async move {
+                // All but the last byte, and that for far longer than is waited.
+                for byte in body.bytes().take(body.len() - 1) {
+                    let byte = if chunked { format!("1\r\n{}\r\n", byte as char) } else { (byte as char).to_string() };
+                    if requests.write_all(byte.as_bytes()).await.is_err() {
+                        return true;
+                    }
+                    sleep(Duration::from_millis(100)).await;
+                }
+                false
+            });
+            let answer = until_cut(answers).await;
+            assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+            assert!(answer.contains("incomplete_body") && answer.contains("not within 2 seconds"), "{answer}");
+            assert!(started.elapsed() >= longest, "{:?}", started.elapsed());
+            assert!(dripping.await.unwrap(), "it could go on");
+        }
+    });
+    let honest = async {
+        let answer = vault.callback(completed(2, "http://127.0.0.1:9/x.mp4")).await;
+        assert_eq!(answer["accepted"], true);
+    };
+    // Slow, but done in time.
+    let slow = async {
+        let mut socket = TcpStream::connect(address(&vault)).await.unwrap();
+        let body = completed(3, "http://127.0.0.1:9/x.mp4").to_string();
+        let length = body.len();
+        let head = format!(
+            "POST {} HTTP/1.1\r\nhost: vault\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n",
+            path(&url)
+        );
+        socket.write_all(head.as_bytes()).await.unwrap();
+        for piece in body.as_bytes().chunks(length / 5) {
+            socket.write_all(piece).await.unwrap();
+            sleep(Duration::from_millis(100)).await;
+        }
+        let answer = until_cut(socket).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    };
+    tokio::join!(join_all(drips), honest, slow);
+    assert_eq!(vault.get(&format!("/api/v1/jobs/{}", video_id(1).replace(':', "%3A"))).await.0, 404);
+    let (_, jobs) = vault.get("/api/v1/jobs").await;
+    let (_, aside) = vault.get("/api/v1/quarantine").await;
+    println!("{jobs}\n{aside}");
+    assert_eq!(jobs["items"].as_array().map(Vec::len), Some(2), "{jobs}");
+    assert_eq!(aside["items"].as_array().map(Vec::len), Some(0), "{aside}");
 }

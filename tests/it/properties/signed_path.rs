@@ -8,9 +8,10 @@ use url::Url;
 
 /// A URL of ours, changed at places that the input says, and texts that are nothing of ours.
 pub(crate) fn check(input: &[u8]) {
-    let secrets: [SecretString; 2] = ["first".into(), "second".into()];
-    let urls = ReplyUrls::new(Url::parse("https://vault.example.com/in").unwrap(), ReplyKeys::new(&secrets).unwrap());
     let text = String::from_utf8_lossy(input);
+    // Whoever makes the input does not know the keys; a fuzzer that watches comparisons would learn fixed ones' work.
+    let secrets = ["first", "second"].map(|name| SecretString::from(format!("{name} {text}")));
+    let urls = ReplyUrls::new(Url::parse("https://vault.example.com/in").unwrap(), ReplyKeys::new(&secrets).unwrap());
     nothing_of_ours(&urls, &text);
     let targets = [Target::Channel, Target::parse("ref_01jd0000000000000000000000").unwrap()];
     for (target, other) in [(&targets[0], &targets[1]), (&targets[1], &targets[0])] {

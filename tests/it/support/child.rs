@@ -22,6 +22,8 @@ pub(crate) struct Program {
     pub(crate) dir: PathBuf,
     pub(crate) settings: Vec<(String, String)>,
     pub(crate) failure_points: String,
+    /// How many files it may have open, hard and soft; as many as this process where it is `None`.
+    pub(crate) open_files: Option<usize>,
 }
 
 /// A running process.
@@ -48,7 +50,7 @@ impl Program {
             ("AUTH__REPLY_SECRETS", format!("[{SECRET:?}]")),
         ];
         let settings = settings.map(|(key, value)| (format!("REPLYVAULT_{key}"), value)).to_vec();
-        Self { dir: dir.to_owned(), settings, failure_points: String::new() }
+        Self { dir: dir.to_owned(), settings, failure_points: String::new(), open_files: None }
     }
 
     /// Changes a setting: its key as in the environment, without the prefix.
@@ -76,7 +78,9 @@ impl Program {
     pub(crate) async fn start(&self) -> Process {
         let log = self.dir.join("log.json");
         let file = std::fs::File::create(&log).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_replyvault"))
+        let limit = self.open_files.map_or_else(String::new, |limit| format!("ulimit -n {limit} && "));
+        let child = Command::new("sh")
+            .args(["-c", &format!("{limit}exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_replyvault")])
             .args(["serve", "--log-format", "json"])
             .current_dir(&self.dir)
             .envs(self.settings.iter().cloned())

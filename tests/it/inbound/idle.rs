@@ -1,0 +1,111 @@
+//! Connections that do nothing, at a service that is a process of its own.
+
+use std::io::ErrorKind;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use reqwest::Client;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::support::child::{Process, Program};
+use crate::support::vault::{PATIENCE, completed};
+
+/// How many there are; `REPLYVAULT_TEST_IDLE` says otherwise.
+const IDLE: usize = 2000;
+/// How many descriptors of the service are no connection's.
+const OTHERS: usize = 1024;
+/// How long an honest client may wait meanwhile; a busy machine is forgiven a little.
+const SOON: Duration = Duration::from_secs(3);
+/// The memory that one may cost, in bytes: two buffers of 8 KiB, and what belongs to them.
+const EACH: u64 = 48 << 10;
+
+/// A connection over which one request was answered, as a browser or a pool of connections would leave it.
+async fn connect(process: &Process) -> TcpStream {
+    let mut socket = TcpStream::connect(process.base.strip_prefix("http://").unwrap()).await.unwrap();
+    socket.write_all(b"GET /healthz HTTP/1.1\r\nhost: vault\r\n\r\n").await.unwrap();
+    socket
+}
+
+async fn answered(socket: &mut TcpStream) {
+    let mut start = [0; 13];
+    timeout(PATIENCE, socket.read_exact(&mut start)).await.expect("no answer").unwrap();
+    assert_eq!(&start, b"HTTP/1.1 200 ");
+    // It may come in two pieces; what is left of it then does no harm.
+    let _ = timeout(PATIENCE, socket.read(&mut [0; 4096])).await.expect("no end").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn thousands_of_idle_connections_are_nothing() {
+    let idle = std::env::var("REPLYVAULT_TEST_IDLE").map_or(IDLE, |number| number.parse().unwrap());
+    let own = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: own.maximum, ..own }).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let mut program = Program::new(dir.path());
+    // The documented need: two for each, and some for everybody else.
+    program.open_files = Some(2 * (idle + 50) + OTHERS);
+    let process = program.start().await;
+    let honest = Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
+    let url = process.channel_url();
+    let (before, _) = process.holds();
+    let started = Instant::now();
+    let mut sockets = Vec::new();
+    while sockets.len() < idle {
+        let some = (idle - sockets.len()).min(100);
+        let mut more = join_all((0..some).map(|_| connect(&process))).await;
+        join_all(more.iter_mut().map(answered)).await;
+        sockets.extend(more);
+    }
+    let opened = started.elapsed();
+    let (mut worst_health, mut worst_callback) = (Duration::ZERO, Duration::ZERO);
+    for number in 0..20 {
+        let started = Instant::now();
+        assert_eq!(honest.get(format!("{}/healthz", process.base)).send().await.unwrap().status(), 200);
+        worst_health = worst_health.max(started.elapsed());
+        let started = Instant::now();
+        let body = completed(number, "http://127.0.0.1:9/x.mp4").to_string();
+        assert_eq!(honest.post(&url).body(body).send().await.unwrap().status(), 200);
+        worst_callback = worst_callback.max(started.elapsed());
+    }
+    let (after, open) = process.holds();
+    let each = after.saturating_sub(before) / idle as u64;
+    println!(
+        "{idle} idle connections, opened in {opened:?}: {each} bytes of memory each, {open} files open; \
+         worst /healthz {worst_health:?}, worst callback {worst_callback:?}"
+    );
+    assert!(worst_health < SOON && worst_callback < SOON, "{worst_health:?} {worst_callback:?}");
+    assert!(each < EACH, "{each} bytes each");
+    let closed = sockets
+        .iter()
+        .filter(|socket| !socket.try_read(&mut [0; 1]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock));
+    assert_eq!(closed.count(), 0, "idle connections were closed");
+    process.kill();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn there_are_never_more_connections_than_descriptors_for_them() {
+    const LIMIT: usize = 512;
+    const CLIENTS: usize = 300;
+    let dir = tempfile::tempdir().unwrap();
+    let mut program = Program::new(dir.path());
+    program.open_files = Some(LIMIT);
+    let process = program.start().await;
+    let sockets = join_all((0..CLIENTS).map(|_| connect(&process))).await;
+    let served = join_all(sockets.into_iter().map(|socket| async {
+        let begun = timeout(Duration::from_secs(2), socket.peek(&mut [0; 1])).await.is_ok();
+        (socket, begun)
+    }));
+    let (served, waiting): (Vec<_>, Vec<_>) = served.await.into_iter().partition(|(_, begun)| *begun);
+    let (_, open) = process.holds();
+    println!("{} served, {} wait, {open} files open", served.len(), waiting.len());
+    // Half of the descriptors are for others, and each connection takes two.
+    assert!(served.len() <= LIMIT / 4 + 16 && open < LIMIT, "{} served, {open} files are open", served.len());
+    // Whoever waited is served as others go.
+    drop(served);
+    join_all(waiting.into_iter().map(|(mut socket, _)| async move { answered(&mut socket).await })).await;
+    assert_eq!(process.post(&completed(1, "http://127.0.0.1:9/x.mp4")).await, Some(200));
+    assert!(!process.log().contains("Too many open files"), "{}", process.log());
+    process.kill();
+}
