@@ -93,7 +93,11 @@ impl S3Server {
             while let Ok((socket, _)) = listener.accept().await {
                 let front = front.clone();
                 connections.spawn(async move {
-                    let answer = hyper::service::service_fn(move |request| front.clone().answer(request));
+                    let answer = hyper::service::service_fn(move |request| {
+                        // As with a real store, what was asked for is done whether or not the client is still there.
+                        let answering = tokio::spawn(front.clone().answer(request));
+                        async { answering.await.unwrap() }
+                    });
                     let _ = Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(socket), answer).await;
                 });
             }
