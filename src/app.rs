@@ -35,7 +35,6 @@ use crate::worker::{self, Confirmer, Worker};
 pub use demo::{DemoError, Options as DemoOptions, demo};
 pub use tls::{TlsError, TlsFiles, own_certificate};
 
-use self::connections::Connections;
 use self::http::Http;
 use self::proxies::TrustedProxies;
 use self::tls::Certificate;
@@ -169,16 +168,15 @@ impl Running {
         let confirmer = Confirmer::new(ledger.clone(), asked, settings.confirm_patience);
         let api = Api::new(settings.api, intake.clone(), bucket.clone(), verifier);
         let listeners = listeners.into_iter().map(|(listener, _)| listener).collect();
-        let connections = Connections::default();
         let mut watching = JoinSet::new();
-        watching.spawn(connections.clone().watch(settings.longest_wait));
+        let longest_wait = settings.longest_wait;
         if let Some(certificate) = certificate {
             watching.spawn(certificate.watch());
         }
         watching.spawn(keep_journal(ledger.clone(), bucket.clone(), settings.journal_retention));
         let proxies = TrustedProxies::new(settings.trusted_proxies);
         let http =
-            Http { listeners, tls, intake: intake.clone(), api: api.clone(), proxies, connections, shutdown_grace };
+            Http { listeners, tls, intake: intake.clone(), api: api.clone(), proxies, longest_wait, shutdown_grace };
         let server = http::serve(http).map_err(StartError::Http)?;
         let http = server.handle();
         let http_task = tokio::spawn(server);

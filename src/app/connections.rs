@@ -1,15 +1,17 @@
 //! Ends connections that wait for a request longer than they may.
 //!
 //! actix-web times the first head only, and takes whatever arrives later for the end of waiting: half a second head
-//! would hold a connection for ever. So every connection's socket is kept once more here, to shut it down.
+//! would hold a connection for ever. So its connections come through here, and fail when their time is over.
 
-use std::any::Any;
-use std::os::fd::{AsFd, OwnedFd};
+use std::cell::Cell;
+use std::future::Future;
+use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use actix_server::GracefulShutdownSignal;
 use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::Error;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
@@ -17,59 +19,128 @@ use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
 use actix_web::rt::net::TcpStream;
 use bytes::Bytes;
-use rustix::net::{Shutdown, shutdown, sockopt};
-use tokio::time::Instant;
+use rustix::net::sockopt;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep};
 
 /// How long a client may leave what was sent to it unread, in milliseconds.
 const UNREAD_TIME: u32 = 120_000;
-/// How often waiting connections are looked at.
-const LOOK: Duration = Duration::from_secs(5);
 
-/// All open connections.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Connections(Arc<Mutex<Vec<Weak<Connection>>>>);
-
-#[derive(Debug)]
-struct Connection {
-    socket: OwnedFd,
-    /// `None` while a request is being answered.
-    waits_since: Mutex<Option<Instant>>,
+/// A connection that fails once it has waited for a request longer than it may, or while the service stops.
+pub(super) struct Bounded<S> {
+    stream: S,
+    waits: Rc<Waits>,
+    longest: Duration,
+    timer: Pin<Box<Sleep>>,
+    stop: Pin<Box<dyn Future<Output = ()>>>,
+    stopping: bool,
+    /// Something was written, and not seen to be sent.
+    unsent: bool,
 }
 
-impl Connections {
-    /// Takes up a new connection.
-    pub(super) fn add(&self, stream: &dyn Any, data: &mut Extensions) {
-        let tls = || stream.downcast_ref::<TlsStream<TcpStream>>().map(|stream| stream.get_ref().0);
-        let Some(stream) = stream.downcast_ref::<TcpStream>().or_else(tls) else { return };
-        // Without a descriptor to spare it goes on unwatched.
-        let Ok(socket) = stream.as_fd().try_clone_to_owned() else { return };
+/// Since when a connection waits.
+struct Waits {
+    /// `None` while a request is being answered.
+    since: Cell<Option<Instant>>,
+    https: bool,
+}
+
+/// What a connection is of.
+pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + 'static {
+    const HTTPS: bool;
+    fn tcp(&self) -> &TcpStream;
+}
+
+impl Transport for TcpStream {
+    const HTTPS: bool = false;
+
+    fn tcp(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl Transport for TlsStream<TcpStream> {
+    const HTTPS: bool = true;
+
+    fn tcp(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+}
+
+impl<S: Transport> Bounded<S> {
+    pub(super) fn new(stream: S, longest: Duration, stop: GracefulShutdownSignal) -> Self {
         // Where the system does not know it, only memory and one connection are lost to such a client.
-        let _ = sockopt::set_tcp_user_timeout(&socket, UNREAD_TIME);
-        let connection = Arc::new(Connection { socket, waits_since: Mutex::new(Some(Instant::now())) });
-        lock(&self.0).push(Arc::downgrade(&connection));
-        data.insert(connection);
+        let _ = sockopt::set_tcp_user_timeout(stream.tcp(), UNREAD_TIME);
+        let waits = Rc::new(Waits { since: Cell::new(Some(Instant::now())), https: S::HTTPS });
+        let stop = Box::pin(async move { stop.notified().await });
+        Self { stream, waits, longest, timer: Box::pin(sleep(longest)), stop, stopping: false, unsent: false }
     }
 
-    /// Shuts connections down that have waited for a request longer than `longest`; goes on until dropped.
-    pub(super) async fn watch(self, longest: Duration) {
-        loop {
-            tokio::time::sleep(LOOK.min(longest)).await;
-            lock(&self.0).retain(|connection| {
-                let Some(connection) = connection.upgrade() else { return false };
-                let waits = *lock(&connection.waits_since);
-                if waits.is_some_and(|since| since.elapsed() > longest) {
-                    // It may just have ended by itself.
-                    let _ = shutdown(&connection.socket, Shutdown::Both);
-                    return false;
-                }
-                true
-            });
+    /// Makes the connection known to [`note`] and [`is_https`].
+    pub(super) fn describe(&self, data: &mut Extensions) {
+        data.insert(self.waits.clone());
+    }
+
+    /// Fails when the time is over. The timer runs always, because nobody comes by here when an answer has ended.
+    fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.stopping = self.stopping || self.stop.as_mut().poll(cx).is_ready();
+        if self.stopping && !self.unsent && self.waits.since.get().is_some() {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            let end = self.waits.since.get().unwrap_or(now) + self.longest;
+            if end <= now {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            self.timer.as_mut().reset(end);
+        }
+        Ok(())
+    }
+
+    fn or_over<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match polled {
+            Poll::Pending => self.check(cx).map_or_else(|error| Poll::Ready(Err(error)), |()| Poll::Pending),
+            ready => ready,
         }
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+impl<S: Transport> AsyncRead for Bounded<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.stream).poll_read(cx, into);
+        self.or_over(cx, polled)
+    }
+}
+
+impl<S: Transport> AsyncWrite for Bounded<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.unsent = true;
+        let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.or_over(cx, polled)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.stream).poll_flush(cx);
+        if polled.is_ready() {
+            self.unsent = false;
+            if self.stopping {
+                // Nobody reads any more after the last answer.
+                self.check(cx)?;
+            }
+        }
+        self.or_over(cx, polled)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.or_over(cx, polled)
+    }
+}
+
+/// True for a request that came over TLS.
+pub(super) fn is_https(request: &ServiceRequest) -> bool {
+    request.conn_data::<Rc<Waits>>().is_some_and(|waits| waits.https)
 }
 
 /// Notes when a connection's request is being answered. Belongs around the whole app.
@@ -77,23 +148,23 @@ pub(super) async fn note<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let busy = request.conn_data::<Arc<Connection>>().cloned().map(Busy::new);
+    let busy = request.conn_data::<Rc<Waits>>().cloned().map(Busy::new);
     let response = next.call(request).await?;
     Ok(response.map_body(|_, answer| BoxBody::new(Answer { answer: BoxBody::new(answer), _busy: busy })))
 }
 
-struct Busy(Arc<Connection>);
+struct Busy(Rc<Waits>);
 
 impl Busy {
-    fn new(connection: Arc<Connection>) -> Self {
-        *lock(&connection.waits_since) = None;
-        Self(connection)
+    fn new(waits: Rc<Waits>) -> Self {
+        waits.since.set(None);
+        Self(waits)
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        *lock(&self.0.waits_since) = Some(Instant::now());
+        self.0.since.set(Some(Instant::now()));
     }
 }
 

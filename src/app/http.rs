@@ -1,16 +1,23 @@
 //! The HTTP server: what goes around every request, and what bounds every connection.
 
+use std::future::ready;
+use std::io;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use actix_web::HttpServer;
-use actix_web::dev::Server;
+use actix_http::error::DispatchError;
+use actix_http::{HttpService, Protocol};
+use actix_server::{GracefulShutdownSignal, Server};
+use actix_service::{ServiceFactory, ServiceFactoryExt, fn_service, map_config};
+use actix_tls::accept::rustls_0_23::{Acceptor, TlsStream};
+use actix_web::dev::AppConfig;
 use actix_web::middleware::from_fn;
+use actix_web::rt::net::TcpStream;
 use actix_web::web::Data;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::ServerConfig;
 
-use super::connections::{self, Connections};
+use super::connections::{self, Bounded, Transport};
 use super::proxies::{self, TrustedProxies};
 use super::{access_log, unread};
 use crate::api::{self, Api};
@@ -37,47 +44,88 @@ pub(super) struct Http {
     pub(super) intake: Intake,
     pub(super) api: Api,
     pub(super) proxies: TrustedProxies,
-    pub(super) connections: Connections,
+    /// How long a connection may wait for a request.
+    pub(super) longest_wait: Duration,
     pub(super) shutdown_grace: Duration,
 }
 
 /// A server that runs as soon as it is awaited.
-pub(super) fn serve(http: Http) -> std::io::Result<Server> {
-    let Http { listeners, tls, intake, api, proxies, connections, shutdown_grace } = http;
-    let (intake, api, proxies) = (Data::new(intake), Data::new(api), Data::new(proxies));
+pub(super) fn serve(http: Http) -> io::Result<Server> {
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
-    let mut server = HttpServer::new(move || {
-        actix_web::App::new()
-            .app_data(intake.clone())
-            .app_data(api.clone())
-            .app_data(proxies.clone())
+    let mut server = Server::build()
+        .workers(threads)
+        .max_concurrent_connections((most_connections() as usize / threads).max(1))
+        .disable_signals()
+        .shutdown_timeout(http.shutdown_grace.as_secs().max(1));
+    let parts = Parts {
+        intake: Data::new(http.intake),
+        api: Data::new(http.api),
+        proxies: Data::new(http.proxies),
+        longest_wait: http.longest_wait,
+        stop: server.graceful_shutdown_signal(),
+    };
+    for listener in http.listeners {
+        // Once more, because std::net has its own mind about the backlog.
+        rustix::net::listen(&listener, BACKLOG)?;
+        let parts = parts.clone();
+        server = match http.tls.clone() {
+            None => server.listen("http", listener, move || parts.connections())?,
+            Some(mut config) => {
+                config.alpn_protocols = vec![b"http/1.1".to_vec()];
+                let mut acceptor = Acceptor::new(config);
+                acceptor.set_handshake_timeout(HEAD_TIME);
+                server.listen("https", listener, move || {
+                    // Who does not manage the handshake gets no answer, and no line in the log.
+                    let secured = acceptor.clone().map_err(|_| DispatchError::from(io::Error::other("no handshake")));
+                    secured.and_then(parts.connections::<TlsStream<TcpStream>>())
+                })?
+            }
+        };
+    }
+    Ok(server.run())
+}
+
+/// What every connection is served with.
+#[derive(Clone)]
+struct Parts {
+    intake: Data<Intake>,
+    api: Data<Api>,
+    proxies: Data<TrustedProxies>,
+    longest_wait: Duration,
+    stop: GracefulShutdownSignal,
+}
+
+impl Parts {
+    /// What serves the connections of one thread.
+    fn connections<S: Transport>(
+        &self,
+    ) -> impl ServiceFactory<S, Config = (), Response = (), Error = DispatchError, InitError = ()> + use<S> {
+        let Self { intake, api, proxies, longest_wait, stop } = self.clone();
+        let app = actix_web::App::new()
+            .app_data(intake)
+            .app_data(api)
+            .app_data(proxies)
             .wrap(from_fn(access_log::log))
             .wrap(from_fn(api::observe))
             .wrap(from_fn(unread::bound))
             .wrap(from_fn(connections::note))
             .wrap(from_fn(proxies::sift))
             .configure(intake::routes)
-            .configure(api::routes)
-    })
-    .workers(threads)
-    .on_connect(move |stream, data| connections.add(stream, data))
-    .max_connections((most_connections() as usize / threads).max(1))
-    .client_request_timeout(HEAD_TIME)
-    .tls_handshake_timeout(HEAD_TIME)
-    .keep_alive(KEEP_ALIVE)
-    // Nothing is read of a connection that is to be closed; `unread` has already done so, within bounds.
-    .client_disconnect_timeout(Duration::ZERO)
-    .disable_signals()
-    .shutdown_timeout(shutdown_grace.as_secs().max(1));
-    for listener in listeners {
-        // Once more, because std::net has its own mind about the backlog.
-        rustix::net::listen(&listener, BACKLOG)?;
-        server = match &tls {
-            Some(config) => server.listen_rustls_0_23(listener, config.clone())?,
-            None => server.listen(listener)?,
-        };
+            .configure(api::routes);
+        let http = HttpService::build()
+            .client_request_timeout(HEAD_TIME)
+            .keep_alive(KEEP_ALIVE)
+            // Nothing is read of a connection that is to be closed; `unread` has already done so, within bounds.
+            .client_disconnect_timeout(Duration::ZERO)
+            .on_connect_ext(|connection: &Bounded<S>, data| connection.describe(data))
+            // Where we are is told by `sift`.
+            .finish(map_config(app, |()| AppConfig::default()));
+        let bounded = fn_service(move |stream: S| {
+            let peer = stream.tcp().peer_addr().ok();
+            ready(Ok::<_, DispatchError>((Bounded::new(stream, longest_wait, stop.clone()), Protocol::Http1, peer)))
+        });
+        bounded.map_init_err(|_: ()| ()).and_then(http)
     }
-    Ok(server.run())
 }
 
 /// How many connections there may be: all that there are descriptors for, as soon as the process has taken as many as
@@ -89,6 +137,5 @@ fn most_connections() -> u64 {
     }
     let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let others = OTHER_DESCRIPTORS.min(descriptors / 2);
-    // Each takes two: see `connections`.
-    ((descriptors - others) / 2).min(MAX_CONNECTIONS)
+    (descriptors - others).min(MAX_CONNECTIONS)
 }

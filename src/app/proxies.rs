@@ -11,6 +11,7 @@ use actix_web::http::header::{
 use actix_web::middleware::Next;
 use actix_web::web::Data;
 
+use super::connections;
 use crate::config::Network;
 
 /// Proxies in front of the service.
@@ -64,6 +65,7 @@ pub(super) async fn sift<B: MessageBody>(
         }
         None => (None, None),
     };
+    let https = connections::is_https(&request).then_some("https");
     let headers = request.headers_mut();
     for name in [FORWARDED, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO] {
         headers.remove(name);
@@ -71,7 +73,7 @@ pub(super) async fn sift<B: MessageBody>(
     if let Some(value) = client.and_then(|client| HeaderValue::from_str(&client.to_string()).ok()) {
         headers.insert(X_FORWARDED_FOR, value);
     }
-    match scheme.as_deref() {
+    match scheme.as_deref().filter(|scheme| ["http", "https"].contains(scheme)).or(https) {
         Some("https") => headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https")),
         Some("http") => headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http")),
         _ => {
