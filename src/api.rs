@@ -38,6 +38,7 @@ pub use metrics::observe;
 use crate::bucket::Bucket;
 use crate::domain::JobView;
 use crate::intake::{Intake, Problem};
+use crate::reconcile::Reconciler;
 use crate::repair::Verifier;
 use crate::state::{JobRecord, State, StateError};
 
@@ -70,18 +71,26 @@ struct Inner {
     health: health::Health,
     answers: metrics::Answers,
     verifier: Verifier,
+    reconciler: Option<Reconciler>,
     tasks: tasks::Tasks,
 }
 
 impl Api {
-    /// Answers from what `intake` writes to and from `bucket`. Long tasks run on the runtime that this is called in.
-    pub fn new(config: Config, intake: Intake, bucket: Bucket, verifier: Verifier) -> Self {
+    /// Answers from what `intake` writes to and from `bucket`. Without a `reconciler` nobody asks the
+    /// provider. Long tasks run on the runtime that this is called in.
+    pub fn new(
+        config: Config,
+        intake: Intake,
+        bucket: Bucket,
+        verifier: Verifier,
+        reconciler: Option<Reconciler>,
+    ) -> Self {
         let Config { tokens, data_dir, min_free_bytes } = config;
         let access = auth::Access::new(&tokens);
         let health = health::Health::new(data_dir, min_free_bytes);
         let answers = metrics::Answers::default();
         let tasks = tasks::Tasks::new();
-        Self { inner: Arc::new(Inner { access, intake, bucket, health, answers, verifier, tasks }) }
+        Self { inner: Arc::new(Inner { access, intake, bucket, health, answers, verifier, reconciler, tasks }) }
     }
 
     /// Ends the long tasks that run: the service stops.

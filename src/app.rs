@@ -15,6 +15,7 @@ mod unread;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
@@ -28,6 +29,7 @@ use crate::egress::ClientSetupError;
 use crate::fetch::{self, Fetcher};
 use crate::intake::{self, Intake, ReplyUrls};
 use crate::provider;
+use crate::reconcile::{self, Reconciler};
 use crate::repair::{Retention, Verifier, open_ledger, restore};
 use crate::state::{Ledger, RecoveryError};
 use crate::worker::{self, Confirmer, Worker};
@@ -62,6 +64,8 @@ pub struct Settings {
     pub fetch: fetch::Config,
     /// How the provider is asked, where there is a token for it. Taking callbacks may need it.
     pub provider: Option<provider::ClientConfig>,
+    /// How often it is asked about jobs it has not told the end of.
+    pub reconcile: reconcile::Config,
     /// How long the provider may take to confirm a final callback; [`Confirmer::PATIENCE`] is a good time.
     pub confirm_patience: Duration,
     /// How the worker works.
@@ -154,19 +158,21 @@ impl Running {
             move || open_ledger(&data_dir, &bucket, Intake::interpret)
         };
         let ledger = tokio::task::spawn_blocking(opening).await.map_err(StartError::CutOff)??;
-        let asked = match (settings.intake.confirm, &settings.provider) {
-            (true, Some(provider)) => Some(provider::Client::new(provider)?),
+        let client = match (settings.intake.confirm, &settings.provider) {
             (true, None) => return Err(StartError::NoProvider),
-            (false, _) => None,
+            (_, provider) => provider.as_ref().map(provider::Client::new).transpose()?,
         };
         if took_free_port {
             reply_urls = reply_urls.with_public_url(url_of(address, tls.is_some()));
         }
+        let confirms = settings.intake.confirm;
         let intake = Intake::new(settings.intake, reply_urls, ledger.clone());
         let verifier = Verifier::new(ledger.clone(), bucket.clone(), fetcher.clone(), provider::redacted);
-        let worker = Worker::new(settings.worker, ledger.clone(), bucket.clone(), fetcher);
-        let confirmer = Confirmer::new(ledger.clone(), asked, settings.confirm_patience);
-        let api = Api::new(settings.api, intake.clone(), bucket.clone(), verifier);
+        let reconciler = client.clone().map(|client| Reconciler::new(settings.reconcile, intake.clone(), client));
+        let refresh = reconciler.clone().map(refresh);
+        let worker = Worker::new(settings.worker, ledger.clone(), bucket.clone(), fetcher, refresh);
+        let confirmer = Confirmer::new(ledger.clone(), client.filter(|_| confirms), settings.confirm_patience);
+        let api = Api::new(settings.api, intake.clone(), bucket.clone(), verifier, reconciler.clone());
         let listeners = listeners.into_iter().map(|(listener, _)| listener).collect();
         let mut watching = JoinSet::new();
         let longest_wait = settings.longest_wait;
@@ -174,6 +180,9 @@ impl Running {
             watching.spawn(certificate.watch());
         }
         watching.spawn(keep_journal(ledger.clone(), bucket.clone(), settings.journal_retention));
+        if let Some(reconciler) = reconciler {
+            watching.spawn(async move { reconciler.run().await });
+        }
         let proxies = TrustedProxies::new(settings.trusted_proxies);
         let http =
             Http { listeners, tls, intake: intake.clone(), api: api.clone(), proxies, longest_wait, shutdown_grace };
@@ -242,6 +251,13 @@ impl Running {
         let ledger = intake.ledger().clone();
         let _ = tokio::task::spawn_blocking(move || ledger.close()).await;
     }
+}
+
+fn refresh(reconciler: Reconciler) -> worker::Refresh {
+    Arc::new(move |job| {
+        let reconciler = reconciler.clone();
+        Box::pin(async move { reconciler.refresh(&job).await })
+    })
 }
 
 /// Takes from the bucket what is missing in the journal, then moves the journal's old segments there.

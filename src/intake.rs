@@ -4,6 +4,7 @@
 //! written, is what a later replay could not decide the same way: whether the URL was ours, whether the body is JSON,
 //! whether it is one of too many, and what the configuration says about unknown refs.
 
+mod asked;
 mod flood;
 mod http;
 mod problem;
@@ -294,7 +295,8 @@ impl Intake {
         replay_of: Option<u64>,
     ) -> Result<Applied, Refused> {
         let Config { adopt_unknown_refs: adopt, sidecars, confirm, .. } = self.inner.config;
-        let entry = CallbackEntry { at: Timestamp::now(), target, adopt, sidecars, confirm, replay_of, body };
+        let at = Timestamp::now();
+        let entry = CallbackEntry { at, target, adopt, sidecars, confirm, asked: false, replay_of, body };
         Ok(self.inner.ledger.record_callback(Entry::Callback(entry), meaning).await?)
     }
 

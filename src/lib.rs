@@ -11,6 +11,7 @@ pub mod fetch;
 pub mod intake;
 pub mod journal;
 pub mod provider;
+pub mod reconcile;
 pub mod repair;
 pub mod simulator;
 pub mod state;

@@ -23,12 +23,13 @@ mod transfer;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, watch};
 
 pub use confirm::Confirmer;
 
 use crate::bucket::{Bucket, KeyTemplate};
-use crate::domain::Digest;
+use crate::domain::{Digest, JobId};
 use crate::fetch::Fetcher;
 use crate::state::{Ledger, State};
 
@@ -47,6 +48,10 @@ pub struct Config {
     pub key: KeyTemplate,
 }
 
+/// Asks the provider for fresh links of a job whose links are dead. True when it named some that were not known; they are
+/// recorded with the job then.
+pub type Refresh = Arc<dyn Fn(JobId) -> BoxFuture<'static, bool> + Send + Sync>;
+
 /// Archives what is due. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Worker {
@@ -58,6 +63,7 @@ struct Inner {
     ledger: Ledger,
     bucket: Bucket,
     fetcher: Fetcher,
+    refresh: Option<Refresh>,
     /// KiB of file parts in memory: one budget for all transfers.
     parts: Arc<Semaphore>,
     /// One at a time makes an object of given bytes visible.
@@ -71,8 +77,9 @@ impl Worker {
     /// All parts of files in memory together, in KiB, unless two single parts are more.
     const PARTS_KIB: u64 = 64 << 10;
 
-    /// A worker that archives what `ledger`'s state says is due, from `fetcher` into `bucket`.
-    pub fn new(config: Config, ledger: Ledger, bucket: Bucket, fetcher: Fetcher) -> Self {
+    /// A worker that archives what `ledger`'s state says is due, from `fetcher` into `bucket`. Without `refresh`
+    /// links that are dead stay so until a callback brings others.
+    pub fn new(config: Config, ledger: Ledger, bucket: Bucket, fetcher: Fetcher, refresh: Option<Refresh>) -> Self {
         let budget = Self::PARTS_KIB.max(2 * bucket.part_size().div_ceil(1024));
         let parts = Arc::new(Semaphore::new(usize::try_from(budget).unwrap_or(Semaphore::MAX_PERMITS)));
         Self {
@@ -81,6 +88,7 @@ impl Worker {
                 ledger,
                 bucket,
                 fetcher,
+                refresh,
                 parts,
                 digests: Mutex::default(),
                 storage_down: Mutex::default(),

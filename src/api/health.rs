@@ -61,6 +61,9 @@ pub struct Checks {
     /// Whether there is room for the journal.
     #[schema(example = "ok")]
     pub disk: &'static str,
+    /// Whether the provider lets us ask; `off` without a token for it. The status does not depend on it.
+    #[schema(example = "ok")]
+    pub provider: &'static str,
 }
 
 /// The process serves.
@@ -101,7 +104,8 @@ impl Api {
         let problems = [self.journal_problem(), state, storage, disk];
         let status = if problems.iter().all(Option::is_none) { "ok" } else { "unavailable" };
         let [journal, state, storage, disk] = problems.map(|problem| problem.unwrap_or("ok"));
-        Readiness { status, checks: Checks { journal, state, storage, disk } }
+        let provider = self.inner.reconciler.as_ref().map_or("off", |it| it.trouble().unwrap_or("ok"));
+        Readiness { status, checks: Checks { journal, state, storage, disk, provider } }
     }
 
     /// Why it failed is in the log, with paths that are nobody else's business.

@@ -70,6 +70,16 @@ fn registry(api: &Api, snapshot: Option<&Snapshot>) -> Registry {
     let journal_ok = u64::from(api.journal_problem().is_none());
     gauge("journal_ok", "1 while the last write to the journal succeeded", journal_ok);
     gauge("state_ok", "1 while the state can be read; without it most numbers are missing", snapshot.is_some().into());
+    if let Some(reconciler) = &api.inner.reconciler {
+        let on_hold = reconciler.accounts_on_hold() as u64;
+        gauge(
+            "provider_accounts_on_hold",
+            "Accounts that the provider has put on hold and that are left alone",
+            on_hold,
+        );
+        let refused = u64::from(reconciler.is_token_refused());
+        gauge("provider_token_refused", "1 while the provider refuses the token", refused);
+    }
     let Some(snapshot) = snapshot else { return registry };
     let counters = &snapshot.counters;
     let age = snapshot.oldest_due.map(|due| Timestamp::now().since(due)).unwrap_or_default();

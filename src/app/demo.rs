@@ -19,6 +19,7 @@ use crate::domain::{JobState, Target};
 use crate::egress::{self, AllowedHosts};
 use crate::fetch;
 use crate::intake::{self, ReplyKeys, ReplyUrls};
+use crate::reconcile;
 use crate::simulator::{self, Expected, Simulator};
 use crate::state::{JobRecord, StateError};
 use crate::worker::{self, Confirmer};
@@ -148,6 +149,7 @@ fn settings(dir: &std::path::Path, token: &SecretString) -> Result<Settings, Dem
             min_speed: 16 << 10,
         },
         provider: None,
+        reconcile: reconcile::Config::default(),
         confirm_patience: Confirmer::PATIENCE,
         worker: worker::Config {
             concurrency: 16,

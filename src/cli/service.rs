@@ -8,6 +8,7 @@ use crate::app::{self, DemoOptions, Running, Settings, StartError, TlsError, Tls
 use crate::bucket::OpenError;
 use crate::config::{self, Config, Credentials, DataDir, Watermark};
 use crate::domain::Target;
+use crate::reconcile;
 use crate::worker::{self, Confirmer};
 
 /// Runs the service until it is asked to end.
@@ -59,6 +60,7 @@ fn settings(config: &Config, credentials: &Credentials) -> Result<Settings, Fail
         bucket: config.bucket(),
         fetch: config.fetch(),
         provider: config.provider(),
+        reconcile: reconcile::Config::default(),
         confirm_patience: Confirmer::PATIENCE,
         worker: worker::Config {
             concurrency: config.fetch.concurrency,

@@ -142,8 +142,5 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     if config.fetch.allowed_hosts.is_empty() {
         warn("fetch.allowed_hosts", "it is empty: no media will be fetched");
     }
-    if config.provider.api_token.is_some() && !config.provider.confirm {
-        warn("provider.api_token", "without effect in this version unless provider.confirm is true");
-    }
     warnings
 }

@@ -28,6 +28,8 @@ pub struct CallbackEntry {
     pub sidecars: bool,
     /// Whether the provider was to be asked before a final callback is believed.
     pub confirm: bool,
+    /// Whether it is no callback but what the provider answered when it was asked. It is believed, and claims nothing.
+    pub asked: bool,
     /// Set when this is a body from quarantine, looked at again: the position it was first recorded at.
     pub replay_of: Option<u64>,
     /// The body.
@@ -62,6 +64,7 @@ const KEPT: u8 = 3;
 const ADOPT: u8 = 1;
 const SIDECARS: u8 = 2;
 const CONFIRM: u8 = 4;
+const ASKED: u8 = 8;
 
 impl Entry {
     /// The callback, whether it was written for the first time or again.
@@ -120,7 +123,7 @@ impl Entry {
 impl CallbackEntry {
     fn encode(&self, buffer: &mut Vec<u8>) {
         buffer.extend_from_slice(&self.at.millis().to_le_bytes());
-        let flags = [(self.adopt, ADOPT), (self.sidecars, SIDECARS), (self.confirm, CONFIRM)];
+        let flags = [(self.adopt, ADOPT), (self.sidecars, SIDECARS), (self.confirm, CONFIRM), (self.asked, ASKED)];
         buffer.push(flags.iter().filter(|(set, _)| *set).fold(0, |flags, (_, flag)| flags | flag));
         buffer.extend_from_slice(&self.replay_of.map_or(u64::MAX, |position| position).to_le_bytes());
         let target = self.target.as_str().as_bytes();
@@ -142,6 +145,7 @@ impl CallbackEntry {
             adopt: flags & ADOPT != 0,
             sidecars: flags & SIDECARS != 0,
             confirm: flags & CONFIRM != 0,
+            asked: flags & ASKED != 0,
             replay_of: (replay_of != u64::MAX).then_some(replay_of),
             body: Bytes::copy_from_slice(body),
         })

@@ -196,6 +196,13 @@ pub enum Event {
         /// When to ask again.
         due: Timestamp,
     },
+    /// The provider no longer knows a job of which it never told the end.
+    Removed {
+        /// When.
+        at: Timestamp,
+        /// The job.
+        job: JobId,
+    },
     /// Someone asked for another try.
     Retried {
         /// When.

@@ -11,6 +11,7 @@ fn callback(body: &[u8]) -> Entry {
         target: Target::Channel,
         adopt: true,
         confirm: true,
+        asked: false,
         sidecars: false,
         replay_of: None,
         body: Bytes::copy_from_slice(body),

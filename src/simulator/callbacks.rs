@@ -49,7 +49,9 @@ fn schedule(shared: &Shared, job: &Job) -> Vec<Delivery> {
             shared.stats.callbacks_dropped.one();
             continue;
         }
-        let body = payload::callback(job, &job.stage_after(at), &shared.links).to_string().into();
+        let stale = happens(Fault::Stale, turn).then(|| shared.links.expired());
+        let links = stale.as_ref().unwrap_or(&shared.links);
+        let body = payload::callback(job, &job.stage_after(at), links).to_string().into();
         let is_late = !is_final && happens(Fault::Disorder, turn);
         let held = shared.pace.mul_f64(0.1 + 0.4 * share("held", turn));
         let at = if is_late { job.plan.ends + held } else { at };

@@ -60,7 +60,7 @@ faults! {
     NoClean "no-clean", WatermarkOnly "watermark-only", Processing "processing", Busy "429", OnHold "596",
     Cdn500 "cdn-500", Cdn404 "cdn-404", CdnReset "cdn-reset", CdnShort "cdn-short", CdnStall "cdn-stall",
     CdnHtml "cdn-html", Get500 "get-500", Get401 "get-401", Get404 "get-404", Get429 "get-429", Get596 "get-596",
-    GetReset "get-reset", GetRunning "get-running", GetFailed "get-failed", GetHost "get-host",
+    GetReset "get-reset", GetRunning "get-running", GetFailed "get-failed", GetHost "get-host", Stale "stale",
 }
 
 impl Faults {

@@ -145,6 +145,7 @@ pub(super) fn apply(
         Event::Confirmed { at, job, position } => confirm::confirmed(txn, job, *position, *at),
         Event::Refuted { at, job, position, .. } => confirm::refuted(txn, job, *position, *at),
         Event::Unanswered { job, due, .. } => change_job(txn, job, |job| job.ask_again(*due)),
+        Event::Removed { at, job } => change_job(txn, job, |job| job.remove(position, *at)),
         Event::Retried { at, job } => change_job(txn, job, |job| job.retry(*at)),
     }
 }

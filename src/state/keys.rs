@@ -126,10 +126,11 @@ pub(super) fn reply_ref_id(id: &RefId) -> Vec<u8> {
     Table::Refs.key(&[id.as_str().as_bytes()])
 }
 
-/// `None` for the states that most jobs are in or pass through: those are found by walking the jobs.
+/// `None` for the states that most jobs are in or are in for a moment: those are found by walking the jobs.
 pub(super) fn jobs_in_state(state: JobState) -> Option<Vec<u8>> {
     let tag = match state {
-        JobState::Running | JobState::Archiving | JobState::Archived => return None,
+        JobState::Archiving | JobState::Archived => return None,
+        JobState::Running => b'r',
         JobState::Failed => b'f',
         JobState::Stuck => b's',
     };

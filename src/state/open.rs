@@ -126,7 +126,7 @@ fn prove(store: &sled::Db) -> Result<(), String> {
     for (table, expected) in [
         (Table::Jobs, jobs),
         (Table::JobIds, jobs),
-        (Table::JobStates, in_state(JobState::Failed) + in_state(JobState::Stuck)),
+        (Table::JobStates, in_state(JobState::Running) + in_state(JobState::Failed) + in_state(JobState::Stuck)),
         (Table::JobRefs, counters.jobs_tied),
         (Table::Folders, counters.jobs_placed),
         (Table::Due, counters.queued),

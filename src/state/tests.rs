@@ -58,6 +58,7 @@ impl Bench {
             adopt: self.adopt,
             sidecars: false,
             confirm: false,
+            asked: false,
             replay_of,
             body,
         };

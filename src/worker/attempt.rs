@@ -53,6 +53,11 @@ impl AttemptError {
         }
     }
 
+    /// True when the link may have died, and the provider may name another.
+    pub(super) fn is_dead_link(&self) -> bool {
+        matches!(self, Self::Fetch(FetchError::Status { status, .. }) if matches!(status.as_u16(), 403 | 404 | 410))
+    }
+
     /// Set when storage as a whole fails.
     pub(super) fn storage_outage(&self) -> Option<&BucketError> {
         match self {

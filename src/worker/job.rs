@@ -84,6 +84,11 @@ impl Worker {
         if matches!(error, AttemptError::Journal(_) | AttemptError::State(_) | AttemptError::Deferred) {
             return Err(error);
         }
+        if let Some(refresh) = self.inner.refresh.as_ref().filter(|_| error.is_dead_link())
+            && refresh(record.job.id.clone()).await
+        {
+            tracing::info!(job = %record.job.id, file = %asset.file, "the provider named a fresh link");
+        }
         let progressed = self.reached(record.sequence, &asset.slot)? > asset.reached;
         let (max_attempts, dies) = (self.inner.config.max_attempts, asset.link_dies_at());
         let (failure, due) = error.failure(attempt, max_attempts, progressed, Timestamp::now(), dies);

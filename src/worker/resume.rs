@@ -17,7 +17,7 @@ use crate::state::UploadRecord;
 /// What an upload can be gone on with from, as it is recorded.
 #[derive(Debug, Serialize, Deserialize)]
 struct Point {
-    /// The URL its bytes come from, by SHA-256: URLs hold secrets.
+    /// The URL its bytes come from without its query, by SHA-256: links are signed anew, and the ETag tells files apart.
     source: Digest,
     download: ResumePoint,
 }
@@ -210,5 +210,6 @@ pub(super) fn recorded(upload: &Upload) -> String {
 }
 
 fn source_of(url: &MediaUrl) -> Digest {
-    Digest::of(url.expose().as_str().as_bytes())
+    let url = url.expose();
+    Digest::of(url[..url::Position::AfterPath].as_bytes())
 }

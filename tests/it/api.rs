@@ -94,7 +94,7 @@ impl Vault {
         let fetch = crate::support::vault::settings(dir.path()).fetch;
         let fetcher = Fetcher::new(&fetch).unwrap();
         let verifier = Verifier::new(intake.ledger().clone(), bucket.clone(), fetcher, provider::redacted);
-        let api = Data::new(Api::new(config, intake.clone(), bucket.clone(), verifier));
+        let api = Data::new(Api::new(config, intake.clone(), bucket.clone(), verifier, None));
         let data = Data::new(intake.clone());
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());

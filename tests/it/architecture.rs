@@ -14,8 +14,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fetch", &["domain", "egress"]),
     ("bucket", &["domain"]),
     ("worker", &["domain", "provider", "journal", "state", "fetch", "bucket"]),
+    ("reconcile", &["domain", "provider", "intake", "state"]),
     ("repair", &["domain", "journal", "state", "fetch", "bucket"]),
-    ("api", &["domain", "intake", "state", "bucket", "repair"]),
+    ("api", &["domain", "intake", "state", "bucket", "reconcile", "repair"]),
     ("simulator", &["domain"]),
 ];
 

@@ -17,6 +17,7 @@ mod inbound;
 mod load;
 mod pipeline;
 mod properties;
+mod reconcile;
 mod repair;
 mod resume;
 mod retention;

@@ -1,6 +1,6 @@
 //! What an observation means for a job: one total `match`, the same for callbacks, polling and replay.
 
-use super::{Asset, Change, Job, JobState, Outcome};
+use super::{Asset, AssetState, Change, Job, JobState, Outcome};
 use crate::domain::{AssetSource, FileName, Observation, Timestamp};
 
 impl Job {
@@ -41,6 +41,33 @@ impl Job {
                 } else {
                     Change::Counted
                 }
+            }
+        }
+    }
+
+    /// Whether `observation` would change anything that anybody sees.
+    pub fn learns_from(&self, observation: &Observation, sidecars: bool) -> bool {
+        let mut after = self.clone();
+        after.observe(observation, sidecars, 0, self.updated_at);
+        after.callbacks = self.callbacks;
+        after != *self
+    }
+
+    /// The provider no longer knows it. Nothing changes once it has told the end.
+    pub fn remove(&mut self, position: u64, at: Timestamp) {
+        if self.state == JobState::Running {
+            self.outcome = Some(Outcome::Removed);
+            self.final_callback = Some(position);
+            self.updated_at = at;
+            self.settle(at);
+        }
+    }
+
+    /// Links that were asked for are no reason to begin counting attempts anew: they would be asked for without end.
+    pub fn keep_attempts(&mut self, before: &Self) {
+        for asset in self.assets.iter_mut().filter(|asset| asset.state == AssetState::Pending) {
+            if let Some(before) = before.asset(&asset.slot).filter(|before| before.state == AssetState::Pending) {
+                (asset.attempts, asset.reached) = (before.attempts, before.reached);
             }
         }
     }

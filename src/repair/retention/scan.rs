@@ -139,6 +139,7 @@ impl Scan<'_> {
             | Event::Confirmed { job, .. }
             | Event::Refuted { job, .. }
             | Event::Unanswered { job, .. }
+            | Event::Removed { job, .. }
             | Event::Retried { job, .. } => {
                 self.jobs.insert(job);
             }

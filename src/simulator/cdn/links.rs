@@ -17,6 +17,11 @@ impl SignedLinks {
         Self { base, dice, expire }
     }
 
+    /// The same, with every link past its time.
+    pub(in crate::simulator) fn expired(&self) -> Self {
+        Self { base: self.base.clone(), dice: self.dice, expire: self.expire.map(|_| Duration::ZERO) }
+    }
+
     /// Whether a request for `path` with this query is let through.
     pub(super) fn admits(&self, path: &str, query: &str) -> bool {
         if self.expire.is_none() {

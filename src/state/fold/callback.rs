@@ -27,20 +27,25 @@ pub(super) fn apply(
     let mut record =
         known.unwrap_or_else(|| JobRecord { sequence: position, job: Job::new(observation.job.clone(), entry.at) });
     // An archived job never turns back: there is nothing to protect.
-    let unconfirmed =
-        entry.confirm && observation.outcome.is_some() && record.job.state != crate::domain::JobState::Archived;
+    let unconfirmed = entry.confirm
+        && !entry.asked
+        && observation.outcome.is_some()
+        && record.job.state != crate::domain::JobState::Archived;
     let change = if unconfirmed {
         confirm::hold(txn, &mut record.job, position, entry, observation)?
     } else {
         record.job.observe(&observation, entry.sidecars, position, entry.at)
     };
+    if let (true, Some(before)) = (entry.asked, &before) {
+        record.job.keep_attempts(before);
+    }
     if let Some(Tie { ref_id, reply_ref, claims }) = tie {
         record.job.ref_id = Some(ref_id);
         record.job.reply_ref = Some(reply_ref);
         record.job.claimed |= claims;
     }
     txn.put_job(before.as_ref(), &record)?;
-    txn.meta.counters.callbacks += 1;
+    txn.meta.counters.callbacks += u64::from(!entry.asked);
     if let Some(replayed) = entry.replay_of {
         release(txn, replayed)?;
     }
@@ -79,11 +84,11 @@ fn tie(
         }
         Target::Channel => {
             let Some(named) = &observation.reply_ref else {
-                return Ok(if entry.adopt { Ok(None) } else { Err(Reason::UnknownReplyRef) });
+                return Ok(if entry.adopt || entry.asked { Ok(None) } else { Err(Reason::UnknownReplyRef) });
             };
             let registered = registered(txn, named)?;
             if !entry.adopt && registered.as_ref().is_none_or(|known| known.origin == Origin::Adopted) {
-                return Ok(Err(Reason::UnknownReplyRef));
+                return Ok(if entry.asked { Ok(None) } else { Err(Reason::UnknownReplyRef) });
             }
             if job.is_some_and(|job| job.ref_id.is_some()) {
                 return Ok(Ok(None));

@@ -39,6 +39,7 @@ async fn post(ledger: &Ledger, number: u64, at: Timestamp, dies: Option<Timestam
         adopt: true,
         sidecars: false,
         confirm: false,
+        asked: false,
         replay_of: None,
         body,
     });

@@ -78,6 +78,7 @@ fn callback(at: u64, body: &[u8]) -> (Vec<u8>, Entry) {
         adopt: true,
         sidecars: false,
         confirm: false,
+        asked: false,
         replay_of: None,
         body: Bytes::copy_from_slice(body),
     };

@@ -11,6 +11,7 @@ use replyvault::domain::{Digest, Target};
 use replyvault::egress::{self, AllowedHosts};
 use replyvault::fetch;
 use replyvault::intake::{self, ReplyKeys, ReplyUrls};
+use replyvault::reconcile;
 use replyvault::worker;
 use reqwest::{Client, Response, StatusCode};
 use secrecy::SecretString;
@@ -188,6 +189,7 @@ pub(crate) fn settings(dir: &Path) -> Settings {
             min_speed: 0,
         },
         provider: None,
+        reconcile: reconcile::Config::default(),
         confirm_patience: worker::Confirmer::PATIENCE,
         worker: worker::Config {
             concurrency: 16,

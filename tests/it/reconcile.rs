@@ -1,0 +1,201 @@
+//! Jobs whose end the provider never told: it is asked.
+
+use std::time::Duration;
+
+use replyvault::egress::{self, AllowedHosts};
+use replyvault::provider::ClientConfig;
+use replyvault::simulator::{Config, Simulator};
+use serde_json::{Value, json};
+
+use crate::support::vault::{PATIENCE, Vault};
+
+struct Bench {
+    simulator: Simulator,
+    vault: Vault,
+}
+
+impl Bench {
+    /// `faults` of the simulator; what the schedule's minutes last.
+    async fn start(faults: &str, minute: Duration) -> Self {
+        let simulator =
+            Simulator::start(Config { faults: faults.parse().unwrap(), ..Config::default() }).await.unwrap();
+        let base_url = simulator.base_url().parse().unwrap();
+        let vault = Vault::start_with(|settings| {
+            settings.reconcile.minute = minute;
+            settings.provider = Some(ClientConfig {
+                base_url,
+                api_token: "token".into(),
+                egress: egress::Config {
+                    allowed_hosts: AllowedHosts::Only(vec!["127.0.0.1".parse().unwrap()]),
+                    allow_http: true,
+                    allow_private_addresses: true,
+                },
+            });
+        });
+        let vault = vault.await;
+        Self { simulator, vault }
+    }
+
+    async fn create(&self, path: &str, mut body: Value) -> Value {
+        body["replyUrl"] = self.vault.channel_url().into();
+        let url = format!("{}/v1/minimax/{path}", self.simulator.base_url());
+        self.vault.client.post(url).bearer_auth("t").json(&body).send().await.unwrap().json().await.unwrap()
+    }
+
+    /// A video that the vault has heard of once.
+    async fn video(&self) -> String {
+        let created = self.create("videos/create", json!({"prompt": "a boat", "account": "7"})).await;
+        let id = created["videoId"].as_str().unwrap().to_owned();
+        self.vault.callback(json!({"videoId": id, "status": 0, "replyRef": "boat"})).await;
+        id
+    }
+
+    /// Waits until the vault has asked `times`.
+    async fn asked(&self, times: u64) {
+        let asked = async {
+            while self.simulator.stats().reads < times {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, asked).await.expect("the provider is not asked");
+    }
+
+    async fn readyz(&self, expected: &str) {
+        let says = async {
+            while self.vault.get("/readyz").await.1["checks"]["provider"] != expected {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, says).await.expect(expected);
+        assert_eq!(self.vault.get("/readyz").await.0, 200);
+    }
+
+    fn journal_bytes(&self) -> u64 {
+        self.vault.running().intake().ledger().journal().disk_bytes()
+    }
+}
+
+const SHORT: Duration = Duration::from_millis(20);
+const NEVER: Duration = Duration::from_secs(3600);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_no_final_callback_at_all_every_job_is_archived() {
+    let bench = Bench::start("drop=1", SHORT).await;
+    bench.video().await;
+    let images = bench.create("images/create", json!({"prompt": "a boat", "quantity": 2})).await;
+    for id in images["imageIds"].as_array().unwrap() {
+        bench.vault.callback(json!({"imageId": id, "status": 0, "replyRef": "boat"})).await;
+    }
+    let agent = json!({"prompt": "rain", "models": "hailuo-2.3,speech-2", "async": true});
+    let agent = bench.create("agent", agent).await;
+    bench.vault.callback(json!({"jobId": agent["jobId"], "status": "started"})).await;
+    let truth = bench.simulator.truth();
+    assert_eq!(truth.len(), 4);
+    for expected in truth {
+        let job = bench.vault.archived(expected.job_id.as_str()).await;
+        let digests: Vec<_> = job["assets"].as_array().unwrap().iter().map(|asset| asset["sha256"].clone()).collect();
+        let expected: Vec<_> = expected.files.iter().map(|file| json!(file.sha256.to_string())).collect();
+        assert_eq!(digests, expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn links_that_are_dead_before_the_first_download_are_asked_for_again() {
+    let bench = Bench::start("stale=1,expire=1h", NEVER).await;
+    let created = bench.create("videos/create", json!({"prompt": "a boat", "replyRef": "boat"})).await;
+    bench.simulator.idle().await;
+    let job = bench.vault.archived(created["videoId"].as_str().unwrap()).await;
+    assert_eq!(job["assets"][0]["variant"], "clean", "{job:#}");
+    assert!(bench.simulator.stats().cdn_expired >= 1 && bench.simulator.stats().reads >= 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn links_that_stay_dead_use_up_the_attempts() {
+    let bench = Bench::start("expire=0s", NEVER).await;
+    let created = bench.create("videos/create", json!({"prompt": "a boat", "replyRef": "boat"})).await;
+    bench.simulator.idle().await;
+    let job = bench.vault.job_in(created["videoId"].as_str().unwrap(), &["stuck"]).await;
+    assert_eq!((&job["reason"], &job["assets"][0]["attempts"]), (&json!("attempts_exhausted"), &json!(3)));
+    assert!(bench.simulator.stats().reads <= 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_provider_has_removed_ends_as_removed_also_after_a_rebuild() {
+    let mut bench = Bench::start("drop=1,remove=1", SHORT).await;
+    let video = bench.video().await;
+    let job = bench.vault.job_in(&video, &["failed"]).await;
+    assert_eq!((&job["outcome"], &job["assets"]), (&json!("removed"), &json!([])));
+    assert_eq!(bench.vault.manifest(&job).await["job"]["outcome"], "removed");
+    bench.vault.stop().await;
+    std::fs::remove_dir_all(bench.vault.settings.data_dir.join("state")).unwrap();
+    bench.vault.start_again().await;
+    assert_eq!(bench.vault.job(&video).await, job);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_archived_stays_so_when_the_provider_forgets_it() {
+    let bench = Bench::start("", SHORT).await;
+    let created = bench.create("videos/create", json!({"prompt": "a boat", "replyRef": "boat"})).await;
+    let video = created["videoId"].as_str().unwrap();
+    bench.simulator.idle().await;
+    bench.vault.archived(video).await;
+    bench.simulator.set_read_faults("get-404=1".parse().unwrap());
+    bench.vault.callback(json!({"videoId": video, "status": 1, "replyRef": "boat"})).await;
+    let asked = bench.simulator.stats().reads;
+    let other = bench.video().await;
+    bench.vault.job_in(&other, &["failed", "archived"]).await;
+    assert!(bench.simulator.stats().reads > asked);
+    assert_eq!(bench.vault.job(video).await["state"], "archived");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_say_nothing_new_write_nothing() {
+    let mut bench = Bench::start("drop=1,get-running=1", SHORT).await;
+    let video = bench.video().await;
+    // The first answer may tell more than the callback did.
+    bench.asked(2).await;
+    let (before, job) = (bench.journal_bytes(), bench.vault.job(&video).await);
+    bench.asked(5).await;
+    assert_eq!((bench.journal_bytes(), bench.vault.job(&video).await), (before, job));
+    // What is to be asked is known again after a restart.
+    bench.vault.stop().await;
+    bench.simulator.set_read_faults("".parse().unwrap());
+    bench.vault.start_again().await;
+    bench.vault.archived(&video).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_busy_provider_is_asked_again_later() {
+    let bench = Bench::start("drop=1,get-429=1", SHORT).await;
+    let video = bench.video().await;
+    bench.asked(1).await;
+    bench.simulator.set_read_faults("".parse().unwrap());
+    bench.vault.archived(&video).await;
+    assert_eq!(bench.simulator.stats().reads, 2, "it was left alone for as long as it asked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_on_hold_and_a_refused_token_are_said_and_left_alone() {
+    for (fault, says) in [("get-596=1", "an account is on hold"), ("get-401=1", "the token is refused")] {
+        let mut bench = Bench::start(&format!("drop=1,{fault}"), SHORT).await;
+        bench.readyz("ok").await;
+        let video = bench.video().await;
+        bench.readyz(says).await;
+        let metrics = bench.vault.client.get(bench.vault.url("/metrics")).send().await.unwrap().text().await.unwrap();
+        let gauge = if fault == "get-596=1" { "provider_accounts_on_hold 1" } else { "provider_token_refused 1" };
+        assert!(metrics.contains(gauge), "{metrics}");
+        bench.simulator.set_read_faults("".parse().unwrap());
+        if fault == "get-596=1" {
+            // Another account is not concerned.
+            let created = bench.create("videos/create", json!({"prompt": "a boat", "account": "8"})).await;
+            let other = created["videoId"].as_str().unwrap();
+            bench.vault.callback(json!({"videoId": other, "status": 0, "replyRef": "other"})).await;
+            bench.vault.archived(other).await;
+            assert_eq!(bench.vault.job(&video).await["state"], "running");
+        }
+        assert_eq!(bench.vault.job(&video).await["state"], "running");
+        bench.vault.stop().await;
+        bench.vault.start_again().await;
+        bench.vault.archived(&video).await;
+    }
+}
