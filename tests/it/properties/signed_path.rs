@@ -43,9 +43,14 @@ fn nothing_of_ours(urls: &ReplyUrls, text: &str) {
 
 /// Whose URL this is, by the route that the service has.
 fn believed(urls: &ReplyUrls, path: &str) -> Option<Target> {
+    thread_local! {
+        // Once, as in the service: each one leaks the names in it.
+        static ROUTE: ResourceDef = ResourceDef::new("/reply/{target}/{signature}");
+    }
     let mut path = Path::new(path);
-    let route = ResourceDef::new("/reply/{target}/{signature}");
-    route.capture_match_info(&mut path).then(|| urls.verify(path.get("target")?, path.get("signature")?))?
+    ROUTE
+        .with(|route| route.capture_match_info(&mut path))
+        .then(|| urls.verify(path.get("target")?, path.get("signature")?))?
 }
 
 /// `path` with what three bytes each of the input say: where, how, with what.
