@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 use super::Api;
 use super::probe::Probe;
 use crate::bucket::BucketError;
+use crate::reconcile::Reconciler;
 
 /// What readiness remembers between two questions.
 pub(super) struct Health {
@@ -61,9 +62,9 @@ pub struct Checks {
     /// Whether there is room for the journal.
     #[schema(example = "ok")]
     pub disk: &'static str,
-    /// Whether the provider lets us ask; `off` without a token for it. The status does not depend on it.
-    #[schema(example = "ok")]
-    pub provider: &'static str,
+    /// Why the provider does not let us ask, if it does not. The status does not depend on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<&'static str>,
 }
 
 /// The process serves.
@@ -104,7 +105,7 @@ impl Api {
         let problems = [self.journal_problem(), state, storage, disk];
         let status = if problems.iter().all(Option::is_none) { "ok" } else { "unavailable" };
         let [journal, state, storage, disk] = problems.map(|problem| problem.unwrap_or("ok"));
-        let provider = self.inner.reconciler.as_ref().map_or("off", |it| it.trouble().unwrap_or("ok"));
+        let provider = self.inner.reconciler.as_ref().and_then(Reconciler::trouble);
         Readiness { status, checks: Checks { journal, state, storage, disk, provider } }
     }
 
