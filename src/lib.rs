@@ -10,6 +10,7 @@ pub mod egress;
 pub mod fetch;
 pub mod intake;
 pub mod journal;
+pub mod notify;
 pub mod provider;
 pub mod reconcile;
 pub mod repair;

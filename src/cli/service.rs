@@ -62,6 +62,7 @@ fn settings(config: &Config, credentials: &Credentials) -> Result<Settings, Fail
         provider: config.provider(),
         reconcile: reconcile::Config::default(),
         confirm_patience: Confirmer::PATIENCE,
+        notify: config.notify(),
         worker: worker::Config {
             concurrency: config.fetch.concurrency,
             per_host: config.fetch.per_host,
