@@ -181,6 +181,7 @@ impl Notifier {
             Ok((_, Ended::Done)) => queue.advance(id, now),
             Ok((_, Ended::Nothing)) => queue.end(id, now),
             Ok((_, Ended::Later(wait))) => queue.wait(id, now + wait),
+            Ok((_, Ended::Busy)) => queue.wait(id, now + queue.turn()),
             Ok((_, Ended::Failed { asked })) => queue.fail(id, now, |attempts| schedule::delay(attempts, asked)),
             Err(error) => {
                 tracing::error!(reference = %id, %error, "a defect cut off what was being passed on");

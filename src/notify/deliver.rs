@@ -7,6 +7,7 @@ use fail::fail_point;
 use tokio::time::{sleep, timeout};
 
 use super::Notifier;
+use super::receivers::NotNow;
 use crate::domain::{MediaUrl, RefId, Timestamp};
 use crate::egress::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use crate::egress::{Body, EgressError, Method, Response, StatusCode};
@@ -22,6 +23,8 @@ pub(super) enum Ended {
     Nothing,
     /// It was not tried.
     Later(Duration),
+    /// It was not tried since too many others of its receiver were.
+    Busy,
     /// It is tried again later.
     Failed {
         /// No sooner than the receiver asked.
@@ -32,7 +35,7 @@ pub(super) enum Ended {
 /// What became of a request.
 enum Verdict {
     Taken,
-    Later(Duration),
+    NotNow(NotNow),
     /// With an error that names no more of the URL than its host.
     Failed(String, Option<Duration>),
     GiveUp(&'static str),
@@ -83,7 +86,8 @@ impl Notifier {
                 tracing::warn!(reference = %id, receiver, why, "a callback could not be passed on and is given up");
                 self.record(Event::PassOnGivenUp { at, id, position, why: why.to_owned() }).await
             }
-            Verdict::Later(wait) => Ended::Later(wait),
+            Verdict::NotNow(NotNow::Paused(wait)) => Ended::Later(wait),
+            Verdict::NotNow(NotNow::Busy) => Ended::Busy,
             Verdict::Failed(error, asked) => {
                 let receiver = url.as_deref().and_then(receiver);
                 tracing::info!(reference = %id, receiver, error, "a callback could not be passed on yet");
@@ -95,10 +99,10 @@ impl Notifier {
     async fn pass_on(&self, position: u64, record: OutboxRecord, url: &MediaUrl) -> Verdict {
         fail_point!("notify.send", |_| Verdict::Failed("as asked for".to_owned(), None));
         let receiver = url.expose().origin().ascii_serialization();
-        let receivers = &self.inner.receivers;
-        if let Err(wait) = receivers.admit(&receiver, Self::REQUEST_TIME) {
-            return Verdict::Later(wait);
-        }
+        let turn = match self.inner.receivers.admit(&receiver, Self::REQUEST_TIME) {
+            Ok(turn) => turn,
+            Err(not_now) => return Verdict::NotNow(not_now),
+        };
         let kib = u32::try_from(record.bytes.div_ceil(1024)).unwrap_or(u32::MAX).min(Self::BODIES_KIB);
         // It is never closed.
         let _room = self.inner.bodies.acquire_many(kib).await.ok();
@@ -115,15 +119,15 @@ impl Notifier {
             Ok(answer) => answer,
             Err(EgressError::Refused(refusal)) => return Verdict::GiveUp(refusal.name()),
             Err(error) => {
-                receivers.fails(&receiver, None, &error.to_string());
+                turn.failed(None, &error.to_string());
                 return Verdict::Failed(error.to_string(), None);
             }
         };
         let error = format!("it answers {}", status.as_u16());
         if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
-            receivers.fails(&receiver, asked, &error);
+            turn.failed(asked, &error);
         } else {
-            receivers.answers(&receiver);
+            turn.answered();
         }
         match status {
             status if status.is_success() => Verdict::Taken,

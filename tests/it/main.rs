@@ -15,6 +15,7 @@ mod failure_points;
 mod full_disk;
 mod inbound;
 mod load;
+mod pass_on;
 mod pipeline;
 mod properties;
 mod reconcile;

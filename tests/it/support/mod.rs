@@ -4,5 +4,6 @@ pub(crate) mod audit;
 pub(crate) mod child;
 pub(crate) mod media;
 pub(crate) mod ranged;
+pub(crate) mod receiver;
 pub(crate) mod s3;
 pub(crate) mod vault;
