@@ -27,6 +27,7 @@ use crate::bucket::{self, Bucket};
 use crate::config::Network;
 use crate::egress::ClientSetupError;
 use crate::fetch::{self, Fetcher};
+use crate::gateway::{self, Gateway};
 use crate::intake::{self, Intake, ReplyUrls};
 use crate::provider;
 use crate::reconcile::{self, Reconciler};
@@ -66,6 +67,8 @@ pub struct Settings {
     pub provider: Option<provider::ClientConfig>,
     /// How often it is asked about jobs it has not told the end of.
     pub reconcile: reconcile::Config,
+    /// How calls pass through to the provider, where they may.
+    pub gateway: Option<gateway::Config>,
     /// How long the provider may take to confirm a final callback; [`Confirmer::PATIENCE`] is a good time.
     pub confirm_patience: Duration,
     /// How the worker works.
@@ -167,6 +170,7 @@ impl Running {
         }
         let confirms = settings.intake.confirm;
         let intake = Intake::new(settings.intake, reply_urls, ledger.clone());
+        let gateway = settings.gateway.map(|config| Gateway::new(config, intake.clone())).transpose()?;
         let verifier = Verifier::new(ledger.clone(), bucket.clone(), fetcher.clone(), provider::redacted);
         let reconciler = client.clone().map(|client| Reconciler::new(settings.reconcile, intake.clone(), client));
         let refresh = reconciler.clone().map(refresh);
@@ -184,8 +188,16 @@ impl Running {
             watching.spawn(async move { reconciler.run().await });
         }
         let proxies = TrustedProxies::new(settings.trusted_proxies);
-        let http =
-            Http { listeners, tls, intake: intake.clone(), api: api.clone(), proxies, longest_wait, shutdown_grace };
+        let http = Http {
+            listeners,
+            tls,
+            intake: intake.clone(),
+            api: api.clone(),
+            gateway,
+            proxies,
+            longest_wait,
+            shutdown_grace,
+        };
         let server = http::serve(http).map_err(StartError::Http)?;
         let http = server.handle();
         let http_task = tokio::spawn(server);
