@@ -10,6 +10,7 @@ use futures_util::TryStreamExt;
 use super::archive::SegmentArchive;
 use super::{RestoreError, restore};
 use crate::bucket::Bucket;
+use crate::domain::JobState;
 use crate::journal::{Archive, ArchiveError, Journal, JournalError, ReadProgress};
 use crate::state::{Counters, Interpret, Ledger, Recovery, RecoveryError, StateError};
 
@@ -30,8 +31,9 @@ pub struct Rebuilt {
 #[derive(Debug, Default)]
 pub struct RebuildProgress {
     journal: Arc<ReadProgress>,
-    jobs: AtomicU64,
+    /// Set once the journal is read, and then not 0.
     manifests: AtomicU64,
+    manifests_read: AtomicU64,
 }
 
 impl RebuildProgress {
@@ -42,8 +44,14 @@ impl RebuildProgress {
 
     /// Once the journal is read: how many manifests were looked at, and how many there are, as far as can be told.
     pub fn manifests(&self) -> Option<(u64, u64)> {
-        let (manifests, jobs) = (self.manifests.load(Ordering::Relaxed), self.jobs.load(Ordering::Relaxed));
-        (jobs > 0).then_some((manifests, jobs.max(manifests)))
+        let (read, all) = (self.manifests_read.load(Ordering::Relaxed), self.manifests.load(Ordering::Relaxed));
+        (all > 0).then_some((read, all.max(read)))
+    }
+
+    fn expect_manifests(&self, counters: &Counters) {
+        let in_state = |state| counters.jobs.get(&state).copied().unwrap_or_default();
+        let ended = in_state(JobState::Archived) + in_state(JobState::Failed);
+        self.manifests.store(ended.max(1), Ordering::Relaxed);
     }
 }
 
@@ -121,8 +129,8 @@ pub async fn rebuild(
     let ledger = opened.map_err(|_| RebuildError::Stopped)??;
     let rebuilt = async {
         let recovery = ledger.recovered().await.ok_or(RebuildError::Stopped)?;
-        progress.jobs.store(ledger.state().counters()?.jobs.values().sum(), Ordering::Relaxed);
-        let manifests = restore(&ledger, bucket, interpret, &progress.manifests).await?;
+        progress.expect_manifests(&ledger.state().counters()?);
+        let manifests = restore(&ledger, bucket, interpret, &progress.manifests_read).await?;
         Ok(Rebuilt { recovery, segments, manifests, counters: ledger.state().counters()? })
     };
     let rebuilt = rebuilt.await;
