@@ -16,6 +16,7 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
@@ -275,7 +276,7 @@ fn refresh(reconciler: Reconciler) -> worker::Refresh {
 /// Takes from the bucket what is missing in the journal, then moves the journal's old segments there.
 async fn keep_journal(ledger: Ledger, bucket: Bucket, keep: Duration) {
     if ledger.recovered().await.is_some_and(|recovery| recovery.has_gaps()) {
-        match restore(&ledger, &bucket, Intake::interpret).await {
+        match restore(&ledger, &bucket, Intake::interpret, &AtomicU64::default()).await {
             Ok(jobs) => tracing::info!(jobs, "what the journal lacks was looked for in the bucket's manifests"),
             Err(error) => tracing::error!(%error, "the bucket's manifests were not all read: `rebuild` tries again"),
         }

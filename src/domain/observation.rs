@@ -2,7 +2,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{FileName, JobId, MediaUrl, Outcome, ReplyRef, Timestamp};
 
-/// What one answer of the provider says about one job, whichever way it came: callback, GET, list or stream.
+/// What one answer of the provider says about one job, whichever way it came: callback, GET, list or stream. In journals,
+/// as [`Job`](super::Job) is: what is added needs `#[serde(default)]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
     /// The job it is about.
@@ -105,7 +106,7 @@ pub enum Variant {
 }
 
 /// What a file is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// What the job was made for.
