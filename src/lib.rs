@@ -11,6 +11,7 @@ pub mod fetch;
 pub mod gateway;
 pub mod intake;
 pub mod journal;
+pub mod notify;
 pub mod provider;
 pub mod reconcile;
 pub mod repair;

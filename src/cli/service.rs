@@ -63,6 +63,7 @@ fn settings(config: &Config, credentials: &Credentials) -> Result<Settings, Fail
         reconcile: reconcile::Config::default(),
         gateway: config.gateway(credentials),
         confirm_patience: Confirmer::PATIENCE,
+        notify: config.notify(),
         worker: worker::Config {
             concurrency: config.fetch.concurrency,
             per_host: config.fetch.per_host,

@@ -175,6 +175,37 @@ pub enum Event {
         /// When it was registered, adopted or made.
         created_at: Timestamp,
     },
+    /// The receiver behind a ref took a callback that was passed on to it.
+    PassedOn {
+        /// When.
+        at: Timestamp,
+        /// The ref.
+        id: RefId,
+        /// The callback's position.
+        position: u64,
+    },
+    /// A callback is not passed on any more, although its receiver did not take it.
+    PassOnGivenUp {
+        /// When.
+        at: Timestamp,
+        /// The ref.
+        id: RefId,
+        /// The callback's position.
+        position: u64,
+        /// Why, by a stable name.
+        why: String,
+    },
+    /// A callback that waits to be passed on, said again before the segment that has it goes.
+    PassOnKept {
+        /// When the callback came.
+        at: Timestamp,
+        /// The ref.
+        id: RefId,
+        /// The callback's position.
+        position: u64,
+        /// Its size in bytes.
+        bytes: u64,
+    },
     /// A job that has not ended, written again before a segment that tells of it goes.
     JobKept {
         /// The position of the first entry that named it.

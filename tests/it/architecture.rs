@@ -17,6 +17,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("worker", &["domain", "provider", "journal", "state", "fetch", "bucket"]),
     ("reconcile", &["domain", "provider", "intake", "state"]),
     ("repair", &["domain", "journal", "state", "fetch", "bucket"]),
+    ("notify", &["domain", "journal", "state", "egress"]),
     ("api", &["domain", "intake", "state", "bucket", "reconcile", "repair"]),
     ("simulator", &["domain"]),
 ];

@@ -150,12 +150,17 @@ fn apply_batch(
         results.push(if seen { Applied::Deferred } else { fold::apply(&mut txn, position, &entry, meaning)? });
     }
     let (due_changed, asks_changed) = (txn.due_changed, txn.asks_changed);
+    let to_pass_on = std::mem::take(&mut txn.to_pass_on);
     txn.commit(end.max(covered))?;
     if due_changed {
         state.shared.due_changed.notify_one();
     }
     if asks_changed {
         state.shared.asks_changed.notify_one();
+    }
+    for id in to_pass_on {
+        // It fails when nobody passes anything on.
+        let _ = state.shared.to_pass_on.send(Some(id));
     }
     if state.shared.changes.receiver_count() > 0 {
         for result in &results {
