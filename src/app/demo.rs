@@ -149,6 +149,7 @@ fn settings(dir: &std::path::Path, token: &SecretString) -> Result<Settings, Dem
             min_speed: 16 << 10,
         },
         provider: None,
+        gateway: None,
         reconcile: reconcile::Config::default(),
         confirm_patience: Confirmer::PATIENCE,
         worker: worker::Config {

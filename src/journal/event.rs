@@ -6,7 +6,8 @@ use crate::domain::{
     AttemptFailure, Digest, Job, JobId, JobState, Origin, RefId, ReplyRef, Slot, StoredFile, Timestamp,
 };
 
-/// What happened besides callbacks. Kept as JSON, so that journals outlive the version that wrote them.
+/// What happened besides callbacks. Kept as JSON, so that journals outlive the version that wrote them: what is added to an
+/// event, or to a [`Job`] or [`StoredFile`] in one, needs `#[serde(default)]`; nothing is renamed or taken away.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Event {
@@ -31,6 +32,21 @@ pub enum Event {
         /// The caller's labels.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         labels: BTreeMap<String, String>,
+    },
+    /// A ref was made for a call through the gateway.
+    GatewayRefAdded {
+        /// When.
+        at: Timestamp,
+        /// Its id.
+        id: RefId,
+        /// The caller's reference, or one made for it.
+        reply_ref: ReplyRef,
+        /// True when it was made because the caller gave none.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        made: bool,
+        /// The replyUrl that the caller gave: callbacks are passed on to it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pass_on_to: Option<String>,
     },
     /// A ref was deleted.
     RefRemoved {
@@ -150,7 +166,13 @@ pub enum Event {
         /// The caller's labels.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         labels: BTreeMap<String, String>,
-        /// When it was registered or adopted.
+        /// True when the reference was made because the caller gave none.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        made: bool,
+        /// The replyUrl that a caller of the gateway gave.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pass_on_to: Option<String>,
+        /// When it was registered, adopted or made.
         created_at: Timestamp,
     },
     /// A job that has not ended, written again before a segment that tells of it goes.
@@ -210,4 +232,38 @@ pub enum Event {
         /// The job.
         job: JobId,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Journals are kept for good. When this fails, what was added lacks a default, or something was renamed: mend that,
+    /// not the text.
+    #[test]
+    fn a_whole_job_that_was_written_before_can_be_read() {
+        let written: Value = serde_json::from_str(include_str!("event/job_kept.json")).unwrap();
+        let event: Event = serde_json::from_value(written.clone()).unwrap();
+        let mut read = serde_json::to_value(&event).unwrap();
+        let Event::JobKept { job, .. } = event else { panic!("another event") };
+        assert_eq!((job.assets.len(), job.unconfirmed.len()), (2, 1));
+        keep_only_what_is_in(&mut read, &written);
+        assert_eq!(read, written);
+    }
+
+    /// What was added since is no matter.
+    fn keep_only_what_is_in(read: &mut Value, written: &Value) {
+        match (read, written) {
+            (Value::Object(read), Value::Object(written)) => {
+                read.retain(|name, _| written.contains_key(name));
+                read.iter_mut().for_each(|(name, value)| keep_only_what_is_in(value, &written[name]));
+            }
+            (Value::Array(read), Value::Array(written)) => {
+                read.iter_mut().zip(written).for_each(|(read, written)| keep_only_what_is_in(read, written));
+            }
+            _ => {}
+        }
+    }
 }

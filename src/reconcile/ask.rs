@@ -2,7 +2,7 @@ use super::Reconciler;
 use super::queue::Queue;
 use super::schedule;
 use crate::domain::{Job, JobId, JobState, Kind, Timestamp};
-use crate::intake::Refused;
+use crate::intake::{Refused, Unknown};
 use crate::provider::ProviderError;
 use crate::state::{JobFilter, JobRecord, StateError};
 
@@ -108,7 +108,7 @@ impl Reconciler {
             Err(error) => trouble.goes_on(error),
         }
         let answer = answer?;
-        Ok(self.inner.intake.observe(answer.body, answer.observation).await?)
+        Ok(self.inner.intake.observe(answer.body, answer.observation, Unknown::Configured).await?)
     }
 
     /// Asks for fresh links of a job. True when there are some, which are recorded then.

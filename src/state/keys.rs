@@ -20,6 +20,8 @@ pub(super) enum Table {
     Ready = b'e',
     /// Which job holds a folder.
     Folders = b'f',
+    /// The gateway's refs by replyRef: hash, id.
+    GatewayRefs = b'g',
     /// Which job has an id.
     JobIds = b'i',
     /// Jobs, by sequence.
@@ -156,6 +158,25 @@ pub(super) fn upload_in(key: &[u8]) -> Option<&str> {
 
 pub(super) fn ref_name(name: &ReplyRef) -> Vec<u8> {
     Table::RefNames.key(&[&half_hash(name.as_str())])
+}
+
+pub(super) fn gateway_refs_named(name: &ReplyRef) -> Vec<u8> {
+    Table::GatewayRefs.key(&[&half_hash(name.as_str())])
+}
+
+pub(super) fn gateway_ref(name: &ReplyRef, id: &RefId) -> Vec<u8> {
+    Table::GatewayRefs.key(&[&half_hash(name.as_str()), id.as_str().as_bytes()])
+}
+
+/// Behind the last key with a prefix that ends in a hash.
+pub(super) fn behind(mut prefix: Vec<u8>) -> Vec<u8> {
+    prefix.push(u8::MAX);
+    prefix
+}
+
+/// The ref in such a key.
+pub(super) fn ref_in(key: &[u8]) -> Option<RefId> {
+    RefId::parse(std::str::from_utf8(key.get(17..)?).ok()?).ok()
 }
 
 pub(super) fn jobs_of_ref(name: &ReplyRef) -> Vec<u8> {

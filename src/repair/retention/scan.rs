@@ -122,7 +122,9 @@ impl Scan<'_> {
 
     fn event(&mut self, event: Event) -> Result<bool, RetentionError> {
         match event {
-            Event::RefAdded { id, .. } | Event::RefKept { id, .. } => self.reply_ref(&id)?,
+            Event::RefAdded { id, .. } | Event::GatewayRefAdded { id, .. } | Event::RefKept { id, .. } => {
+                self.reply_ref(&id)?;
+            }
             Event::UploadStarted { job, upload, .. } => {
                 let open = self.state.uploads_of(&job)?;
                 return Ok(open.iter().all(|(name, _)| *name != upload));
@@ -164,6 +166,8 @@ impl Scan<'_> {
                 origin: record.origin,
                 notify_url: record.notify_url,
                 labels: record.labels,
+                made: record.made,
+                pass_on_to: record.pass_on_to,
                 created_at: record.created_at,
             }));
         }

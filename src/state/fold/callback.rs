@@ -4,7 +4,7 @@ use super::super::StateError;
 use super::super::keys;
 use super::super::records::{JobRecord, QuarantineRecord, RefRecord};
 use super::super::txn::Txn;
-use super::{Applied, Meaning, confirm};
+use super::{Applied, Meaning, confirm, refs};
 use crate::domain::{Digest, Job, JobId, Observation, Origin, Reason, RefId, ReplyRef, Target, Timestamp};
 use crate::journal::CallbackEntry;
 
@@ -70,23 +70,26 @@ fn tie(
 ) -> Result<Result<Option<Tie>, Reason>, StateError> {
     match &entry.target {
         Target::Ref(id) => {
-            let known = txn.get::<RefRecord>(&keys::reply_ref_id(id))?;
-            let Some(known) = known.filter(|known| known.removed_at.is_none()) else {
-                return Ok(Err(Reason::RefRemoved));
+            let known = refs::live(txn, id)?;
+            let is_anothers = job.is_some_and(|job| job.claimed && job.ref_id.as_ref() != Some(id));
+            let known = match known {
+                // What the provider answered to the call that the ref was made for is about that ref's job.
+                Some(known) if entry.asked && !is_anothers => known,
+                _ if entry.asked => return Ok(Ok(None)),
+                None => return Ok(Err(Reason::RefRemoved)),
+                Some(known) if observation.reply_ref.as_ref().is_some_and(|named| *named != known.reply_ref) => {
+                    return Ok(Err(Reason::ReplyRefMismatch));
+                }
+                Some(_) if is_anothers => return Ok(Err(Reason::JobOfAnotherRef)),
+                Some(known) => known,
             };
-            if observation.reply_ref.as_ref().is_some_and(|named| *named != known.reply_ref) {
-                return Ok(Err(Reason::ReplyRefMismatch));
-            }
-            if job.is_some_and(|job| job.claimed && job.ref_id.as_ref() != Some(id)) {
-                return Ok(Err(Reason::JobOfAnotherRef));
-            }
             Ok(Ok(Some(Tie { ref_id: id.clone(), reply_ref: known.reply_ref, claims: true })))
         }
         Target::Channel => {
             let Some(named) = &observation.reply_ref else {
                 return Ok(if entry.adopt || entry.asked { Ok(None) } else { Err(Reason::UnknownReplyRef) });
             };
-            let registered = registered(txn, named)?;
+            let registered = refs::named(txn, named)?;
             if !entry.adopt && registered.as_ref().is_none_or(|known| known.origin == Origin::Adopted) {
                 return Ok(if entry.asked { Ok(None) } else { Err(Reason::UnknownReplyRef) });
             }
@@ -102,24 +105,9 @@ fn tie(
     }
 }
 
-fn registered(txn: &Txn<'_>, name: &ReplyRef) -> Result<Option<RefRecord>, StateError> {
-    let Some(id) = txn.get::<RefId>(&keys::ref_name(name))? else { return Ok(None) };
-    Ok(txn.get::<RefRecord>(&keys::reply_ref_id(&id))?.filter(|known| known.removed_at.is_none()))
-}
-
 fn adopt(txn: &mut Txn<'_>, position: u64, name: &ReplyRef, at: Timestamp) -> Result<RefRecord, StateError> {
-    let record = RefRecord {
-        id: adopted_id(position, at),
-        reply_ref: name.clone(),
-        origin: Origin::Adopted,
-        notify_url: None,
-        labels: std::collections::BTreeMap::new(),
-        created_at: at,
-        removed_at: None,
-    };
-    txn.put(keys::ref_name(name), &record.id)?;
-    txn.put(keys::reply_ref_id(&record.id), &record)?;
-    txn.meta.counters.refs += 1;
+    let record = RefRecord::new(adopted_id(position, at), name.clone(), Origin::Adopted, at);
+    refs::put(txn, &record)?;
     Ok(record)
 }
 

@@ -5,10 +5,10 @@
 
 use super::super::StateError;
 use super::super::keys;
-use super::super::records::{JobRecord, MediaRecord, QuarantineRecord, RefRecord};
+use super::super::records::{JobRecord, MediaRecord, QuarantineRecord};
 use super::super::txn::Txn;
 use super::Applied;
-use crate::domain::{Job, JobState, StoredFile};
+use crate::domain::{Job, StoredFile};
 use crate::journal::KeptCallback;
 
 pub(super) fn callback(txn: &mut Txn<'_>, position: u64, entry: &KeptCallback) -> Result<Applied, StateError> {
@@ -44,15 +44,6 @@ pub(super) fn forget(txn: &mut Txn<'_>, position: u64) -> Result<(), StateError>
     Ok(())
 }
 
-pub(super) fn reply_ref(txn: &mut Txn<'_>, record: RefRecord) -> Result<Applied, StateError> {
-    if !txn.contains(&keys::reply_ref_id(&record.id))? && !txn.contains(&keys::ref_name(&record.reply_ref))? {
-        txn.put(keys::ref_name(&record.reply_ref), &record.id)?;
-        txn.put(keys::reply_ref_id(&record.id), &record)?;
-        txn.meta.counters.refs += 1;
-    }
-    Ok(Applied::Done)
-}
-
 pub(super) fn job(txn: &mut Txn<'_>, position: u64, sequence: u64, job: &Job) -> Result<Applied, StateError> {
     let known = txn.job(&job.id)?;
     // What was counted more often has seen more.
@@ -65,11 +56,7 @@ pub(super) fn job(txn: &mut Txn<'_>, position: u64, sequence: u64, job: &Job) ->
 
 pub(super) fn found(txn: &mut Txn<'_>, position: u64, job: &Job) -> Result<Applied, StateError> {
     let known = txn.job(&job.id)?;
-    let says_more = known.as_ref().is_none_or(|known| match known.job.state {
-        JobState::Archived => false,
-        JobState::Failed | JobState::Stuck | JobState::Archiving => job.state == JobState::Archived,
-        JobState::Running => true,
-    });
+    let says_more = known.as_ref().is_none_or(|known| known.job.state.yields_to(job.state));
     if says_more { take_over(txn, position, position, known, job) } else { Ok(Applied::Done) }
 }
 
