@@ -16,6 +16,7 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
@@ -27,6 +28,7 @@ use crate::bucket::{self, Bucket};
 use crate::config::Network;
 use crate::egress::ClientSetupError;
 use crate::fetch::{self, Fetcher};
+use crate::gateway::{self, Gateway};
 use crate::intake::{self, Intake, ReplyUrls};
 use crate::notify::{self, Notifier};
 use crate::provider;
@@ -67,6 +69,8 @@ pub struct Settings {
     pub provider: Option<provider::ClientConfig>,
     /// How often it is asked about jobs it has not told the end of.
     pub reconcile: reconcile::Config,
+    /// How calls pass through to the provider, where they may.
+    pub gateway: Option<gateway::Config>,
     /// How long the provider may take to confirm a final callback; [`Confirmer::PATIENCE`] is a good time.
     pub confirm_patience: Duration,
     /// How callbacks are passed on to receivers of callers' own.
@@ -172,6 +176,7 @@ impl Running {
         }
         let confirms = settings.intake.confirm;
         let intake = Intake::new(settings.intake, reply_urls, ledger.clone());
+        let gateway = settings.gateway.map(|config| Gateway::new(config, intake.clone())).transpose()?;
         let verifier = Verifier::new(ledger.clone(), bucket.clone(), fetcher.clone(), provider::redacted);
         let reconciler = client.clone().map(|client| Reconciler::new(settings.reconcile, intake.clone(), client));
         let refresh = reconciler.clone().map(refresh);
@@ -190,8 +195,16 @@ impl Running {
             watching.spawn(async move { reconciler.run().await });
         }
         let proxies = TrustedProxies::new(settings.trusted_proxies);
-        let http =
-            Http { listeners, tls, intake: intake.clone(), api: api.clone(), proxies, longest_wait, shutdown_grace };
+        let http = Http {
+            listeners,
+            tls,
+            intake: intake.clone(),
+            api: api.clone(),
+            gateway,
+            proxies,
+            longest_wait,
+            shutdown_grace,
+        };
         let server = http::serve(http).map_err(StartError::Http)?;
         let http = server.handle();
         let http_task = tokio::spawn(server);
@@ -278,7 +291,7 @@ fn refresh(reconciler: Reconciler) -> worker::Refresh {
 /// Takes from the bucket what is missing in the journal, then moves the journal's old segments there.
 async fn keep_journal(ledger: Ledger, bucket: Bucket, keep: Duration) {
     if ledger.recovered().await.is_some_and(|recovery| recovery.has_gaps()) {
-        match restore(&ledger, &bucket, Intake::interpret).await {
+        match restore(&ledger, &bucket, Intake::interpret, &AtomicU64::default()).await {
             Ok(jobs) => tracing::info!(jobs, "what the journal lacks was looked for in the bucket's manifests"),
             Err(error) => tracing::error!(%error, "the bucket's manifests were not all read: `rebuild` tries again"),
         }

@@ -12,6 +12,7 @@ mod pinned;
 mod rebuild;
 mod refs;
 mod service;
+mod shown;
 mod simulate;
 mod verify;
 

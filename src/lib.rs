@@ -8,6 +8,7 @@ pub mod config;
 pub mod domain;
 pub mod egress;
 pub mod fetch;
+pub mod gateway;
 pub mod intake;
 pub mod journal;
 pub mod notify;

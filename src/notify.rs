@@ -82,7 +82,7 @@ impl Notifier {
     /// # Errors
     /// When the HTTP client cannot be set up.
     pub fn new(config: Config, ledger: Ledger) -> Result<Self, ClientSetupError> {
-        let times = ClientConfig { connect_timeout: Self::CONNECT_TIME, idle_timeout: Self::REQUEST_TIME };
+        let times = ClientConfig::new(Self::CONNECT_TIME, Self::REQUEST_TIME);
         let client = Client::new(Policy::new(config.egress), times)?;
         Ok(Self {
             inner: Arc::new(Inner {

@@ -150,6 +150,7 @@ fn settings(dir: &std::path::Path, token: &SecretString) -> Result<Settings, Dem
             min_speed: 16 << 10,
         },
         provider: None,
+        gateway: None,
         reconcile: reconcile::Config::default(),
         confirm_patience: Confirmer::PATIENCE,
         notify: notify::Config {

@@ -61,6 +61,7 @@ fn settings(config: &Config, credentials: &Credentials) -> Result<Settings, Fail
         fetch: config.fetch(),
         provider: config.provider(),
         reconcile: reconcile::Config::default(),
+        gateway: config.gateway(credentials),
         confirm_patience: Confirmer::PATIENCE,
         notify: config.notify(),
         worker: worker::Config {

@@ -1,12 +1,8 @@
-use std::io::{self, IsTerminal};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use super::output::complain;
+use super::shown::{Shown, TICK};
 use super::{Failure, client, say};
 use crate::app;
 use crate::config::{Config, DataDir, DataDirError};
@@ -14,12 +10,9 @@ use crate::fetch::Fetcher;
 use crate::intake::Intake;
 use crate::provider;
 use crate::repair::{Options, Progress, Report, Verifier, open_ledger};
-use crate::telemetry::escaped;
 
-/// How often the bar moves.
-const TICK: Duration = Duration::from_millis(200);
-/// How often a line says how far it is where there is no terminal.
-const LINE_EVERY: Duration = Duration::from_secs(10);
+/// What is counted.
+const LOOKED_AT: &str = "looked at";
 
 /// Reads the bucket back: by the running service, else in its stead. Prints each finding, then the report.
 pub(super) async fn run(config: &Config, options: Options) -> Result<(), Failure> {
@@ -47,7 +40,7 @@ async fn here(config: &Config, held: &DataDir, options: Options) -> Result<(), F
             tokio::select! {
                 ended = &mut run => break ended.map_err(|error| error.to_string()),
                 () = &mut interrupted => break Err("stopped before the end".to_owned()),
-                _ = tick.tick() => shown.at(progress.position()),
+                _ = tick.tick() => shown.at(progress.position(), LOOKED_AT),
             }
         }
     };
@@ -71,7 +64,7 @@ async fn in_service(config: &Config, options: Options) -> Result<(), Failure> {
         }
         told = report.findings.len();
         let number = |name: &str| task["progress"][name].as_u64().unwrap_or_default();
-        shown.at((number("done"), number("total")));
+        shown.at((number("done"), number("total")), LOOKED_AT);
         if task["state"] != "running" {
             break task["error"].as_str().map(str::to_owned);
         }
@@ -101,43 +94,5 @@ fn conclude(report: &Report, error: Option<String>) -> Result<(), Failure> {
         None if report.damage > 0 => Err(Failure::found("damage was found")),
         None if report.unreadable > 0 => Err(Failure::found("not everything could be read")),
         None => Ok(()),
-    }
-}
-
-/// How far it is: a bar on a terminal, a line now and then elsewhere. Findings are results and go to stdout.
-#[derive(Clone)]
-struct Shown {
-    bar: ProgressBar,
-    last_line: Arc<Mutex<Instant>>,
-    terminal: bool,
-}
-
-impl Shown {
-    fn new() -> Self {
-        let terminal = io::stderr().is_terminal();
-        let bar = if terminal { ProgressBar::new(0) } else { ProgressBar::hidden() };
-        if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} looked at, {eta} left") {
-            bar.set_style(style);
-        }
-        Self { bar, last_line: Arc::new(Mutex::new(Instant::now())), terminal }
-    }
-
-    fn at(&self, (done, total): (u64, u64)) {
-        self.bar.set_length(total);
-        self.bar.set_position(done);
-        let mut last = self.last_line.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.terminal && last.elapsed() >= LINE_EVERY {
-            *last = Instant::now();
-            complain(&format!("{done}/{total} looked at"));
-        }
-    }
-
-    fn line(&self, text: &str) {
-        // Not being able to print is said with the report.
-        let _ = self.bar.suspend(|| say(format!("{}\n", escaped(text))));
-    }
-
-    fn end(&self) {
-        self.bar.finish_and_clear();
     }
 }

@@ -9,7 +9,6 @@
 
 mod scan;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use fail::fail_point;
@@ -125,7 +124,7 @@ impl Retention {
         &self,
         work: impl FnOnce(&Self) -> Result<T, RetentionError> + Send + 'static,
     ) -> Result<T, RetentionError> {
-        let this = Arc::new(self.clone());
+        let this = self.clone();
         tokio::task::spawn_blocking(move || work(&this)).await.unwrap_or(Err(RetentionError::CutOff))
     }
 }

@@ -12,6 +12,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("provider", &["domain", "egress"]),
     ("intake", &["domain", "provider", "journal", "state"]),
     ("fetch", &["domain", "egress"]),
+    ("gateway", &["domain", "provider", "intake", "state", "notify", "egress"]),
     ("bucket", &["domain"]),
     ("worker", &["domain", "provider", "journal", "state", "fetch", "bucket"]),
     ("reconcile", &["domain", "provider", "intake", "state"]),

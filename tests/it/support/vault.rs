@@ -190,6 +190,7 @@ pub(crate) fn settings(dir: &Path) -> Settings {
             min_speed: 0,
         },
         provider: None,
+        gateway: None,
         reconcile: reconcile::Config::default(),
         confirm_patience: worker::Confirmer::PATIENCE,
         notify: notify::Config {
