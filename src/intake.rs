@@ -18,6 +18,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 use tokio::sync::Semaphore;
 
+pub use asked::Unknown;
 pub use http::{
     __path_reply, CallbackAnswer, QuarantineAnswer, accepted_response, parse_quarantine_id, quarantine_id, reply,
     routes,

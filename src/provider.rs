@@ -6,16 +6,19 @@
 
 mod agent;
 mod client;
+pub mod edit;
 mod job;
 mod json;
+mod list;
 mod media;
 mod redact;
 
 use crate::domain::{JobId, Kind, Observation, ReplyRef};
 
-pub use client::{Answer, Client, ClientConfig, ProviderError};
+pub use client::{Answer, Client, ClientConfig, JobList, ListPage, ProviderError, Trouble};
 pub use json::NotJson;
 use json::{Object, Value};
+pub use list::{MAX_JOBS, ToldOf, read_all, told_of};
 pub use redact::redacted;
 
 /// What a body turned out to be.

@@ -5,35 +5,44 @@
 //! its files fare alike in every run, however they interleave. It ends with [`Simulator::stop`], or with its runtime.
 
 mod api;
+mod belongings;
 mod callbacks;
 mod cdn;
+mod clock;
 mod dice;
 mod faults;
 mod job;
 mod media;
+mod odd;
 mod payload;
+mod shared;
+mod shelf;
 mod stats;
 mod store;
 mod truth;
 
-use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
+use actix_web::middleware::NormalizePath;
 use actix_web::{App, HttpServer, web};
+use secrecy::SecretString;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
+use crate::domain::Timestamp;
+
+use belongings::Belongings;
+pub use belongings::Upload;
 use cdn::SignedLinks;
+use clock::Clock;
 use dice::Dice;
-use faults::Fault;
 pub use faults::{Faults, FaultsError};
-use job::{Job, Request};
 pub use job::{Outcome, Variant};
+use shared::Shared;
 use stats::Counters;
 pub use stats::Stats;
 use store::Store;
@@ -57,6 +66,11 @@ pub struct Config {
     pub seed: u64,
     /// How large every MP4 is made; by default as small as it is. A `size=20MiB` in a prompt goes first.
     pub video_bytes: Option<u64>,
+    /// The API tokens that may call; none: any will do.
+    pub tokens: Vec<SecretString>,
+    /// The time that answers show, standing still; by default the system's. With it, the seed and one
+    /// [`Config::public_url`], two simulators that are asked the same answer the same, byte for byte.
+    pub clock: Option<Timestamp>,
 }
 
 impl Default for Config {
@@ -68,6 +82,8 @@ impl Default for Config {
             pace: Duration::from_millis(50),
             seed: 1,
             video_bytes: None,
+            tokens: Vec::new(),
+            clock: None,
         }
     }
 }
@@ -96,27 +112,6 @@ pub struct Simulator {
     server: ServerHandle,
 }
 
-/// What handlers and callback tasks share.
-#[derive(Debug)]
-struct Shared {
-    faults: Faults,
-    read_faults: RwLock<Faults>,
-    pace: Duration,
-    video_bytes: Option<u64>,
-    dice: Dice,
-    links: SignedLinks,
-    store: Store,
-    stats: Counters,
-    creates: AtomicU64,
-    cdn_turns: Mutex<HashMap<String, u64>>,
-    reads: AtomicU64,
-    client: reqwest::Client,
-    /// Where callbacks are sent from; handlers run on the server's own, which ends before the last of them may.
-    runtime: Handle,
-    tasks: Mutex<JoinSet<()>>,
-    outstanding: watch::Sender<usize>,
-}
-
 impl Simulator {
     /// Starts listening. Runs on the runtime that this is called in, which has to have several threads.
     ///
@@ -137,9 +132,13 @@ impl Simulator {
             faults: config.faults,
             pace: config.pace,
             video_bytes: config.video_bytes,
+            tokens: config.tokens,
+            clock: Clock::new(config.clock),
             dice,
             store: Store::default(),
+            belongings: Belongings::default(),
             stats: Counters::default(),
+            calls: AtomicU64::new(0),
             creates: AtomicU64::new(0),
             cdn_turns: Mutex::default(),
             reads: AtomicU64::new(0),
@@ -150,7 +149,12 @@ impl Simulator {
         });
         let data = web::Data::from(Arc::clone(&shared));
         let server = HttpServer::new(move || {
-            App::new().app_data(data.clone()).configure(api::configure).configure(cdn::configure)
+            // The provider's pages write some paths with a slash at the end.
+            App::new()
+                .wrap(NormalizePath::trim())
+                .app_data(data.clone())
+                .configure(api::configure)
+                .configure(cdn::configure)
         });
         let server = server.workers(1).disable_signals().listen(listener).map_err(listen)?.run();
         let handle = server.handle();
@@ -179,7 +183,12 @@ impl Simulator {
         self.shared.store.all().iter().map(|job| truth::of(job, &self.shared.links)).collect()
     }
 
-    /// From now on GET of a job goes wrong as the `get-` faults here say; nothing else changes.
+    /// What was uploaded so far, oldest first.
+    pub fn uploads(&self) -> Vec<Upload> {
+        self.shared.belongings.uploads.all()
+    }
+
+    /// From now on GET of a job or a list goes wrong as the `get-` and `list-` faults here say; nothing else changes.
     pub fn set_read_faults(&self, faults: Faults) {
         *self.shared.read_faults.write().unwrap_or_else(PoisonError::into_inner) = faults;
     }
@@ -204,68 +213,4 @@ fn base_url(address: SocketAddr) -> String {
         address.set_ip(Ipv4Addr::LOCALHOST.into());
     }
     format!("http://{address}")
-}
-
-impl Shared {
-    /// Makes `count` jobs and starts their callbacks; `None` when there are too many already.
-    fn create(self: Arc<Self>, request: Request, count: u64) -> Option<Vec<Arc<Job>>> {
-        // Eighteen digits, as the provider's.
-        let base = 400_000_000_000_000_000 + self.dice.number("ids", "", 0) % 10_000_000_000 * 10_000_000;
-        let made = self.store.add(|number| {
-            let batch = format!("3{:017}", self.dice.number("batch", "", number) % 100_000_000_000_000_000);
-            let job = |n| Job::new(base + number + n, &batch, request.clone(), self.dice, &self.faults, self.pace);
-            (0..count).map(job).collect()
-        });
-        let jobs = made.ok().filter(|jobs: &Vec<_>| !jobs.is_empty())?;
-        self.stats.jobs.add(jobs.len() as u64);
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        while tasks.try_join_next().is_some() {}
-        for job in &jobs {
-            let outstanding = Outstanding::new(&self);
-            let (shared, job) = (Arc::clone(&self), Arc::clone(job));
-            let callbacks = async move {
-                callbacks::run(shared, job).await;
-                drop(outstanding);
-            };
-            tasks.spawn_on(callbacks, &self.runtime);
-        }
-        drop(tasks);
-        Some(jobs)
-    }
-
-    /// The running number of a call that would make jobs.
-    fn next_create(&self) -> u64 {
-        self.creates.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// Which of `faults` this GET of a job meets, if any.
-    fn read_fault(&self, faults: &[Fault]) -> Option<Fault> {
-        let turn = self.reads.fetch_add(1, Ordering::Relaxed);
-        let chances = self.read_faults.read().unwrap_or_else(PoisonError::into_inner);
-        faults.iter().copied().find(|fault| self.dice.hits(chances.chance(*fault), fault.name(), "read", turn))
-    }
-
-    /// The running number of a request for this file.
-    fn cdn_turn(&self, path: &str) -> u64 {
-        let mut turns = self.cdn_turns.lock().unwrap_or_else(PoisonError::into_inner);
-        let turn = turns.entry(path.to_owned()).or_insert(0);
-        *turn += 1;
-        *turn
-    }
-}
-
-/// Counts one job's callbacks as outstanding while it lives, whichever way its task ends.
-struct Outstanding(Arc<Shared>);
-
-impl Outstanding {
-    fn new(shared: &Arc<Shared>) -> Self {
-        shared.outstanding.send_modify(|count| *count += 1);
-        Self(Arc::clone(shared))
-    }
-}
-
-impl Drop for Outstanding {
-    fn drop(&mut self) {
-        self.0.outstanding.send_modify(|count| *count -= 1);
-    }
 }

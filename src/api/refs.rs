@@ -39,7 +39,7 @@ pub(super) struct RefView {
     /// The URL to give to the provider. A secret: only for admin tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     reply_url: Option<String>,
-    /// `registered`, or `adopted` from a callback.
+    /// `registered`, `adopted` from a callback, or made for a call through the `gateway`.
     #[schema(value_type = String, example = "registered")]
     origin: Origin,
     /// `active`: deleted ones are not shown.
@@ -48,7 +48,10 @@ pub(super) struct RefView {
     labels: BTreeMap<String, String>,
     /// Where to tell of changes; its query only for admin tokens.
     notify_url: Option<String>,
-    /// When it was registered or adopted.
+    /// The replyUrl that a caller of the gateway gave: callbacks are passed on to it. Its query only for admin tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pass_on_to: Option<String>,
+    /// When it was registered, adopted or made.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
 }
@@ -66,7 +69,11 @@ impl RefView {
     fn new(record: RefRecord, api: &Api, caller: &Caller) -> Self {
         let is_admin = caller.scope == Scope::Admin;
         // Many a notifyUrl has its receiver's token in the query.
-        let shown = |url: String| MediaUrl::parse(&url).map_or_else(|_| "…".to_owned(), |url| url.to_string());
+        let shown = |url: String| match MediaUrl::parse(&url) {
+            _ if is_admin => url,
+            Ok(url) => url.to_string(),
+            Err(_) => "…".to_owned(),
+        };
         Self {
             ref_id: record.id.as_str().to_owned(),
             reply_ref: record.reply_ref.as_str().to_owned(),
@@ -74,7 +81,8 @@ impl RefView {
             origin: record.origin,
             state: "active",
             labels: record.labels,
-            notify_url: record.notify_url.map(|url| if is_admin { url } else { shown(url) }),
+            notify_url: record.notify_url.map(shown),
+            pass_on_to: record.pass_on_to.map(shown),
             created_at: record.created_at,
         }
     }
@@ -147,7 +155,7 @@ impl RefBody {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct RefsQuery {
-    /// Only the one with this reference.
+    /// Only those with this reference: several where calls through the gateway repeated it.
     reply_ref: Option<String>,
     /// At most so many, 1 to 200; 50 by default.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
@@ -171,7 +179,7 @@ pub(super) async fn list(request: HttpRequest, api: Data<Api>, caller: Caller) -
     let named = input::given(reply_ref.as_deref()).map(reply_ref_parameter).transpose()?;
     let (records, more) = api
         .read(move |state| match named {
-            Some(named) => Ok((Vec::from_iter(state.reply_ref_named(&named)?), false)),
+            Some(named) => state.refs_named(&named, limit, before.as_ref()),
             None => state.refs(limit, before.as_ref()),
         })
         .await?;

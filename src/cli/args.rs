@@ -59,8 +59,9 @@ pub(super) enum Command {
     },
     /// Run only the provider simulator, to try an integration without credits
     #[command(after_help = format!(
-        "Faults: {}.\n\nExamples:\n  replyvault simulate\n  replyvault simulate --faults drop=0.1,cdn-500=0.2,expire=10s --seed 7",
-        Faults::HELP
+        "Examples:\n  replyvault simulate\n  replyvault simulate --faults drop=0.1,cdn-500=0.2,expire=10s --seed 7\n\n\
+         Faults are a list as in the example.\n{}",
+        Faults::TABLE
     ))]
     Simulate {
         /// Where to listen

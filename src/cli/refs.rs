@@ -69,6 +69,7 @@ fn view(record: RefRecord, urls: &ReplyUrls) -> RefView {
     let origin = match record.origin {
         Origin::Registered => "registered",
         Origin::Adopted => "adopted",
+        Origin::Gateway => "gateway",
     };
     RefView {
         reply_url: urls.reply_url(&Target::Ref(record.id.clone())),

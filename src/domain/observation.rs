@@ -30,6 +30,25 @@ pub struct Observation {
     pub assets: Vec<AssetSource>,
 }
 
+impl Observation {
+    /// That there is such a job, and nothing else.
+    pub fn naming(job: JobId) -> Self {
+        Self {
+            job,
+            reply_ref: None,
+            outcome: None,
+            status: None,
+            status_label: None,
+            percent: None,
+            message: None,
+            error: None,
+            prompt: None,
+            made_at: None,
+            assets: Vec::new(),
+        }
+    }
+}
+
 /// The provider's `status` as it came.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Status {

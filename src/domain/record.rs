@@ -10,6 +10,8 @@ pub enum Origin {
     Registered,
     /// A callback named it first.
     Adopted,
+    /// Made for one call through the gateway. Several may have the same replyRef, and none of them answers to it.
+    Gateway,
 }
 
 /// Why a body is in quarantine.

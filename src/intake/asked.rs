@@ -1,9 +1,22 @@
 use bytes::Bytes;
 
-use super::{Config, Intake, Refused};
-use crate::domain::{JobId, Observation, Origin, Target, Timestamp};
+#[cfg(doc)]
+use super::Config;
+use super::{Intake, Refused};
+use crate::domain::{JobId, Observation, Origin, RefId, Target, Timestamp};
 use crate::journal::{CallbackEntry, Durability, Entry, Event};
-use crate::state::{Applied, Meaning, StateError};
+use crate::state::{Applied, JobRecord, Meaning, StateError};
+
+/// What becomes of a job that nobody has heard of when the provider tells of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// It is taken in.
+    Adopt,
+    /// What [`Config::adopt_unknown_refs`] says.
+    Configured,
+    /// It is passed over, unless its replyRef is registered.
+    Skip,
+}
 
 impl Intake {
     /// Keeps what the provider answered when it was asked about a job, unless that changes nothing: then nothing is written,
@@ -12,17 +25,55 @@ impl Intake {
     ///
     /// # Errors
     /// When it cannot be recorded, or the state cannot be read.
-    pub async fn observe(&self, body: Bytes, observation: Box<Observation>) -> Result<bool, Refused> {
-        if !self.is_news(&observation)? {
+    pub async fn observe(&self, body: Bytes, observation: Box<Observation>, unknown: Unknown) -> Result<bool, Refused> {
+        let adopt = match unknown {
+            Unknown::Adopt => true,
+            Unknown::Configured => self.inner.config.adopt_unknown_refs,
+            Unknown::Skip => false,
+        };
+        if !self.is_news(&observation, adopt)? {
             return Ok(false);
         }
-        let Config { adopt_unknown_refs: adopt, sidecars, .. } = self.inner.config;
-        let (at, target) = (Timestamp::now(), Target::Channel);
-        let entry = CallbackEntry { at, target, adopt, sidecars, confirm: false, asked: true, replay_of: None, body };
-        match self.inner.ledger.record_callback(Entry::Callback(entry), Meaning::Job(observation)).await? {
+        match self.record_answer(Target::Channel, adopt, body, observation).await? {
             Applied::Deferred => Err(Refused::Unavailable("the state is being rebuilt")),
             _ => Ok(true),
         }
+    }
+
+    /// Keeps what the provider answered to the call that a ref was made for, as [`Intake::observe`] does; the job becomes
+    /// that ref's, as if a callback had come over its URL, unless another ref has claimed it. While the state is rebuilt it
+    /// is kept whatever it says.
+    ///
+    /// # Errors
+    /// When it cannot be recorded, or the state cannot be read.
+    pub async fn job_created(
+        &self,
+        reference: RefId,
+        body: Bytes,
+        observation: Box<Observation>,
+    ) -> Result<bool, Refused> {
+        let sidecars = self.inner.config.sidecars;
+        let is_news = match self.state().job(&observation.job) {
+            Ok(Some(JobRecord { job, .. })) => !job.claimed || job.learns_from(&observation, sidecars),
+            Ok(None) | Err(StateError::Rebuilding) => true,
+            Err(error) => return Err(error.into()),
+        };
+        if is_news {
+            self.record_answer(Target::Ref(reference), true, body, observation).await?;
+        }
+        Ok(is_news)
+    }
+
+    async fn record_answer(
+        &self,
+        target: Target,
+        adopt: bool,
+        body: Bytes,
+        observation: Box<Observation>,
+    ) -> Result<Applied, Refused> {
+        let (at, sidecars) = (Timestamp::now(), self.inner.config.sidecars);
+        let entry = CallbackEntry { at, target, adopt, sidecars, confirm: false, asked: true, replay_of: None, body };
+        Ok(self.inner.ledger.record_callback(Entry::Callback(entry), Meaning::Job(observation)).await?)
     }
 
     /// The provider does not know a job any more, and never told its end.
@@ -37,8 +88,8 @@ impl Intake {
         }
     }
 
-    fn is_news(&self, observation: &Observation) -> Result<bool, StateError> {
-        let Config { adopt_unknown_refs: adopt, sidecars, .. } = self.inner.config;
+    fn is_news(&self, observation: &Observation, adopt: bool) -> Result<bool, StateError> {
+        let sidecars = self.inner.config.sidecars;
         let tie = match &observation.reply_ref {
             Some(_) if adopt => true,
             Some(named) => self.state().reply_ref_named(named)?.is_some_and(|known| known.origin == Origin::Registered),

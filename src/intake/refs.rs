@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::{Intake, Refused};
-use crate::domain::{RefId, ReplyRef, Timestamp};
+use crate::domain::{Origin, RefId, ReplyRef, Target, Timestamp};
 use crate::journal::{Durability, Event};
 use crate::state::{Applied, RefRecord};
 
@@ -33,13 +33,8 @@ impl Intake {
     /// # Errors
     /// When the reference is registered with other content, or it cannot be recorded.
     pub async fn register(&self, new: NewRef) -> Result<(RefRecord, bool), RegisterError> {
-        let ulid = ulid::Ulid::generate().to_string();
-        let expected = "a ULID is a valid name";
-        let reply_ref = match new.reply_ref {
-            Some(reply_ref) => reply_ref,
-            None => ReplyRef::new(&ulid.to_ascii_lowercase()).unwrap_or_else(|_| unreachable!("{expected}")),
-        };
-        let id = RefId::from_ulid(&ulid).unwrap_or_else(|_| unreachable!("{expected}"));
+        let (id, made) = made_now();
+        let reply_ref = new.reply_ref.unwrap_or(made);
         let NewRef { notify_url, labels, .. } = new;
         if let Some(known) = self.state().reply_ref_named(&reply_ref).ok().flatten() {
             // Decided again, in order, when it is recorded; this spares the journal what changes nothing.
@@ -52,6 +47,47 @@ impl Intake {
             Applied::RefConflict => Err(RegisterError::Conflict),
             _ => Err(Refused::Unavailable("the state is being rebuilt").into()),
         }
+    }
+
+    /// Makes a ref for one call through the gateway, durably. Without `reply_ref` one is made, and the record says so; what
+    /// comes over the ref's URL is passed on to `pass_on_to`. There may be others with the same reference.
+    ///
+    /// # Errors
+    /// When it cannot be recorded.
+    pub async fn register_gateway(
+        &self,
+        reply_ref: Option<ReplyRef>,
+        pass_on_to: Option<String>,
+    ) -> Result<RefRecord, Refused> {
+        let (id, reference) = made_now();
+        let (at, made) = (Timestamp::now(), reply_ref.is_none());
+        let reply_ref = reply_ref.unwrap_or(reference);
+        let record = RefRecord {
+            id: id.clone(),
+            reply_ref: reply_ref.clone(),
+            origin: Origin::Gateway,
+            notify_url: None,
+            labels: BTreeMap::new(),
+            made,
+            pass_on_to: pass_on_to.clone(),
+            created_at: at,
+            removed_at: None,
+        };
+        let event = Event::GatewayRefAdded { at, id, reply_ref, made, pass_on_to };
+        // While the state is rebuilt it will be there in the end: its id is new, so nothing can stand in its way.
+        self.inner.ledger.record(event, Durability::Synced).await?;
+        Ok(record)
+    }
+
+    /// The gateway's ref, deleted or not, that a URL was made for; `None` when it was not made here, or for another kind of
+    /// ref, or for the channel.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn gateway_ref(&self, url: &str) -> Result<Option<RefRecord>, Refused> {
+        let Some(Target::Ref(id)) = self.inner.urls.parse(url) else { return Ok(None) };
+        let known = self.state().reply_ref_ever(&id)?;
+        Ok(known.filter(|record| record.origin == Origin::Gateway))
     }
 
     /// Deletes a ref, durably: its URL is no longer accepted, its jobs stay. False when there is none.
@@ -67,4 +103,12 @@ impl Intake {
         self.inner.ledger.record(event, Durability::Synced).await?;
         Ok(true)
     }
+}
+
+/// A new id, and a reference for a caller who has none.
+fn made_now() -> (RefId, ReplyRef) {
+    let ulid = ulid::Ulid::generate().to_string();
+    let expected = "a ULID is a valid name";
+    let id = RefId::from_ulid(&ulid).unwrap_or_else(|_| unreachable!("{expected}"));
+    (id, ReplyRef::new(&ulid.to_ascii_lowercase()).unwrap_or_else(|_| unreachable!("{expected}")))
 }

@@ -70,6 +70,14 @@ impl ReplyUrls {
         format!("{base}/reply/{}/{}", target.as_str(), self.keys.sign(target))
     }
 
+    /// The target of what may be one of these URLs, whatever it starts with: the service may have been known by another
+    /// name when it was signed.
+    pub fn parse(&self, url: &str) -> Option<Target> {
+        let (_, signed) = url.rsplit_once("/reply/")?;
+        let (target, signature) = signed.split_once('/')?;
+        self.verify(target, signature)
+    }
+
     /// The target, if the signature is one of ours for it.
     pub fn verify(&self, target: &str, signature: &str) -> Option<Target> {
         // Both are looked at whatever the other says, so that the answer's time tells nothing.
@@ -119,6 +127,20 @@ mod tests {
         assert_eq!(urls.verify(target.as_str(), signature(&url)), Some(target));
         assert_eq!(urls.verify("minimax", signature(&url)), None);
         assert!(!format!("{urls:?}").contains("key\""));
+    }
+
+    #[test]
+    fn a_url_of_ours_is_known_whatever_it_starts_with() {
+        let target = Target::parse(&format!("ref_{:026}", 7)).unwrap();
+        let url = urls(&["old"]).reply_url(&target);
+        let now = urls(&["new", "old"]).with_public_url(Url::parse("http://127.0.0.1:8080/").unwrap());
+        assert_eq!(now.parse(&url), Some(target));
+        assert_eq!(urls(&["new"]).parse(&url), None);
+        for other in
+            ["", "/reply/", "https://vault.example.com/in/reply/minimax", &format!("{url}/"), &format!("{url}?x")]
+        {
+            assert_eq!(now.parse(other), None, "{other}");
+        }
     }
 
     proptest! {

@@ -33,6 +33,21 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         labels: BTreeMap<String, String>,
     },
+    /// A ref was made for a call through the gateway.
+    GatewayRefAdded {
+        /// When.
+        at: Timestamp,
+        /// Its id.
+        id: RefId,
+        /// The caller's reference, or one made for it.
+        reply_ref: ReplyRef,
+        /// True when it was made because the caller gave none.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        made: bool,
+        /// The replyUrl that the caller gave: callbacks are passed on to it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pass_on_to: Option<String>,
+    },
     /// A ref was deleted.
     RefRemoved {
         /// When.
@@ -151,8 +166,45 @@ pub enum Event {
         /// The caller's labels.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         labels: BTreeMap<String, String>,
-        /// When it was registered or adopted.
+        /// True when the reference was made because the caller gave none.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        made: bool,
+        /// The replyUrl that a caller of the gateway gave.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pass_on_to: Option<String>,
+        /// When it was registered, adopted or made.
         created_at: Timestamp,
+    },
+    /// The receiver behind a ref took a callback that was passed on to it.
+    PassedOn {
+        /// When.
+        at: Timestamp,
+        /// The ref.
+        id: RefId,
+        /// The callback's position.
+        position: u64,
+    },
+    /// A callback is not passed on any more, although its receiver did not take it.
+    PassOnGivenUp {
+        /// When.
+        at: Timestamp,
+        /// The ref.
+        id: RefId,
+        /// The callback's position.
+        position: u64,
+        /// Why, by a stable name.
+        why: String,
+    },
+    /// A callback that waits to be passed on, said again before the segment that has it goes.
+    PassOnKept {
+        /// When the callback came.
+        at: Timestamp,
+        /// The ref.
+        id: RefId,
+        /// The callback's position.
+        position: u64,
+        /// Its size in bytes.
+        bytes: u64,
     },
     /// A job that has not ended, written again before a segment that tells of it goes.
     JobKept {

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 /// The text is not JSON; says where it stops being JSON.
@@ -48,6 +48,12 @@ impl<'a> Value<'a> {
         Some(items.into_iter().map(Value).collect())
     }
 
+    /// The first `most` items of an array; the others are only checked.
+    pub(super) fn items_up_to(self, most: usize) -> Option<Vec<Value<'a>>> {
+        let mut deserializer = serde_json::Deserializer::from_str(self.raw());
+        deserializer.deserialize_seq(FirstItems(most)).ok()
+    }
+
     /// A string that is not empty, or a number as it is written.
     pub(super) fn text(self) -> Option<String> {
         let text = match self.raw().as_bytes().first()? {
@@ -84,6 +90,11 @@ impl<'a> Object<'a> {
         (value.get() != "null").then_some(Value(value))
     }
 
+    /// The members' values, without their names.
+    pub(super) fn values(&self) -> impl Iterator<Item = Value<'a>> {
+        self.0.iter().map(|(_, value)| Value(value))
+    }
+
     pub(super) fn text(&self, name: &str) -> Option<String> {
         self.get(name)?.text()
     }
@@ -98,6 +109,26 @@ impl<'a> Object<'a> {
 
     pub(super) fn object(&self, name: &str) -> Option<Object<'a>> {
         self.get(name)?.object()
+    }
+}
+
+struct FirstItems(usize);
+
+impl<'de> Visitor<'de> for FirstItems {
+    type Value = Vec<Value<'de>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let mut first = Vec::new();
+        while first.len() < self.0 {
+            let Some(item) = items.next_element()? else { return Ok(first) };
+            first.push(Value(item));
+        }
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(first)
     }
 }
 

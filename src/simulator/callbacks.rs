@@ -7,6 +7,7 @@ use bytes::Bytes;
 use reqwest::header::CONTENT_TYPE;
 
 use super::Shared;
+use super::cdn::SignedLinks;
 use super::faults::Fault;
 use super::job::{Job, Outcome};
 use super::payload;
@@ -24,10 +25,16 @@ struct Delivery {
 /// Sends what is due to the job's `replyUrl`, one after another, until it is over or no longer tracked.
 pub(super) async fn run(shared: Arc<Shared>, job: Arc<Job>) {
     let Some(url) = &job.request.reply_url else { return };
-    for delivery in schedule(&shared, &job) {
+    for mut delivery in schedule(&shared, &job) {
         tokio::time::sleep_until(job.at(delivery.at).into()).await;
         if job.was_untracked() {
             return;
+        }
+        if job.was_cancelled() {
+            if !delivery.is_final {
+                continue;
+            }
+            delivery.body = body(&shared, &job, delivery.at, &shared.links);
         }
         send(&shared, &job, url, delivery).await;
     }
@@ -51,7 +58,7 @@ fn schedule(shared: &Shared, job: &Job) -> Vec<Delivery> {
         }
         let stale = happens(Fault::Stale, turn).then(|| shared.links.expired());
         let links = stale.as_ref().unwrap_or(&shared.links);
-        let body = payload::callback(job, &job.stage_after(at), links).to_string().into();
+        let body = body(shared, job, at, links);
         let is_late = !is_final && happens(Fault::Disorder, turn);
         let held = shared.pace.mul_f64(0.1 + 0.4 * share("held", turn));
         let at = if is_late { job.plan.ends + held } else { at };
@@ -64,6 +71,12 @@ fn schedule(shared: &Shared, job: &Job) -> Vec<Delivery> {
     }
     deliveries.sort_by_key(|delivery| delivery.at);
     deliveries
+}
+
+fn body(shared: &Shared, job: &Job, at: Duration, links: &SignedLinks) -> Bytes {
+    let body = payload::callback(job, &job.stage_after(at), links);
+    let is_odd = shared.dice.hits(shared.faults.chance(Fault::Odd), Fault::Odd.name(), job.id.as_str(), 0);
+    if is_odd { shared.odd(job.id.as_str()).write(&body).into() } else { body.to_string().into() }
 }
 
 async fn send(shared: &Shared, job: &Job, url: &str, delivery: Delivery) {

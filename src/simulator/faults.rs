@@ -1,18 +1,50 @@
+mod kind;
+
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
 
+pub(super) use kind::Fault;
+
 /// What goes wrong, and how often: the `--faults` of `simulate`.
 ///
 /// In text a comma-separated list such as `drop=0.1,cdn-500=0.2,cdn-slow=64KiB/s,expire=10s`; empty means none.
-/// [`Faults::HELP`] lists the names. Probabilities are from 0 to 1.
+/// [`Faults::TABLE`] says what each does. Probabilities are from 0 to 1.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Faults {
-    chances: [f64; Fault::ALL.len()],
+    chances: Chances,
     cdn_slow: Option<u64>,
     expire: Option<Duration>,
+    slow: Option<Duration>,
+    stream_gap: Option<Duration>,
+    max_jobs: Option<usize>,
+    credits: Option<u64>,
+    list_order: ListOrder,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Chances(Box<[f64; Fault::ALL.len()]>);
+
+impl Default for Chances {
+    fn default() -> Self {
+        Self(Box::new([0.0; Fault::ALL.len()]))
+    }
+}
+
+/// In which order lists are; the provider's is not documented.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum ListOrder {
+    #[default]
+    Newest,
+    Oldest,
+    /// Any, but the same from page to page.
+    Shuffled,
+}
+
+impl ListOrder {
+    const ALL: [(Self, &str); 3] = [(Self::Newest, "newest"), (Self::Oldest, "oldest"), (Self::Shuffled, "shuffled")];
 }
 
 /// Why a text is no [`Faults`].
@@ -33,39 +65,9 @@ pub enum FaultsError {
     },
 }
 
-macro_rules! faults {
-    ($($variant:ident $name:literal),+ $(,)?) => {
-        /// A fault with a probability.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(super) enum Fault { $($variant),+ }
-
-        impl Fault {
-            const ALL: [Self; [$($name),+].len()] = [$(Self::$variant),+];
-
-            pub(super) const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name),+ }
-            }
-        }
-
-        impl Faults {
-            /// The names and values that are accepted.
-            pub const HELP: &str = concat!($($name, ", "),+, "each with a probability from 0 to 1; \
-                cdn-slow with bytes per second as in 64KiB/s; expire with a duration as in 10s");
-        }
-    };
-}
-
-faults! {
-    Disorder "disorder", Repeat "repeat", Drop "drop", Fail "fail", Moderate "moderate", Remove "remove",
-    NoClean "no-clean", WatermarkOnly "watermark-only", Processing "processing", Busy "429", OnHold "596",
-    Cdn500 "cdn-500", Cdn404 "cdn-404", CdnReset "cdn-reset", CdnShort "cdn-short", CdnStall "cdn-stall",
-    CdnHtml "cdn-html", Get500 "get-500", Get401 "get-401", Get404 "get-404", Get429 "get-429", Get596 "get-596",
-    GetReset "get-reset", GetRunning "get-running", GetFailed "get-failed", GetHost "get-host", Stale "stale",
-}
-
 impl Faults {
     pub(super) fn chance(&self, fault: Fault) -> f64 {
-        self.chances[fault as usize]
+        self.chances.0[fault as usize]
     }
 
     /// Bytes per second of one CDN answer.
@@ -78,23 +80,53 @@ impl Faults {
         self.expire
     }
 
+    /// How long every answer of the API is held back.
+    pub(super) fn slow(&self) -> Option<Duration> {
+        self.slow
+    }
+
+    /// How long an event stream is silent in its middle.
+    pub(super) fn stream_gap(&self) -> Option<Duration> {
+        self.stream_gap
+    }
+
+    /// How many videos an account may have running.
+    pub(super) fn max_jobs(&self) -> Option<usize> {
+        self.max_jobs
+    }
+
+    /// How many jobs there may be.
+    pub(super) fn credits(&self) -> Option<u64> {
+        self.credits
+    }
+
+    pub(super) fn list_order(&self) -> ListOrder {
+        self.list_order
+    }
+
     fn set(&mut self, name: &str, value: &str) -> Result<(), FaultsError> {
         let wrong = |expected| FaultsError::Value { name: name.into(), expected, value: value.into() };
+        let duration = || humantime::parse_duration(value).map_err(|_| wrong("a duration as in 10s"));
         match name {
             "cdn-slow" => {
                 let rate = value.strip_suffix("/s").and_then(|size| ByteSize::from_str(size).ok()).map(|size| size.0);
                 let rate = rate.filter(|rate| *rate > 0);
                 self.cdn_slow = Some(rate.ok_or_else(|| wrong("bytes per second as in 64KiB/s"))?);
             }
-            "expire" => {
-                let duration = humantime::parse_duration(value).map_err(|_| wrong("a duration as in 10s"))?;
-                self.expire = Some(duration);
+            "expire" => self.expire = Some(duration()?),
+            "slow" => self.slow = Some(duration()?),
+            "stream-gap" => self.stream_gap = Some(duration()?),
+            "max-jobs" => self.max_jobs = Some(value.parse().map_err(|_| wrong("a number"))?),
+            "credits" => self.credits = Some(value.parse().map_err(|_| wrong("a number"))?),
+            "list-order" => {
+                let order = ListOrder::ALL.into_iter().find(|(_, name)| *name == value);
+                self.list_order = order.ok_or_else(|| wrong("newest, oldest or shuffled"))?.0;
             }
             _ => {
                 let fault = Fault::ALL.into_iter().find(|fault| fault.name() == name);
                 let fault = fault.ok_or_else(|| FaultsError::Unknown(name.into()))?;
                 let chance = value.parse().ok().filter(|chance| (0.0..=1.0).contains(chance));
-                self.chances[fault as usize] = chance.ok_or_else(|| wrong("a probability from 0 to 1"))?;
+                self.chances.0[fault as usize] = chance.ok_or_else(|| wrong("a probability from 0 to 1"))?;
             }
         }
         Ok(())
@@ -118,9 +150,18 @@ impl fmt::Display for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let chances = Fault::ALL.into_iter().filter(|fault| self.chance(*fault) > 0.0);
         let chances = chances.map(|fault| format!("{}={}", fault.name(), self.chance(fault)));
-        let slow = self.cdn_slow.map(|rate| format!("cdn-slow={rate}B/s"));
-        let expire = self.expire.map(|time| format!("expire={}", humantime::format_duration(time)));
-        f.write_str(&chances.chain(slow).chain(expire).collect::<Vec<_>>().join(","))
+        let time = |name, time: Option<Duration>| Some(format!("{name}={}", humantime::format_duration(time?)));
+        let order = ListOrder::ALL.iter().find(|(order, _)| *order == self.list_order && *order != ListOrder::Newest);
+        let rest = [
+            self.cdn_slow.map(|rate| format!("cdn-slow={rate}B/s")),
+            time("expire", self.expire),
+            time("slow", self.slow),
+            time("stream-gap", self.stream_gap),
+            self.max_jobs.map(|number| format!("max-jobs={number}")),
+            self.credits.map(|number| format!("credits={number}")),
+            order.map(|(_, name)| format!("list-order={name}")),
+        ];
+        f.write_str(&chances.chain(rest.into_iter().flatten()).collect::<Vec<_>>().join(","))
     }
 }
 
@@ -131,7 +172,8 @@ mod tests {
     #[test]
     fn every_fault_can_be_named_and_read_back() {
         let mut text: Vec<_> = Fault::ALL.iter().map(|fault| format!("{}=0.25", fault.name())).collect();
-        text.extend(["cdn-slow=64KiB/s".into(), "expire=1m 10s".into()]);
+        text.extend(["cdn-slow=64KiB/s", "expire=1m 10s", "slow=20ms", "stream-gap=3s"].map(String::from));
+        text.extend(["max-jobs=3", "credits=40", "list-order=shuffled"].map(String::from));
         let faults: Faults = text.join(" , ").parse().unwrap();
         assert_eq!(faults.cdn_slow(), Some(65_536));
         assert_eq!(faults.expire(), Some(Duration::from_secs(70)));
@@ -151,6 +193,9 @@ mod tests {
             ("cdn-slow=64KiB", "bytes per second"),
             ("cdn-slow=0B/s", "bytes per second"),
             ("expire=soon", "duration"),
+            ("slow=5", "duration"),
+            ("max-jobs=-1", "a number"),
+            ("list-order=sideways", "newest, oldest or shuffled"),
         ] {
             let error = bad.parse::<Faults>().unwrap_err().to_string();
             assert!(error.contains(says), "{bad}: {error}");

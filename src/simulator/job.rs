@@ -4,6 +4,7 @@
 mod assets;
 mod plan;
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,9 @@ pub use plan::{Outcome, Variant};
 /// The one user, and the account of a caller who names none.
 pub(super) const USER: &str = "4821";
 pub(super) const ACCOUNT: &str = "730015522";
+
+/// The same user where the provider shows a number: beyond what many languages hold exactly, as the provider's are.
+pub(super) const USER_ID: u64 = 923_847_293_472_394_001;
 
 /// What a caller asked for.
 #[derive(Clone, Debug)]
@@ -41,6 +45,18 @@ pub(super) struct Request {
     pub(super) input: Option<String>,
     /// How large the job's MP4s are to be.
     pub(super) size: Option<u64>,
+    /// How many videos the account may have running with this one.
+    pub(super) max_jobs: Option<usize>,
+    /// Decided already: it fails, with this HTTP status.
+    pub(super) fails_with: Option<u16>,
+}
+
+impl Request {
+    /// `replyUrl` and `replyRef` as far as they were given.
+    pub(super) fn reply(&self) -> impl Iterator<Item = (String, Value)> {
+        let reply = [("replyUrl", &self.reply_url), ("replyRef", &self.reply_ref)];
+        reply.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value.clone()?.into())))
+    }
 }
 
 /// The moment a job is looked at.
@@ -68,6 +84,8 @@ pub(super) struct Job {
     deleted: AtomicBool,
     untracked: AtomicBool,
     heard: AtomicBool,
+    /// When after its creation the caller gave it up.
+    cancelled: OnceLock<Duration>,
 }
 
 impl Job {
@@ -75,6 +93,7 @@ impl Job {
         own: u64,
         batch: &str,
         request: Request,
+        created: Timestamp,
         dice: Dice,
         faults: &Faults,
         pace: Duration,
@@ -89,8 +108,7 @@ impl Job {
             Kind::Agent => format!("p{own}-u{USER}-a{account}-bot:minimax"),
         };
         let id: JobId = id.parse()?;
-        let created = Timestamp::now();
-        let plan = Plan::new(&id, dice, faults, pace);
+        let plan = Plan::new(&id, &request, dice, faults, pace);
         let assets = assets::of(&id, own, created, &request, plan.offer);
         Ok(Self {
             own: own.to_string(),
@@ -102,6 +120,7 @@ impl Job {
             deleted: AtomicBool::new(false),
             untracked: AtomicBool::new(false),
             heard: AtomicBool::new(false),
+            cancelled: OnceLock::new(),
             id,
             request,
         })
@@ -121,7 +140,7 @@ impl Job {
     }
 
     pub(super) fn stage_after(&self, elapsed: Duration) -> Stage {
-        if elapsed >= self.plan.ends {
+        if elapsed >= self.plan.ends || self.cancelled.get().is_some_and(|at| elapsed >= *at) {
             return Stage::Final { whole: elapsed >= self.plan.settles };
         }
         let reached = self.plan.progress.iter().rev().find(|progress| progress.at <= elapsed);
@@ -132,13 +151,26 @@ impl Job {
         matches!(self.stage(), Stage::Final { .. })
     }
 
-    /// Whether the provider denies that the job exists.
-    pub(super) fn is_gone(&self) -> bool {
-        self.plan.outcome == Outcome::Removed && self.is_final()
+    /// How it ends, as far as is known by now.
+    pub(super) fn outcome(&self) -> Outcome {
+        if self.was_cancelled() { Outcome::Failed } else { self.plan.outcome }
     }
 
-    pub(super) fn elapsed(&self) -> Duration {
-        self.started.elapsed()
+    /// Whether the provider denies that the job exists. Deleted images can still be read by their id.
+    pub(super) fn is_gone(&self) -> bool {
+        let is_deleted = self.kind() != Kind::Image && self.deleted.load(Ordering::Relaxed);
+        is_deleted || self.outcome() == Outcome::Removed && self.is_final()
+    }
+
+    /// Ends it as failed, unless it is over.
+    pub(super) fn cancel(&self) {
+        if !self.is_final() {
+            let _ = self.cancelled.set(self.started.elapsed());
+        }
+    }
+
+    pub(super) fn was_cancelled(&self) -> bool {
+        self.cancelled.get().is_some()
     }
 
     pub(super) fn delete(&self) {

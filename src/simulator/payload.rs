@@ -10,29 +10,31 @@ use crate::domain::Kind;
 
 use super::job::{Job, Links, Outcome, Stage};
 pub(super) use agent::http_status;
-pub(super) use retired::created;
+pub(super) use retired::{created, listed};
 
-/// What GET answers.
+/// What GET answers, with the caller's reference where there is one.
 pub(super) fn answer(job: &Job, stage: &Stage, links: &dyn Links) -> Value {
     match job.kind() {
-        Kind::Video | Kind::Image => Value::Object(picture::answer(job, stage, links)),
+        Kind::Video | Kind::Image => {
+            let mut fields = picture::answer(job, stage, links);
+            fields.extend(job.request.reply());
+            Value::Object(fields)
+        }
         Kind::Agent => agent::answer(job, stage, links),
         Kind::Music => retired::music(job, links),
         Kind::Speech => retired::speech(job, links),
     }
 }
 
-/// What a callback says: the answer with the caller's reference. An agent's has it inside `request` already.
+/// What a callback says: the same.
 pub(super) fn callback(job: &Job, stage: &Stage, links: &dyn Links) -> Value {
     let mut body = answer(job, stage, links);
-    let (Value::Object(fields), false) = (&mut body, job.kind() == Kind::Agent) else { return body };
-    if let (Some(url), Stage::Running(_)) = (&job.request.reply_url, stage) {
-        fields.insert("replyUrl".into(), json!(url));
-    }
-    match (&job.request.reply_ref, job.kind()) {
-        (Some(text), _) => drop(fields.insert("replyRef".into(), json!(text))),
-        (None, Kind::Image) => drop(fields.insert("replyRef".into(), Value::Null)),
-        (None, _) => {}
+    let Value::Object(fields) = &mut body else { return body };
+    match job.kind() {
+        Kind::Image if job.request.reply_ref.is_none() => drop(fields.insert("replyRef".into(), Value::Null)),
+        Kind::Music | Kind::Speech => fields.extend(job.request.reply()),
+        // An agent's has it inside `request`.
+        Kind::Video | Kind::Image | Kind::Agent => {}
     }
     body
 }
@@ -48,7 +50,7 @@ pub(super) fn failed(job: &Job) -> Value {
 
 /// The three fields that say how a job stands.
 fn status(job: &Job, stage: &Stage) -> Map<String, Value> {
-    let (number, label) = match (stage, job.plan.outcome) {
+    let (number, label) = match (stage, job.outcome()) {
         (Stage::Running(progress), _) => match progress.status {
             0 => (0, "pending"),
             11 => (11, "queued"),

@@ -49,6 +49,8 @@ counters! {
     cdn_expired,
     /// Bytes of media handed to connections.
     cdn_bytes,
+    /// Bytes of uploads that have come, those still coming included.
+    upload_bytes,
 }
 
 #[derive(Debug, Default)]

@@ -53,12 +53,12 @@ impl Store {
         self.read().jobs.clone()
     }
 
-    /// What the provider's lists hold of a kind, newest first.
+    /// What the provider's lists hold of a kind, oldest first.
     pub(super) fn listed(&self, kind: Kind, account: Option<&str>) -> Vec<Arc<Job>> {
         let wanted = |job: &&Arc<Job>| {
             job.kind() == kind && job.is_listed() && account.is_none_or(|account| account == job.request.account)
         };
-        self.read().jobs.iter().rev().filter(wanted).cloned().collect()
+        self.read().jobs.iter().filter(wanted).cloned().collect()
     }
 
     /// What the provider's scheduler still follows.

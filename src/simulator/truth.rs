@@ -37,7 +37,7 @@ pub struct ExpectedFile {
 }
 
 pub(super) fn of(job: &Job, links: &dyn Links) -> Expected {
-    let completed = job.plan.outcome == Outcome::Completed;
+    let completed = job.outcome() == Outcome::Completed;
     let assets = job.assets.iter().filter(|_| completed);
     let files = assets.map(|asset| {
         let (variant, published) = &asset.best;
@@ -54,7 +54,7 @@ pub(super) fn of(job: &Job, links: &dyn Links) -> Expected {
         reply_ref: job.request.reply_ref.clone(),
         kind: job.kind(),
         created_at: job.created,
-        outcome: job.plan.outcome,
+        outcome: job.outcome(),
         heard: job.was_heard(),
         files: files.collect(),
     }

@@ -3,6 +3,8 @@
 mod callback;
 mod confirm;
 mod kept;
+mod outbox;
+mod refs;
 mod storage;
 mod upload;
 
@@ -13,7 +15,7 @@ use super::keys;
 use super::records::Claim;
 use super::records::{JobRecord, MediaRecord, RefRecord};
 use super::txn::Txn;
-use crate::domain::{Change, Job, JobId, JobState, Observation, Origin, Reason, Timestamp};
+use crate::domain::{Change, Job, JobId, JobState, Observation, Origin, Reason};
 use crate::journal::{Entry, Event};
 
 /// What a callback's body says, as the provider's room reads it.
@@ -93,18 +95,15 @@ pub(super) fn apply(
             change_job(txn, job, |job| job.callbacks = job.callbacks.saturating_add(1))
         }
         Event::RefAdded { at, id, reply_ref, notify_url, labels } => {
-            let wanted = RefRecord {
-                id: id.clone(),
-                reply_ref: reply_ref.clone(),
-                origin: Origin::Registered,
-                notify_url: notify_url.clone(),
-                labels: labels.clone(),
-                created_at: *at,
-                removed_at: None,
-            };
-            add_ref(txn, wanted)
+            let (notify_url, labels) = (notify_url.clone(), labels.clone());
+            let plain = RefRecord::new(id.clone(), reply_ref.clone(), Origin::Registered, *at);
+            refs::register(txn, RefRecord { notify_url, labels, ..plain })
         }
-        Event::RefRemoved { at, id } => remove_ref(txn, id, *at),
+        Event::GatewayRefAdded { at, id, reply_ref, made, pass_on_to } => {
+            let plain = RefRecord::new(id.clone(), reply_ref.clone(), Origin::Gateway, *at);
+            refs::make(txn, RefRecord { made: *made, pass_on_to: pass_on_to.clone(), ..plain })
+        }
+        Event::RefRemoved { at, id } => refs::remove(txn, id, *at),
         Event::Placed { job, folder, fallback, .. } => storage::place(txn, job, folder, fallback),
         Event::UploadStarted { job, slot, upload, .. } => upload::started(txn, job, slot, upload),
         Event::UploadAdvanced { upload, first, parts, bytes, point, .. } => {
@@ -128,18 +127,14 @@ pub(super) fn apply(
             }
             change_job(txn, job, |job| job.end(*state, *decided_by, manifest_key.clone(), *at))
         }
-        Event::RefKept { id, reply_ref, origin, notify_url, labels, created_at } => {
-            let record = RefRecord {
-                id: id.clone(),
-                reply_ref: reply_ref.clone(),
-                origin: *origin,
-                notify_url: notify_url.clone(),
-                labels: labels.clone(),
-                created_at: *created_at,
-                removed_at: None,
-            };
-            kept::reply_ref(txn, record)
+        Event::RefKept { id, reply_ref, origin, notify_url, labels, made, pass_on_to, created_at } => {
+            let (notify_url, labels, pass_on_to) = (notify_url.clone(), labels.clone(), pass_on_to.clone());
+            let plain = RefRecord::new(id.clone(), reply_ref.clone(), *origin, *created_at);
+            refs::kept(txn, RefRecord { notify_url, labels, made: *made, pass_on_to, ..plain })
         }
+        Event::PassedOn { id, position, .. } => outbox::take_off(txn, id, *position, true),
+        Event::PassOnGivenUp { id, position, .. } => outbox::take_off(txn, id, *position, false),
+        Event::PassOnKept { at, id, position, bytes } => outbox::kept(txn, id, *position, *at, *bytes),
         Event::JobKept { sequence, job } => kept::job(txn, position, *sequence, job),
         Event::JobFound { job, .. } => kept::found(txn, position, job),
         Event::Confirmed { at, job, position } => confirm::confirmed(txn, job, *position, *at),
@@ -156,32 +151,4 @@ fn change_job(txn: &mut Txn<'_>, id: &JobId, change: impl FnOnce(&mut Job)) -> R
     change(&mut record.job);
     txn.put_job(Some(&before), &record)?;
     Ok(Applied::Job { record: Box::new(record), change: None })
-}
-
-fn add_ref(txn: &mut Txn<'_>, wanted: RefRecord) -> Result<Applied, StateError> {
-    if let Some(known) = live_ref(txn, &wanted)? {
-        let same = known.notify_url == wanted.notify_url && known.labels == wanted.labels;
-        return Ok(if same { Applied::Ref { record: Box::new(known), created: false } } else { Applied::RefConflict });
-    }
-    txn.put(keys::ref_name(&wanted.reply_ref), &wanted.id)?;
-    txn.put(keys::reply_ref_id(&wanted.id), &wanted)?;
-    txn.meta.counters.refs += 1;
-    Ok(Applied::Ref { record: Box::new(wanted), created: true })
-}
-
-fn live_ref(txn: &Txn<'_>, wanted: &RefRecord) -> Result<Option<RefRecord>, StateError> {
-    let Some(id) = txn.get::<crate::domain::RefId>(&keys::ref_name(&wanted.reply_ref))? else { return Ok(None) };
-    Ok(txn.get::<RefRecord>(&keys::reply_ref_id(&id))?.filter(|known| known.removed_at.is_none()))
-}
-
-fn remove_ref(txn: &mut Txn<'_>, id: &crate::domain::RefId, at: Timestamp) -> Result<Applied, StateError> {
-    let Some(mut record) = txn.get::<RefRecord>(&keys::reply_ref_id(id))? else { return Ok(Applied::Unknown) };
-    if record.removed_at.is_none() {
-        record.removed_at = Some(at);
-        txn.put(keys::reply_ref_id(id), &record)?;
-        txn.remove(keys::ref_name(&record.reply_ref));
-        txn.meta.counters.refs = txn.meta.counters.refs.saturating_sub(1);
-        txn.meta.counters.refs_removed += 1;
-    }
-    Ok(Applied::Ref { record: Box::new(record), created: false })
 }

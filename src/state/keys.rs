@@ -20,6 +20,8 @@ pub(super) enum Table {
     Ready = b'e',
     /// Which job holds a folder.
     Folders = b'f',
+    /// The gateway's refs by replyRef: hash, id.
+    GatewayRefs = b'g',
     /// Which job has an id.
     JobIds = b'i',
     /// Jobs, by sequence.
@@ -32,6 +34,8 @@ pub(super) enum Table {
     References = b'n',
     /// Digests in the order they were first stored.
     MediaOrder = b'o',
+    /// What waits to be passed on: ref, position.
+    Outbox = b'p',
     /// Quarantine, by position.
     Quarantine = b'q',
     /// Refs, by id.
@@ -126,6 +130,20 @@ pub(super) fn reply_ref_id(id: &RefId) -> Vec<u8> {
     Table::Refs.key(&[id.as_str().as_bytes()])
 }
 
+pub(super) fn outbox_of(id: &RefId) -> Vec<u8> {
+    Table::Outbox.key(&[id.as_str().as_bytes()])
+}
+
+pub(super) fn outbox(id: &RefId, position: u64) -> Vec<u8> {
+    Table::Outbox.key(&[id.as_str().as_bytes(), &position.to_be_bytes()])
+}
+
+/// The ref in such a key.
+pub(super) fn ref_of_outbox(key: &[u8]) -> Option<RefId> {
+    let id = key.get(1..key.len().checked_sub(8)?)?;
+    RefId::parse(std::str::from_utf8(id).ok()?).ok()
+}
+
 /// `None` for the states that most jobs are in or are in for a moment: those are found by walking the jobs.
 pub(super) fn jobs_in_state(state: JobState) -> Option<Vec<u8>> {
     let tag = match state {
@@ -156,6 +174,25 @@ pub(super) fn upload_in(key: &[u8]) -> Option<&str> {
 
 pub(super) fn ref_name(name: &ReplyRef) -> Vec<u8> {
     Table::RefNames.key(&[&half_hash(name.as_str())])
+}
+
+pub(super) fn gateway_refs_named(name: &ReplyRef) -> Vec<u8> {
+    Table::GatewayRefs.key(&[&half_hash(name.as_str())])
+}
+
+pub(super) fn gateway_ref(name: &ReplyRef, id: &RefId) -> Vec<u8> {
+    Table::GatewayRefs.key(&[&half_hash(name.as_str()), id.as_str().as_bytes()])
+}
+
+/// Behind the last key with a prefix that ends in a hash.
+pub(super) fn behind(mut prefix: Vec<u8>) -> Vec<u8> {
+    prefix.push(u8::MAX);
+    prefix
+}
+
+/// The ref in such a key.
+pub(super) fn ref_in(key: &[u8]) -> Option<RefId> {
+    RefId::parse(std::str::from_utf8(key.get(17..)?).ok()?).ok()
 }
 
 pub(super) fn jobs_of_ref(name: &ReplyRef) -> Vec<u8> {

@@ -80,6 +80,11 @@ impl State {
         Ok(record.filter(|record| record.removed_at.is_none()))
     }
 
+    /// A ref, deleted or not.
+    pub fn reply_ref_ever(&self, id: &RefId) -> Result<Option<RefRecord>, StateError> {
+        self.get(&keys::reply_ref_id(id))
+    }
+
     /// The ref that answers to a replyRef.
     pub fn reply_ref_named(&self, name: &ReplyRef) -> Result<Option<RefRecord>, StateError> {
         match self.get::<RefId>(&keys::ref_name(name))? {
@@ -104,6 +109,32 @@ impl State {
             }
         }
         Ok((items, false))
+    }
+
+    /// The ref that answers to a replyRef and those that the gateway made with it, otherwise as [`State::refs`].
+    pub fn refs_named(
+        &self,
+        name: &ReplyRef,
+        limit: usize,
+        before: Option<&RefId>,
+    ) -> Result<(Vec<RefRecord>, bool), StateError> {
+        let store = self.store()?;
+        let start = keys::gateway_refs_named(name);
+        let end = before.map_or_else(|| keys::behind(start.clone()), |id| keys::gateway_ref(name, id));
+        let mut named = self.reply_ref_named(name)?.filter(|record| before.is_none_or(|before| record.id < *before));
+        let mut items = Vec::new();
+        for key in store.range(start..end).keys().rev() {
+            let Some(id) = keys::ref_in(&key?) else { continue };
+            for next in [named.take_if(|named| named.id > id), self.reply_ref(&id)?].into_iter().flatten() {
+                if items.len() == limit {
+                    return Ok((items, true));
+                }
+                items.push(next);
+            }
+        }
+        let more = named.is_some() && items.len() == limit;
+        items.extend(named.filter(|_| !more));
+        Ok((items, more))
     }
 
     /// What is known of the bytes with a digest.

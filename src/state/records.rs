@@ -13,7 +13,7 @@ pub struct JobRecord {
     pub job: Job,
 }
 
-/// A registered or adopted ref.
+/// A ref: registered, adopted, or made for a call through the gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefRecord {
     /// Its id, part of its URL.
@@ -26,10 +26,32 @@ pub struct RefRecord {
     pub notify_url: Option<String>,
     /// The caller's labels.
     pub labels: BTreeMap<String, String>,
+    /// True when the reference was made because a caller of the gateway gave none.
+    pub made: bool,
+    /// The replyUrl that a caller of the gateway gave: what comes over this ref's URL is passed on to it. Its query may be
+    /// a secret of the caller's.
+    pub pass_on_to: Option<String>,
     /// When.
     pub created_at: Timestamp,
     /// Set once it is deleted: its URL is no longer accepted and it is no longer shown.
     pub removed_at: Option<Timestamp>,
+}
+
+impl RefRecord {
+    /// A ref with nothing said of it.
+    pub(super) fn new(id: RefId, reply_ref: ReplyRef, origin: Origin, created_at: Timestamp) -> Self {
+        Self {
+            id,
+            reply_ref,
+            origin,
+            notify_url: None,
+            labels: BTreeMap::new(),
+            made: false,
+            pass_on_to: None,
+            created_at,
+            removed_at: None,
+        }
+    }
 }
 
 /// What is known of the bytes with one digest.
@@ -99,6 +121,15 @@ pub struct QuarantineRecord {
     pub bytes: u64,
 }
 
+/// A callback that waits to be passed on. The body is in the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutboxRecord {
+    /// When it came.
+    pub at: Timestamp,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
 /// Numbers kept up to date with every batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
@@ -118,6 +149,8 @@ pub struct Counters {
     pub bytes_deduplicated: u64,
     /// Refs that are not deleted.
     pub refs: u64,
+    /// Of these, those made by the gateway, which do not answer to their replyRef.
+    pub refs_of_gateway: u64,
     /// Refs that were deleted.
     pub refs_removed: u64,
     /// Files that consist of the objects in the index.
@@ -130,6 +163,12 @@ pub struct Counters {
     pub quarantined: u64,
     /// Callbacks that were written again.
     pub kept: u64,
+    /// Callbacks that wait to be passed on.
+    pub outbox: u64,
+    /// Callbacks that were passed on.
+    pub passed_on: u64,
+    /// Callbacks that were given up instead.
+    pub not_passed_on: u64,
     /// Callbacks understood, repeats included.
     pub callbacks: u64,
     /// Jobs with final callbacks that the provider has still to confirm.
@@ -150,4 +189,4 @@ pub(super) struct Meta {
 }
 
 /// The form of the records; a store of any other is rebuilt from the journal.
-pub(super) const VERSION: u32 = 7;
+pub(super) const VERSION: u32 = 9;

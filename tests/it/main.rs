@@ -13,6 +13,7 @@ mod confirm;
 mod crash;
 mod failure_points;
 mod full_disk;
+mod gateway;
 mod inbound;
 mod load;
 mod pipeline;

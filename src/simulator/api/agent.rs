@@ -1,15 +1,16 @@
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::domain::Kind;
 use crate::simulator::Shared;
 use crate::simulator::payload;
 
 use super::fields::Fields;
-use super::{Answer, Refusal, capacity};
+use super::{Answer, Refusal, admit, list};
 
 pub(super) fn configure(scope: &mut web::ServiceConfig) {
     scope
@@ -21,8 +22,8 @@ pub(super) fn configure(scope: &mut web::ServiceConfig) {
 async fn create(http: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> Answer {
     let fields = Fields::read(&http, payload).await?;
     fields.required("models")?;
-    let request = fields.request(Kind::Agent, fields.required("prompt")?, shared.video_bytes)?;
-    capacity(&shared)?;
+    let mut request = fields.request(Kind::Agent, fields.required("prompt")?, shared.video_bytes)?;
+    admit(&shared, &mut request, 1)?;
     let waits = request.background != Some(true);
     let jobs = shared.clone().into_inner().create(request, 1).ok_or(Refusal::Busy)?;
     let job = jobs.first().ok_or(Refusal::Internal)?;
@@ -32,7 +33,8 @@ async fn create(http: HttpRequest, payload: web::Payload, shared: web::Data<Shar
     }
     tokio::time::sleep_until(job.at(job.plan.settles).into()).await;
     let status = StatusCode::from_u16(payload::http_status(job)).unwrap_or(StatusCode::OK);
-    Ok(HttpResponse::build(status).json(payload::answer(job, &job.stage(), &shared.links)))
+    let links = shared.first_links(job);
+    Ok(HttpResponse::build(status).json(payload::answer(job, &job.stage(), links.as_ref())))
 }
 
 async fn one(id: web::Path<String>, shared: web::Data<Shared>) -> Answer {
@@ -40,17 +42,16 @@ async fn one(id: web::Path<String>, shared: web::Data<Shared>) -> Answer {
     super::read::answer(job, Refusal::NoSuchJob, &shared)
 }
 
-async fn running(shared: web::Data<Shared>) -> HttpResponse {
-    let mut executing: Map<String, Value> = Map::new();
+async fn running(shared: web::Data<Shared>) -> Answer {
+    list::refused(&shared)?;
+    let mut executing: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for job in shared.store.running(&[Kind::Agent]) {
-        let entry = json!({"jobId": job.id, "elapsed": super::scheduler::elapsed(&job)});
-        match executing.entry(&job.request.account).or_insert_with(|| json!([])) {
-            Value::Array(jobs) => jobs.push(entry),
-            other => *other = json!([entry]),
-        }
+        let entry = json!({"jobId": job.id, "elapsed": shared.elapsed(&job)});
+        executing.entry(job.request.account.clone()).or_default().push(entry);
     }
-    let count = |jobs: &Value| json!({"executing": jobs.as_array().map_or(0, Vec::len)});
-    let summary: Map<_, _> = executing.iter().map(|(account, jobs)| (account.clone(), count(jobs))).collect();
-    let accounts: Vec<_> = executing.keys().collect();
-    HttpResponse::Ok().json(json!({"accounts": accounts, "summary": summary, "executing": executing}))
+    let count = |jobs: &Vec<Value>| json!({"executing": jobs.len()});
+    let summary: BTreeMap<_, _> = executing.iter().map(|(account, jobs)| (account, count(jobs))).collect();
+    let mut accounts: BTreeSet<_> = executing.keys().cloned().collect();
+    accounts.extend(shared.belongings.accounts.all().into_iter().map(|account| account.account));
+    Ok(HttpResponse::Ok().json(json!({"accounts": accounts, "summary": summary, "executing": executing})))
 }

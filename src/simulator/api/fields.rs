@@ -90,6 +90,11 @@ impl Fields {
         self.get(name).ok_or_else(|| Refusal::BadRequest(format!("Parameter {name} is required")))
     }
 
+    /// How many files came along, and the names of the first of them.
+    pub(super) fn files(&self) -> &[Value] {
+        &self.files
+    }
+
     fn reply(&self, name: &str) -> Result<Option<String>, Refusal> {
         let value = self.get(name);
         if value.is_some_and(|value| value.chars().nth(MAX_REPLY).is_some()) {
@@ -114,6 +119,10 @@ impl Fields {
             return Err(Refusal::BadRequest(format!("A prompt of more than {MAX_PROMPT} characters")));
         }
         let background = self.get("async").map(str::parse).transpose();
+        let max_jobs = self.get("maxJobs").map(|text| text.parse().ok().filter(|number| (1..=10).contains(number)));
+        if max_jobs == Some(None) {
+            return Err(Refusal::BadRequest("Parameter maxJobs is from 1 to 10".into()));
+        }
         Ok(Request {
             kind,
             account: account.into(),
@@ -127,6 +136,8 @@ impl Fields {
             files: self.files.clone(),
             input: self.get("fileID").map(Into::into),
             size: size(prompt).or(video_bytes),
+            max_jobs: max_jobs.flatten(),
+            fails_with: None,
         })
     }
 }

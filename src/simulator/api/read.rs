@@ -1,36 +1,38 @@
+use std::future::ready;
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
-
-use actix_web::{HttpResponse, web};
-use bytes::Bytes;
-use futures_util::stream;
-use serde::Deserialize;
-use serde_json::{Value, json};
 
 use crate::domain::Kind;
 use crate::simulator::Shared;
 use crate::simulator::faults::Fault;
 use crate::simulator::job::{Job, Links, Published};
 use crate::simulator::payload;
+use actix_web::{HttpResponse, web};
+use bytes::Bytes;
+use futures_util::stream;
 
 use super::{Answer, Refusal};
 
+/// Kinds, where they are, and whether they can be deleted.
+const PLACES: [(Kind, &str, bool); 4] = [
+    (Kind::Video, "/videos/{id}", true),
+    (Kind::Image, "/images/{id}", true),
+    (Kind::Music, "/music/{id}", false),
+    (Kind::Speech, "/audio/{id}", true),
+];
+
+/// Has to come after whatever has a name of its own beside the ids.
 pub(super) fn configure(scope: &mut web::ServiceConfig) {
-    for path in ["/videos", "/videos/"] {
-        scope.route(path, web::get().to(videos));
+    for (kind, path, deletes) in PLACES {
+        scope.route(path, web::get().to(move |id, shared| ready(one(kind, id, shared))));
+        if deletes {
+            scope.route(path, web::delete().to(move |id, shared| ready(delete(kind, id, shared))));
+        }
     }
-    for path in ["/images", "/images/"] {
-        scope.route(path, web::get().to(images));
-    }
-    scope
-        .route("/videos/{id}", web::get().to(async |id, shared| one(Kind::Video, id, shared)))
-        .route("/videos/{id}", web::delete().to(async |id, shared| delete(Kind::Video, id, shared)))
-        .route("/images/{id}", web::get().to(async |id, shared| one(Kind::Image, id, shared)))
-        .route("/images/{id}", web::delete().to(async |id, shared| delete(Kind::Image, id, shared)));
 }
 
-pub(super) fn one(kind: Kind, id: web::Path<String>, shared: web::Data<Shared>) -> Answer {
+fn one(kind: Kind, id: web::Path<String>, shared: web::Data<Shared>) -> Answer {
     answer(shared.store.get(&id).filter(|job| job.kind() == kind && !job.is_gone()), Refusal::NotFound, &shared)
 }
 
@@ -80,54 +82,10 @@ impl Links for Elsewhere<'_> {
     }
 }
 
-/// Soft: the job leaves the lists and can still be read by its id. What does not exist counts as deleted.
+/// The job leaves the lists; an image can still be read by its id. What does not exist counts as deleted.
 fn delete(kind: Kind, id: web::Path<String>, shared: web::Data<Shared>) -> Answer {
     if let Some(job) = shared.store.get(&id).filter(|job| job.kind() == kind) {
         job.delete();
     }
     Ok(HttpResponse::Ok().finish())
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct ListQuery {
-    account: Option<String>,
-    limit: Option<usize>,
-    #[serde(alias = "lastVideoId", alias = "lastImageId", alias = "lastMusicId")]
-    last: Option<String>,
-}
-
-/// One page of a list, newest first.
-pub(super) struct Page {
-    pub(super) items: Vec<Value>,
-    has_before: bool,
-    pub(super) has_after: bool,
-    processing: bool,
-    pub(super) total: usize,
-}
-
-pub(super) fn page(kind: Kind, query: &ListQuery, shared: &Shared) -> Page {
-    let all = shared.store.listed(kind, query.account.as_deref());
-    let is_last = |job: &Arc<Job>| Some(job.id.as_str()) == query.last.as_deref();
-    let from = all.iter().position(is_last).map_or(0, |place| place + 1);
-    let to = from.saturating_add(query.limit.unwrap_or(30)).min(all.len());
-    let items = all[from..to].iter().map(|job| payload::answer(job, &job.stage(), &shared.links));
-    Page {
-        items: items.collect(),
-        has_before: from > 0,
-        has_after: to < all.len(),
-        processing: all.iter().any(|job| !job.is_final()),
-        total: all.len(),
-    }
-}
-
-async fn videos(query: web::Query<ListQuery>, shared: web::Data<Shared>) -> HttpResponse {
-    HttpResponse::Ok().json(page(Kind::Video, &query, &shared).items)
-}
-
-async fn images(query: web::Query<ListQuery>, shared: web::Data<Shared>) -> HttpResponse {
-    let page = page(Kind::Image, &query, &shared);
-    HttpResponse::Ok().json(json!({
-        "images": page.items, "hasPre": page.has_before, "hasNext": page.has_after, "processing": page.processing,
-        "total": page.total,
-    }))
 }

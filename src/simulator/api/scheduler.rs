@@ -5,31 +5,25 @@ use serde_json::{Value, json};
 
 use crate::domain::Kind;
 use crate::simulator::Shared;
-use crate::simulator::job::{ACCOUNT, Job};
+use crate::simulator::job::Job;
 
-use super::{Answer, Refusal};
+use super::{Answer, Refusal, list};
 
 const TRACKED: [Kind; 2] = [Kind::Video, Kind::Image];
-const MAX_JOBS: usize = 5;
 
 pub(super) fn configure(scope: &mut web::ServiceConfig) {
-    for path in ["/scheduler", "/scheduler/"] {
-        scope.route(path, web::get().to(list));
-    }
-    scope.route("/scheduler/available", web::get().to(available)).route("/scheduler/{id}", web::delete().to(forget));
-}
-
-/// `mm:ss` since the job was made.
-pub(super) fn elapsed(job: &Job) -> String {
-    let seconds = job.elapsed().as_secs();
-    format!("{:02}:{:02}", seconds / 60, seconds % 60)
+    scope
+        .route("/scheduler", web::get().to(all))
+        .route("/scheduler/available", web::get().to(available))
+        .route("/scheduler/{id}", web::delete().to(forget));
 }
 
 fn executing(shared: &Shared) -> Vec<Value> {
     let entry = |job: &Job| {
         json!({
             // Images, too, stand under this name.
-            "videoId": job.id, "started": job.created, "elapsed": elapsed(job),
+            "videoId": job.id, "started": job.created, "elapsed": shared.elapsed(job),
+            // What was not given is empty here, and left out everywhere else.
             "replyUrl": job.request.reply_url.as_deref().unwrap_or_default(),
             "replyRef": job.request.reply_ref.as_deref().unwrap_or_default(),
         })
@@ -37,21 +31,23 @@ fn executing(shared: &Shared) -> Vec<Value> {
     shared.store.running(&TRACKED).iter().map(|job| entry(job)).collect()
 }
 
-async fn list(shared: web::Data<Shared>) -> HttpResponse {
-    HttpResponse::Ok().json(executing(&shared))
+async fn all(shared: web::Data<Shared>) -> Answer {
+    list::refused(&shared)?;
+    Ok(HttpResponse::Ok().json(executing(&shared)))
 }
 
-async fn available(shared: web::Data<Shared>) -> HttpResponse {
-    let mut counts = BTreeMap::from([(ACCOUNT.to_owned(), 0)]);
+async fn available(shared: web::Data<Shared>) -> Answer {
+    list::refused(&shared)?;
+    let accounts = shared.belongings.accounts.all().into_iter();
+    let mut counts: BTreeMap<_, _> = accounts.map(|account| (account.account, (account.max_jobs, 0))).collect();
     for job in shared.store.running(&[Kind::Video]) {
-        *counts.entry(job.request.account.clone()).or_insert(0) += 1;
+        counts.entry(job.request.account.clone()).or_insert((1, 0)).1 += 1;
     }
-    let available = counts.into_iter().map(|(account, count)| {
-        let free = MAX_JOBS.saturating_sub(count);
-        json!({"account": account, "maxJobs": MAX_JOBS, "executing": count, "available": free})
+    let available = counts.into_iter().map(|(account, (most, count))| {
+        json!({"account": account, "maxJobs": most, "executing": count, "available": most.saturating_sub(count)})
     });
     let available = available.collect::<Vec<_>>();
-    HttpResponse::Ok().json(json!({"executing": executing(&shared), "available": available}))
+    Ok(HttpResponse::Ok().json(json!({"executing": executing(&shared), "available": available})))
 }
 
 /// The job goes on, its callbacks don't.

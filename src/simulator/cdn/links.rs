@@ -5,7 +5,7 @@ use crate::simulator::dice::Dice;
 use crate::simulator::job::{Links, Published};
 
 /// Links to the CDN: plain, or signed and good for a while.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::simulator) struct SignedLinks {
     base: String,
     dice: Dice,
@@ -20,6 +20,11 @@ impl SignedLinks {
     /// The same, with every link past its time.
     pub(in crate::simulator) fn expired(&self) -> Self {
         Self { base: self.base.clone(), dice: self.dice, expire: self.expire.map(|_| Duration::ZERO) }
+    }
+
+    /// What every link starts with.
+    pub(in crate::simulator) fn base(&self) -> &str {
+        &self.base
     }
 
     /// Whether a request for `path` with this query is let through.

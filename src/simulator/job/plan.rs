@@ -4,6 +4,8 @@ use crate::domain::{JobId, Kind};
 use crate::simulator::dice::Dice;
 use crate::simulator::faults::{Fault, Faults};
 
+use super::Request;
+
 /// How a job ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -61,13 +63,13 @@ pub(in crate::simulator) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn new(id: &JobId, dice: Dice, faults: &Faults, pace: Duration) -> Self {
+    pub(super) fn new(id: &JobId, request: &Request, dice: Dice, faults: &Faults, pace: Duration) -> Self {
         let happens = |fault: Fault| dice.hits(faults.chance(fault), fault.name(), id.as_str(), 0);
         let retired = matches!(id.kind(), Kind::Music | Kind::Speech);
         let outcome = match () {
             // Their create calls answer with the URL at once.
             () if retired => Outcome::Completed,
-            () if happens(Fault::Fail) => Outcome::Failed,
+            () if request.fails_with.is_some() || happens(Fault::Fail) => Outcome::Failed,
             () if happens(Fault::Moderate) => Outcome::Moderated,
             () if happens(Fault::Remove) => Outcome::Removed,
             () => Outcome::Completed,
@@ -95,6 +97,7 @@ impl Plan {
         let settles = if late { ends + pace } else { ends };
         let moderated_status = [5, 7, 14][(dice.number("moderated", id.as_str(), 0) % 3) as usize];
         let failure_status = if dice.hits(0.5, "timeout", id.as_str(), 0) { 504 } else { 500 };
+        let failure_status = request.fails_with.unwrap_or(failure_status);
         Self { outcome, offer, progress, ends, settles, moderated_status, failure_status }
     }
 }

@@ -7,7 +7,7 @@ use super::object;
 pub(super) fn answer(job: &Job, stage: &Stage, links: &dyn Links) -> Value {
     let mut fields = started(job);
     let Stage::Final { whole } = *stage else { return Value::Object(fields) };
-    match job.plan.outcome {
+    match job.outcome() {
         Outcome::Failed => {
             let status = job.plan.failure_status;
             let timed_out = status == 504;
@@ -45,13 +45,10 @@ pub(super) fn answer(job: &Job, stage: &Stage, links: &dyn Links) -> Value {
 fn started(job: &Job) -> Map<String, Value> {
     let asked = &job.request;
     let mut request = object(json!({"account": asked.account, "prompt": asked.prompt, "models": asked.models}));
-    let optional = [
-        ("async", asked.background.map(Value::from)),
-        ("replyUrl", asked.reply_url.clone().map(Value::from)),
-        ("replyRef", asked.reply_ref.clone().map(Value::from)),
-        ("file", (!asked.files.is_empty()).then(|| json!(asked.files))),
-    ];
+    let optional =
+        [("async", asked.background.map(Value::from)), ("file", (!asked.files.is_empty()).then(|| json!(asked.files)))];
     request.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+    request.extend(asked.reply());
     object(json!({
         "jobId": job.id, "status": "started", "created": job.created, "request": request,
         "response": {"projectID": job.own, "sectionID": "3", "chatID": "7"},
@@ -107,7 +104,7 @@ fn unfinished(asset: &Asset) -> Value {
 
 /// The HTTP status of a finished job's answer to a caller who waited.
 pub(in crate::simulator) fn http_status(job: &Job) -> u16 {
-    match job.plan.outcome {
+    match job.outcome() {
         Outcome::Failed => job.plan.failure_status,
         Outcome::Moderated => 422,
         Outcome::Completed | Outcome::Removed => 200,

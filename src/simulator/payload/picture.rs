@@ -3,19 +3,16 @@
 use serde_json::{Map, Value, json};
 
 use crate::domain::Kind;
-use crate::simulator::job::{Asset, Job, Links, Offer, Outcome, Stage, USER};
+use crate::simulator::job::{Asset, Job, Links, Offer, Outcome, Stage, USER, USER_ID};
 
 use super::{object, status};
-
-/// Beyond what a JSON number holds exactly in many languages, as the provider's are.
-const USER_ID: u64 = 923_847_293_472_394_001;
 
 pub(super) fn answer(job: &Job, stage: &Stage, links: &dyn Links) -> Map<String, Value> {
     let mut fields = object(json!({"id": job.own}));
     fields.extend(status(job, stage));
     let id_field = if job.kind() == Kind::Image { "imageId" } else { "videoId" };
     fields.insert(id_field.into(), json!(job.id));
-    let (progress, asset) = match (stage, job.plan.outcome, job.assets.first()) {
+    let (progress, asset) = match (stage, job.outcome(), job.assets.first()) {
         (Stage::Final { .. }, Outcome::Failed, _) => return fields,
         (Stage::Final { .. }, Outcome::Moderated, _) | (Stage::Final { .. }, _, None) => {
             fields.extend(object(json!({
@@ -67,7 +64,9 @@ fn image(job: &Job, asset: Option<&Asset>, links: &dyn Links) -> Map<String, Val
     object(json!({
         "coverURL": cover, "videoURL": plain, "downloadURL": clean,
         "videoURLs": {"feedURL": "", "downloadURLWithWatermark": marked},
-        "width": 0, "height": 0, "hasVoice": false, "modelID": model, "createTime": job.created.millis(),
+        "width": 0, "height": 0, "canAppeal": false, "hasVoice": false, "useOriginPrompt": false, "isBookmarked": false,
+        "disableGenerateSimilar": false, "postStatus": 0, "isVisitor": false, "priority": 0, "generatorType": 1,
+        "isInFolder": false, "humanCheckStatus": 0, "modelID": model, "createTime": job.created.millis(),
         "userID": USER_ID, "userIDStr": USER_ID.to_string(), "createType": 4, "promptImgURL": "",
         "extra": {"cameraMotions": [], "promptStruct": ""}, "batchID": job.batch,
         "aspectRatio": job.request.aspect_ratio, "duration": 0, "resolution": 0,

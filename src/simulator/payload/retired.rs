@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::domain::Kind;
-use crate::simulator::job::{Job, Links};
+use crate::simulator::job::{Job, Links, USER_ID};
 
 pub(super) fn music(job: &Job, links: &dyn Links) -> Value {
     let Some(asset) = job.assets.first() else { return Value::Null };
@@ -17,13 +17,31 @@ pub(super) fn music(job: &Job, links: &dyn Links) -> Value {
 
 pub(super) fn speech(job: &Job, links: &dyn Links) -> Value {
     let Some(asset) = job.assets.first() else { return Value::Null };
+    let made = job.created.millis();
     json!({
         "audio_id": job.id, "audio_review": 0, "text": job.request.prompt, "audio_url": links.url(&asset.plain),
-        "audio_title": job.request.title, "create_time": job.created.millis(), "emotion": "Auto",
-        "language_boost": "Auto", "speed": 1, "pitch": 0, "update_time": job.created.millis(),
+        "audio_title": job.request.title, "create_time": made, "emotion": "Auto", "language_boost": "Auto",
+        "speed": 1, "pitch": 0, "update_time": made,
         // A trap: an id of a job's form that is none.
-        "voice_info": {"voice_id": job.id.as_str().replace(&job.own, "1"), "voice_name": "Calm Woman",
-            "sample_audio": "", "create_time": job.created.millis()},
+        "voice_info": {
+            "voice_id": job.id.as_str().replace(&job.own, "1"), "parent_voice_id": "0", "voice_name": "Calm Woman",
+            "tag_list": ["English", "Female"], "file_id": "", "cover_url": links.url(&asset.poster),
+            "create_time": made, "update_time": made, "collected": false, "voice_status": 2, "sample_audio": "",
+            "uniq_id": "English_CalmWoman", "group_id": "0",
+        },
+        "effects": {
+            "deepen_lighten": 0, "stronger_softer": 0, "nasal_crisp": 0, "spacious_echo": false,
+            "lofi_telephone": false, "robotic": false, "auditorium_echo": false,
+        },
+    })
+}
+
+/// What a list of speech shows of one.
+pub(in crate::simulator) fn listed(job: &Job, links: &dyn Links) -> Value {
+    let Some(asset) = job.assets.first() else { return Value::Null };
+    json!({
+        "audio_id": job.id, "audio_review": 0, "user_id": USER_ID, "audio_title": job.request.title,
+        "audio_url": links.url(&asset.plain), "update_time": job.created.millis(),
     })
 }
 
@@ -36,8 +54,9 @@ pub(in crate::simulator) fn created(job: &Job, links: &dyn Links) -> Value {
     }
     json!({
         "audio_id": job.id, "audio_length": 1800, "audio_sample_rate": 22_050, "audio_size": asset.plain.file.len(),
-        "bitrate": 48_000, "audio_format": "mp3", "audio_channel": 1, "usage_characters": job.request.prompt.len(),
-        "input_sensitive": false, "audio_review": 0, "user_id": 11_223_344_556_677_u64,
+        "bitrate": 48_000, "word_count": 0, "invisible_character_ratio": 0, "audio_format": "mp3", "audio_channel": 1,
+        "usage_characters": job.request.prompt.chars().count(), "input_sensitive": false, "trace_id": job.batch,
+        "chunks": 1, "audio_review": 0, "user_id": USER_ID,
         "audio_title": job.request.title, "audio_url": url, "update_time": job.created.millis(),
     })
 }

@@ -4,7 +4,7 @@ use super::super::StateError;
 use super::super::keys;
 use super::super::records::{JobRecord, QuarantineRecord, RefRecord};
 use super::super::txn::Txn;
-use super::{Applied, Meaning, confirm};
+use super::{Applied, Meaning, confirm, outbox, refs};
 use crate::domain::{Digest, Job, JobId, Observation, Origin, Reason, RefId, ReplyRef, Target, Timestamp};
 use crate::journal::CallbackEntry;
 
@@ -14,15 +14,23 @@ pub(super) fn apply(
     entry: &CallbackEntry,
     meaning: Meaning,
 ) -> Result<Applied, StateError> {
-    let observation = match meaning {
+    let over = match &entry.target {
+        Target::Ref(id) => refs::live(txn, id)?,
+        Target::Channel => None,
+    };
+    outbox::enter(txn, position, entry, over.as_ref())?;
+    let mut observation = match meaning {
         Meaning::Job(observation) => observation,
         Meaning::Unclear(reason) => return quarantine(txn, position, entry, reason, None),
     };
     let known = txn.job(&observation.job)?;
-    let tie = match tie(txn, position, entry, &observation, known.as_ref().map(|record| &record.job))? {
+    let tie = match tie(txn, position, entry, over, &observation, known.as_ref().map(|record| &record.job))? {
         Ok(tie) => tie,
         Err(reason) => return quarantine(txn, position, entry, reason, Some(observation.job)),
     };
+    if entry.asked && known.is_none() {
+        date_by_links(&mut observation);
+    }
     let before = known.as_ref().map(|record| record.job.clone());
     let mut record =
         known.unwrap_or_else(|| JobRecord { sequence: position, job: Job::new(observation.job.clone(), entry.at) });
@@ -52,6 +60,15 @@ pub(super) fn apply(
     Ok(Applied::Job { record: Box::new(record), change: Some(change) })
 }
 
+/// A job that is first heard of when it is over, in an answer that does not say when it was made, was made about when its
+/// media were put where they are: else an import would date them all today.
+fn date_by_links(observation: &mut Observation) {
+    if observation.made_at.is_none() && observation.outcome.is_some() {
+        let candidates = observation.assets.iter().flat_map(|asset| &asset.candidates);
+        observation.made_at = candidates.filter_map(|candidate| candidate.url.hour()).min();
+    }
+}
+
 /// The ref a job gets tied to.
 struct Tie {
     ref_id: RefId,
@@ -60,33 +77,36 @@ struct Tie {
     claims: bool,
 }
 
-/// Finds the ref, or the reason to keep the body aside; no ref leaves the job tied as it is.
+/// Finds the ref (`over` is that over whose URL it came), or the reason to keep the body aside; no ref leaves the job tied as it is.
 fn tie(
     txn: &mut Txn<'_>,
     position: u64,
     entry: &CallbackEntry,
+    over: Option<RefRecord>,
     observation: &Observation,
     job: Option<&Job>,
 ) -> Result<Result<Option<Tie>, Reason>, StateError> {
     match &entry.target {
         Target::Ref(id) => {
-            let known = txn.get::<RefRecord>(&keys::reply_ref_id(id))?;
-            let Some(known) = known.filter(|known| known.removed_at.is_none()) else {
-                return Ok(Err(Reason::RefRemoved));
+            let is_anothers = job.is_some_and(|job| job.claimed && job.ref_id.as_ref() != Some(id));
+            let known = match over {
+                // What the provider answered to the call that the ref was made for is about that ref's job.
+                Some(known) if entry.asked && !is_anothers => known,
+                _ if entry.asked => return Ok(Ok(None)),
+                None => return Ok(Err(Reason::RefRemoved)),
+                Some(known) if observation.reply_ref.as_ref().is_some_and(|named| *named != known.reply_ref) => {
+                    return Ok(Err(Reason::ReplyRefMismatch));
+                }
+                Some(_) if is_anothers => return Ok(Err(Reason::JobOfAnotherRef)),
+                Some(known) => known,
             };
-            if observation.reply_ref.as_ref().is_some_and(|named| *named != known.reply_ref) {
-                return Ok(Err(Reason::ReplyRefMismatch));
-            }
-            if job.is_some_and(|job| job.claimed && job.ref_id.as_ref() != Some(id)) {
-                return Ok(Err(Reason::JobOfAnotherRef));
-            }
             Ok(Ok(Some(Tie { ref_id: id.clone(), reply_ref: known.reply_ref, claims: true })))
         }
         Target::Channel => {
             let Some(named) = &observation.reply_ref else {
                 return Ok(if entry.adopt || entry.asked { Ok(None) } else { Err(Reason::UnknownReplyRef) });
             };
-            let registered = registered(txn, named)?;
+            let registered = refs::named(txn, named)?;
             if !entry.adopt && registered.as_ref().is_none_or(|known| known.origin == Origin::Adopted) {
                 return Ok(if entry.asked { Ok(None) } else { Err(Reason::UnknownReplyRef) });
             }
@@ -102,24 +122,9 @@ fn tie(
     }
 }
 
-fn registered(txn: &Txn<'_>, name: &ReplyRef) -> Result<Option<RefRecord>, StateError> {
-    let Some(id) = txn.get::<RefId>(&keys::ref_name(name))? else { return Ok(None) };
-    Ok(txn.get::<RefRecord>(&keys::reply_ref_id(&id))?.filter(|known| known.removed_at.is_none()))
-}
-
 fn adopt(txn: &mut Txn<'_>, position: u64, name: &ReplyRef, at: Timestamp) -> Result<RefRecord, StateError> {
-    let record = RefRecord {
-        id: adopted_id(position, at),
-        reply_ref: name.clone(),
-        origin: Origin::Adopted,
-        notify_url: None,
-        labels: std::collections::BTreeMap::new(),
-        created_at: at,
-        removed_at: None,
-    };
-    txn.put(keys::ref_name(name), &record.id)?;
-    txn.put(keys::reply_ref_id(&record.id), &record)?;
-    txn.meta.counters.refs += 1;
+    let record = RefRecord::new(adopted_id(position, at), name.clone(), Origin::Adopted, at);
+    refs::put(txn, &record)?;
     Ok(record)
 }
 

@@ -5,7 +5,7 @@
 
 use super::super::StateError;
 use super::super::keys;
-use super::super::records::{JobRecord, MediaRecord, QuarantineRecord, RefRecord};
+use super::super::records::{JobRecord, MediaRecord, QuarantineRecord};
 use super::super::txn::Txn;
 use super::Applied;
 use crate::domain::{Job, StoredFile};
@@ -42,15 +42,6 @@ pub(super) fn forget(txn: &mut Txn<'_>, position: u64) -> Result<(), StateError>
         txn.meta.counters.kept = txn.meta.counters.kept.saturating_sub(1);
     }
     Ok(())
-}
-
-pub(super) fn reply_ref(txn: &mut Txn<'_>, record: RefRecord) -> Result<Applied, StateError> {
-    if !txn.contains(&keys::reply_ref_id(&record.id))? && !txn.contains(&keys::ref_name(&record.reply_ref))? {
-        txn.put(keys::ref_name(&record.reply_ref), &record.id)?;
-        txn.put(keys::reply_ref_id(&record.id), &record)?;
-        txn.meta.counters.refs += 1;
-    }
-    Ok(Applied::Done)
 }
 
 pub(super) fn job(txn: &mut Txn<'_>, position: u64, sequence: u64, job: &Job) -> Result<Applied, StateError> {

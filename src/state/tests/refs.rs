@@ -67,3 +67,80 @@ async fn the_same_ref_is_registered_once_and_other_content_conflicts() {
     assert_eq!(bench.event(other).await, Applied::RefConflict);
     assert_eq!(bench.ledger.state().refs(10, None).unwrap().0.len(), 1);
 }
+
+#[tokio::test]
+async fn refs_of_the_gateway_may_repeat_a_reference_and_take_nothing_from_one_that_is_registered() {
+    let bench = Bench::new().await;
+    let a = ReplyRef::new("a").unwrap();
+    let made = |number| Event::GatewayRefAdded {
+        at: now(),
+        id: ref_id(number),
+        reply_ref: a.clone(),
+        made: number == 1,
+        pass_on_to: Some("https://h/x?token=1".to_owned()),
+    };
+    for number in [1, 2, 5] {
+        assert!(matches!(bench.event(made(number)).await, Applied::Ref { created: true, .. }));
+    }
+    assert_eq!(bench.ledger.state().reply_ref_named(&a).unwrap(), None);
+    assert!(matches!(bench.add_ref(3, "a").await, Applied::Ref { created: true, .. }));
+    bench.post(Target::Channel, done(1, Some("a"))).await;
+    assert_eq!(bench.job(1).ref_id, Some(ref_id(3)), "only the registered one answers to the reference");
+    bench.post(Target::Ref(ref_id(2)), done(2, Some("a"))).await;
+    assert_eq!(bench.job(2).ref_id, Some(ref_id(2)));
+
+    // The next start counts them, too.
+    let (bench, recovery) = bench.reopen().await;
+    assert_eq!((recovery.moved_aside, recovery.replayed), (None, 0));
+    let listed = |limit, before: Option<u32>| {
+        let (items, more) = bench.ledger.state().refs_named(&a, limit, before.map(ref_id).as_ref()).unwrap();
+        (items.into_iter().map(|record| record.id).collect::<Vec<_>>(), more)
+    };
+    let ids = |numbers: &[u32]| numbers.iter().copied().map(ref_id).collect::<Vec<_>>();
+    assert_eq!(listed(9, None), (ids(&[5, 3, 2, 1]), false));
+    assert_eq!(listed(4, None), (ids(&[5, 3, 2, 1]), false));
+    assert_eq!(listed(2, None), (ids(&[5, 3]), true));
+    assert_eq!(listed(1, Some(5)), (ids(&[3]), true));
+    assert_eq!(listed(1, Some(3)), (ids(&[2]), true));
+    assert_eq!(listed(1, Some(2)), (ids(&[1]), false));
+    bench.event(Event::RefRemoved { at: now(), id: ref_id(2) }).await;
+    bench.event(Event::RefRemoved { at: now(), id: ref_id(3) }).await;
+    assert_eq!(listed(9, None), (ids(&[5, 1]), false));
+    let record = bench.ledger.state().reply_ref_ever(&ref_id(2)).unwrap().unwrap();
+    assert_eq!((record.made, record.pass_on_to.as_deref()), (false, Some("https://h/x?token=1")));
+    let (_, recovery) = bench.reopen().await;
+    assert_eq!(recovery.moved_aside, None);
+}
+
+#[tokio::test]
+async fn the_answer_to_a_call_ties_its_job_unless_another_ref_has_claimed_it() {
+    let bench = Bench::new().await;
+    bench.add_ref(1, "one").await;
+    bench.add_ref(2, "two").await;
+    let answer = async |reference, body: serde_json::Value| {
+        let body = Bytes::from(body.to_string());
+        let meaning = interpret(&body);
+        let (at, target) = (now(), Target::Ref(ref_id(reference)));
+        let entry = CallbackEntry {
+            at,
+            target,
+            adopt: true,
+            sidecars: false,
+            confirm: false,
+            asked: true,
+            replay_of: None,
+            body,
+        };
+        bench.ledger.record_callback(Entry::Callback(entry), meaning).await.unwrap()
+    };
+    bench.post(Target::Channel, done(1, Some("two"))).await;
+    answer(1, progress(1)).await;
+    answer(2, progress(1)).await;
+    assert_eq!(bench.job(1).ref_id, Some(ref_id(1)));
+    assert_eq!(reason(&bench.post(Target::Ref(ref_id(2)), done(1, None)).await), Some(Reason::JobOfAnotherRef));
+    // Deleted meanwhile, or answered with another reference: nothing is kept aside.
+    answer(3, progress(3)).await;
+    answer(1, done(4, Some("other"))).await;
+    assert_eq!((bench.job(3).ref_id, bench.job(4).ref_id), (None, Some(ref_id(1))));
+    assert_eq!(bench.ledger.state().counters().unwrap().quarantined, 1);
+}

@@ -52,7 +52,7 @@ async fn jobs_can_end_without_media() {
     let bench = Bench::start("fail=1").await;
     bench.video("x").await;
     let last = bench.settled().await.pop().unwrap();
-    assert_eq!(keys(&last), [".id", ".replyRef", ".status", ".statusFinal", ".statusLabel", ".videoId"]);
+    assert_eq!(keys(&last), [".id", ".replyRef", ".replyUrl", ".status", ".statusFinal", ".statusLabel", ".videoId"]);
     assert_eq!(last["status"], 3);
     let (status, failed) = bench.post("agent", json!({"prompt": "x", "models": "hailuo-2.3"})).await;
     assert_eq!((&json!(status), text(&failed, "status")), (&failed["error"]["status"], "failed"));

@@ -4,5 +4,7 @@ pub(crate) mod audit;
 pub(crate) mod child;
 pub(crate) mod media;
 pub(crate) mod ranged;
+pub(crate) mod raw;
 pub(crate) mod s3;
 pub(crate) mod vault;
+pub(crate) mod web_socket;

@@ -1,0 +1,115 @@
+//! Answers of the provider that are about any number of jobs, or only name them.
+//!
+//! What an answer *shows* says how far a job is and is as good as a callback. What it only *tells of* is an id, and the
+//! reply fields of the call that made the job: the answers to calls that make jobs, the scheduler, the running agent jobs.
+
+use bytes::Bytes;
+
+use super::json::{Object, Value};
+use super::{Answer, ListPage, json, observe};
+use crate::domain::{JobId, Observation, ReplyRef};
+
+/// The most jobs taken from one answer; the provider's lists have 30 unless asked for more.
+pub const MAX_JOBS: usize = 1000;
+
+/// Fields that hold a list of jobs, or for the last two perhaps one list for each account.
+const LIST_FIELDS: [&str; 4] = ["images", "audio_list", "executing", "runningVideos"];
+
+/// A job that an answer names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToldOf {
+    /// The job.
+    pub job: JobId,
+    /// The reference that the call which made it gave.
+    pub reply_ref: Option<ReplyRef>,
+    /// The `replyUrl` that the call which made it gave, as it stands there.
+    pub reply_url: Option<String>,
+}
+
+/// Every job that an answer shows, in its order, at most [`MAX_JOBS`]: the answer about one job, or a list of any kind. Each
+/// has its own part of the body, which shares the body's memory. What is no JSON or shows no job is empty.
+pub fn read_all(body: &Bytes) -> Vec<Answer> {
+    let Ok(value) = json::parse(body) else { return Vec::new() };
+    let shown = entries(value).into_iter().filter_map(|entry| {
+        let observation = Box::new(observe(entry).ok().filter(says_how_far)?);
+        Some(Answer { observation, body: body.slice_ref(entry.raw().as_bytes()) })
+    });
+    shown.take(MAX_JOBS).collect()
+}
+
+/// Every job that an answer names, shown or not, in its order, at most [`MAX_JOBS`]. What is no JSON names none.
+pub fn told_of(body: &[u8]) -> Vec<ToldOf> {
+    let Ok(value) = json::parse(body) else { return Vec::new() };
+    let mut told = Vec::new();
+    for object in entries(value).into_iter().filter_map(Value::object) {
+        let request = object.object("request").unwrap_or_default();
+        let reply = |name| object.text(name).or_else(|| request.text(name));
+        let reply_ref = reply("replyRef").and_then(|text| ReplyRef::new(&text).ok());
+        let reply_url = reply("replyUrl");
+        let ids = object.get("imageIds").and_then(|ids| ids.items_up_to(MAX_JOBS)).unwrap_or_default();
+        let ids = ids.into_iter().filter_map(|id| id.text()?.parse().ok());
+        for job in super::job_id(&object).ok().into_iter().chain(ids) {
+            told.push(ToldOf { job, reply_ref: reply_ref.clone(), reply_url: reply_url.clone() });
+        }
+        if told.len() >= MAX_JOBS {
+            break;
+        }
+    }
+    told.truncate(MAX_JOBS);
+    told
+}
+
+/// A page of one of the lists that can be walked.
+pub(super) fn page(body: &Bytes) -> Result<ListPage, &'static str> {
+    let value = json::parse(body).map_err(|_| "it is not JSON")?;
+    let object = value.object().unwrap_or_default();
+    if object.get("images").is_none() && !value.raw().starts_with('[') {
+        return Err("it is no list");
+    }
+    Ok(ListPage { jobs: read_all(body), has_next: object.flag("hasNext") })
+}
+
+/// The accounts whose capacity an answer shows.
+pub(super) fn accounts(body: &[u8]) -> Result<Vec<String>, &'static str> {
+    let value = json::parse(body).map_err(|_| "it is not JSON")?;
+    let shown = value.object().and_then(|object| object.get("available")?.items_up_to(MAX_JOBS));
+    let accounts = shown.ok_or("it shows no accounts")?.into_iter().filter_map(|shown| shown.object()?.text("account"));
+    // As in the ids of jobs; anything else would be a query of its own.
+    let is_number = |text: &String| text.len() <= JobId::MAX_DIGITS && text.bytes().all(|byte| byte.is_ascii_digit());
+    Ok(accounts.filter(is_number).collect())
+}
+
+/// What may be about one job: the whole, its items, or those of the lists in it.
+fn entries(value: Value<'_>) -> Vec<Value<'_>> {
+    if let Some(items) = value.items_up_to(MAX_JOBS) {
+        return items;
+    }
+    let Some(object) = value.object() else { return Vec::new() };
+    let mut entries = vec![value];
+    for list in LIST_FIELDS.iter().filter_map(|field| object.get(field)) {
+        match (list.items_up_to(MAX_JOBS), list.object()) {
+            (Some(items), _) => entries.extend(items),
+            (None, Some(accounts)) => add_each(&mut entries, &accounts),
+            (None, None) => {}
+        }
+    }
+    entries
+}
+
+fn add_each<'a>(entries: &mut Vec<Value<'a>>, accounts: &Object<'a>) {
+    for jobs in accounts.values() {
+        if entries.len() > MAX_JOBS {
+            return;
+        }
+        entries.extend(jobs.items_up_to(MAX_JOBS).unwrap_or_default());
+    }
+}
+
+/// Entries of the scheduler and answers to calls that make a job have its id and nothing of these.
+fn says_how_far(observation: &Observation) -> bool {
+    let Observation { outcome, status, status_label, percent, .. } = observation;
+    outcome.is_some() || status.is_some() || status_label.is_some() || percent.is_some()
+}
+
+#[cfg(test)]
+mod tests;

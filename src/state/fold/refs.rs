@@ -1,0 +1,76 @@
+//! Refs: registered, adopted from callbacks, made for calls through the gateway.
+//!
+//! One that was registered or adopted answers to its replyRef. Those of the gateway do not: callers may repeat a
+//! replyRef, and none of them stands in the way of one that is registered.
+
+use super::super::StateError;
+use super::super::keys;
+use super::super::records::RefRecord;
+use super::super::txn::Txn;
+use super::Applied;
+use crate::domain::{Origin, RefId, ReplyRef, Timestamp};
+
+pub(super) fn register(txn: &mut Txn<'_>, wanted: RefRecord) -> Result<Applied, StateError> {
+    if let Some(known) = named(txn, &wanted.reply_ref)? {
+        let same = known.notify_url == wanted.notify_url && known.labels == wanted.labels;
+        return Ok(if same { Applied::Ref { record: Box::new(known), created: false } } else { Applied::RefConflict });
+    }
+    make(txn, wanted)
+}
+
+pub(super) fn make(txn: &mut Txn<'_>, record: RefRecord) -> Result<Applied, StateError> {
+    put(txn, &record)?;
+    Ok(Applied::Ref { record: Box::new(record), created: true })
+}
+
+/// A ref written again: taken over where nothing is known of it and of its reference.
+pub(super) fn kept(txn: &mut Txn<'_>, record: RefRecord) -> Result<Applied, StateError> {
+    let is_free = record.origin == Origin::Gateway || !txn.contains(&keys::ref_name(&record.reply_ref))?;
+    if is_free && !txn.contains(&keys::reply_ref_id(&record.id))? {
+        put(txn, &record)?;
+    }
+    Ok(Applied::Done)
+}
+
+/// A ref that is not deleted.
+pub(super) fn live(txn: &Txn<'_>, id: &RefId) -> Result<Option<RefRecord>, StateError> {
+    Ok(txn.get::<RefRecord>(&keys::reply_ref_id(id))?.filter(|known| known.removed_at.is_none()))
+}
+
+/// The ref that answers to a replyRef.
+pub(super) fn named(txn: &Txn<'_>, name: &ReplyRef) -> Result<Option<RefRecord>, StateError> {
+    match txn.get::<RefId>(&keys::ref_name(name))? {
+        Some(id) => live(txn, &id),
+        None => Ok(None),
+    }
+}
+
+pub(super) fn remove(txn: &mut Txn<'_>, id: &RefId, at: Timestamp) -> Result<Applied, StateError> {
+    let Some(mut record) = txn.get::<RefRecord>(&keys::reply_ref_id(id))? else { return Ok(Applied::Unknown) };
+    if record.removed_at.is_none() {
+        record.removed_at = Some(at);
+        txn.put(keys::reply_ref_id(id), &record)?;
+        let counters = &mut txn.meta.counters;
+        counters.refs = counters.refs.saturating_sub(1);
+        counters.refs_removed += 1;
+        if record.origin == Origin::Gateway {
+            counters.refs_of_gateway = counters.refs_of_gateway.saturating_sub(1);
+            txn.remove(keys::gateway_ref(&record.reply_ref, id));
+        } else {
+            txn.remove(keys::ref_name(&record.reply_ref));
+        }
+    }
+    Ok(Applied::Ref { record: Box::new(record), created: false })
+}
+
+pub(super) fn put(txn: &mut Txn<'_>, record: &RefRecord) -> Result<(), StateError> {
+    txn.put(keys::reply_ref_id(&record.id), record)?;
+    txn.meta.counters.refs += 1;
+    if record.origin == Origin::Gateway {
+        txn.mark(keys::gateway_ref(&record.reply_ref, &record.id));
+        txn.meta.counters.refs_of_gateway += 1;
+        Ok(())
+    } else {
+        txn.put(keys::ref_name(&record.reply_ref), &record.id)
+    }
+}
