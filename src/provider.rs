@@ -15,7 +15,7 @@ mod redact;
 
 use crate::domain::{JobId, Kind, Observation, ReplyRef};
 
-pub use client::{Answer, Client, ClientConfig, ProviderError};
+pub use client::{Answer, Client, ClientConfig, JobList, ListPage, ProviderError, Trouble};
 pub use json::NotJson;
 use json::{Object, Value};
 pub use list::{MAX_JOBS, ToldOf, read_all, told_of};

@@ -1,23 +1,30 @@
-//! Asks the provider about jobs whose end it has not told.
+//! Asks the provider about jobs whose end it has not told, and for jobs that nobody has heard of.
 //!
 //! When a job is asked about follows from its age, so nothing need be written for it: after a restart a job that should
 //! have been asked about meanwhile is asked about once. An answer goes through `intake` as a callback does, and only one
 //! that changes something is recorded.
 
 mod ask;
+mod backfill;
+mod discover;
+mod patience;
+mod progress;
 mod queue;
 mod schedule;
-mod trouble;
+mod sweep;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
+pub use backfill::Backfill;
+pub use progress::{BackfillReport, EndedEarly, Progress, ReconcileReport};
+
+use self::ask::AskError;
 use self::queue::Queue;
-use self::trouble::Trouble;
 use crate::domain::Timestamp;
 use crate::intake::Intake;
 use crate::provider::Client;
@@ -47,20 +54,21 @@ struct Inner {
     config: Config,
     intake: Intake,
     client: Client,
-    trouble: Trouble,
 }
 
 impl Reconciler {
     /// Questions at a time, all accounts together; the client lets one at a time through for each account.
     const AT_ONCE: usize = 4;
-    /// Running jobs are looked for anew this often; in between they are heard of.
+    /// What runs is asked for this often, in minutes of the schedule.
+    const DISCOVER_MINUTES: u32 = 10;
+    /// Jobs to ask about are looked for anew this often; in between they are heard of.
     const SCAN_EVERY: Duration = Duration::from_secs(3600);
     /// The same when some may not have been heard of.
     const SCAN_SOON: Duration = Duration::from_secs(60);
 
     /// Asks `client`, and hands what it says to `intake`.
     pub fn new(config: Config, intake: Intake, client: Client) -> Self {
-        Self { inner: Arc::new(Inner { config, intake, client, trouble: Trouble::default() }) }
+        Self { inner: Arc::new(Inner { config, intake, client }) }
     }
 
     /// What keeps the provider from being asked, in words.
@@ -74,12 +82,12 @@ impl Reconciler {
 
     /// How many accounts the provider has put on hold.
     pub fn accounts_on_hold(&self) -> usize {
-        self.inner.trouble.accounts_on_hold()
+        self.inner.client.trouble().accounts_on_hold()
     }
 
     /// Whether the provider refused our token when it was last asked.
     pub fn is_token_refused(&self) -> bool {
-        self.inner.trouble.is_token_refused()
+        self.inner.client.trouble().is_token_refused()
     }
 
     fn state(&self) -> &State {
@@ -91,17 +99,35 @@ impl Reconciler {
         if self.inner.intake.ledger().recovered().await.is_none() {
             return;
         }
+        tokio::select! {
+            () = self.ask_on_schedule() => {}
+            () = self.discover_now_and_then() => {}
+        }
+    }
+
+    async fn discover_now_and_then(&self) {
+        let mut pause = self.inner.config.minute;
+        loop {
+            sleep(pause).await;
+            if let Err(error) = self.discover().await {
+                tracing::debug!(%error, "the provider does not tell what runs");
+            }
+            pause = self.inner.config.minute.saturating_mul(Self::DISCOVER_MINUTES);
+        }
+    }
+
+    async fn ask_on_schedule(&self) {
         let mut changes = self.state().changes();
         let mut queue = Queue::default();
         let mut asking = JoinSet::new();
         let mut scan_at = Instant::now();
         loop {
             if scan_at <= Instant::now() {
-                let scanned = self.scan(&mut queue);
+                let scanned = self.scan(&mut queue).await;
                 let pause = if scanned.is_ok() { Self::SCAN_EVERY } else { Self::SCAN_SOON };
                 scan_at = Instant::now() + pause;
             }
-            let paused = self.inner.trouble.paused_until();
+            let paused = self.inner.client.trouble().paused_until();
             let now = Timestamp::now();
             while paused.is_none()
                 && asking.len() < Self::AT_ONCE

@@ -1,4 +1,5 @@
 mod expiry;
+mod hour;
 
 use std::fmt;
 

@@ -3,16 +3,20 @@
 
 mod error;
 mod gate;
+mod lists;
+mod trouble;
 
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use url::Url;
 
 pub use error::ProviderError;
 use gate::Gate;
+pub use lists::{JobList, ListPage};
+pub use trouble::Trouble;
 
 use super::Reading;
 use crate::domain::{JobId, Kind, MediaUrl, Observation};
@@ -30,13 +34,15 @@ pub struct ClientConfig {
     pub egress: egress::Config,
 }
 
-/// Asks the provider. Cheap to clone; clones share the connections and the order of requests.
+/// Asks the provider. Cheap to clone; clones share the connections, the order of requests, and what keeps it from being
+/// asked.
 #[derive(Clone)]
 pub struct Client {
     http: egress::Client,
     base: String,
     token: HeaderValue,
     gate: Gate,
+    trouble: Trouble,
 }
 
 /// What the provider says of one job.
@@ -88,6 +94,7 @@ impl Client {
             base: format!("{}/v1/minimax", config.base_url.as_str().trim_end_matches('/')),
             token,
             gate: Gate::default(),
+            trouble: Trouble::default(),
         })
     }
 
@@ -103,22 +110,50 @@ impl Client {
             Kind::Music => "music",
             Kind::Speech => "audio",
         };
-        let _turn = self.gate.turn(id.account()).await;
-        let (status, body) = self.get(&format!("{list}/{id}")).await?;
-        let read = super::read(&body);
-        let answer = match read {
-            // A failed agent job is answered with the status it failed with.
-            Ok(Reading::Job(observation)) if observation.job == *id => Ok(Answer { observation, body }),
-            Ok(Reading::Job(_)) => Err("it is about another job"),
-            Ok(Reading::Unclear(unclear)) => Err(unclear.as_str()),
-            Err(_) => Err("it is not JSON"),
-        };
-        match (status, answer) {
-            (Ok(()), Err(problem)) => Err(ProviderError::Unreadable(problem)),
-            (Ok(()), Ok(answer)) => Ok(answer),
-            (Err(error), Ok(answer)) if error.may_carry_a_job() && answer.observation.outcome.is_some() => Ok(answer),
-            (Err(error), _) => Err(error),
+        self.ask(id.account(), &format!("{list}/{id}"), |status, body| {
+            let answer = match super::read(&body) {
+                // A failed agent job is answered with the status it failed with.
+                Ok(Reading::Job(observation)) if observation.job == *id => Ok(Answer { observation, body }),
+                Ok(Reading::Job(_)) => Err("it is about another job"),
+                Ok(Reading::Unclear(unclear)) => Err(unclear.as_str()),
+                Err(_) => Err("it is not JSON"),
+            };
+            match (status, answer) {
+                (Ok(()), Err(problem)) => Err(ProviderError::Unreadable(problem)),
+                (Ok(()), Ok(answer)) => Ok(answer),
+                (Err(error), Ok(answer)) if error.may_carry_a_job() && answer.observation.outcome.is_some() => {
+                    Ok(answer)
+                }
+                (Err(error), _) => Err(error),
+            }
+        })
+        .await
+    }
+
+    /// What keeps the provider from being asked.
+    pub fn trouble(&self) -> &Trouble {
+        &self.trouble
+    }
+
+    /// Asks in the account's turn, unless it is on hold, and takes note of what the answer means for the next question.
+    /// What is about no account is asked as if it were about one of its own.
+    async fn ask<T>(
+        &self,
+        account: &str,
+        path: &str,
+        read: impl FnOnce(Result<(), ProviderError>, Bytes) -> Result<T, ProviderError>,
+    ) -> Result<T, ProviderError> {
+        let _turn = self.gate.turn(account).await;
+        if self.trouble.hold_of(account).is_some() {
+            return Err(ProviderError::OnHold);
         }
+        let sent = Instant::now();
+        let answer = match self.get(path).await {
+            Ok((status, body)) => read(status, body),
+            Err(error) => Err(error),
+        };
+        self.trouble.heard(account, sent, answer.as_ref().err());
+        answer
     }
 
     /// The body of an answer and what its status says; an error is what kept it from being read at all.

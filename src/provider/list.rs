@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use super::json::{Object, Value};
-use super::{Answer, json, observe};
+use super::{Answer, ListPage, json, observe};
 use crate::domain::{JobId, Observation, ReplyRef};
 
 /// The most jobs taken from one answer; the provider's lists have 30 unless asked for more.
@@ -57,6 +57,26 @@ pub fn told_of(body: &[u8]) -> Vec<ToldOf> {
     }
     told.truncate(MAX_JOBS);
     told
+}
+
+/// A page of one of the lists that can be walked.
+pub(super) fn page(body: &Bytes) -> Result<ListPage, &'static str> {
+    let value = json::parse(body).map_err(|_| "it is not JSON")?;
+    let object = value.object().unwrap_or_default();
+    if object.get("images").is_none() && !value.raw().starts_with('[') {
+        return Err("it is no list");
+    }
+    Ok(ListPage { jobs: read_all(body), has_next: object.flag("hasNext") })
+}
+
+/// The accounts whose capacity an answer shows.
+pub(super) fn accounts(body: &[u8]) -> Result<Vec<String>, &'static str> {
+    let value = json::parse(body).map_err(|_| "it is not JSON")?;
+    let shown = value.object().and_then(|object| object.get("available")?.items_up_to(MAX_JOBS));
+    let accounts = shown.ok_or("it shows no accounts")?.into_iter().filter_map(|shown| shown.object()?.text("account"));
+    // As in the ids of jobs; anything else would be a query of its own.
+    let is_number = |text: &String| text.len() <= JobId::MAX_DIGITS && text.bytes().all(|byte| byte.is_ascii_digit());
+    Ok(accounts.filter(is_number).collect())
 }
 
 /// What may be about one job: the whole, its items, or those of the lists in it.

@@ -1,12 +1,11 @@
-use super::Reconciler;
 use super::queue::Queue;
-use super::schedule;
+use super::{Reconciler, schedule};
 use crate::domain::{Job, JobId, JobState, Kind, Timestamp};
 use crate::intake::{Refused, Unknown};
-use crate::provider::ProviderError;
-use crate::state::{JobFilter, JobRecord, StateError};
+use crate::provider::{Answer, ProviderError};
+use crate::state::{JobFilter, JobRecord, Page, StateError};
 
-/// Why an answer led to nothing.
+/// Why a question led to nothing.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum AskError {
     #[error(transparent)]
@@ -15,23 +14,47 @@ pub(super) enum AskError {
     Refused(#[from] Refused),
 }
 
+/// What an answer told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Learned {
+    /// What was known.
+    Nothing,
+    /// Something that is recorded.
+    Changed,
+    /// That there is no such job any more; it has ended by that.
+    Removed,
+    /// Nothing of the job.
+    Unsaid,
+}
+
 impl Reconciler {
-    /// Finds every running job that is not known to be waiting.
-    pub(super) fn scan(&self, queue: &mut Queue) -> Result<(), StateError> {
-        const PAGE: usize = 256;
-        let filter = JobFilter { state: Some(JobState::Running), ..JobFilter::default() };
-        let (mut before, mut seen) = (None, 0);
-        loop {
-            let page = self.state().jobs(&filter, PAGE, before)?;
-            for record in &page.items {
-                self.heard(queue, record);
-            }
-            seen += page.items.len();
-            before = page.next;
-            if before.is_none() || seen >= Queue::MOST {
-                return Ok(());
+    /// Finds every job that is to be asked about and not known to be waiting.
+    pub(super) async fn scan(&self, queue: &mut Queue) -> Result<(), StateError> {
+        for state in schedule::ASKED_ABOUT {
+            let (mut before, mut seen) = (None, 0);
+            loop {
+                let page = self.page(state, before).await?;
+                for record in &page.items {
+                    self.heard(queue, record);
+                }
+                seen += page.items.len();
+                before = page.next;
+                if before.is_none() || seen >= Queue::MOST {
+                    break;
+                }
             }
         }
+        Ok(())
+    }
+
+    /// Jobs in a state, read on a thread that may block.
+    pub(super) async fn page(&self, state: JobState, before: Option<u64>) -> Result<Page<JobRecord>, StateError> {
+        const PAGE: usize = 256;
+        let filter = JobFilter { state: Some(state), ..JobFilter::default() };
+        let store = self.state().clone();
+        let read = tokio::task::spawn_blocking(move || store.jobs(&filter, PAGE, before));
+        // It fails only with the runtime, and then nobody is left to wait for it.
+        read.await.unwrap_or(Err(StateError::Rebuilding))
     }
 
     /// A job changed. What waits goes on waiting: repeated callbacks must not make the provider be asked more often.
@@ -45,12 +68,10 @@ impl Reconciler {
     /// When a job is to be asked about, if it is. `asked` says when it was; else what was last heard of it counts.
     pub(super) fn next(&self, job: &Job, asked: Option<Timestamp>) -> Option<Timestamp> {
         // What waits to be confirmed is asked about for that.
-        if job.state != JobState::Running || !job.unconfirmed.is_empty() {
+        if !job.unconfirmed.is_empty() {
             return None;
         }
-        // The provider's clock may be ahead.
-        let made = job.created_at.min(job.updated_at);
-        schedule::next(job.id.kind(), made, asked.unwrap_or(job.updated_at), self.inner.config.minute)
+        schedule::next(job, asked.unwrap_or(job.updated_at), self.inner.config.minute)
     }
 
     /// Asks about a job. Returns when to ask again.
@@ -58,16 +79,14 @@ impl Reconciler {
         let job = self.state().job_at(sequence).ok()??.job;
         self.next(&job, None)?;
         let now = Timestamp::now();
-        if let Some(rest) = self.inner.trouble.hold_of(job.id.account()) {
-            return Some(now.after(rest));
-        }
         match self.asked(&job).await {
-            Ok(()) => {
+            Ok(_) => {
                 let job = self.state().job_at(sequence).ok()??.job;
                 self.next(&job, Some(now))
             }
             Err(AskError::Provider(ProviderError::OnHold)) => {
-                self.inner.trouble.hold_of(job.id.account()).map(|rest| now.after(rest))
+                let rest = self.inner.client.trouble().hold_of(job.id.account());
+                Some(now.after(rest.unwrap_or(Self::SCAN_EVERY)))
             }
             Err(AskError::Provider(_)) => Some(now),
             Err(error @ AskError::Refused(_)) => {
@@ -77,47 +96,52 @@ impl Reconciler {
         }
     }
 
-    async fn asked(&self, job: &Job) -> Result<(), AskError> {
-        match self.answer(&job.id).await {
-            Err(AskError::Provider(ProviderError::Gone)) => {
-                // GET may not know of a job yet that has only just been made.
-                let age = Timestamp::now().since(job.created_at.min(job.updated_at));
-                if job.id.kind() == Kind::Video && age >= self.inner.config.minute {
-                    tracing::info!(job = %job.id, "the provider has removed it");
-                    self.inner.intake.removed(job.id.clone()).await?;
-                }
-                Ok(())
-            }
-            Err(AskError::Provider(error @ (ProviderError::NotTaken(_) | ProviderError::Unreadable(_)))) => {
-                tracing::warn!(job = %job.id, %error, "the provider does not say how far it is");
-                Ok(())
-            }
-            answered => answered.map(drop),
-        }
+    async fn asked(&self, job: &Job) -> Result<Learned, AskError> {
+        let answer = self.inner.client.job(&job.id).await;
+        self.learn(job, answer).await
     }
 
-    /// Takes in what the provider says of a job. True when that changed something.
-    async fn answer(&self, job: &JobId) -> Result<bool, AskError> {
-        let trouble = &self.inner.trouble;
-        let answer = self.inner.client.job(job).await;
-        match &answer {
-            Ok(_) | Err(ProviderError::Gone | ProviderError::NotTaken(_) | ProviderError::Unreadable(_)) => {
-                trouble.ends();
+    /// The same for somebody who waits for it.
+    pub(super) async fn patiently_asked(&self, job: &Job) -> Result<Learned, AskError> {
+        let answer = self.patiently(|| self.inner.client.job(&job.id)).await;
+        self.learn(job, answer).await
+    }
+
+    async fn learn(&self, job: &Job, answer: Result<Answer, ProviderError>) -> Result<Learned, AskError> {
+        match answer {
+            Ok(answer) => {
+                let changed = self.inner.intake.observe(answer.body, answer.observation, Unknown::Configured).await?;
+                Ok(if changed { Learned::Changed } else { Learned::Nothing })
             }
-            Err(ProviderError::OnHold) => trouble.hold(job.account()),
-            Err(error) => trouble.goes_on(error),
+            Err(ProviderError::Gone) => {
+                // GET may not know of a job yet that has only just been made.
+                let age = Timestamp::now().since(job.created_at.min(job.updated_at));
+                let is_over = job.id.kind() == Kind::Video && age >= self.inner.config.minute;
+                if !is_over || job.state != JobState::Running {
+                    return Ok(Learned::Unsaid);
+                }
+                tracing::info!(job = %job.id, "the provider has removed it");
+                self.inner.intake.removed(job.id.clone()).await?;
+                Ok(Learned::Removed)
+            }
+            Err(error @ (ProviderError::NotTaken(_) | ProviderError::Unreadable(_))) => {
+                tracing::warn!(job = %job.id, %error, "the provider does not say how far it is");
+                Ok(Learned::Unsaid)
+            }
+            Err(error) => Err(error.into()),
         }
-        let answer = answer?;
-        Ok(self.inner.intake.observe(answer.body, answer.observation, Unknown::Configured).await?)
     }
 
     /// Asks for fresh links of a job. True when there are some, which are recorded then.
     pub async fn refresh(&self, job: &JobId) -> bool {
-        let trouble = &self.inner.trouble;
-        if trouble.paused_until().is_some() || trouble.hold_of(job.account()).is_some() {
+        if self.inner.client.trouble().paused_until().is_some() {
             return false;
         }
-        match self.answer(job).await {
+        let refreshed = async {
+            let answer = self.inner.client.job(job).await?;
+            Ok::<_, AskError>(self.inner.intake.observe(answer.body, answer.observation, Unknown::Configured).await?)
+        };
+        match refreshed.await {
             Ok(changed) => changed,
             Err(error) => {
                 tracing::warn!(%job, %error, "the provider names no fresh link");

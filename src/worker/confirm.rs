@@ -5,7 +5,6 @@
 //! looks whether it is back.
 
 mod compare;
-mod outage;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,7 +16,6 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use self::compare::Verdict;
-use self::outage::{Holds, Outage};
 use crate::domain::{Job, JobId, Timestamp};
 use crate::journal::{Durability, Event};
 use crate::provider::{Client, ProviderError};
@@ -34,7 +32,6 @@ struct Inner {
     ledger: Ledger,
     client: Option<Client>,
     patience: Duration,
-    holds: Holds,
     stop: watch::Sender<bool>,
 }
 
@@ -59,6 +56,8 @@ type Asked = Result<(), AskError>;
 struct Asking {
     tasks: JoinSet<Asked>,
     jobs: HashMap<Id, u64>,
+    /// Until when nothing is asked because what was said could not be recorded.
+    held_up: Option<Instant>,
 }
 
 impl Confirmer {
@@ -74,8 +73,8 @@ impl Confirmer {
     /// Asks `client`. Without one whatever waits is believed: it came while the provider was to be asked, and now it is
     /// not to be any more.
     pub fn new(ledger: Ledger, client: Option<Client>, patience: Duration) -> Self {
-        let (holds, stop) = (Holds::default(), watch::Sender::new(false));
-        Self { inner: Arc::new(Inner { ledger, client, patience, holds, stop }) }
+        let stop = watch::Sender::new(false);
+        Self { inner: Arc::new(Inner { ledger, client, patience, stop }) }
     }
 
     /// Asks nothing from now on; [`Confirmer::run`] returns at once.
@@ -95,22 +94,30 @@ impl Confirmer {
             _ = stop.wait_for(|stop| *stop) => return,
         }
         let mut asking = Asking::default();
-        let mut outage = Outage::default();
         while !*stop.borrow_and_update() {
-            let at_once = if outage.is_over() { Self::AT_ONCE } else { 1 };
-            let paused = outage.paused_until();
+            let at_once = if self.is_answered() { Self::AT_ONCE } else { 1 };
+            let held_up = asking.held_up.filter(|until| *until > Instant::now());
+            let paused = held_up.max(self.paused_until());
             let next = paused.or_else(|| self.dispatch(&mut asking, at_once));
             let has_room = paused.is_none() && asking.tasks.len() < at_once;
             tokio::select! {
                 _ = stop.changed() => {}
                 Some(ended) = asking.tasks.join_next_with_id(), if !asking.tasks.is_empty() => {
-                    self.ended(&mut asking, &mut outage, ended).await;
+                    self.ended(&mut asking, ended).await;
                 }
                 () = self.state().asks_changed(), if has_room => {}
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
             }
         }
         asking.tasks.shutdown().await;
+    }
+
+    fn paused_until(&self) -> Option<Instant> {
+        self.inner.client.as_ref()?.trouble().paused_until()
+    }
+
+    fn is_answered(&self) -> bool {
+        self.inner.client.as_ref().is_none_or(|client| client.trouble().failures() == 0)
     }
 
     /// Asks what is due and has room. Returns when to look again, if that is known.
@@ -139,18 +146,18 @@ impl Confirmer {
         None
     }
 
-    async fn ended(&self, asking: &mut Asking, outage: &mut Outage, ended: Result<(Id, Asked), JoinError>) {
+    async fn ended(&self, asking: &mut Asking, ended: Result<(Id, Asked), JoinError>) {
         let (id, asked) = match ended {
             Ok((id, asked)) => (id, Some(asked)),
             Err(error) => (error.id(), None),
         };
         let sequence = asking.jobs.remove(&id);
         match asked {
-            Some(Ok(())) => outage.ends(),
-            Some(Err(AskError::Provider(error))) => outage.goes_on(&error),
+            // The client knows how long it is to be left alone.
+            Some(Ok(()) | Err(AskError::Provider(_))) => {}
             Some(Err(error)) => {
                 tracing::warn!(%error, "what the provider says cannot be recorded yet");
-                outage.pause(*Self::PAUSES.start());
+                asking.held_up = Some(Instant::now() + *Self::PAUSES.start());
             }
             None => {
                 tracing::error!(sequence, "a defect cut a question to the provider off");
@@ -166,16 +173,12 @@ impl Confirmer {
     async fn ask(&self, sequence: u64) -> Asked {
         let Some(JobRecord { job, .. }) = self.state().job_at(sequence)? else { return Ok(()) };
         let Some(client) = &self.inner.client else { return self.believe(&job).await };
-        if let Some(rest) = self.inner.holds.of(job.id.account()) {
-            return self.ask_later(&job, rest).await;
-        }
         let answer = match client.job(&job.id).await {
             Ok(answer) => Ok(answer.observation),
             Err(error @ (ProviderError::Gone | ProviderError::NotTaken(_))) => Err(error.to_string()),
-            Err(error @ ProviderError::OnHold) => {
-                tracing::warn!(account = job.id.account(), %error, "it is left alone for a while");
-                self.inner.holds.begin(job.id.account());
-                return self.ask_later(&job, Holds::TIME).await;
+            Err(ProviderError::OnHold) => {
+                let rest = client.trouble().hold_of(job.id.account());
+                return self.ask_later(&job, rest.unwrap_or(*Self::LONG_PAUSES.end())).await;
             }
             Err(error @ ProviderError::Unreadable(_)) => {
                 tracing::warn!(job = %job.id, %error, "a final callback cannot be confirmed yet");

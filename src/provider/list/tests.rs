@@ -95,6 +95,26 @@ fn more_jobs_than_the_bound_and_any_depth_are_left() {
     assert_eq!(answers.iter().map(|answer| &answer.body[..]).collect::<Vec<_>>(), [job.to_string().as_bytes()]);
 }
 
+#[test]
+fn a_page_says_whether_there_is_another_if_it_does() {
+    let page = |body: Json| super::page(&Bytes::from(body.to_string()));
+    let job = json!({"videoId": VIDEO, "status": 1});
+    let shape = |body| page(body).map(|page| (page.jobs.len(), page.has_next));
+    assert_eq!(shape(json!([job])), Ok((1, None)));
+    assert_eq!(shape(json!([])), Ok((0, None)));
+    assert_eq!(shape(json!({"images": [job], "hasNext": true})), Ok((1, Some(true))));
+    assert_eq!(shape(json!({"images": [], "hasNext": "false"})), Ok((0, Some(false))));
+    assert_eq!(shape(json!({"error": "no"})), Err("it is no list"));
+    assert_eq!(super::page(&Bytes::from_static(b"<html>")), Err("it is not JSON"));
+}
+
+#[test]
+fn accounts_are_numbers() {
+    let body = json!({"executing": [], "available": [{"account": "12"}, {"account": 34}, {"account": "5&a=b"}, {}]});
+    assert_eq!(accounts(body.to_string().as_bytes()), Ok(vec!["12".to_owned(), "34".to_owned()]));
+    assert_eq!(accounts(b"{}"), Err("it shows no accounts"));
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {

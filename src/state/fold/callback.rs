@@ -19,7 +19,7 @@ pub(super) fn apply(
         Target::Channel => None,
     };
     outbox::enter(txn, position, entry, over.as_ref())?;
-    let observation = match meaning {
+    let mut observation = match meaning {
         Meaning::Job(observation) => observation,
         Meaning::Unclear(reason) => return quarantine(txn, position, entry, reason, None),
     };
@@ -28,6 +28,9 @@ pub(super) fn apply(
         Ok(tie) => tie,
         Err(reason) => return quarantine(txn, position, entry, reason, Some(observation.job)),
     };
+    if entry.asked && known.is_none() {
+        date_by_links(&mut observation);
+    }
     let before = known.as_ref().map(|record| record.job.clone());
     let mut record =
         known.unwrap_or_else(|| JobRecord { sequence: position, job: Job::new(observation.job.clone(), entry.at) });
@@ -55,6 +58,15 @@ pub(super) fn apply(
         release(txn, replayed)?;
     }
     Ok(Applied::Job { record: Box::new(record), change: Some(change) })
+}
+
+/// A job that is first heard of when it is over, in an answer that does not say when it was made, was made about when its
+/// media were put where they are: else an import would date them all today.
+fn date_by_links(observation: &mut Observation) {
+    if observation.made_at.is_none() && observation.outcome.is_some() {
+        let candidates = observation.assets.iter().flat_map(|asset| &asset.candidates);
+        observation.made_at = candidates.filter_map(|candidate| candidate.url.hour()).min();
+    }
 }
 
 /// The ref a job gets tied to.

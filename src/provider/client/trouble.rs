@@ -1,0 +1,156 @@
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rand::RngExt;
+use tokio::time::Instant;
+
+use super::ProviderError;
+
+/// What keeps the provider from being asked, the same for everybody who asks it. Cheap to clone; clones share it.
+///
+/// An account on hold is left alone by the client itself. A pause is for whoever asks to keep: what waits for it is theirs.
+#[derive(Clone, Debug, Default)]
+pub struct Trouble(Arc<Mutex<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    on_hold: HashMap<String, Instant>,
+    token_refused: bool,
+    until: Option<Instant>,
+    /// Questions in a row that led to nothing, and when the last of them failed.
+    failures: u32,
+    failed_at: Option<Instant>,
+}
+
+impl Trouble {
+    /// The provider speaks of hours.
+    const HOLD: Duration = Duration::from_secs(2 * 3600);
+    /// More accounts are not remembered; each of their jobs then asks once.
+    const MOST: usize = 1000;
+    /// A refused token takes somebody to mend.
+    const TOKEN: Duration = Duration::from_secs(300);
+    /// Between two questions when nobody answers, at the most.
+    const LONGEST: Duration = Duration::from_secs(60);
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many accounts the provider has put on hold.
+    pub fn accounts_on_hold(&self) -> usize {
+        let now = Instant::now();
+        self.known().on_hold.values().filter(|until| **until > now).count()
+    }
+
+    /// Whether the provider refused our token when it was last asked.
+    pub fn is_token_refused(&self) -> bool {
+        self.known().token_refused
+    }
+
+    /// Questions in a row that the provider gave no answer to.
+    pub fn failures(&self) -> u32 {
+        self.known().failures
+    }
+
+    /// Until when nobody is to ask.
+    pub fn paused_until(&self) -> Option<Instant> {
+        self.known().until.filter(|until| *until > Instant::now())
+    }
+
+    /// How much longer an account is to be left alone.
+    pub fn hold_of(&self, account: &str) -> Option<Duration> {
+        let rest = self.known().on_hold.get(account)?.saturating_duration_since(Instant::now());
+        (!rest.is_zero()).then_some(rest)
+    }
+
+    /// Takes note of how a question ended that was sent at `sent`.
+    pub(super) fn heard(&self, account: &str, sent: Instant, error: Option<&ProviderError>) {
+        match error {
+            None | Some(ProviderError::Gone | ProviderError::NotTaken(_) | ProviderError::Unreadable(_)) => {
+                self.answered(sent);
+            }
+            Some(ProviderError::OnHold) => self.hold(account),
+            Some(error) => self.failed(error),
+        }
+    }
+
+    /// What was asked before the last failure says nothing of it.
+    fn answered(&self, sent: Instant) {
+        let mut known = self.known();
+        if known.failed_at.is_some_and(|failed_at| failed_at <= sent) {
+            tracing::info!("the provider answers again");
+            (known.failures, known.failed_at, known.until, known.token_refused) = (0, None, None, false);
+        }
+    }
+
+    fn hold(&self, account: &str) {
+        tracing::warn!(account, "the provider has put the account on hold: it is left alone for hours");
+        let mut known = self.known();
+        known.on_hold.retain(|_, until| *until > Instant::now());
+        if known.on_hold.len() < Self::MOST {
+            known.on_hold.insert(account.to_owned(), Instant::now() + Self::HOLD);
+        }
+    }
+
+    fn failed(&self, error: &ProviderError) {
+        let mut known = self.known();
+        if *error == ProviderError::TokenRefused && !known.token_refused {
+            tracing::error!("the provider refuses provider.api_token: it is not asked about jobs");
+            known.token_refused = true;
+        } else if known.failures == 0 {
+            tracing::warn!(%error, "what the provider is to be asked waits");
+        }
+        let pause = match error {
+            ProviderError::Busy { retry_after: Some(retry_after) } => *retry_after,
+            ProviderError::Busy { retry_after: None } => Duration::from_secs(rand::rng().random_range(10..=30)),
+            ProviderError::TokenRefused => Self::TOKEN,
+            _ => Duration::from_secs(1 << known.failures.min(6)).min(Self::LONGEST),
+        };
+        known.failures = known.failures.saturating_add(1);
+        (known.failed_at, known.until) = (Some(Instant::now()), Some(Instant::now() + pause));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn busy(seconds: u64) -> ProviderError {
+        ProviderError::Busy { retry_after: Some(Duration::from_secs(seconds)) }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pauses_grow_and_end_with_an_answer_to_a_later_question() {
+        let trouble = Trouble::default();
+        let pause = || trouble.paused_until().map(|until| until.duration_since(Instant::now()).as_secs());
+        let early = Instant::now();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let out_of_reach = ProviderError::Unreachable(String::new());
+        let pauses: Vec<_> = (0..8)
+            .map(|_| {
+                trouble.heard("1", early, Some(&out_of_reach));
+                pause()
+            })
+            .collect();
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60].map(Some));
+        trouble.heard("1", early, Some(&busy(7)));
+        trouble.heard("2", early, None);
+        assert_eq!(pause(), Some(7), "what was asked before knows nothing of it");
+        tokio::time::advance(Duration::from_secs(1)).await;
+        trouble.heard("2", Instant::now(), Some(&ProviderError::Gone));
+        assert_eq!((pause(), trouble.failures()), (None, 0));
+        trouble.heard("1", Instant::now(), Some(&ProviderError::TokenRefused));
+        assert!(trouble.is_token_refused() && pause() == Some(300));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hold_is_one_accounts_own() {
+        let trouble = Trouble::default();
+        trouble.heard("1", Instant::now(), Some(&ProviderError::OnHold));
+        assert!(trouble.hold_of("1").is_some() && trouble.hold_of("2").is_none() && trouble.paused_until().is_none());
+        assert_eq!(trouble.accounts_on_hold(), 1);
+        tokio::time::advance(Duration::from_secs(3 * 3600)).await;
+        assert_eq!((trouble.hold_of("1"), trouble.accounts_on_hold()), (None, 0));
+    }
+}

@@ -1,0 +1,156 @@
+//! Imports what the provider's lists hold and is not here.
+//!
+//! A list is walked twice. The first walk finds where it ends, or where everything is known, and which pages hold
+//! something that is missing; the second takes those pages in, the last first. So what was imported before a stop is at
+//! the far end, and the next run walks up to it again: nothing need be written down for that. Only the ids of the pages are
+//! held in between, and links are fresh when a job is taken in.
+
+mod walk;
+
+use super::Reconciler;
+use super::progress::{BackfillReport, EndedEarly, Progress};
+use crate::domain::{JobId, JobState};
+use crate::intake::Unknown;
+use crate::provider::{Answer, JobList, ProviderError};
+
+use self::walk::Walk;
+
+/// What to import.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backfill {
+    /// From which list.
+    pub list: JobList,
+    /// At most so many jobs, those at the far end of the list first.
+    pub limit: Option<u64>,
+    /// Whether to walk on where a whole page is known.
+    pub all: bool,
+}
+
+/// A page that holds something that is missing.
+struct Batch {
+    account: Option<String>,
+    after: Option<JobId>,
+}
+
+/// What a listed job is to the vault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// Its end is known here.
+    Known,
+    /// It has not ended.
+    Running,
+    /// It has ended, and that is not known here.
+    Missing,
+}
+
+impl Reconciler {
+    /// Imports what is finished and not here. Can be dropped at any time, and run again.
+    ///
+    /// # Errors
+    /// When it ends early.
+    pub async fn backfill(&self, what: Backfill, progress: &Progress<BackfillReport>) -> Result<(), EndedEarly> {
+        self.inner.intake.ledger().recovered().await;
+        let mut missing = Vec::new();
+        for account in self.accounts(what.list).await? {
+            self.survey(what, account, progress, &mut missing).await?;
+        }
+        let wanted = progress.report().missing;
+        progress.expect(what.limit.map_or(wanted, |limit| limit.min(wanted)));
+        let mut left = what.limit.unwrap_or(u64::MAX);
+        for batch in missing.iter().rev() {
+            if left == 0 {
+                break;
+            }
+            self.import(what.list, batch, progress, &mut left).await?;
+        }
+        progress.complete(|report| report.complete = true);
+        Ok(())
+    }
+
+    /// Whose lists there are: nobody's in particular where the provider does not ask for an account.
+    async fn accounts(&self, list: JobList) -> Result<Vec<Option<String>>, EndedEarly> {
+        let client = &self.inner.client;
+        match self.patiently(|| client.list(list, None, None)).await {
+            Ok(_) => Ok(vec![None]),
+            Err(error @ ProviderError::NotTaken(_)) => {
+                let accounts = self.patiently(|| client.accounts()).await?;
+                if accounts.is_empty() {
+                    return Err(error.into());
+                }
+                Ok(accounts.into_iter().map(Some).collect())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn survey(
+        &self,
+        what: Backfill,
+        account: Option<String>,
+        progress: &Progress<BackfillReport>,
+        missing: &mut Vec<Batch>,
+    ) -> Result<(), EndedEarly> {
+        let mut walk = Walk::new(what.list, account.clone());
+        while let Some(page) = walk.next(self).await? {
+            let mut counts = [0; 3];
+            for answer in &page.jobs {
+                counts[self.standing(answer)? as usize] += 1;
+            }
+            let [known, running, new] = counts;
+            progress.count(|report| {
+                report.listed += known + running + new;
+                report.known += known;
+                report.running += running;
+                report.missing += new;
+            });
+            if new > 0 {
+                missing.push(Batch { account: account.clone(), after: page.after });
+            }
+            // In what order a list is nobody says; a whole page of them is hardly an accident.
+            if running + new == 0 && !what.all {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn import(
+        &self,
+        list: JobList,
+        Batch { account, after }: &Batch,
+        progress: &Progress<BackfillReport>,
+        left: &mut u64,
+    ) -> Result<(), EndedEarly> {
+        let client = &self.inner.client;
+        let page = self.patiently(|| client.list(list, account.as_deref(), after.as_ref())).await?;
+        for answer in page.jobs.into_iter().rev() {
+            if *left == 0 {
+                break;
+            }
+            if self.standing(&answer)? != Standing::Missing {
+                continue;
+            }
+            let Answer { observation, body } = answer;
+            if self.inner.intake.observe(body, observation, Unknown::Adopt).await? {
+                *left -= 1;
+                progress.step();
+                progress.count(|report| report.imported += 1);
+            }
+        }
+        Ok(())
+    }
+
+    /// What is being archived, or stuck, has other ways to a better end.
+    fn standing(&self, Answer { observation, .. }: &Answer) -> Result<Standing, EndedEarly> {
+        let record = self.state().job(&observation.job)?;
+        Ok(match (record.map(|record| record.job), observation.outcome) {
+            (Some(job), None) if job.state == JobState::Running => Standing::Running,
+            (None, None) => Standing::Running,
+            (Some(job), Some(outcome)) if job.state == JobState::Running || Some(outcome) > job.outcome => {
+                Standing::Missing
+            }
+            (None, Some(_)) => Standing::Missing,
+            (Some(_), _) => Standing::Known,
+        })
+    }
+}

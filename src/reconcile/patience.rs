@@ -1,0 +1,43 @@
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::Reconciler;
+use crate::provider::ProviderError;
+
+/// How often somebody waits for a provider that is out of reach: over four minutes.
+const MOST_FAILURES: u32 = 8;
+
+impl Reconciler {
+    /// Asks on while the provider is busy, and for some minutes when it gives no answer. For work that somebody waits for;
+    /// what goes on anyhow asks once.
+    ///
+    /// # Errors
+    /// With what else it says.
+    pub(super) async fn patiently<T, F>(&self, ask: impl Fn() -> F) -> Result<T, ProviderError>
+    where
+        F: Future<Output = Result<T, ProviderError>>,
+    {
+        let mut failures = 0;
+        loop {
+            // Whoever has it done now may have mended the token.
+            if !self.is_token_refused() {
+                self.pause().await;
+            }
+            match ask().await {
+                Err(ProviderError::Busy { .. }) => {}
+                Err(ProviderError::Failed(_) | ProviderError::Unreachable(_)) if failures < MOST_FAILURES => {
+                    failures += 1;
+                }
+                answer => return answer,
+            }
+        }
+    }
+
+    async fn pause(&self) {
+        // Somebody else's question may have made it longer meanwhile.
+        while let Some(until) = self.inner.client.trouble().paused_until() {
+            sleep_until(until.max(Instant::now() + Duration::from_millis(1))).await;
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Every job whose end is not known, asked about now.
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use super::ask::{AskError, Learned};
+use super::progress::{EndedEarly, Progress, ReconcileReport};
+use super::queue::Queue;
+use super::{Reconciler, schedule};
+use crate::domain::{Job, JobState};
+use crate::provider::ProviderError;
+
+impl Reconciler {
+    /// Asks about every job that runs, waits to be confirmed, or is stuck for want of a result, and about what runs and
+    /// nobody has heard of. Can be dropped at any time.
+    ///
+    /// # Errors
+    /// When it ends early.
+    pub async fn reconcile(&self, progress: &Progress<ReconcileReport>) -> Result<(), EndedEarly> {
+        self.inner.intake.ledger().recovered().await;
+        let mut sequences = Vec::new();
+        for state in schedule::ASKED_ABOUT {
+            let mut before = None;
+            loop {
+                let page = self.page(state, before).await?;
+                let wanted = page.items.iter().filter(|record| schedule::has_no_end(&record.job));
+                sequences.extend(wanted.map(|record| record.sequence));
+                before = page.next;
+                if before.is_none() || sequences.len() >= Queue::MOST {
+                    break;
+                }
+            }
+        }
+        progress.expect(sequences.len() as u64);
+        let asked = stream::iter(sequences).map(|sequence| async move {
+            let asked = self.ask_now(sequence, progress).await;
+            progress.step();
+            asked
+        });
+        asked.buffer_unordered(Self::AT_ONCE).try_for_each(|()| async { Ok(()) }).await?;
+        let discovered = self.discover().await.map_err(EndedEarly::from)?;
+        progress.complete(|report| {
+            report.discovered = discovered;
+            report.complete = true;
+        });
+        Ok(())
+    }
+
+    async fn ask_now(&self, sequence: u64, progress: &Progress<ReconcileReport>) -> Result<(), EndedEarly> {
+        let Some(job) = self.wanting_an_end(sequence)? else { return Ok(()) };
+        match self.patiently_asked(&job).await {
+            Ok(learned) => progress.count(|report| {
+                report.asked += 1;
+                match learned {
+                    Learned::Nothing => {}
+                    Learned::Changed => report.changed += 1,
+                    Learned::Removed => report.removed += 1,
+                    Learned::Unsaid => report.unanswered += 1,
+                }
+            }),
+            Err(AskError::Provider(ProviderError::OnHold)) => {
+                progress.count(|report| report.on_hold += 1);
+                return Ok(());
+            }
+            Err(AskError::Provider(ProviderError::Failed(_))) => progress.count(|report| {
+                report.asked += 1;
+                report.unanswered += 1;
+            }),
+            Err(error) => return Err(error.into()),
+        }
+        if self.wanting_an_end(sequence)?.is_some_and(|job| job.state == JobState::Running) {
+            progress.count(|report| report.running += 1);
+        }
+        Ok(())
+    }
+
+    fn wanting_an_end(&self, sequence: u64) -> Result<Option<Job>, EndedEarly> {
+        let record = self.state().job_at(sequence)?;
+        Ok(record.map(|record| record.job).filter(schedule::has_no_end))
+    }
+}
+
+impl From<AskError> for EndedEarly {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::Provider(error) => error.into(),
+            AskError::Refused(error) => error.into(),
+        }
+    }
+}
