@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::s3::S3Server;
 use super::vault::PATIENCE;
 
-const TOKEN: &str = "child-token-0123456789";
+pub(crate) const TOKEN: &str = "child-token-0123456789";
 const SECRET: &str = "child-reply-secret";
 
 /// What a process is started with; it can be started again with the same.
