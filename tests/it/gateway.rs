@@ -1,7 +1,9 @@
 //! The provider's API through the vault.
 
 mod creates;
+mod endpoints;
 mod learns;
+pub(crate) mod pair;
 mod passes;
 pub(crate) mod provider;
 mod streams;
