@@ -12,7 +12,7 @@ use crate::domain::{MediaUrl, RefId, Timestamp};
 use crate::egress::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use crate::egress::{Body, EgressError, Method, Response, StatusCode};
 use crate::journal::{Durability, Event, JournalError};
-use crate::state::{OutboxRecord, RecordError, StateError};
+use crate::state::{OutboxRecord, RecordError, RefRecord, StateError};
 
 /// What became of the first of a ref's callbacks.
 #[derive(Debug)]
@@ -60,20 +60,21 @@ impl Notifier {
     /// Tries the first of what waits to be passed on for a ref.
     pub(super) async fn pass_on_next(&self, id: &RefId) -> Ended {
         let head = self.state().outbox_head(id).and_then(|head| Ok((head, self.state().reply_ref(id)?)));
-        let (position, record, url) = match head {
+        let (position, record, known) = match head {
             Ok((None, _)) => return Ended::Nothing,
-            Ok((Some((position, record)), known)) => (position, record, known.and_then(|known| known.pass_on_to)),
+            Ok((Some((position, record)), known)) => (position, record, known),
             Err(error) => {
                 tracing::debug!(%error, "what is to be passed on cannot be read yet");
                 return Ended::Later(Self::PAUSE);
             }
         };
+        let url = known.as_ref().and_then(|known| known.pass_on_to.as_deref());
         let is_late = Timestamp::now().since(record.at) >= self.inner.patience;
-        let verdict = match url.as_deref().map(MediaUrl::parse) {
-            None => Verdict::GiveUp("ref_removed"),
-            Some(Err(_)) => Verdict::GiveUp("invalid_url"),
-            Some(Ok(_)) if is_late => Verdict::GiveUp("expired"),
-            Some(Ok(url)) => self.pass_on(position, record, &url).await,
+        let verdict = match (&known, url.map(MediaUrl::parse)) {
+            (None, _) | (_, None) => Verdict::GiveUp("ref_removed"),
+            (_, Some(Err(_))) => Verdict::GiveUp("invalid_url"),
+            (_, Some(Ok(_))) if is_late => Verdict::GiveUp("expired"),
+            (Some(known), Some(Ok(url))) => self.pass_on(known, position, record, &url).await,
         };
         let (at, id) = (Timestamp::now(), id.clone());
         match verdict {
@@ -82,21 +83,21 @@ impl Notifier {
                 self.record(Event::PassedOn { at, id, position }).await
             }
             Verdict::GiveUp(why) => {
-                let receiver = url.as_deref().and_then(receiver);
+                let receiver = url.and_then(receiver);
                 tracing::warn!(reference = %id, receiver, why, "a callback could not be passed on and is given up");
                 self.record(Event::PassOnGivenUp { at, id, position, why: why.to_owned() }).await
             }
             Verdict::NotNow(NotNow::Paused(wait)) => Ended::Later(wait),
             Verdict::NotNow(NotNow::Busy) => Ended::Busy,
             Verdict::Failed(error, asked) => {
-                let receiver = url.as_deref().and_then(receiver);
+                let receiver = url.and_then(receiver);
                 tracing::info!(reference = %id, receiver, error, "a callback could not be passed on yet");
                 Ended::Failed { asked }
             }
         }
     }
 
-    async fn pass_on(&self, position: u64, record: OutboxRecord, url: &MediaUrl) -> Verdict {
+    async fn pass_on(&self, of: &RefRecord, position: u64, record: OutboxRecord, url: &MediaUrl) -> Verdict {
         fail_point!("notify.send", |_| Verdict::Failed("as asked for".to_owned(), None));
         let receiver = url.expose().origin().ascii_serialization();
         let turn = match self.inner.receivers.admit(&receiver, Self::REQUEST_TIME) {
@@ -106,7 +107,7 @@ impl Notifier {
         let kib = u32::try_from(record.bytes.div_ceil(1024)).unwrap_or(u32::MAX).min(Self::BODIES_KIB);
         // It is never closed.
         let _room = self.inner.bodies.acquire_many(kib).await.ok();
-        let body = match self.body(position).await {
+        let body = match self.body(of, position).await {
             Ok(Some(body)) => body,
             Ok(None) => return Verdict::GiveUp("body_lost"),
             Err(error) => {
@@ -150,12 +151,13 @@ impl Notifier {
         Ok((status, asked))
     }
 
-    /// A callback's bytes; `None` when something else stands where they should.
-    async fn body(&self, position: u64) -> Result<Option<Bytes>, ReadError> {
-        let ledger = self.inner.ledger.clone();
+    /// What to send of a callback; `None` when something else stands where its bytes should.
+    async fn body(&self, of: &RefRecord, position: u64) -> Result<Option<Bytes>, ReadError> {
+        let (inner, of) = (self.inner.clone(), of.clone());
         let read = tokio::task::spawn_blocking(move || {
-            let at = ledger.state().callback_at(position)?;
-            Ok(ledger.journal().read(at)?.into_callback().map(|callback| callback.body))
+            let at = inner.ledger.state().callback_at(position)?;
+            let callback = inner.ledger.journal().read(at)?.into_callback();
+            Ok(callback.map(|callback| (inner.as_callers_own)(&of, callback.body)))
         });
         read.await.unwrap_or(Err(ReadError::CutOff))
     }
