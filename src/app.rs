@@ -1,7 +1,7 @@
 //! Wires the rooms, starts them in order and drains them.
 //!
 //! Start: listen (so that a port in use ends it before anything is touched), journal and state, bucket, worker, HTTP.
-//! Stop: no new connections and nothing new for the worker; requests and transfers finish within the grace; then the
+//! Stop: no new connections, nothing new for the worker or to pass on; requests and transfers finish within the grace; then the
 //! journal is closed. Whatever is cut off is recorded and taken up again.
 
 mod access_log;
@@ -17,6 +17,7 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
@@ -28,7 +29,9 @@ use crate::bucket::{self, Bucket};
 use crate::config::Network;
 use crate::egress::ClientSetupError;
 use crate::fetch::{self, Fetcher};
+use crate::gateway::{self, Gateway};
 use crate::intake::{self, Intake, ReplyUrls};
+use crate::notify::{self, Notifier};
 use crate::provider;
 use crate::reconcile::{self, Reconciler};
 use crate::repair::{Retention, Verifier, open_ledger, restore};
@@ -68,8 +71,12 @@ pub struct Settings {
     pub provider: Option<provider::ClientConfig>,
     /// How often it is asked about jobs it has not told the end of.
     pub reconcile: reconcile::Config,
+    /// How calls pass through to the provider, where they may.
+    pub gateway: Option<gateway::Config>,
     /// How long the provider may take to confirm a final callback; [`Confirmer::PATIENCE`] is a good time.
     pub confirm_patience: Duration,
+    /// How callbacks are passed on to receivers of callers' own.
+    pub notify: notify::Config,
     /// How the worker works.
     pub worker: worker::Config,
     /// Who may use the API.
@@ -132,6 +139,8 @@ pub struct Running {
     worker_task: JoinHandle<()>,
     confirmer: Confirmer,
     confirmer_task: JoinHandle<()>,
+    notifier: Notifier,
+    notifier_task: JoinHandle<()>,
     watching: JoinSet<()>,
 }
 
@@ -169,11 +178,13 @@ impl Running {
         }
         let confirms = settings.intake.confirm;
         let intake = Intake::new(settings.intake, reply_urls, ledger.clone());
+        let gateway = settings.gateway.map(|config| Gateway::new(config, intake.clone())).transpose()?;
         let verifier = Verifier::new(ledger.clone(), bucket.clone(), fetcher.clone(), provider::redacted);
         let reconciler = client.clone().map(|client| Reconciler::new(settings.reconcile, intake.clone(), client));
         let refresh = reconciler.clone().map(refresh);
         let worker = Worker::new(settings.worker, ledger.clone(), bucket.clone(), fetcher, refresh);
         let confirmer = Confirmer::new(ledger.clone(), client.filter(|_| confirms), settings.confirm_patience);
+        let notifier = Notifier::new(settings.notify, ledger.clone(), as_callers_own(intake.clone()))?;
         let api = Api::new(settings.api, intake.clone(), bucket.clone(), verifier, reconciler.clone());
         let listeners = listeners.into_iter().map(|(listener, _)| listener).collect();
         let mut watching = JoinSet::new();
@@ -186,8 +197,16 @@ impl Running {
             watching.spawn(async move { reconciler.run().await });
         }
         let proxies = TrustedProxies::new(settings.trusted_proxies);
-        let http =
-            Http { listeners, tls, intake: intake.clone(), api: api.clone(), proxies, longest_wait, shutdown_grace };
+        let http = Http {
+            listeners,
+            tls,
+            intake: intake.clone(),
+            api: api.clone(),
+            gateway,
+            proxies,
+            longest_wait,
+            shutdown_grace,
+        };
         let server = http::serve(http).map_err(StartError::Http)?;
         let http = server.handle();
         let http_task = tokio::spawn(server);
@@ -198,6 +217,10 @@ impl Running {
         let confirmer_task = tokio::spawn({
             let confirmer = confirmer.clone();
             async move { confirmer.run().await }
+        });
+        let notifier_task = tokio::spawn({
+            let notifier = notifier.clone();
+            async move { notifier.run(shutdown_grace).await }
         });
         Ok(Self {
             address,
@@ -210,6 +233,8 @@ impl Running {
             worker_task,
             confirmer,
             confirmer_task,
+            notifier,
+            notifier_task,
             watching,
         })
     }
@@ -236,16 +261,19 @@ impl Running {
 
     /// Stops: see the module's head. Returns when all is recorded.
     pub async fn stop(self) {
-        let Self { intake, api, worker, http, http_task, worker_task, confirmer, confirmer_task, watching, .. } = self;
+        let Self { intake, api, worker, http, http_task, worker_task, confirmer, confirmer_task, .. } = self;
+        let Self { notifier, notifier_task, watching, .. } = self;
         worker.stop();
         confirmer.stop();
+        notifier.stop();
         api.stop();
         // Event streams would otherwise hold the stop up for the whole grace.
         intake.ledger().state().end_changes();
         drop(watching);
-        let (_, worker_ended, confirmer_ended) = tokio::join!(http.stop(true), worker_task, confirmer_task);
-        if let Err(error) = worker_ended.and(confirmer_ended) {
-            tracing::error!(%error, "the worker ended with a defect");
+        let (_, worker_ended, confirmer_ended, notifier_ended) =
+            tokio::join!(http.stop(true), worker_task, confirmer_task, notifier_task);
+        if let Err(error) = worker_ended.and(confirmer_ended).and(notifier_ended) {
+            tracing::error!(%error, "the work ended with a defect");
         }
         if let Ok(Err(error)) = http_task.await {
             tracing::error!(%error, "the HTTP server ended with an error");
@@ -253,6 +281,10 @@ impl Running {
         let ledger = intake.ledger().clone();
         let _ = tokio::task::spawn_blocking(move || ledger.close()).await;
     }
+}
+
+fn as_callers_own(intake: Intake) -> notify::AsCallersOwn {
+    Arc::new(move |of, body| intake.as_callers_own(of, body))
 }
 
 fn refresh(reconciler: Reconciler) -> worker::Refresh {
@@ -265,7 +297,7 @@ fn refresh(reconciler: Reconciler) -> worker::Refresh {
 /// Takes from the bucket what is missing in the journal, then moves the journal's old segments there.
 async fn keep_journal(ledger: Ledger, bucket: Bucket, keep: Duration) {
     if ledger.recovered().await.is_some_and(|recovery| recovery.has_gaps()) {
-        match restore(&ledger, &bucket, Intake::interpret).await {
+        match restore(&ledger, &bucket, Intake::interpret, &AtomicU64::default()).await {
             Ok(jobs) => tracing::info!(jobs, "what the journal lacks was looked for in the bucket's manifests"),
             Err(error) => tracing::error!(%error, "the bucket's manifests were not all read: `rebuild` tries again"),
         }

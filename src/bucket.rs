@@ -30,7 +30,7 @@ use secrecy::SecretString;
 pub use error::{BucketError, OpenError};
 pub use http::Limits;
 pub use key::{KeyParseError, ObjectFolder, ObjectKey};
-pub use manifest::{Manifest, ManifestContent, ManifestFile, ManifestJob, ManifestStatus};
+pub use manifest::Manifest;
 pub use read::ObjectMeta;
 pub use template::{KeyTemplate, KeyTemplateError};
 pub use upload::{MAX_PARTS, PartId, Upload};

@@ -42,7 +42,7 @@ pub use values::{Setting, Size, Span, Speed};
 use self::source::Sources;
 use crate::bucket::{Bucket, OpenError, StorageUrl};
 use crate::egress::AllowedHosts;
-use crate::{bucket, egress, fetch, intake, provider};
+use crate::{bucket, egress, fetch, gateway, intake, notify, provider};
 
 /// The file that is read when none is named.
 const DEFAULT_FILE: &str = "config.toml";
@@ -189,19 +189,49 @@ impl Config {
 
     /// How the provider is asked; `None` without a token for it.
     pub fn provider(&self) -> Option<provider::ClientConfig> {
+        Some(provider::ClientConfig {
+            base_url: self.provider.base_url.url().clone(),
+            api_token: self.provider.api_token.as_ref()?.0.clone(),
+            egress: self.provider_egress(),
+        })
+    }
+
+    /// How calls pass through to the provider; `None` unless they may.
+    pub fn gateway(&self, credentials: &Credentials) -> Option<gateway::Config> {
+        let may_all = credentials.api_tokens.iter().filter(|token| token.scope == Scope::Admin);
+        self.gateway.enabled.then(|| gateway::Config {
+            base_url: self.provider.base_url.url().clone(),
+            egress: self.provider_egress(),
+            api_tokens: may_all.map(|token| token.token.clone()).collect(),
+            provider_token: self.provider.api_token.as_ref().map(|token| token.0.clone()),
+            provider_tokens: self.gateway.provider_tokens.iter().map(|token| token.0.clone()).collect(),
+            adopt_listed: self.gateway.adopt_listed,
+        })
+    }
+
+    /// To the provider and nobody else.
+    fn provider_egress(&self) -> egress::Config {
         let base_url = self.provider.base_url.url();
         let host = base_url.host_str().and_then(|host| host.trim_matches(['[', ']']).parse().ok());
         // An address, or this machine, is meant where it is written; a name could lead anywhere.
         let is_meant = self.provider.base_url.is_loopback() || !matches!(base_url.host(), Some(Host::Domain(_)));
-        Some(provider::ClientConfig {
-            base_url: base_url.clone(),
-            api_token: self.provider.api_token.as_ref()?.0.clone(),
+        egress::Config {
+            allowed_hosts: AllowedHosts::Only(host.into_iter().collect()),
+            allow_http: base_url.scheme() == "http",
+            allow_private_addresses: is_meant || self.fetch.allow_private_addresses,
+        }
+    }
+
+    /// How callbacks are passed on to receivers of callers' own.
+    pub fn notify(&self) -> notify::Config {
+        notify::Config {
             egress: egress::Config {
-                allowed_hosts: AllowedHosts::Only(host.into_iter().collect()),
-                allow_http: base_url.scheme() == "http",
-                allow_private_addresses: is_meant || self.fetch.allow_private_addresses,
+                allowed_hosts: AllowedHosts::Any,
+                allow_http: self.fetch.allow_http,
+                allow_private_addresses: self.fetch.allow_private_addresses,
             },
-        })
+            patience: notify::Config::PATIENCE,
+        }
     }
 
     /// How the store is reached.

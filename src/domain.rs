@@ -25,4 +25,4 @@ pub use observation::{AssetSource, Candidate, Missing, Observation, Role, Slot, 
 pub use record::{Origin, Reason};
 pub use reply_ref::{RefId, ReplyRef, Target, TextIdError};
 pub use time::Timestamp;
-pub use view::{AssetView, JobView, StatusView};
+pub use view::{AssetProgress, AssetView, JobView, StatusView};

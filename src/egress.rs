@@ -20,4 +20,4 @@ pub use host::{HostPattern, HostPatternError};
 pub use policy::{AllowedHosts, Config, Policy};
 pub use refusal::Refusal;
 pub use reqwest::header;
-pub use reqwest::{Body, Method, StatusCode};
+pub use reqwest::{Body, Method, StatusCode, Upgraded};

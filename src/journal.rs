@@ -16,6 +16,7 @@ mod archive;
 mod entry;
 mod event;
 mod frame;
+mod progress;
 mod reader;
 mod search;
 mod segment;
@@ -31,6 +32,7 @@ use std::sync::{Arc, RwLock};
 pub use archive::{Archive, ArchiveError};
 pub use entry::{CallbackEntry, Entry, KeptCallback, Quarantined};
 pub use event::Event;
+pub use progress::ReadProgress;
 pub use reader::{Damage, DamageKind, Replay};
 pub use writer::{Durability, Writer};
 
@@ -68,6 +70,7 @@ pub struct Journal {
     archive: Option<Arc<dyn Archive>>,
     /// Whether all of the archive is read, also what nothing here says is missing.
     reads_all: bool,
+    watcher: Option<Arc<ReadProgress>>,
 }
 
 impl Journal {
@@ -83,7 +86,8 @@ impl Journal {
             let name = item.map_err(fail("listed"))?.file_name();
             segments.extend(name.to_str().and_then(base_of));
         }
-        Ok(Self { dir: dir.into(), segments: Arc::new(RwLock::new(segments)), archive: None, reads_all: false })
+        let segments = Arc::new(RwLock::new(segments));
+        Ok(Self { dir: dir.into(), segments, archive: None, reads_all: false, watcher: None })
     }
 
     /// The same with an archive for what is no longer here, which is asked when that is needed.
@@ -96,6 +100,12 @@ impl Journal {
     #[must_use]
     pub fn reading_all(self) -> Self {
         Self { reads_all: true, ..self }
+    }
+
+    /// The same with someone who is told how far each [`Journal::replay`] is.
+    #[must_use]
+    pub fn watched_by(self, watcher: Arc<ReadProgress>) -> Self {
+        Self { watcher: Some(watcher), ..self }
     }
 
     /// The position after the last byte of the last segment: nothing recorded lies beyond it.
@@ -166,7 +176,7 @@ impl Journal {
         let missing = || JournalError::NotFound(position);
         let archive = self.archive.as_ref().ok_or_else(missing)?;
         let base = archive.bases()?.into_iter().rev().find(|base| *base <= position).ok_or_else(missing)?;
-        let bytes = archive.segment(base)?;
+        let bytes = archive.segment_for_record(base)?;
         let header = Header::decode(&bytes).ok_or_else(missing)?;
         let record = usize::try_from(position - base).ok().and_then(|at| bytes.get(at..));
         let payload = record.and_then(|record| frame::decode(record, header.salt));

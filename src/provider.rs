@@ -6,6 +6,7 @@
 
 mod agent;
 mod client;
+pub mod edit;
 mod job;
 mod json;
 mod list;

@@ -13,6 +13,7 @@ mod index;
 mod jobs;
 mod listing;
 mod mend;
+mod patience;
 mod rebuild;
 mod report;
 mod restore;
@@ -22,19 +23,19 @@ mod upload;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::value::RawValue;
 
 pub use archive::open_ledger;
-pub use rebuild::{RebuildError, Rebuilt, rebuild};
+pub use rebuild::{RebuildError, RebuildProgress, Rebuilt, rebuild};
 pub use report::{Finding, FindingKind, Progress, Report};
 pub use restore::{RestoreError, restore};
 pub use retention::{Retention, RetentionError};
 pub use sample::{Sample, SampleError};
 
+use self::patience::patiently;
 use crate::bucket::{Bucket, BucketError, ObjectKey};
 use crate::fetch::Fetcher;
 use crate::state::{Ledger, State, StateError};
@@ -83,8 +84,6 @@ const PAGE: usize = 256;
 const AT_ONCE: usize = 8;
 /// Objects in a row that cannot be read before the store is given up.
 const GIVE_UP: u32 = 8;
-/// What is waited before the second try at a read, and the third.
-const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
 
 impl Verifier {
     /// Verifies what `ledger`'s state says is in `bucket`; mends from where `fetcher` may fetch.
@@ -127,19 +126,12 @@ impl Run<'_> {
         &self,
         read: impl Fn(&State) -> Result<T, StateError> + Clone + Send + 'static,
     ) -> Result<T, VerifyError> {
-        let mut pauses = PAUSES.into_iter();
-        loop {
+        let once = || async {
             let (read, state) = (read.clone(), self.inner.ledger.state().clone());
-            let error = match tokio::task::spawn_blocking(move || read(&state)).await {
-                Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(error)) => error.to_string(),
-                Err(error) => error.to_string(),
-            };
-            match pauses.next() {
-                Some(pause) => tokio::time::sleep(pause).await,
-                None => return Err(VerifyError::State(error)),
-            }
-        }
+            let done = tokio::task::spawn_blocking(move || read(&state)).await;
+            done.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+        };
+        patiently(|_| true, once).await.map_err(VerifyError::State)
     }
 
     /// Does `checks`, some at once. They are boxed: the compiler cannot tell that a stream of what a closure makes is
@@ -153,18 +145,12 @@ impl Run<'_> {
     where
         F: Future<Output = Result<T, BucketError>>,
     {
-        let mut pauses = PAUSES.into_iter();
-        let error = loop {
-            match read().await {
-                Ok(answer) => {
-                    self.unreadable.store(0, Ordering::Relaxed);
-                    return Ok(Some(answer));
-                }
-                Err(error) => match pauses.next() {
-                    Some(pause) if error.is_outage() => tokio::time::sleep(pause).await,
-                    _ => break error,
-                },
+        let error = match patiently(BucketError::is_outage, read).await {
+            Ok(answer) => {
+                self.unreadable.store(0, Ordering::Relaxed);
+                return Ok(Some(answer));
             }
+            Err(error) => error,
         };
         self.progress.found(Finding::new(FindingKind::Unreadable, key.as_str(), None, error.to_string()));
         if self.unreadable.fetch_add(1, Ordering::Relaxed) + 1 >= GIVE_UP {

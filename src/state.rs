@@ -12,6 +12,7 @@ mod index;
 mod keys;
 mod ledger;
 mod open;
+mod outbox;
 mod query;
 mod queue;
 mod records;
@@ -28,9 +29,11 @@ pub use ledger::{Interpret, Ledger, RecordError};
 pub use open::{Recovery, RecoveryError};
 pub use query::{JobFilter, Page};
 pub use queue::DueJob;
-pub use records::{Claim, Counters, JobRecord, MediaRecord, QuarantineRecord, RefRecord, Reference, UploadRecord};
+pub use records::{
+    Claim, Counters, JobRecord, MediaRecord, OutboxRecord, QuarantineRecord, RefRecord, Reference, UploadRecord,
+};
 
-use crate::domain::Slot;
+use crate::domain::{RefId, Slot};
 
 /// Why the state could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +80,8 @@ struct Shared {
     fetching: Mutex<HashSet<(u64, Slot)>>,
     /// Jobs as they change, for whoever listens.
     changes: broadcast::Sender<Option<Arc<JobRecord>>>,
+    /// Refs that have something new to pass on; `None` when any may have.
+    to_pass_on: broadcast::Sender<Option<RefId>>,
 }
 
 /// The right to work on a job, for as long as it is held.
@@ -107,6 +112,7 @@ impl State {
                 leased: Mutex::default(),
                 fetching: Mutex::default(),
                 changes: broadcast::Sender::new(CHANGES),
+                to_pass_on: broadcast::Sender::new(CHANGES),
             }),
         }
     }
@@ -174,6 +180,7 @@ impl State {
         *self.shared.store.write().unwrap_or_else(PoisonError::into_inner) = store;
         self.shared.due_changed.notify_one();
         self.shared.asks_changed.notify_one();
+        let _ = self.shared.to_pass_on.send(None);
     }
 }
 

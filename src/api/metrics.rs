@@ -95,7 +95,11 @@ fn registry(api: &Api, snapshot: Option<&Snapshot>) -> Registry {
     gauge("quarantined", "Bodies in quarantine", counters.quarantined);
     gauge("refs", "Refs that are not deleted", counters.refs);
     gauge("journal_bytes", "Bytes of the journal on the disk", snapshot.journal_bytes);
-    registry.register("callbacks", "Callbacks understood, repeats included", ConstCounter::new(counters.callbacks));
+    gauge("outbox_pending", "Callbacks that wait to be passed on", counters.outbox);
+    let mut counter = |name: &str, help: &str, value: u64| registry.register(name, help, ConstCounter::new(value));
+    counter("outbox_delivered", "Callbacks that were passed on", counters.passed_on);
+    counter("outbox_given_up", "Callbacks that were not passed on and are not tried again", counters.not_passed_on);
+    counter("callbacks", "Callbacks understood, repeats included", counters.callbacks);
     let jobs = Family::<[(&'static str, &'static str); 1], Gauge<u64, AtomicU64>>::default();
     for state in JobState::ALL {
         jobs.get_or_create(&[("state", state.as_str())]).set(snapshot.jobs(state));

@@ -77,6 +77,8 @@ pub(super) struct Stats {
     expiring_within_hour: u64,
     /// Files being fetched now.
     fetching: u64,
+    /// Callbacks that wait to be passed on.
+    outbox_depth: u64,
     /// The earliest time at which one of the queue is, or was, due.
     #[schema(value_type = Option<String>, format = DateTime)]
     oldest_due: Option<Timestamp>,
@@ -98,7 +100,7 @@ pub(super) async fn stats(api: Data<Api>) -> Result<Json<Stats>, Problem> {
     let jobs = JobState::ALL.into_iter().map(|state| (state.as_str(), snapshot.jobs(state))).collect();
     let Snapshot { counters, oldest_due, expiring, fetching, journal_bytes } = snapshot;
     // The others are there to prove the state whole.
-    let Counters { objects, bytes_stored, bytes_deduplicated, refs, quarantined, callbacks, .. } = counters;
+    let Counters { objects, bytes_stored, bytes_deduplicated, refs, quarantined, callbacks, outbox, .. } = counters;
     Ok(Json(Stats {
         jobs,
         refs,
@@ -110,6 +112,7 @@ pub(super) async fn stats(api: Data<Api>) -> Result<Json<Stats>, Problem> {
         queue_depth,
         expiring_within_hour: expiring,
         fetching,
+        outbox_depth: outbox,
         oldest_due,
         journal_bytes,
     }))

@@ -19,6 +19,7 @@ use crate::domain::{JobState, Target};
 use crate::egress::{self, AllowedHosts};
 use crate::fetch;
 use crate::intake::{self, ReplyKeys, ReplyUrls};
+use crate::notify;
 use crate::reconcile;
 use crate::simulator::{self, Expected, Simulator};
 use crate::state::{JobRecord, StateError};
@@ -149,8 +150,17 @@ fn settings(dir: &std::path::Path, token: &SecretString) -> Result<Settings, Dem
             min_speed: 16 << 10,
         },
         provider: None,
+        gateway: None,
         reconcile: reconcile::Config::default(),
         confirm_patience: Confirmer::PATIENCE,
+        notify: notify::Config {
+            egress: egress::Config {
+                allowed_hosts: AllowedHosts::Any,
+                allow_http: true,
+                allow_private_addresses: true,
+            },
+            patience: notify::Config::PATIENCE,
+        },
         worker: worker::Config {
             concurrency: 16,
             per_host: 8,

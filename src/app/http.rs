@@ -21,6 +21,7 @@ use super::connections::{self, Bounded, Transport};
 use super::proxies::{self, TrustedProxies};
 use super::{access_log, unread};
 use crate::api::{self, Api};
+use crate::gateway::{self, Gateway};
 use crate::intake::{self, Intake};
 
 /// How long a client may take for the head of its first request.
@@ -43,6 +44,7 @@ pub(super) struct Http {
     pub(super) tls: Option<ServerConfig>,
     pub(super) intake: Intake,
     pub(super) api: Api,
+    pub(super) gateway: Option<Gateway>,
     pub(super) proxies: TrustedProxies,
     /// How long a connection may wait for a request.
     pub(super) longest_wait: Duration,
@@ -60,6 +62,7 @@ pub(super) fn serve(http: Http) -> io::Result<Server> {
     let parts = Parts {
         intake: Data::new(http.intake),
         api: Data::new(http.api),
+        gateway: http.gateway.map(Data::new),
         proxies: Data::new(http.proxies),
         longest_wait: http.longest_wait,
         stop: server.graceful_shutdown_signal(),
@@ -90,6 +93,7 @@ pub(super) fn serve(http: Http) -> io::Result<Server> {
 struct Parts {
     intake: Data<Intake>,
     api: Data<Api>,
+    gateway: Option<Data<Gateway>>,
     proxies: Data<TrustedProxies>,
     longest_wait: Duration,
     stop: GracefulShutdownSignal,
@@ -100,7 +104,7 @@ impl Parts {
     fn connections<S: Transport>(
         &self,
     ) -> impl ServiceFactory<S, Config = (), Response = (), Error = DispatchError, InitError = ()> + use<S> {
-        let Self { intake, api, proxies, longest_wait, stop } = self.clone();
+        let Self { intake, api, gateway, proxies, longest_wait, stop } = self.clone();
         let app = actix_web::App::new()
             .app_data(intake)
             .app_data(api)
@@ -111,6 +115,12 @@ impl Parts {
             .wrap(from_fn(connections::note))
             .wrap(from_fn(proxies::sift))
             .configure(intake::routes)
+            .configure(|app| {
+                if let Some(gateway) = gateway {
+                    app.app_data(gateway);
+                    gateway::routes(app);
+                }
+            })
             .configure(api::routes);
         let http = HttpService::build()
             .client_request_timeout(HEAD_TIME)

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::progress::{Shown, TICK};
 use super::service::{settings, start_failure};
+use super::shown::{Shown, TICK};
 use super::{Failure, say, task};
 use crate::app::{self, Offline};
 use crate::config::{Config, DataDir, DataDirError};

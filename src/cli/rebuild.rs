@@ -1,8 +1,11 @@
+use std::pin::pin;
+
+use super::shown::{Shown, TICK};
 use super::{Failure, say};
 use crate::config::{Config, DataDir, DataDirError};
 use crate::intake::Intake;
 use crate::journal::DamageKind;
-use crate::repair::{RebuildError, rebuild};
+use crate::repair::{RebuildError, RebuildProgress, rebuild};
 use crate::state::Counters;
 
 /// Makes the state anew from journal and bucket, and says what it holds.
@@ -12,7 +15,8 @@ pub(super) async fn run(config: &Config) -> Result<(), Failure> {
         DataDirError::Io { .. } => Failure::usage(config.error("data.dir", error)),
     })?;
     let bucket = config.open_bucket().map_err(Failure::usage)?;
-    let rebuilt = rebuild(held.path(), &bucket, Intake::interpret).await;
+    let progress = RebuildProgress::default();
+    let rebuilt = watched(rebuild(held.path(), &bucket, Intake::interpret, &progress), &progress).await;
     let rebuilt = rebuilt.map_err(|error| match error {
         RebuildError::Nothing(_) | RebuildError::NoJournal(_) => Failure::usage(config.error("data.dir", error)),
         other => Failure::found(other),
@@ -47,4 +51,25 @@ pub(super) async fn run(config: &Config) -> Result<(), Failure> {
         return Err(Failure::found("a part of the journal is damaged or missing"));
     }
     Ok(())
+}
+
+/// Does `work` and shows how far it is.
+async fn watched<T>(work: impl Future<Output = T>, progress: &RebuildProgress) -> T {
+    let (shown, mut work) = (Shown::new(), pin!(work));
+    let mut tick = tokio::time::interval(TICK);
+    loop {
+        tokio::select! {
+            done = &mut work => {
+                shown.end();
+                return done;
+            }
+            _ = tick.tick() => match progress.manifests() {
+                Some(manifests) => shown.at(manifests, "manifests looked at"),
+                None => {
+                    let read = bytesize::ByteSize(progress.journal().bytes());
+                    shown.at(progress.journal().segments(), &format!("segments of the journal read ({read})"));
+                }
+            },
+        }
+    }
 }

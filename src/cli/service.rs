@@ -62,7 +62,9 @@ pub(super) fn settings(config: &Config, credentials: &Credentials) -> Result<Set
         fetch: config.fetch(),
         provider: config.provider(),
         reconcile: reconcile::Config::default(),
+        gateway: config.gateway(credentials),
         confirm_patience: Confirmer::PATIENCE,
+        notify: config.notify(),
         worker: worker::Config {
             concurrency: config.fetch.concurrency,
             per_host: config.fetch.per_host,

@@ -4,7 +4,7 @@ use std::pin::pin;
 
 use serde_json::Value;
 
-use super::progress::{Shown, TICK};
+use super::shown::{Shown, TICK};
 use super::{Failure, client};
 use crate::app;
 use crate::config::Config;

@@ -2,7 +2,7 @@ use std::pin::pin;
 
 use serde_json::json;
 
-use super::progress::{Shown, TICK};
+use super::shown::{Shown, TICK};
 use super::{Failure, say, task};
 use crate::app;
 use crate::config::{Config, DataDir, DataDirError};

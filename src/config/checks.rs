@@ -34,15 +34,18 @@ pub(super) fn check(config: &Config) -> Result<(), Error> {
     if config.provider.base_url.url().query().is_some() {
         return expected("provider.base_url", "a URL without a query");
     }
+    let gateway = &config.gateway;
+    if gateway.enabled && config.provider.api_token.is_none() && gateway.provider_tokens.is_empty() {
+        return expected("gateway.enabled", "provider.api_token, gateway.provider_tokens or both with it");
+    }
     visible("provider.api_token", config, config.provider.api_token.iter())?;
     visible("gateway.provider_tokens", config, config.gateway.provider_tokens.iter())
 }
 
 /// Keys that would be without effect although they look as if they had one.
 fn not_yet(config: &Config) -> Result<(), Error> {
-    let set = [("gateway.enabled", config.gateway.enabled), ("notify.url", config.notify.url.is_some())];
-    match set.into_iter().find(|(_, set)| *set) {
-        Some((key, _)) => Err(config.error(key, "is not available in this version")),
+    match config.notify.url {
+        Some(_) => Err(config.error("notify.url", "is not available in this version")),
         None => Ok(()),
     }
 }

@@ -198,7 +198,10 @@ const WRONG: &[(&str, &str)] = &[
         "[provider]\nbase_url = \"https://h/?key=hidden\"",
         "config.toml: provider.base_url: expected a URL without a query",
     ),
-    ("[gateway]\nenabled = true", "config.toml: gateway.enabled: is not available in this version"),
+    (
+        "[gateway]\nenabled = true",
+        "config.toml: gateway.enabled: expected provider.api_token, gateway.provider_tokens or both with it",
+    ),
     ("[gateway]\nprovider_tokens = [\"a b\"]", "config.toml: gateway.provider_tokens: expected visible ASCII"),
     ("[notify]\nurl = \"https://h/hidden\"", "config.toml: notify.url: is not available in this version"),
     ("[notify]\nurl = \"hidden\"", "config.toml: notify.url: expected an http or https URL"),
@@ -265,7 +268,7 @@ fn what_is_wrong_in_the_environment_names_the_variable() {
         ("REPLYVAULT_FETCH__ALLOWED_HOSTS", "a, b", "fetch.allowed_hosts: expected a list in TOML's syntax such as"),
         ("REPLYVAULT_AUTH__API_TOKENS", "hidden", "auth.api_tokens: expected a list in TOML's syntax such as"),
         ("REPLYVAULT_AUTH__API_TOKENS", "[\"hid den\"]", "auth.api_tokens: expected visible ASCII characters"),
-        ("REPLYVAULT_GATEWAY__ENABLED", "true", "gateway.enabled: is not available in this version"),
+        ("REPLYVAULT_NOTIFY__URL", "https://h/", "notify.url: is not available in this version"),
     ] {
         let error = parse("", &[(name, value)]).expect_err(name);
         assert!(error.starts_with(&format!("{name}: {expected}")), "{error}");

@@ -7,11 +7,12 @@ mod observe;
 pub use asset::{Asset, AssetState, StoredFile};
 pub use confirm::UnconfirmedFinal;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{JobId, RefId, ReplyRef, Slot, Status, Timestamp};
 
 /// Where replyvault is with a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum JobState {
     /// The provider has not said that it is final.
@@ -40,10 +41,19 @@ impl JobState {
             Self::Stuck => "stuck",
         }
     }
+
+    /// Whether a manifest that was written in the state `written` says more than the record of a job in this state.
+    pub const fn yields_to(self, written: Self) -> bool {
+        match self {
+            Self::Running => true,
+            Self::Archiving | Self::Failed | Self::Stuck => matches!(written, Self::Archived),
+            Self::Archived => false,
+        }
+    }
 }
 
 /// How a job ended at the provider. A later variant beats an earlier one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// The provider no longer knows it.
@@ -69,7 +79,7 @@ impl Outcome {
 }
 
 /// Why a job or a file is stuck.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum StuckReason {
     /// Every attempt that the configuration allows has failed.
@@ -126,7 +136,8 @@ pub struct AttemptFailure {
     pub stuck: Option<StuckReason>,
 }
 
-/// Everything known about one of the provider's jobs.
+/// Everything known about one of the provider's jobs. The journal holds it as JSON and journals are kept for good: what is
+/// added to it, or to anything in it, needs `#[serde(default)]`, and nothing in it may be renamed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Job {
     /// The provider's id.

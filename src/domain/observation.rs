@@ -2,7 +2,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{FileName, JobId, MediaUrl, Outcome, ReplyRef, Timestamp};
 
-/// What one answer of the provider says about one job, whichever way it came: callback, GET, list or stream.
+/// What one answer of the provider says about one job, whichever way it came: callback, GET, list or stream. In journals,
+/// as [`Job`](super::Job) is: what is added needs `#[serde(default)]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Observation {
     /// The job it is about.
@@ -27,6 +28,25 @@ pub struct Observation {
     pub made_at: Option<Timestamp>,
     /// The files a completed job names, in the provider's order.
     pub assets: Vec<AssetSource>,
+}
+
+impl Observation {
+    /// That there is such a job, and nothing else.
+    pub fn naming(job: JobId) -> Self {
+        Self {
+            job,
+            reply_ref: None,
+            outcome: None,
+            status: None,
+            status_label: None,
+            percent: None,
+            message: None,
+            error: None,
+            prompt: None,
+            made_at: None,
+            assets: Vec::new(),
+        }
+    }
 }
 
 /// The provider's `status` as it came.
@@ -86,7 +106,7 @@ pub enum Variant {
 }
 
 /// What a file is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// What the job was made for.

@@ -1,29 +1,36 @@
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use super::{Asset, AssetState, Job, Outcome, Role, Status, Target, Timestamp, Variant};
+use super::{
+    Asset, AssetState, Digest, FileName, Job, JobId, JobState, Kind, Outcome, RefId, ReplyRef, Role, Status,
+    StuckReason, Target, Timestamp, Variant,
+};
 
-/// A job as the API and manifests show it. Field names are the provider's style; what is secret is not in it.
-#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+/// A job as the API and manifests show it. Field names are the provider's style; what is secret is not in it. Manifests
+/// are read back: what is added needs a default.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct JobView {
     /// The provider's id.
-    #[schema(example = "user:1-minimax:2-video:3")]
-    pub job_id: String,
-    /// `video`, `image`, `agent`, `music` or `speech`.
+    #[schema(value_type = String, example = "user:1-minimax:2-video:3")]
+    pub job_id: JobId,
+    /// What it makes.
     #[schema(example = "video")]
-    pub kind: &'static str,
+    pub kind: Kind,
     /// The channel of the provider.
     #[schema(example = "minimax")]
-    pub channel: &'static str,
+    pub channel: String,
     /// The caller's reference.
-    pub reply_ref: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub reply_ref: Option<ReplyRef>,
     /// The ref the job is tied to.
-    pub ref_id: Option<String>,
-    /// `running`, `archiving`, `archived`, `failed` or `stuck`.
+    #[schema(value_type = Option<String>)]
+    pub ref_id: Option<RefId>,
+    /// Where replyvault is with it.
     #[schema(example = "archived")]
-    pub state: &'static str,
-    /// How it ended at the provider: `completed`, `failed`, `moderated` or `removed`.
-    pub outcome: Option<&'static str>,
+    pub state: JobState,
+    /// How it ended at the provider.
+    pub outcome: Option<Outcome>,
     /// The provider's `status`.
     #[schema(value_type = serde_json::Value)]
     pub status: Option<StatusView>,
@@ -38,7 +45,7 @@ pub struct JobView {
     /// The provider's error text.
     pub error: Option<String>,
     /// Why it is stuck.
-    pub reason: Option<&'static str>,
+    pub reason: Option<StuckReason>,
     /// What the caller asked for.
     pub prompt: Option<String>,
     /// How many callbacks named it.
@@ -59,7 +66,7 @@ pub struct JobView {
 }
 
 /// The provider's `status`, as a number or a word.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum StatusView {
     /// Video, image and music jobs.
@@ -69,22 +76,23 @@ pub enum StatusView {
 }
 
 /// A file of a job as the API and manifests show it.
-#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AssetView {
     /// Its name in the job's folder.
-    #[schema(example = "video.mp4")]
-    pub file: String,
-    /// `media`, `poster`, `thumbnail` or `subtitle`.
-    pub role: &'static str,
-    /// Whether it carries a watermark: `clean`, `unknown` or `watermarked`.
+    #[schema(value_type = String, example = "video.mp4")]
+    pub file: FileName,
+    /// What it is for.
+    pub role: Role,
+    /// Whether it carries a watermark.
     pub variant: Option<Variant>,
     /// Where it comes from, the query hidden.
     pub source_url: Option<String>,
-    /// `pending`, `fetching`, `stored` or `stuck`.
-    pub state: &'static str,
+    /// How far it is.
+    pub state: AssetProgress,
     /// SHA-256 of its bytes.
-    pub sha256: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub sha256: Option<Digest>,
     /// Its size in bytes.
     pub bytes: Option<u64>,
     /// Its real MIME type.
@@ -102,27 +110,56 @@ pub struct AssetView {
     pub stored_at: Option<Timestamp>,
 }
 
+/// How far a file is, as it is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AssetProgress {
+    /// To be fetched.
+    Pending,
+    /// Being fetched now.
+    Fetching,
+    /// In the bucket.
+    Stored,
+    /// Not to be had without someone's help or a further callback.
+    Stuck,
+}
+
+impl From<Status> for StatusView {
+    fn from(status: Status) -> Self {
+        match status {
+            Status::Number(number) => Self::Number(number),
+            Status::Word(word) => Self::Word(word),
+        }
+    }
+}
+
+impl From<StatusView> for Status {
+    fn from(status: StatusView) -> Self {
+        match status {
+            StatusView::Number(number) => Self::Number(number),
+            StatusView::Word(word) => Self::Word(word),
+        }
+    }
+}
+
 impl JobView {
     /// Shows `job`; `is_fetching` says which of its files are being fetched now.
     pub fn new(job: &Job, is_fetching: impl Fn(&Asset) -> bool) -> Self {
         Self {
-            job_id: job.id.as_str().to_owned(),
-            kind: job.id.kind().as_str(),
-            channel: Target::CHANNEL,
-            reply_ref: job.reply_ref.as_ref().map(|name| name.as_str().to_owned()),
-            ref_id: job.ref_id.as_ref().map(|id| id.as_str().to_owned()),
-            state: job.state.as_str(),
-            outcome: job.outcome.map(Outcome::as_str),
-            status: job.status.clone().map(|status| match status {
-                Status::Number(number) => StatusView::Number(number),
-                Status::Word(word) => StatusView::Word(word),
-            }),
+            job_id: job.id.clone(),
+            kind: job.id.kind(),
+            channel: Target::CHANNEL.to_owned(),
+            reply_ref: job.reply_ref.clone(),
+            ref_id: job.ref_id.clone(),
+            state: job.state,
+            outcome: job.outcome,
+            status: job.status.clone().map(StatusView::from),
             status_label: job.status_label.clone(),
             status_final: job.outcome.is_some(),
             percent: job.percent,
             message: job.message.clone(),
             error: job.error.clone(),
-            reason: job.reason.map(super::StuckReason::as_str),
+            reason: job.reason,
             prompt: job.prompt.clone(),
             callbacks: job.callbacks,
             created_at: job.created_at,
@@ -139,17 +176,17 @@ impl AssetView {
         let best = asset.candidates.first();
         let stored = asset.stored.as_ref();
         Self {
-            file: asset.file.as_str().to_owned(),
-            role: Role::as_str(asset.role),
+            file: asset.file.clone(),
+            role: asset.role,
             variant: stored.map(|file| file.variant).or(best.map(|candidate| candidate.variant)),
             source_url: stored.map(|file| &file.url).or(best.map(|candidate| &candidate.url)).map(ToString::to_string),
             state: match asset.state {
-                AssetState::Pending if is_fetching => "fetching",
-                AssetState::Pending => "pending",
-                AssetState::Stored => "stored",
-                AssetState::Stuck => "stuck",
+                AssetState::Pending if is_fetching => AssetProgress::Fetching,
+                AssetState::Pending => AssetProgress::Pending,
+                AssetState::Stored => AssetProgress::Stored,
+                AssetState::Stuck => AssetProgress::Stuck,
             },
-            sha256: stored.map(|file| file.sha256.to_string()),
+            sha256: stored.map(|file| file.sha256),
             bytes: stored.map(|file| file.bytes),
             content_type: stored.map(|file| file.content_type.clone()),
             key: stored.map(|file| file.key.clone()),

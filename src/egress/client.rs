@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqwest::header::{self, HeaderMap, HeaderName};
-use reqwest::{Body, Method, StatusCode, redirect};
+use reqwest::{Body, Method, StatusCode, Upgraded, redirect};
 use tokio::time::timeout;
 
 use super::resolver::{Lookup, VettingResolver, system_lookup};
@@ -25,8 +25,20 @@ const CREDENTIALS: [HeaderName; 3] = [header::AUTHORIZATION, header::COOKIE, hea
 pub struct ClientConfig {
     /// For a connection: name, TCP and TLS together.
     pub connect_timeout: Duration,
-    /// For a response's head after the request was begun, and for each further chunk of its body.
+    /// For a response's head after the request was begun: its body has to be sent within that, too.
+    pub head_timeout: Duration,
+    /// For each further chunk of a response's body.
     pub idle_timeout: Duration,
+    /// Whether connections may be shared by requests, as HTTP/2 does it. An upgrade to another protocol needs one that
+    /// is not.
+    pub allow_http2: bool,
+}
+
+impl ClientConfig {
+    /// For a head as for a chunk, and with HTTP/2 where a server speaks it.
+    pub const fn new(connect_timeout: Duration, idle_timeout: Duration) -> Self {
+        Self { connect_timeout, head_timeout: idle_timeout, idle_timeout, allow_http2: true }
+    }
 }
 
 /// The HTTP client could not be set up, most likely because the system has no trusted certificates.
@@ -95,6 +107,7 @@ fn root_cause<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static)
 pub struct Client {
     http: reqwest::Client,
     policy: Arc<Policy>,
+    head_timeout: Duration,
     idle_timeout: Duration,
 }
 
@@ -111,7 +124,9 @@ impl Client {
         // Fails only where a provider is installed already, which is as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let policy = Arc::new(policy);
-        let http = reqwest::Client::builder()
+        let builder = reqwest::Client::builder();
+        let builder = if config.allow_http2 { builder } else { builder.http1_only() };
+        let http = builder
             .dns_resolver(VettingResolver { policy: Arc::clone(&policy), lookup })
             .redirect(redirect::Policy::none())
             .no_proxy()
@@ -126,7 +141,8 @@ impl Client {
             .user_agent(concat!("replyvault/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| ClientSetupError(root_cause(&error).to_string()))?;
-        Ok(Self { http, policy, idle_timeout: config.idle_timeout })
+        let ClientConfig { head_timeout, idle_timeout, .. } = config;
+        Ok(Self { http, policy, head_timeout, idle_timeout })
     }
 
     /// Sends one request and follows no redirect: a 3xx answer is returned like any other.
@@ -145,7 +161,7 @@ impl Client {
         if let Some(body) = body {
             request = request.body(body);
         }
-        let inner = timeout(self.idle_timeout, request.send()).await.map_err(|_| EgressError::TimedOut)??;
+        let inner = timeout(self.head_timeout, request.send()).await.map_err(|_| EgressError::TimedOut)??;
         Ok(Response { url: url.clone(), inner, idle_timeout: self.idle_timeout })
     }
 
@@ -213,6 +229,14 @@ impl Response {
     /// When the connection breaks or stays silent for too long.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, EgressError> {
         Ok(timeout(self.idle_timeout, self.inner.chunk()).await.map_err(|_| EgressError::TimedOut)??)
+    }
+
+    /// The connection itself, once a 101 has made it another protocol's.
+    ///
+    /// # Errors
+    /// When the response is no such one.
+    pub async fn upgraded(self) -> Result<Upgraded, EgressError> {
+        Ok(self.inner.upgrade().await?)
     }
 
     fn location(&self) -> Option<MediaUrl> {

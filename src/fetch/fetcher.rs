@@ -44,7 +44,7 @@ impl Fetcher {
     /// # Errors
     /// When TLS cannot be set up.
     pub fn new(config: &Config) -> Result<Self, ClientSetupError> {
-        let timeouts = ClientConfig { connect_timeout: CONNECT_TIMEOUT, idle_timeout: config.idle_timeout };
+        let timeouts = ClientConfig::new(CONNECT_TIMEOUT, config.idle_timeout);
         Ok(Self {
             client: Client::new(Policy::new(config.egress.clone()), timeouts)?,
             max_size: config.max_size,

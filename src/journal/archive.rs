@@ -14,6 +14,14 @@ pub trait Archive: std::fmt::Debug + Send + Sync {
     /// When they cannot be had.
     fn segment(&self, base: u64) -> Result<Bytes, ArchiveError>;
 
+    /// The same for one record of it. Whoever wants one often wants another soon.
+    ///
+    /// # Errors
+    /// As for [`Archive::segment`].
+    fn segment_for_record(&self, base: u64) -> Result<Bytes, ArchiveError> {
+        self.segment(base)
+    }
+
     /// Nobody waits any more: calls that run, and all after, fail soon.
     fn close(&self);
 }

@@ -6,7 +6,8 @@ use crate::domain::{
     AttemptFailure, Digest, Job, JobId, JobState, Origin, RefId, ReplyRef, Slot, StoredFile, Timestamp,
 };
 
-/// What happened besides callbacks. Kept as JSON, so that journals outlive the version that wrote them.
+/// What happened besides callbacks. Kept as JSON, so that journals outlive the version that wrote them: what is added to an
+/// event, or to a [`Job`] or [`StoredFile`] in one, needs `#[serde(default)]`; nothing is renamed or taken away.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Event {
@@ -174,6 +175,37 @@ pub enum Event {
         /// When it was registered, adopted or made.
         created_at: Timestamp,
     },
+    /// The receiver behind a ref took a callback that was passed on to it.
+    PassedOn {
+        /// When.
+        at: Timestamp,
+        /// The ref.
+        id: RefId,
+        /// The callback's position.
+        position: u64,
+    },
+    /// A callback is not passed on any more, although its receiver did not take it.
+    PassOnGivenUp {
+        /// When.
+        at: Timestamp,
+        /// The ref.
+        id: RefId,
+        /// The callback's position.
+        position: u64,
+        /// Why, by a stable name.
+        why: String,
+    },
+    /// A callback that waits to be passed on, said again before the segment that has it goes.
+    PassOnKept {
+        /// When the callback came.
+        at: Timestamp,
+        /// The ref.
+        id: RefId,
+        /// The callback's position.
+        position: u64,
+        /// Its size in bytes.
+        bytes: u64,
+    },
     /// A job that has not ended, written again before a segment that tells of it goes.
     JobKept {
         /// The position of the first entry that named it.
@@ -231,4 +263,38 @@ pub enum Event {
         /// The job.
         job: JobId,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Journals are kept for good. When this fails, what was added lacks a default, or something was renamed: mend that,
+    /// not the text.
+    #[test]
+    fn a_whole_job_that_was_written_before_can_be_read() {
+        let written: Value = serde_json::from_str(include_str!("event/job_kept.json")).unwrap();
+        let event: Event = serde_json::from_value(written.clone()).unwrap();
+        let mut read = serde_json::to_value(&event).unwrap();
+        let Event::JobKept { job, .. } = event else { panic!("another event") };
+        assert_eq!((job.assets.len(), job.unconfirmed.len()), (2, 1));
+        keep_only_what_is_in(&mut read, &written);
+        assert_eq!(read, written);
+    }
+
+    /// What was added since is no matter.
+    fn keep_only_what_is_in(read: &mut Value, written: &Value) {
+        match (read, written) {
+            (Value::Object(read), Value::Object(written)) => {
+                read.retain(|name, _| written.contains_key(name));
+                read.iter_mut().for_each(|(name, value)| keep_only_what_is_in(value, &written[name]));
+            }
+            (Value::Array(read), Value::Array(written)) => {
+                read.iter_mut().zip(written).for_each(|(read, written)| keep_only_what_is_in(read, written));
+            }
+            _ => {}
+        }
+    }
 }

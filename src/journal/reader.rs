@@ -1,11 +1,12 @@
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::vec::IntoIter;
 
 use bytes::Bytes;
 
 use super::frame::{self, HEADER_SIZE, Header};
 use super::search::Search;
-use super::{Entry, Journal, JournalError};
+use super::{Entry, Journal, JournalError, ReadProgress};
 
 /// A stretch of the journal that cannot be read as records. What of it is on disk stays there as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +43,7 @@ pub struct Replay {
     end: u64,
     /// Everything before this has been looked at.
     read_to: u64,
+    watcher: Option<Arc<ReadProgress>>,
 }
 
 /// Where a segment is, and its base.
@@ -78,7 +80,10 @@ impl Journal {
         sources.extend(here.into_iter().map(Source::Here));
         let first = sources.iter().rposition(|source| source.base() <= from).unwrap_or(0);
         sources.drain(..first);
-        Ok(self.read_sources(sources, from))
+        if let Some(watcher) = &self.watcher {
+            watcher.expect(sources.len());
+        }
+        Ok(Replay { watcher: self.watcher.clone(), ..self.read_sources(sources, from) })
     }
 
     /// The entries of the segment with this base.
@@ -95,6 +100,7 @@ impl Journal {
             damage: Vec::new(),
             end: 0,
             read_to: from,
+            watcher: None,
         }
     }
 }
@@ -163,6 +169,9 @@ impl Iterator for Replay {
             let position = segment.base + segment.at as u64;
             let rest = segment.bytes.get(segment.at..).unwrap_or_default();
             if rest.iter().all(|byte| *byte == 0) {
+                if let Some(watcher) = &self.watcher {
+                    watcher.read(segment.bytes.len());
+                }
                 self.segment = None;
                 continue;
             }

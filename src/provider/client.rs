@@ -54,6 +54,21 @@ pub struct Answer {
     pub body: Bytes,
 }
 
+impl Answer {
+    /// What says of a job that there is one, and nothing else.
+    pub fn naming(job: &JobId) -> Self {
+        let field = match job.kind() {
+            Kind::Video => "videoId",
+            Kind::Image => "imageId",
+            Kind::Agent => "jobId",
+            Kind::Music => "musicId",
+            Kind::Speech => "audio_id",
+        };
+        let body = serde_json::json!({field: job.as_str()}).to_string();
+        Self { observation: Box::new(Observation::naming(job.clone())), body: body.into() }
+    }
+}
+
 impl Client {
     /// The largest answer taken, in bytes.
     const MAX_ANSWER: usize = 4 << 20;
@@ -69,8 +84,7 @@ impl Client {
     /// # Errors
     /// When TLS cannot be set up.
     pub fn new(config: &ClientConfig) -> Result<Self, ClientSetupError> {
-        let timeouts =
-            egress::ClientConfig { connect_timeout: Self::CONNECT_TIMEOUT, idle_timeout: Self::IDLE_TIMEOUT };
+        let timeouts = egress::ClientConfig::new(Self::CONNECT_TIMEOUT, Self::IDLE_TIMEOUT);
         // What is no header's value makes requests without a token, and those are refused.
         let mut token = HeaderValue::from_str(&format!("Bearer {}", config.api_token.expose_secret()))
             .unwrap_or_else(|_| HeaderValue::from_static("Bearer"));

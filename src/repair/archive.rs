@@ -2,13 +2,14 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
-use super::PAUSES;
+use super::patience::patiently;
 use crate::bucket::{Bucket, BucketError, ObjectFolder, ObjectKey};
 use crate::domain::{Digest, FileName};
 use crate::journal::{Archive, ArchiveError, Journal};
@@ -18,6 +19,9 @@ use crate::state::{Interpret, Ledger, RecoveryError};
 const SUFFIX: &str = ".journal.zst";
 /// The most bytes a segment may have, uncompressed: far more than a full one and the largest record behind it.
 const MAX_SEGMENT: u64 = 1 << 30;
+
+/// How long a segment stays in memory that a record was read from.
+const KEEP: Duration = Duration::from_secs(20);
 
 /// Opens journal and state below `dir`; what is no longer there of the journal is read from `bucket`. Needs a tokio
 /// runtime.
@@ -34,15 +38,15 @@ pub fn open_ledger(dir: &Path, bucket: &Bucket, interpret: Interpret) -> Result<
 pub(super) struct SegmentArchive {
     bucket: Bucket,
     runtime: Handle,
-    /// The segment read last: whoever reads one record often wants another of the same.
-    last: Mutex<Option<(u64, Bytes)>>,
+    /// The segment a record was last read from, for a while.
+    last: Arc<Mutex<Option<(u64, Bytes)>>>,
     closed: watch::Sender<bool>,
 }
 
 impl SegmentArchive {
     /// The archive in `bucket`. Needs a tokio runtime.
     pub(super) fn new(bucket: Bucket) -> Self {
-        Self { bucket, runtime: Handle::current(), last: Mutex::default(), closed: watch::Sender::new(false) }
+        Self { bucket, runtime: Handle::current(), last: Arc::default(), closed: watch::Sender::new(false) }
     }
 
     /// Does `read`, again after an outage.
@@ -50,19 +54,10 @@ impl SegmentArchive {
     where
         F: Future<Output = Result<T, BucketError>>,
     {
-        let work = async {
-            let mut pauses = PAUSES.into_iter();
-            loop {
-                match (read().await, pauses.next()) {
-                    (Err(error), Some(pause)) if error.is_outage() => tokio::time::sleep(pause).await,
-                    (done, _) => return done.map_err(|error| ArchiveError(error.to_string())),
-                }
-            }
-        };
         let mut closed = self.closed.subscribe();
         self.runtime.block_on(async {
             tokio::select! {
-                done = work => done,
+                done = patiently(BucketError::is_outage, read) => done.map_err(|error| ArchiveError(error.to_string())),
                 _ = closed.wait_for(|closed| *closed) => Err(ArchiveError("the service is stopping".to_owned())),
             }
         })
@@ -81,18 +76,26 @@ impl Archive for SegmentArchive {
     }
 
     fn segment(&self, base: u64) -> Result<Bytes, ArchiveError> {
-        if let Some((_, bytes)) =
-            self.last.lock().unwrap_or_else(PoisonError::into_inner).as_ref().filter(|(last, _)| *last == base)
-        {
-            return Ok(bytes.clone());
-        }
         let key = key_of(base);
         let compressed = self.read(|| async {
             let chunks: Vec<Bytes> = self.bucket.read(&key, None).await?.try_collect().await?;
             Ok(chunks.concat())
         })?;
-        let bytes = decompress(&compressed).map_err(|error| ArchiveError(format!("{key}: {error}")))?;
+        decompress(&compressed).map_err(|error| ArchiveError(format!("{key}: {error}")))
+    }
+
+    fn segment_for_record(&self, base: u64) -> Result<Bytes, ArchiveError> {
+        let kept = |last: &Option<(u64, Bytes)>| last.as_ref().filter(|(last, _)| *last == base).cloned();
+        if let Some((_, bytes)) = kept(&self.last.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(bytes);
+        }
+        let bytes = self.segment(base)?;
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((base, bytes.clone()));
+        let last = self.last.clone();
+        self.runtime.spawn(async move {
+            tokio::time::sleep(KEEP).await;
+            last.lock().unwrap_or_else(PoisonError::into_inner).take_if(|(last, _)| *last == base);
+        });
         Ok(bytes)
     }
 
@@ -151,6 +154,32 @@ fn base_of(name: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_segment_stays_only_for_records_and_not_for_long() {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("file:{}", directory.path().display());
+        let url = crate::bucket::StorageUrl::parse(&url, Path::new("/")).unwrap();
+        let bucket = Bucket::open(&crate::bucket::Config::new(url)).unwrap();
+        let segment = Bytes::from_static(b"segment");
+        store(&bucket, 7, segment.clone()).await.unwrap();
+        let archive = Arc::new(SegmentArchive::new(bucket));
+        let read = async |for_record: bool| {
+            let archive = archive.clone();
+            let work = move || if for_record { archive.segment_for_record(7) } else { archive.segment(7) };
+            tokio::task::spawn_blocking(work).await.unwrap().unwrap()
+        };
+        let is_kept = || archive.last.lock().unwrap().is_some();
+        assert_eq!((read(false).await, is_kept()), (segment.clone(), false));
+        assert_eq!((read(true).await, is_kept()), (segment.clone(), true));
+        std::fs::remove_dir_all(directory.path()).unwrap();
+        assert_eq!(read(true).await, segment);
+        tokio::time::pause();
+        tokio::task::yield_now().await;
+        tokio::time::advance(KEEP * 2).await;
+        tokio::task::yield_now().await;
+        assert!(!is_kept());
+    }
 
     #[test]
     fn names_and_bytes_come_back() {

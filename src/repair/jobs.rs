@@ -4,7 +4,7 @@ use futures_util::{FutureExt, TryStreamExt};
 
 use super::index::Expected;
 use super::{Finding, FindingKind, PAGE, Run, VerifyError};
-use crate::bucket::{BucketError, ManifestContent, ObjectFolder, ObjectKey};
+use crate::bucket::{BucketError, Manifest, ObjectFolder, ObjectKey};
 use crate::domain::{Job, JobState};
 use crate::state::{JobFilter, JobRecord};
 
@@ -113,7 +113,7 @@ impl Run<'_> {
             Some(bytes) if bytes.len() as u64 > MAX_MANIFEST => {
                 Content::Damaged(format!("it has more than {MAX_MANIFEST} bytes"))
             }
-            Some(bytes) => match ManifestContent::read(&bytes) {
+            Some(bytes) => match Manifest::read(&bytes) {
                 Ok(content) => Content::Read(Box::new(content)),
                 Err(why) => Content::Damaged(why),
             },
@@ -125,7 +125,7 @@ impl Run<'_> {
 enum Content {
     Missing,
     Damaged(String),
-    Read(Box<ManifestContent>),
+    Read(Box<Manifest>),
 }
 
 /// Where the manifest of a job has to be; `None` when it has none, or will get another.
@@ -141,7 +141,7 @@ pub(super) fn manifest_key(job: &Job) -> Option<ObjectKey> {
 }
 
 /// What a manifest says otherwise than the job's record. Later callbacks may change what is not looked at here.
-fn difference(content: &ManifestContent, job: &Job) -> Option<String> {
+fn difference(content: &Manifest, job: &Job) -> Option<String> {
     let found = &content.job;
     if found.job_id != job.id {
         return Some(format!("it is of the job {}", found.job_id));

@@ -89,7 +89,7 @@ impl Run<'_> {
                 entry.into_callback().and_then(|callback| (self.inner.redact)(&callback.body))
             }
         };
-        let manifest = Manifest::new(&record.job, callback.as_deref(), Timestamp::now());
+        let manifest = Manifest::new(&record.job, callback, Timestamp::now());
         self.inner.bucket.put_manifest(key, &manifest).await.map_err(|error| error.to_string())?;
         tracing::info!(%key, "a manifest was written again");
         Ok(())

@@ -3,13 +3,15 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::TryStreamExt;
 
 use super::archive::SegmentArchive;
 use super::{RestoreError, restore};
 use crate::bucket::Bucket;
-use crate::journal::{Archive, ArchiveError, Journal, JournalError};
+use crate::domain::JobState;
+use crate::journal::{Archive, ArchiveError, Journal, JournalError, ReadProgress};
 use crate::state::{Counters, Interpret, Ledger, Recovery, RecoveryError, StateError};
 
 /// A state that was made anew.
@@ -23,6 +25,34 @@ pub struct Rebuilt {
     pub manifests: u64,
     /// What it holds.
     pub counters: Counters,
+}
+
+/// How far a rebuild is. Shared by who runs it and who watches.
+#[derive(Debug, Default)]
+pub struct RebuildProgress {
+    journal: Arc<ReadProgress>,
+    /// Set once the journal is read, and then not 0.
+    manifests: AtomicU64,
+    manifests_read: AtomicU64,
+}
+
+impl RebuildProgress {
+    /// How far the journal is read.
+    pub fn journal(&self) -> &ReadProgress {
+        &self.journal
+    }
+
+    /// Once the journal is read: how many manifests were looked at, and how many there are, as far as can be told.
+    pub fn manifests(&self) -> Option<(u64, u64)> {
+        let (read, all) = (self.manifests_read.load(Ordering::Relaxed), self.manifests.load(Ordering::Relaxed));
+        (all > 0).then_some((read, all.max(read)))
+    }
+
+    fn expect_manifests(&self, counters: &Counters) {
+        let in_state = |state| counters.jobs.get(&state).copied().unwrap_or_default();
+        let ended = in_state(JobState::Archived) + in_state(JobState::Failed);
+        self.manifests.store(ended.max(1), Ordering::Relaxed);
+    }
 }
 
 /// Why the state was not made anew.
@@ -66,11 +96,16 @@ pub enum RebuildError {
 }
 
 /// Makes the state below `dir` anew from the journal there and in `bucket`, and from manifests of jobs that neither has.
-/// Nobody else may use it meanwhile. What cannot be read is tried again, and is never taken for missing.
+/// Nobody else may use it meanwhile; `progress` is told how far it is. What cannot be read is tried again, and is never taken for missing.
 ///
 /// # Errors
 /// When journal or bucket cannot be read, or the state not be removed or written.
-pub async fn rebuild(dir: &Path, bucket: &Bucket, interpret: Interpret) -> Result<Rebuilt, RebuildError> {
+pub async fn rebuild(
+    dir: &Path,
+    bucket: &Bucket,
+    interpret: Interpret,
+    progress: &RebuildProgress,
+) -> Result<Rebuilt, RebuildError> {
     let (journal, state) = (Journal::open(&dir.join("journal"))?, dir.join("state"));
     let archive = Arc::new(SegmentArchive::new(bucket.clone()));
     // Asked before anything is removed.
@@ -89,12 +124,13 @@ pub async fn rebuild(dir: &Path, bucket: &Bucket, interpret: Interpret) -> Resul
         }
         _ => {}
     }
-    let journal = journal.with_archive(archive).reading_all();
+    let journal = journal.with_archive(archive).reading_all().watched_by(progress.journal.clone());
     let opened = tokio::task::spawn_blocking(move || Ledger::open(journal, &state, interpret)).await;
     let ledger = opened.map_err(|_| RebuildError::Stopped)??;
     let rebuilt = async {
         let recovery = ledger.recovered().await.ok_or(RebuildError::Stopped)?;
-        let manifests = restore(&ledger, bucket, interpret).await?;
+        progress.expect_manifests(&ledger.state().counters()?);
+        let manifests = restore(&ledger, bucket, interpret, &progress.manifests_read).await?;
         Ok(Rebuilt { recovery, segments, manifests, counters: ledger.state().counters()? })
     };
     let rebuilt = rebuilt.await;

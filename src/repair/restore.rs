@@ -3,13 +3,16 @@
 //! A manifest alone is enough to know a job again and to enter its files in the index. What it does not hold stays lost:
 //! the queries of source URLs, and the ref's own record, which may have been deleted for a reason.
 
-use futures_util::{StreamExt, TryStreamExt, future, stream};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{AT_ONCE, PAUSES};
-use crate::bucket::{Bucket, BucketError, ManifestContent, ManifestFile, ManifestStatus, ObjectKey};
+use futures_util::{TryStreamExt, future};
+
+use super::AT_ONCE;
+use super::patience::patiently;
+use crate::bucket::{Bucket, BucketError, Manifest, ObjectKey};
 use crate::domain::{
-    Asset, AssetSource, AssetState, Candidate, Job, JobState, MediaUrl, Slot, Status, StoredFile, StuckReason,
-    Timestamp, Variant,
+    Asset, AssetSource, AssetState, AssetView, Candidate, Job, JobState, MediaUrl, Slot, Status, StoredFile,
+    StuckReason, Timestamp, Variant,
 };
 use crate::journal::{Durability, Event};
 use crate::state::{Interpret, Ledger, Meaning, RecordError, StateError};
@@ -29,13 +32,24 @@ pub enum RestoreError {
 }
 
 /// Makes known to `ledger` every job that a manifest in `bucket` tells of and the state does not have as ended. Lists
-/// the whole bucket; reads only the manifests in folders of no such job. Returns how many were taken over.
+/// the whole bucket and counts in `looked_at`; reads only the manifests in folders of no such job. Returns how many said more
+/// than the state.
 ///
 /// # Errors
 /// When the bucket cannot be listed or a manifest not be read: it is not missing then.
-pub async fn restore(ledger: &Ledger, bucket: &Bucket, interpret: Interpret) -> Result<u64, RestoreError> {
+pub async fn restore(
+    ledger: &Ledger,
+    bucket: &Bucket,
+    interpret: Interpret,
+    looked_at: &AtomicU64,
+) -> Result<u64, RestoreError> {
     let manifests = bucket.list(None).try_filter(|(key, _)| future::ready(key.is_manifest()));
-    let restored = manifests.map_ok(|(key, _)| restore_one(ledger, bucket, interpret, key)).map_err(RestoreError::from);
+    let restored = manifests.map_ok(async |(key, _)| {
+        let restored = restore_one(ledger, bucket, interpret, key).await;
+        looked_at.fetch_add(1, Ordering::Relaxed);
+        restored
+    });
+    let restored = restored.map_err(RestoreError::from);
     restored.try_buffer_unordered(AT_ONCE).try_fold(0, |sum, one| future::ok(sum + u64::from(one))).await
 }
 
@@ -51,13 +65,17 @@ async fn restore_one(
         return Ok(false);
     }
     let Some(bytes) = read(bucket, &key).await? else { return Ok(false) };
-    let content = match ManifestContent::read(&bytes) {
+    let content = match Manifest::read(&bytes) {
         Ok(content) => content,
         Err(error) => {
             tracing::warn!(%key, error, "a manifest cannot be read and was passed over");
             return Ok(false);
         }
     };
+    let known = ledger.state().job(&content.job.job_id)?;
+    if known.is_some_and(|known| !known.job.state.yields_to(content.job.state)) {
+        return Ok(false);
+    }
     let job = job(content, folder, &key, interpret);
     let event = Event::JobFound { at: Timestamp::now(), job: Box::new(job) };
     ledger.record(event, Durability::Written).await?;
@@ -66,22 +84,16 @@ async fn restore_one(
 
 /// `None` when it is gone since it was listed.
 async fn read(bucket: &Bucket, key: &ObjectKey) -> Result<Option<Vec<u8>>, BucketError> {
-    let mut pauses = stream::iter(PAUSES);
-    loop {
-        let read = async { bucket.read(key, None).await?.map_ok(|chunk| chunk.to_vec()).try_concat().await };
-        match read.await {
-            Ok(bytes) => return Ok(Some(bytes)),
-            Err(BucketError::NotFound(_)) => return Ok(None),
-            Err(error) => match pauses.next().await {
-                Some(pause) if error.is_outage() => tokio::time::sleep(pause).await,
-                _ => return Err(error),
-            },
-        }
+    let once = || async { bucket.read(key, None).await?.map_ok(|chunk| chunk.to_vec()).try_concat().await };
+    match patiently(BucketError::is_outage, once).await {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(BucketError::NotFound(_)) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
 /// The job as its manifest has it.
-fn job(content: ManifestContent, folder: &str, key: &ObjectKey, interpret: Interpret) -> Job {
+fn job(content: Manifest, folder: &str, key: &ObjectKey, interpret: Interpret) -> Job {
     let sources = match content.callback.map(|callback| interpret(callback.get().as_bytes())) {
         Some(Meaning::Job(observation)) => observation.assets,
         Some(Meaning::Unclear(_)) | None => Vec::new(),
@@ -93,10 +105,7 @@ fn job(content: ManifestContent, folder: &str, key: &ObjectKey, interpret: Inter
     job.state = found.state;
     job.outcome = found.outcome;
     job.reason = found.reason;
-    job.status = found.status.map(|status| match status {
-        ManifestStatus::Number(number) => Status::Number(number),
-        ManifestStatus::Word(word) => Status::Word(word),
-    });
+    job.status = found.status.map(Status::from);
     job.status_label = found.status_label;
     job.percent = found.percent;
     job.message = found.message;
@@ -112,7 +121,7 @@ fn job(content: ManifestContent, folder: &str, key: &ObjectKey, interpret: Inter
     job
 }
 
-fn asset(found: ManifestFile, sources: &[AssetSource]) -> Asset {
+fn asset(found: AssetView, sources: &[AssetSource]) -> Asset {
     let url = found.source_url.as_deref().and_then(|url| MediaUrl::parse(url).ok());
     let variant = found.variant.unwrap_or(Variant::Unknown);
     // The same slot as in callbacks, so that a further one finds the file. Its extension may have changed since.

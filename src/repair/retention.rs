@@ -1,7 +1,7 @@
 //! Old segments of the journal move into the bucket.
 //!
 //! Oldest first, one at a time: the segment is stored and read back; what of it is still needed here is written again
-//! into the newest (refs that are answered to, bodies in quarantine, jobs that have not ended); then it is removed. Each
+//! into the newest (refs that are answered to, bodies in quarantine or to be passed on, jobs that have not ended); then it is removed. Each
 //! step may run twice, and a crash between any two loses nothing.
 //!
 //! A segment may go when nothing it tells of has moved for as long as segments are kept: its jobs have ended, or nothing
@@ -9,7 +9,6 @@
 
 mod scan;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use fail::fail_point;
@@ -125,7 +124,7 @@ impl Retention {
         &self,
         work: impl FnOnce(&Self) -> Result<T, RetentionError> + Send + 'static,
     ) -> Result<T, RetentionError> {
-        let this = Arc::new(self.clone());
+        let this = self.clone();
         tokio::task::spawn_blocking(move || work(&this)).await.unwrap_or(Err(RetentionError::CutOff))
     }
 }

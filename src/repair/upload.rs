@@ -53,8 +53,7 @@ impl Run<'_> {
             (Ok(last), Some(sending)) => self.complete(sending, last).await,
         };
         if let Some(Sending { upload, .. }) = sending {
-            // Completed or not worth completing: either way nothing of it must stay behind.
-            if let Err(error) = self.end(&upload).await {
+            if let Err(error) = self.end(&upload, stored.is_ok()).await {
                 // It stays recorded, and is swept at the next start of the service.
                 tracing::warn!(%key, %error, "an upload could not be ended");
             }
@@ -62,8 +61,11 @@ impl Run<'_> {
         stored
     }
 
-    async fn end(&self, upload: &Upload) -> Result<(), StoreError> {
-        self.inner.bucket.abort_upload(upload).await?;
+    /// An upload is no more: nothing of one that was not completed must stay behind.
+    async fn end(&self, upload: &Upload, completed: bool) -> Result<(), StoreError> {
+        if !completed {
+            self.inner.bucket.abort_upload(upload).await?;
+        }
         let upload = serde_json::to_string(upload).map_err(|_| StoreError::Name)?;
         let event = Event::UploadEnded { at: Timestamp::now(), upload };
         self.inner.ledger.record(event, Durability::Written).await?;

@@ -3,6 +3,7 @@
 mod callback;
 mod confirm;
 mod kept;
+mod outbox;
 mod refs;
 mod storage;
 mod upload;
@@ -131,6 +132,9 @@ pub(super) fn apply(
             let plain = RefRecord::new(id.clone(), reply_ref.clone(), *origin, *created_at);
             refs::kept(txn, RefRecord { notify_url, labels, made: *made, pass_on_to, ..plain })
         }
+        Event::PassedOn { id, position, .. } => outbox::take_off(txn, id, *position, true),
+        Event::PassOnGivenUp { id, position, .. } => outbox::take_off(txn, id, *position, false),
+        Event::PassOnKept { at, id, position, bytes } => outbox::kept(txn, id, *position, *at, *bytes),
         Event::JobKept { sequence, job } => kept::job(txn, position, *sequence, job),
         Event::JobFound { job, .. } => kept::found(txn, position, job),
         Event::Confirmed { at, job, position } => confirm::confirmed(txn, job, *position, *at),

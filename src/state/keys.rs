@@ -34,6 +34,8 @@ pub(super) enum Table {
     References = b'n',
     /// Digests in the order they were first stored.
     MediaOrder = b'o',
+    /// What waits to be passed on: ref, position.
+    Outbox = b'p',
     /// Quarantine, by position.
     Quarantine = b'q',
     /// Refs, by id.
@@ -126,6 +128,20 @@ pub(super) fn quarantine(position: u64) -> Vec<u8> {
 
 pub(super) fn reply_ref_id(id: &RefId) -> Vec<u8> {
     Table::Refs.key(&[id.as_str().as_bytes()])
+}
+
+pub(super) fn outbox_of(id: &RefId) -> Vec<u8> {
+    Table::Outbox.key(&[id.as_str().as_bytes()])
+}
+
+pub(super) fn outbox(id: &RefId, position: u64) -> Vec<u8> {
+    Table::Outbox.key(&[id.as_str().as_bytes(), &position.to_be_bytes()])
+}
+
+/// The ref in such a key.
+pub(super) fn ref_of_outbox(key: &[u8]) -> Option<RefId> {
+    let id = key.get(1..key.len().checked_sub(8)?)?;
+    RefId::parse(std::str::from_utf8(id).ok()?).ok()
 }
 
 /// `None` for the states that most jobs are in or are in for a moment: those are found by walking the jobs.

@@ -8,23 +8,21 @@
 //! anew. Journalling goes on meanwhile: what comes in is answered with [`Applied::Deferred`], and found in the journal
 //! before the store is given to readers again.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+mod apply;
+
+use std::path::Path;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
-use fail::fail_point;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::fold::{self, Applied, Meaning};
-use super::txn::Txn;
+use self::apply::Folder;
+use super::fold::{Applied, Meaning};
+use super::open::{Recovery, RecoveryError};
 use super::{State, StateError};
 use crate::domain::Timestamp;
-use crate::journal::{Damage, DamageKind, Durability, Entry, Event, Journal, JournalError, Writer};
-
-use super::open::{self, Opened, Recovery, RecoveryError};
+use crate::journal::{Durability, Entry, Event, Journal, JournalError, Writer};
 
 /// Reads a callback's body.
 pub type Interpret = fn(&[u8]) -> Meaning;
@@ -278,178 +276,5 @@ fn size(ticket: &Ticket) -> usize {
         Entry::Callback(callback) => callback.body.len(),
         Entry::Kept(kept) => kept.callback.body.len(),
         Entry::Event(_) => 512,
-    }
-}
-
-/// What the second thread needs.
-struct Folder {
-    state: State,
-    journal: Journal,
-    interpret: Interpret,
-    recovered: watch::Sender<Option<Recovery>>,
-}
-
-impl Folder {
-    fn run(self, opened: Opened, batches: &Receiver<Batch>) {
-        self.catch_up(Some(opened), None, batches);
-        while let Ok(Batch { tickets, end }) = batches.recv() {
-            let mut answers = Vec::with_capacity(tickets.len());
-            let mut entries = Vec::with_capacity(tickets.len());
-            for (position, Ticket { entry, meaning, answer, .. }) in tickets {
-                answers.push(answer);
-                entries.push((position, entry, meaning));
-            }
-            // A defect in folding one entry, or in the store, must not end the thread that all callbacks depend on.
-            let (error, damaged) = match catch_unwind(AssertUnwindSafe(|| apply_batch(&self.state, entries, end))) {
-                Ok(Ok(results)) => {
-                    for (answer, result) in answers.into_iter().zip(results) {
-                        let _ = answer.send(Ok(result));
-                    }
-                    continue;
-                }
-                Ok(Err(error)) => (error.to_string(), error.is_damage()),
-                Err(_) => ("it panicked".to_owned(), true),
-            };
-            defer(answers);
-            tracing::error!(error, "the state store failed; callbacks are still accepted while it is opened anew");
-            // What fails for good, as sled does after one full disk, is mended by opening it anew; damage is not.
-            let moved_aside = if damaged { self.state.move_aside(&error) } else { None };
-            self.catch_up(None, moved_aside, batches);
-        }
-    }
-
-    /// Brings the store up to date, for as long as it takes, and gives it to readers. What is journalled meanwhile is
-    /// answered at once, and read from the journal in the end.
-    fn catch_up(&self, mut opened: Option<Opened>, moved_aside: Option<(String, PathBuf)>, batches: &Receiver<Batch>) {
-        const PAUSE: Duration = Duration::from_secs(1);
-        const POLL: Duration = Duration::from_millis(5);
-        let mut deferred_end = 0;
-        let mut total = Recovery::default();
-        loop {
-            let mut closed = false;
-            let mut answer = |deferred_end: &mut u64| match defer_batches(batches, POLL) {
-                Some(end) => *deferred_end = end.max(*deferred_end),
-                None => closed = true,
-            };
-            let attempt = std::thread::scope(|scope| {
-                let attempt = scope.spawn(|| self.bring_up_to_date(&mut opened));
-                while !attempt.is_finished() {
-                    answer(&mut deferred_end);
-                }
-                attempt.join()
-            });
-            let error = match attempt {
-                Ok(Ok(recovery)) => {
-                    total.replayed += recovery.replayed;
-                    total.damage.extend(recovery.damage);
-                    total.applied = recovery.applied;
-                    if recovery.applied >= deferred_end {
-                        break;
-                    }
-                    continue;
-                }
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => "it panicked".to_owned(),
-            };
-            tracing::error!(error, "the state cannot be brought up to date yet");
-            opened = None;
-            let retry = Instant::now() + PAUSE;
-            while Instant::now() < retry {
-                answer(&mut deferred_end);
-            }
-            if closed {
-                // All is in the journal: the next start may have more luck, and a stop must not wait for it.
-                return;
-            }
-        }
-        let Some(opened) = opened else { return };
-        total.moved_aside = moved_aside.or(opened.moved_aside);
-        report(&total);
-        self.state.set_store(Some(opened.store));
-        self.recovered.send_replace(Some(total));
-    }
-
-    fn bring_up_to_date(&self, opened: &mut Option<Opened>) -> Result<Recovery, RecoveryError> {
-        let opened = match opened {
-            Some(opened) => opened,
-            None => opened.insert(self.state.open_store()?),
-        };
-        open::replay(&opened.store, &self.journal, self.interpret)
-    }
-}
-
-fn report(recovery: &Recovery) {
-    if let Some((reason, aside)) = &recovery.moved_aside {
-        tracing::warn!(reason, moved_to = %aside.display(), "the state could not be used and was made anew from the journal");
-    }
-    for Damage { segment, from, to, kind } in &recovery.damage {
-        let segment = segment.display();
-        match kind {
-            DamageKind::TornTail => {
-                tracing::warn!(%segment, from, "the last write to the journal was cut off; it was never acknowledged");
-            }
-            DamageKind::Garbled => {
-                tracing::error!(%segment, from, to, "a part of the journal is damaged and was passed over");
-            }
-            DamageKind::Missing => tracing::error!(before = %segment, from, to, "a part of the journal is missing"),
-        }
-    }
-    if recovery.replayed > 0 {
-        tracing::info!(entries = recovery.replayed, "the state was brought up to date from the journal");
-    }
-}
-
-fn apply_batch(
-    state: &State,
-    entries: Vec<(u64, Entry, Option<Meaning>)>,
-    end: u64,
-) -> Result<Vec<Applied>, StateError> {
-    fail_point!("state.apply", |_| Err(StateError::Rebuilding));
-    let store = state.store()?;
-    let mut txn = Txn::begin(&store)?;
-    let covered = txn.meta.applied;
-    let mut results = Vec::with_capacity(entries.len());
-    for (position, entry, meaning) in entries {
-        // A recovery has read it from the journal already.
-        let seen = position < covered;
-        results.push(if seen { Applied::Deferred } else { fold::apply(&mut txn, position, &entry, meaning)? });
-    }
-    let (due_changed, asks_changed) = (txn.due_changed, txn.asks_changed);
-    txn.commit(end.max(covered))?;
-    if due_changed {
-        state.shared.due_changed.notify_one();
-    }
-    if asks_changed {
-        state.shared.asks_changed.notify_one();
-    }
-    if state.shared.changes.receiver_count() > 0 {
-        for result in &results {
-            if let Applied::Job { record, .. } = result {
-                // It fails when the last listener has just left.
-                let _ = state.shared.changes.send(Some(Arc::new((**record).clone())));
-            }
-        }
-    }
-    Ok(results)
-}
-
-/// Answers a batch that comes within `patience`. Returns its end, 0 if none came; `None` when none will.
-fn defer_batches(batches: &Receiver<Batch>, patience: Duration) -> Option<u64> {
-    match batches.recv_timeout(patience) {
-        Ok(Batch { tickets, end }) => {
-            defer(tickets.into_iter().map(|(_, ticket)| ticket.answer));
-            Some(end)
-        }
-        Err(RecvTimeoutError::Timeout) => Some(0),
-        Err(RecvTimeoutError::Disconnected) => {
-            std::thread::sleep(patience);
-            None
-        }
-    }
-}
-
-fn defer(answers: impl IntoIterator<Item = oneshot::Sender<Result<Applied, RecordError>>>) {
-    for answer in answers {
-        let _ = answer.send(Ok(Applied::Deferred));
     }
 }

@@ -139,6 +139,7 @@ fn prove(store: &sled::Db) -> Result<(), String> {
         (Table::Refs, counters.refs + counters.refs_removed),
         (Table::RefNames, counters.refs.saturating_sub(counters.refs_of_gateway)),
         (Table::GatewayRefs, counters.refs_of_gateway),
+        (Table::Outbox, counters.outbox),
         (Table::Quarantine, counters.quarantined),
         (Table::Kept, counters.kept),
     ] {

@@ -121,6 +121,15 @@ pub struct QuarantineRecord {
     pub bytes: u64,
 }
 
+/// A callback that waits to be passed on. The body is in the journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutboxRecord {
+    /// When it came.
+    pub at: Timestamp,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
 /// Numbers kept up to date with every batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
@@ -154,6 +163,12 @@ pub struct Counters {
     pub quarantined: u64,
     /// Callbacks that were written again.
     pub kept: u64,
+    /// Callbacks that wait to be passed on.
+    pub outbox: u64,
+    /// Callbacks that were passed on.
+    pub passed_on: u64,
+    /// Callbacks that were given up instead.
+    pub not_passed_on: u64,
     /// Callbacks understood, repeats included.
     pub callbacks: u64,
     /// Jobs with final callbacks that the provider has still to confirm.
@@ -174,4 +189,4 @@ pub(super) struct Meta {
 }
 
 /// The form of the records; a store of any other is rebuilt from the journal.
-pub(super) const VERSION: u32 = 8;
+pub(super) const VERSION: u32 = 9;

@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use super::StateError;
 use super::keys::META;
 use super::records::Meta;
+use crate::domain::RefId;
 
 /// Reads through a set of writes that become visible together.
 #[derive(Debug)]
@@ -15,12 +16,20 @@ pub(super) struct Txn<'a> {
     pub(super) meta: Meta,
     pub(super) due_changed: bool,
     pub(super) asks_changed: bool,
+    /// Refs over whose URL something came that is to be passed on.
+    pub(super) to_pass_on: Vec<RefId>,
 }
 
 impl<'a> Txn<'a> {
     pub(super) fn begin(tree: &'a sled::Tree) -> Result<Self, StateError> {
-        let mut txn =
-            Self { tree, writes: HashMap::new(), meta: Meta::default(), due_changed: false, asks_changed: false };
+        let mut txn = Self {
+            tree,
+            writes: HashMap::new(),
+            meta: Meta::default(),
+            due_changed: false,
+            asks_changed: false,
+            to_pass_on: Vec::new(),
+        };
         txn.meta = txn.get(&META)?.unwrap_or(Meta { version: super::records::VERSION, ..Meta::default() });
         Ok(txn)
     }

@@ -27,7 +27,7 @@ impl Worker {
             let mut ended = record.job.clone();
             ended.end(end, decided_by, Some(key.as_str().to_owned()), at);
             let callback = self.final_callback(decided_by).await?;
-            let manifest = Manifest::new(&ended, callback.as_deref(), at);
+            let manifest = Manifest::new(&ended, callback, at);
             fail_point!("worker.manifest", |_| Err(AttemptError::Deferred));
             let put = self.inner.bucket.put_manifest(&key, &manifest).await;
             if let Err(error) = &put

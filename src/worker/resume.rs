@@ -109,11 +109,10 @@ impl Worker {
         self.end_quietly(&name).await;
     }
 
-    /// Ends all uploads for a file but one.
-    pub(super) async fn end_others(&self, task: Task<'_>, but: Option<&Upload>) -> Result<(), AttemptError> {
-        let but = but.map(recorded);
+    /// Ends all uploads for a file.
+    pub(super) async fn end_uploads_of_file(&self, task: Task<'_>) -> Result<(), AttemptError> {
         for (name, record) in self.state().uploads_of(task.job)? {
-            if record.slot == task.asset.slot && Some(&name) != but.as_ref() {
+            if record.slot == task.asset.slot {
                 self.end_quietly(&name).await;
             }
         }

@@ -72,7 +72,7 @@ impl Worker {
                     tracing::warn!(key = file.key, %error, "the end of an upload could not be recorded");
                 }
                 // Of a file that is stored nothing else is needed.
-                self.end_others(task, None).await?;
+                self.end_uploads_of_file(task).await?;
                 Ok(file)
             }
             (Err(error), sending) => {
@@ -198,7 +198,7 @@ impl Worker {
         let (file, content_type) = name(task.asset, media_type, download.content_type());
         let key = task.key.cloned().unwrap_or_else(|| task.folder.file(&file));
         // What an earlier attempt left is of another URL, or no longer good.
-        self.end_others(task, None).await?;
+        self.end_uploads_of_file(task).await?;
         fail_point!("worker.upload", |_| Err(AttemptError::Deferred));
         let upload = self.inner.bucket.start_upload(&key, &content_type).await?;
         let event = Event::UploadStarted {

@@ -12,10 +12,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("provider", &["domain", "egress"]),
     ("intake", &["domain", "provider", "journal", "state"]),
     ("fetch", &["domain", "egress"]),
+    ("gateway", &["domain", "provider", "intake", "state", "notify", "egress"]),
     ("bucket", &["domain"]),
     ("worker", &["domain", "provider", "journal", "state", "fetch", "bucket"]),
     ("reconcile", &["domain", "provider", "intake", "state"]),
     ("repair", &["domain", "journal", "state", "fetch", "bucket"]),
+    ("notify", &["domain", "journal", "state", "egress"]),
     ("api", &["domain", "intake", "state", "bucket", "reconcile", "repair"]),
     ("simulator", &["domain"]),
 ];

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use replyvault::intake::Intake;
-use replyvault::repair::{Retention, rebuild};
+use replyvault::repair::{RebuildProgress, Retention, rebuild};
 use serde_json::{Value, json};
 
 use crate::support::child::Program;
@@ -192,8 +192,12 @@ async fn with_the_whole_data_directory_lost_the_bucket_tells_what_there_was() {
     full.vault.callback(json!({"videoId": video_id(8), "status": 1, "replyRef": "eight"})).await;
     let bucket = full.vault.running().bucket().clone();
     full.vault.stop().await;
-    let rebuilt = rebuild(&full.data(), &bucket, Intake::interpret).await.unwrap();
+    let progress = RebuildProgress::default();
+    let rebuilt = rebuild(&full.data(), &bucket, Intake::interpret, &progress).await.unwrap();
     assert_eq!((rebuilt.segments, rebuilt.manifests), (1, 1), "{rebuilt:?}");
+    let ((read, segments), looked_at) = (progress.journal().segments(), progress.manifests());
+    assert!(read == segments && read >= 2 && progress.journal().bytes() > 0, "{progress:?}");
+    assert!(looked_at.is_some_and(|(done, manifests)| done == manifests && done == 5), "{progress:?}");
     full.vault.start_again().await;
     for number in [1, 2, 3, 4, 6] {
         let id = video_id(number);

@@ -15,7 +15,7 @@ pub enum AssetState {
     Stuck,
 }
 
-/// One file of a job.
+/// One file of a job. In journals, as [`Job`](super::Job) is: what is added needs `#[serde(default)]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Asset {
     /// Which file of the job.
@@ -42,7 +42,7 @@ pub struct Asset {
     pub stored: Option<StoredFile>,
 }
 
-/// What was stored for a file.
+/// What was stored for a file. In journals, as [`Job`](super::Job) is: what is added needs `#[serde(default)]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StoredFile {
     /// Its name, with the extension of its real type.

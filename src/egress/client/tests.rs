@@ -8,8 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::*;
 use crate::egress::{AllowedHosts, Config};
 
-const PATIENT: ClientConfig =
-    ClientConfig { connect_timeout: Duration::from_secs(5), idle_timeout: Duration::from_secs(5) };
+const PATIENT: ClientConfig = ClientConfig::new(Duration::from_secs(5), Duration::from_secs(5));
 
 fn policy(allow_private_addresses: bool) -> Policy {
     Policy::new(Config { allowed_hosts: AllowedHosts::Any, allow_http: true, allow_private_addresses })
@@ -94,7 +93,8 @@ async fn no_packet_leaves_for_what_is_refused() {
         canary.assert_untouched(host);
     }
     // The canary is alive: a client that may speak to it does.
-    let open = Client::new(policy(true), ClientConfig { idle_timeout: Duration::from_millis(200), ..PATIENT }).unwrap();
+    let open =
+        Client::new(policy(true), ClientConfig::new(PATIENT.connect_timeout, Duration::from_millis(200))).unwrap();
     let _ = open.get(&url(&format!("http://127.0.0.1:{port}/")), HeaderMap::new()).await;
     assert!(canary.0.accept().is_ok());
 }
@@ -230,7 +230,7 @@ async fn failures_of_the_network_have_names_and_keep_the_query_to_themselves() {
     let silent = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let silent = silent.local_addr().map(|address| (address.port(), silent)).unwrap();
     let (garbage, _) = serve("127.0.0.1", vec!["220 mail.example ESMTP\r\n".into()]).await;
-    let short = ClientConfig { idle_timeout: Duration::from_millis(400), ..PATIENT };
+    let short = ClientConfig::new(PATIENT.connect_timeout, Duration::from_millis(400));
     let client = Client::new(policy(true), short).unwrap();
     for (target, expected) in [
         (format!("http://127.0.0.1:{closed}/?Signature=secret"), "unreachable"),
@@ -275,7 +275,7 @@ async fn a_name_that_does_not_resolve_may_do_so_later() {
 async fn a_slow_consumer_is_no_silent_server() {
     let (port, _) = serve("127.0.0.1", vec![OK.into()]).await;
     let client =
-        Client::new(policy(true), ClientConfig { idle_timeout: Duration::from_millis(400), ..PATIENT }).unwrap();
+        Client::new(policy(true), ClientConfig::new(PATIENT.connect_timeout, Duration::from_millis(400))).unwrap();
     let mut response = client.get(&url(&format!("http://127.0.0.1:{port}/")), HeaderMap::new()).await.unwrap();
     assert_eq!(response.chunk().await.unwrap().unwrap(), "hi");
     tokio::time::sleep(Duration::from_millis(900)).await;

@@ -99,7 +99,7 @@ impl Scan<'_> {
         Ok(true)
     }
 
-    /// A body is needed while it is in quarantine, and while it decides a job that has not ended.
+    /// A body is needed while it is in quarantine or waits to be passed on, and while it decides a job that has not ended.
     fn body(&mut self, position: u64, callback: CallbackEntry) -> Result<(), RetentionError> {
         let quarantined = self.state.quarantined(position)?;
         let decides = match (self.retention.interpret)(&callback.body) {
@@ -113,7 +113,15 @@ impl Scan<'_> {
             }
             Meaning::Unclear(_) => false,
         };
-        if quarantined.is_some() || decides {
+        let over = match &callback.target {
+            Target::Ref(id) if self.state.waits_in_outbox(id, position)? => Some(id.clone()),
+            _ => None,
+        };
+        if let Some(id) = &over {
+            let (at, id, bytes) = (callback.at, id.clone(), callback.body.len() as u64);
+            self.needed.push(Entry::Event(Event::PassOnKept { at, id, position, bytes }));
+        }
+        if quarantined.is_some() || decides || over.is_some() {
             let quarantined = quarantined.map(|record| Quarantined { reason: record.reason, job: record.job_id });
             self.needed.push(Entry::Kept(KeptCallback { position, quarantined, callback }));
         }
@@ -149,6 +157,9 @@ impl Scan<'_> {
                 self.jobs.insert(job.id);
             }
             Event::RefRemoved { .. }
+            | Event::PassedOn { .. }
+            | Event::PassOnGivenUp { .. }
+            | Event::PassOnKept { .. }
             | Event::UploadAdvanced { .. }
             | Event::UploadEnded { .. }
             | Event::Released { .. } => {}
@@ -189,7 +200,10 @@ impl Scan<'_> {
 
 /// Whether an entry only says again what was said before.
 fn is_repetition(entry: &Entry) -> bool {
-    matches!(entry, Entry::Kept(_) | Entry::Event(Event::RefKept { .. } | Event::JobKept { .. }))
+    matches!(
+        entry,
+        Entry::Kept(_) | Entry::Event(Event::RefKept { .. } | Event::JobKept { .. } | Event::PassOnKept { .. })
+    )
 }
 
 /// A stuck job may be tried again, and needs its final callback for that.

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use actix_web::{HttpResponse, web};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::domain::Kind;
 use crate::simulator::Shared;
@@ -20,14 +20,13 @@ pub(super) fn configure(scope: &mut web::ServiceConfig) {
 
 fn executing(shared: &Shared) -> Vec<Value> {
     let entry = |job: &Job| {
-        let mut entry = Map::from_iter([
+        json!({
             // Images, too, stand under this name.
-            ("videoId".to_owned(), json!(job.id)),
-            ("started".to_owned(), json!(job.created)),
-            ("elapsed".to_owned(), json!(shared.elapsed(job))),
-        ]);
-        entry.extend(job.request.reply());
-        Value::Object(entry)
+            "videoId": job.id, "started": job.created, "elapsed": shared.elapsed(job),
+            // What was not given is empty here, and left out everywhere else.
+            "replyUrl": job.request.reply_url.as_deref().unwrap_or_default(),
+            "replyRef": job.request.reply_ref.as_deref().unwrap_or_default(),
+        })
     };
     shared.store.running(&TRACKED).iter().map(|job| entry(job)).collect()
 }

@@ -4,7 +4,7 @@ use super::super::StateError;
 use super::super::keys;
 use super::super::records::{JobRecord, QuarantineRecord, RefRecord};
 use super::super::txn::Txn;
-use super::{Applied, Meaning, confirm, refs};
+use super::{Applied, Meaning, confirm, outbox, refs};
 use crate::domain::{Digest, Job, JobId, Observation, Origin, Reason, RefId, ReplyRef, Target, Timestamp};
 use crate::journal::CallbackEntry;
 
@@ -14,12 +14,17 @@ pub(super) fn apply(
     entry: &CallbackEntry,
     meaning: Meaning,
 ) -> Result<Applied, StateError> {
+    let over = match &entry.target {
+        Target::Ref(id) => refs::live(txn, id)?,
+        Target::Channel => None,
+    };
+    outbox::enter(txn, position, entry, over.as_ref())?;
     let mut observation = match meaning {
         Meaning::Job(observation) => observation,
         Meaning::Unclear(reason) => return quarantine(txn, position, entry, reason, None),
     };
     let known = txn.job(&observation.job)?;
-    let tie = match tie(txn, position, entry, &observation, known.as_ref().map(|record| &record.job))? {
+    let tie = match tie(txn, position, entry, over, &observation, known.as_ref().map(|record| &record.job))? {
         Ok(tie) => tie,
         Err(reason) => return quarantine(txn, position, entry, reason, Some(observation.job)),
     };
@@ -72,19 +77,19 @@ struct Tie {
     claims: bool,
 }
 
-/// Finds the ref, or the reason to keep the body aside; no ref leaves the job tied as it is.
+/// Finds the ref (`over` is that over whose URL it came), or the reason to keep the body aside; no ref leaves the job tied as it is.
 fn tie(
     txn: &mut Txn<'_>,
     position: u64,
     entry: &CallbackEntry,
+    over: Option<RefRecord>,
     observation: &Observation,
     job: Option<&Job>,
 ) -> Result<Result<Option<Tie>, Reason>, StateError> {
     match &entry.target {
         Target::Ref(id) => {
-            let known = refs::live(txn, id)?;
             let is_anothers = job.is_some_and(|job| job.claimed && job.ref_id.as_ref() != Some(id));
-            let known = match known {
+            let known = match over {
                 // What the provider answered to the call that the ref was made for is about that ref's job.
                 Some(known) if entry.asked && !is_anothers => known,
                 _ if entry.asked => return Ok(Ok(None)),

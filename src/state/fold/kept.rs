@@ -8,7 +8,7 @@ use super::super::keys;
 use super::super::records::{JobRecord, MediaRecord, QuarantineRecord};
 use super::super::txn::Txn;
 use super::Applied;
-use crate::domain::{Job, JobState, StoredFile};
+use crate::domain::{Job, StoredFile};
 use crate::journal::KeptCallback;
 
 pub(super) fn callback(txn: &mut Txn<'_>, position: u64, entry: &KeptCallback) -> Result<Applied, StateError> {
@@ -56,11 +56,7 @@ pub(super) fn job(txn: &mut Txn<'_>, position: u64, sequence: u64, job: &Job) ->
 
 pub(super) fn found(txn: &mut Txn<'_>, position: u64, job: &Job) -> Result<Applied, StateError> {
     let known = txn.job(&job.id)?;
-    let says_more = known.as_ref().is_none_or(|known| match known.job.state {
-        JobState::Archived => false,
-        JobState::Failed | JobState::Stuck | JobState::Archiving => job.state == JobState::Archived,
-        JobState::Running => true,
-    });
+    let says_more = known.as_ref().is_none_or(|known| known.job.state.yields_to(job.state));
     if says_more { take_over(txn, position, position, known, job) } else { Ok(Applied::Done) }
 }
 

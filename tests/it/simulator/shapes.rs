@@ -124,8 +124,6 @@ async fn a_reply_is_shown_wherever_a_job_is_and_only_when_it_was_given() {
             bench.get(&format!("agent/{}", text(&agent, "jobId"))).await.1["request"].clone(),
             videos[0].clone(),
             images["images"][0].clone(),
-            of(video_id),
-            of(&image_id),
             busy.iter().find(|entry| entry["videoId"] == video_id).unwrap().clone(),
             agent["request"].clone(),
             image.clone(),
@@ -134,6 +132,10 @@ async fn a_reply_is_shown_wherever_a_job_is_and_only_when_it_was_given() {
         for answer in all {
             let found = (answer.get("replyUrl").is_some(), answer.get("replyRef").is_some());
             assert_eq!(found, (shown, shown), "{answer:#}");
+        }
+        for entry in [of(video_id), of(&image_id)] {
+            let expected = if shown { ("http://h/r", "ref") } else { ("", "") };
+            assert_eq!((text(&entry, "replyUrl"), text(&entry, "replyRef")), expected);
         }
     }
     bench.stop().await;

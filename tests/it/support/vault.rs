@@ -11,6 +11,7 @@ use replyvault::domain::{Digest, Target};
 use replyvault::egress::{self, AllowedHosts};
 use replyvault::fetch;
 use replyvault::intake::{self, ReplyKeys, ReplyUrls};
+use replyvault::notify;
 use replyvault::reconcile;
 use replyvault::worker;
 use reqwest::{Client, Response, StatusCode};
@@ -189,8 +190,17 @@ pub(crate) fn settings(dir: &Path) -> Settings {
             min_speed: 0,
         },
         provider: None,
+        gateway: None,
         reconcile: reconcile::Config::default(),
         confirm_patience: worker::Confirmer::PATIENCE,
+        notify: notify::Config {
+            egress: egress::Config {
+                allowed_hosts: AllowedHosts::Any,
+                allow_http: true,
+                allow_private_addresses: true,
+            },
+            patience: notify::Config::PATIENCE,
+        },
         worker: worker::Config {
             concurrency: 16,
             per_host: 8,

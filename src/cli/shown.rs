@@ -7,12 +7,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::output::{complain, say};
 use crate::telemetry::escaped;
 
-/// How often the bar moves.
+/// How often a bar moves.
 pub(super) const TICK: Duration = Duration::from_millis(200);
 /// How often a line says how far it is where there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
-/// How far long work is: a bar on a terminal, a line now and then elsewhere. What is found is a result and goes to stdout.
+/// How far a long command is: a bar on a terminal, a line now and then elsewhere, on stderr. Findings are results and go
+/// to stdout.
 #[derive(Clone)]
 pub(super) struct Shown {
     bar: ProgressBar,
@@ -30,11 +31,13 @@ impl Shown {
         Self { bar, last_line: Arc::new(Mutex::new(Instant::now())), terminal }
     }
 
-    /// So many of so many are `what`.
+    /// So many are done of so many; `what` says what is done with what.
     pub(super) fn at(&self, (done, total): (u64, u64), what: &str) {
         self.bar.set_length(total);
         self.bar.set_position(done);
-        self.bar.set_message(what.to_owned());
+        if self.bar.message() != what {
+            self.bar.set_message(what.to_owned());
+        }
         let mut last = self.last_line.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.terminal && last.elapsed() >= LINE_EVERY {
             *last = Instant::now();

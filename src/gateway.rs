@@ -1,0 +1,163 @@
+//! A drop-in for the provider's API: `ANY /v1/minimax/{path…}` goes on to the provider, and every job made through here
+//! calls back here.
+//!
+//! Bodies stream both ways. Only what has to be understood is held, within bounds: the bodies of calls that create jobs
+//! (of multipart forms only the fields of the callback) and answers that are JSON, which may tell of jobs and may show
+//! the replyUrl that was put in here. Where such an answer turns out to be too large to be held, it passes unread.
+
+mod access;
+mod answer;
+mod body;
+mod call;
+mod create;
+mod edit;
+mod events;
+mod forward;
+mod headers;
+mod learn;
+mod show;
+mod websocket;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::web::{self, Data, Payload, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse, ResponseError};
+use secrecy::SecretString;
+use tokio::sync::Semaphore;
+use url::Url;
+
+use self::access::{Access, Admission};
+use self::call::{Call, PREFIX};
+use self::websocket::StreamTokens;
+use crate::domain::MediaUrl;
+use crate::egress::{self, ClientSetupError, Policy};
+use crate::intake::{Intake, Problem};
+
+/// How the gateway works.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What the provider's URLs start with, without the API's own `/v1/minimax`.
+    pub base_url: Url,
+    /// The outbound policy; it should allow the host of the base URL alone.
+    pub egress: egress::Config,
+    /// replyvault's own tokens that may pass: those that may do everything.
+    pub api_tokens: Vec<SecretString>,
+    /// What is sent on for these. Without one they may not pass.
+    pub provider_token: Option<SecretString>,
+    /// Provider tokens that may pass, and are sent on as they are.
+    pub provider_tokens: Vec<SecretString>,
+    /// Whether jobs that nobody registered and only a list shows are archived.
+    pub adopt_listed: bool,
+}
+
+/// The provider's API as it is seen through here. Cheap to clone.
+#[derive(Clone)]
+pub struct Gateway {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    /// Without a slash at its end.
+    base: String,
+    http: egress::Client,
+    access: Access,
+    intake: Intake,
+    adopt_listed: bool,
+    tokens: StreamTokens,
+    /// How many answers may be held that are larger than [`answer::SMALL`].
+    large_answers: Semaphore,
+}
+
+impl Gateway {
+    /// For a connection to the provider.
+    const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+    /// The longest that the provider may keep silent, with the whole request sent: an agent job is waited for 15 minutes.
+    const SILENCE: Duration = Duration::from_secs(20 * 60);
+    /// The longest that sending a request may take with all that: 5 GB over 4 Mbit/s, and some more.
+    const LONGEST_UPLOAD: Duration = Duration::from_secs(4 * 60 * 60);
+
+    /// A gateway that hands what it learns to `intake`.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn new(config: Config, intake: Intake) -> Result<Self, ClientSetupError> {
+        let http = egress::ClientConfig {
+            connect_timeout: Self::CONNECT_TIMEOUT,
+            head_timeout: Self::LONGEST_UPLOAD,
+            idle_timeout: Self::SILENCE,
+            // WebSockets need a connection of their own.
+            allow_http2: false,
+        };
+        Ok(Self {
+            inner: Arc::new(Inner {
+                base: config.base_url.as_str().trim_end_matches('/').to_owned(),
+                http: egress::Client::new(Policy::new(config.egress), http)?,
+                access: Access::new(&config.api_tokens, config.provider_token, &config.provider_tokens),
+                intake,
+                adopt_listed: config.adopt_listed,
+                tokens: StreamTokens::default(),
+                large_answers: Semaphore::new(answer::LARGE_AT_ONCE),
+            }),
+        })
+    }
+}
+
+/// Adds `ANY /v1/minimax/{path…}`. It needs `Data<Gateway>`.
+pub fn routes(config: &mut ServiceConfig) {
+    config
+        .service(web::resource("/v1/minimax").default_service(web::to(any)))
+        .service(web::resource("/v1/minimax/{path:.*}").default_service(web::to(any)));
+}
+
+async fn any(request: HttpRequest, payload: Payload, gateway: Data<Gateway>) -> HttpResponse {
+    let answered = gateway.pass(&request, payload).await;
+    answered.unwrap_or_else(|problem| problem.error_response())
+}
+
+impl Gateway {
+    async fn pass(&self, request: &HttpRequest, payload: Payload) -> Result<HttpResponse, Problem> {
+        let path = call::path(request)?;
+        let call = Call::of(request.method(), path, websocket::is_asked_for(request));
+        let admission = self.admit(request, call)?;
+        let mut headers = headers::forwarded(request);
+        admission.authorize(&mut headers);
+        if call.is_read() {
+            // What is compressed cannot be read.
+            headers.remove(egress::header::ACCEPT_ENCODING);
+        }
+        tracing::debug!(method = %request.method(), path = %path, ?call, as_provider = admission.is_providers(), "passed on");
+        match call {
+            Call::Speak => self.speak(request, payload, headers).await,
+            Call::Create(_) => self.create(request, payload, headers, call).await,
+            Call::Job | Call::List | Call::Tells | Call::SpeechToken | Call::Other => {
+                let exchange = self.forward(request, headers, body::of_request(request, payload)).await?;
+                self.answer(call, None, exchange).await
+            }
+        }
+    }
+
+    fn admit(&self, request: &HttpRequest, call: Call) -> Result<Admission, Problem> {
+        let known = self.inner.access.admit(request);
+        let known =
+            known.or_else(|| (call == Call::Speak && self.inner.tokens.knows(request)).then_some(Admission::Open));
+        known.ok_or_else(access::unauthorized)
+    }
+
+    fn intake(&self) -> &Intake {
+        &self.inner.intake
+    }
+
+    /// The URL at the provider for a request here.
+    fn url(&self, request: &HttpRequest) -> Result<MediaUrl, Problem> {
+        let target = request.uri().path_and_query().map_or(PREFIX, |target| target.as_str());
+        let url = MediaUrl::parse(&format!("{}{target}", self.inner.base));
+        url.map_err(|error| Problem::invalid(format!("the path: {error}")))
+    }
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gateway").field("base", &self.inner.base).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,98 @@
+use actix_web::HttpRequest;
+use actix_web::http::Method;
+use percent_encoding::percent_decode_str;
+
+use crate::intake::Problem;
+
+/// What all paths of the provider's API begin with.
+pub(super) const PREFIX: &str = "/v1/minimax";
+
+/// What a call is to the gateway, by the provider's pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Call {
+    /// Creates jobs, which are made to call back here.
+    Create(Created),
+    /// Its answer is about one job, and may name finished media.
+    Job,
+    /// Its answer lists jobs, and may name finished media.
+    List,
+    /// Its answer may show a replyUrl, and names no media.
+    Tells,
+    /// Its answer has the token of a speech stream.
+    SpeechToken,
+    /// A WebSocket.
+    Speak,
+    /// Nothing to know about.
+    Other,
+}
+
+/// What the answer to a call that creates jobs is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Created {
+    /// It has the jobs' ids.
+    Ids,
+    /// It is a stream of events, some with the job's id.
+    Events,
+    /// It is a job, perhaps a finished one.
+    Job,
+}
+
+impl Call {
+    /// Tells what `method` does at `path`, which is the provider's without [`PREFIX`].
+    pub(super) fn of(method: &Method, path: &str, is_websocket: bool) -> Self {
+        let path: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+        match (method, &path[..]) {
+            (&Method::POST, ["videos" | "images", "create"]) => Self::Create(Created::Ids),
+            (&Method::POST, ["videos", "agent-create"]) => Self::Create(Created::Events),
+            (&Method::POST, ["agent"]) => Self::Create(Created::Job),
+            (&Method::POST, ["audio", "create-stream"]) => Self::SpeechToken,
+            (&Method::POST, ["audio", "create-mp3"]) | (&Method::GET, ["music", "create"]) => Self::Job,
+            (&Method::GET, ["audio", "wss"]) if is_websocket => Self::Speak,
+            (&Method::GET, ["scheduler"] | ["scheduler", "available"] | ["agent", "jobs"]) => Self::Tells,
+            (&Method::GET, ["videos", "agent-templates" | "characters"] | ["music", "styles"])
+            | (&Method::GET, ["audio", "config" | "voices" | "wss"]) => Self::Other,
+            (&Method::GET, ["videos" | "images" | "agent" | "music" | "audio", _]) => Self::Job,
+            (&Method::GET, ["videos" | "images" | "music" | "audio"]) => Self::List,
+            _ => Self::Other,
+        }
+    }
+
+    /// Whether JSON in its answer is read.
+    pub(super) const fn is_read(self) -> bool {
+        !matches!(self, Self::Other | Self::Speak)
+    }
+}
+
+/// The path of a request behind [`PREFIX`], as it stands.
+///
+/// # Errors
+/// When it would lead elsewhere: the provider's other APIs are none of the gateway's.
+pub(super) fn path(request: &HttpRequest) -> Result<&str, Problem> {
+    let path = request.uri().path();
+    let rest = path.strip_prefix(PREFIX).ok_or_else(|| Problem::not_found("path"))?;
+    // A URL's parser takes these for steps up, in either form and with either slash.
+    let decoded = percent_decode_str(rest).decode_utf8_lossy();
+    if decoded.split(['/', '\\']).any(|part| matches!(part, "." | "..")) {
+        return Err(Problem::invalid("the path: expected no . and .. in it"));
+    }
+    Ok(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_known_by_its_method_and_path() {
+        let of = |method: &str, path: &str| Call::of(&method.parse().unwrap(), path, false);
+        assert_eq!(of("POST", "/videos/create"), Call::Create(Created::Ids));
+        assert_eq!(of("POST", "/videos/create/"), Call::Create(Created::Ids));
+        assert_eq!(of("GET", "/videos/create"), Call::Job);
+        assert_eq!(of("GET", "/videos/"), Call::List);
+        assert_eq!(of("DELETE", "/videos/user:1-minimax:2-video:3"), Call::Other);
+        assert_eq!(of("GET", "/agent/jobs"), Call::Tells);
+        assert_eq!(of("GET", "/audio/voices"), Call::Other);
+        assert_eq!(of("GET", ""), Call::Other);
+        assert_eq!(Call::of(&Method::GET, "/audio/wss", true), Call::Speak);
+    }
+}

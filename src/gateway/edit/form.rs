@@ -1,0 +1,50 @@
+//! Bodies that are urlencoded forms.
+
+use url::form_urlencoded::{byte_serialize, parse};
+
+use super::{Callback, Wish};
+
+/// What the caller asks for.
+pub(in crate::gateway) fn wish(body: &[u8]) -> Wish {
+    let mut wish = Wish::default();
+    for (name, value) in parse(body) {
+        match &*name {
+            "replyUrl" => wish.reply_url = Some(value.into_owned()),
+            "replyRef" => wish.reply_ref = Some(value.into_owned()),
+            _ => {}
+        }
+    }
+    wish
+}
+
+/// The same body with the callback set; every other field is as it was, byte for byte.
+pub(in crate::gateway) fn with_callback(body: &[u8], callback: &Callback) -> Vec<u8> {
+    let set = [("replyUrl", Some(&callback.reply_url)), ("replyRef", callback.made_ref.as_ref())];
+    let is_set = |pair: &[u8]| {
+        let name = parse(pair).next().map(|(name, _)| name.into_owned());
+        set.iter().any(|(known, value)| value.is_some() && name.as_deref() == Some(known))
+    };
+    let kept = body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty() && !is_set(pair)).map(<[u8]>::to_vec);
+    let added = set.into_iter().filter_map(|(name, value)| {
+        let value: String = byte_serialize(value?.as_bytes()).collect();
+        Some(format!("{name}={value}").into_bytes())
+    });
+    kept.chain(added).collect::<Vec<_>>().join(&b'&')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_replaced_and_the_rest_stays() {
+        let callback = Callback { reply_url: "https://v/r?a=b".to_owned(), made_ref: None };
+        let body = b"prompt=a+b%20c&replyUrl=https%3A%2F%2Fh%2F&x=%zz&replyRef=mine";
+        assert_eq!(wish(body).reply_url.as_deref(), Some("https://h/"));
+        assert_eq!(wish(body).reply_ref.as_deref(), Some("mine"));
+        let edited = String::from_utf8(with_callback(body, &callback)).unwrap();
+        assert_eq!(edited, "prompt=a+b%20c&x=%zz&replyRef=mine&replyUrl=https%3A%2F%2Fv%2Fr%3Fa%3Db");
+        let made = Callback { made_ref: Some("m".to_owned()), ..callback };
+        assert_eq!(with_callback(b"", &made), b"replyUrl=https%3A%2F%2Fv%2Fr%3Fa%3Db&replyRef=m");
+    }
+}

@@ -1,0 +1,65 @@
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
+use actix_web::HttpRequest;
+use actix_web::http::StatusCode;
+use tokio::time::timeout;
+
+use super::Gateway;
+use super::body::{Outgoing, Pump, carry};
+use crate::egress::header::{self, HeaderMap};
+use crate::egress::{EgressError, Response};
+use crate::intake::Problem;
+
+/// An answer of the provider, and what of the request's body it has not got yet.
+pub(super) struct Exchange {
+    pub(super) response: Response,
+    pub(super) pump: Option<Pump>,
+}
+
+impl Gateway {
+    /// Sends a request on.
+    ///
+    /// # Errors
+    /// When the provider cannot be reached, or does not answer.
+    pub(super) async fn forward(
+        &self,
+        request: &HttpRequest,
+        mut headers: HeaderMap,
+        outgoing: Outgoing,
+    ) -> Result<Exchange, Problem> {
+        let url = self.url(request)?;
+        let method = crate::egress::Method::from_bytes(request.method().as_str().as_bytes());
+        let method = method.map_err(|_| Problem::invalid("the method: expected one of HTTP's"))?;
+        let Outgoing { body, mut pump, is_other } = outgoing;
+        if is_other {
+            headers.remove(header::CONTENT_LENGTH);
+        }
+        let mut sending = pin!(self.inner.http.send(method, &url, headers, body));
+        // An answer may come before all of the body is sent.
+        let answered = poll_fn(|cx| {
+            if let Poll::Ready(answered) = sending.as_mut().poll(cx) {
+                return Poll::Ready(Some(answered));
+            }
+            carry(&mut pump, cx);
+            // With the pump at its end, what was carried last has still to be sent.
+            if pump.is_some() { Poll::Pending } else { Poll::Ready(None) }
+        });
+        let answered = match answered.await {
+            Some(answered) => answered,
+            None => timeout(Self::SILENCE, sending).await.unwrap_or(Err(EgressError::TimedOut)),
+        };
+        Ok(Exchange { response: answered.map_err(|error| unanswered(&error))?, pump })
+    }
+}
+
+/// 502 or 504: the provider's answer is missing.
+pub(super) fn unanswered(error: &EgressError) -> Problem {
+    tracing::warn!(%error, "the provider does not answer a call");
+    let (status, code) = match error {
+        EgressError::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "provider_timed_out"),
+        _ => (StatusCode::BAD_GATEWAY, "provider_unreachable"),
+    };
+    Problem::new(status, code, format!("the provider does not answer: {error}"))
+}

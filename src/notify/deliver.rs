@@ -1,0 +1,187 @@
+//! One callback to one receiver.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use fail::fail_point;
+use tokio::time::{sleep, timeout};
+
+use super::Notifier;
+use super::receivers::NotNow;
+use crate::domain::{MediaUrl, RefId, Timestamp};
+use crate::egress::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use crate::egress::{Body, EgressError, Method, Response, StatusCode};
+use crate::journal::{Durability, Event, JournalError};
+use crate::state::{OutboxRecord, RecordError, RefRecord, StateError};
+
+/// What became of the first of a ref's callbacks.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// It is done with, taken or given up.
+    Done,
+    /// There was none.
+    Nothing,
+    /// It was not tried.
+    Later(Duration),
+    /// It was not tried since too many others of its receiver were.
+    Busy,
+    /// It is tried again later.
+    Failed {
+        /// No sooner than the receiver asked.
+        asked: Option<Duration>,
+    },
+}
+
+/// What became of a request.
+enum Verdict {
+    Taken,
+    NotNow(NotNow),
+    /// With an error that names no more of the URL than its host.
+    Failed(String, Option<Duration>),
+    GiveUp(&'static str),
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ReadError {
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error("cut off")]
+    CutOff,
+}
+
+impl Notifier {
+    /// After an error of our own.
+    const PAUSE: Duration = Duration::from_secs(5);
+    /// What is read of an answer, so that its connection can serve again.
+    const MAX_ANSWER: usize = 16 << 10;
+
+    /// Tries the first of what waits to be passed on for a ref.
+    pub(super) async fn pass_on_next(&self, id: &RefId) -> Ended {
+        let head = self.state().outbox_head(id).and_then(|head| Ok((head, self.state().reply_ref(id)?)));
+        let (position, record, known) = match head {
+            Ok((None, _)) => return Ended::Nothing,
+            Ok((Some((position, record)), known)) => (position, record, known),
+            Err(error) => {
+                tracing::debug!(%error, "what is to be passed on cannot be read yet");
+                return Ended::Later(Self::PAUSE);
+            }
+        };
+        let url = known.as_ref().and_then(|known| known.pass_on_to.as_deref());
+        let is_late = Timestamp::now().since(record.at) >= self.inner.patience;
+        let verdict = match (&known, url.map(MediaUrl::parse)) {
+            (None, _) | (_, None) => Verdict::GiveUp("ref_removed"),
+            (_, Some(Err(_))) => Verdict::GiveUp("invalid_url"),
+            (_, Some(Ok(_))) if is_late => Verdict::GiveUp("expired"),
+            (Some(known), Some(Ok(url))) => self.pass_on(known, position, record, &url).await,
+        };
+        let (at, id) = (Timestamp::now(), id.clone());
+        match verdict {
+            Verdict::Taken => {
+                fail_point!("notify.sent", |_| Ended::Failed { asked: None });
+                self.record(Event::PassedOn { at, id, position }).await
+            }
+            Verdict::GiveUp(why) => {
+                let receiver = url.and_then(receiver);
+                tracing::warn!(reference = %id, receiver, why, "a callback could not be passed on and is given up");
+                self.record(Event::PassOnGivenUp { at, id, position, why: why.to_owned() }).await
+            }
+            Verdict::NotNow(NotNow::Paused(wait)) => Ended::Later(wait),
+            Verdict::NotNow(NotNow::Busy) => Ended::Busy,
+            Verdict::Failed(error, asked) => {
+                let receiver = url.and_then(receiver);
+                tracing::info!(reference = %id, receiver, error, "a callback could not be passed on yet");
+                Ended::Failed { asked }
+            }
+        }
+    }
+
+    async fn pass_on(&self, of: &RefRecord, position: u64, record: OutboxRecord, url: &MediaUrl) -> Verdict {
+        fail_point!("notify.send", |_| Verdict::Failed("as asked for".to_owned(), None));
+        let receiver = url.expose().origin().ascii_serialization();
+        let turn = match self.inner.receivers.admit(&receiver, Self::REQUEST_TIME) {
+            Ok(turn) => turn,
+            Err(not_now) => return Verdict::NotNow(not_now),
+        };
+        let kib = u32::try_from(record.bytes.div_ceil(1024)).unwrap_or(u32::MAX).min(Self::BODIES_KIB);
+        // It is never closed.
+        let _room = self.inner.bodies.acquire_many(kib).await.ok();
+        let body = match self.body(of, position).await {
+            Ok(Some(body)) => body,
+            Ok(None) => return Verdict::GiveUp("body_lost"),
+            Err(error) => {
+                tracing::warn!(%error, "a callback that is to be passed on cannot be read");
+                return Verdict::Failed(error.to_string(), None);
+            }
+        };
+        let answer = timeout(Self::REQUEST_TIME, self.post(url, body)).await.unwrap_or(Err(EgressError::TimedOut));
+        let (status, asked) = match answer {
+            Ok(answer) => answer,
+            Err(EgressError::Refused(refusal)) => return Verdict::GiveUp(refusal.name()),
+            Err(error) => {
+                turn.failed(None, &error.to_string());
+                return Verdict::Failed(error.to_string(), None);
+            }
+        };
+        let error = format!("it answers {}", status.as_u16());
+        if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+            turn.failed(asked, &error);
+        } else {
+            turn.answered();
+        }
+        match status {
+            status if status.is_success() => Verdict::Taken,
+            StatusCode::GONE => Verdict::GiveUp("gone"),
+            _ => Verdict::Failed(error, asked),
+        }
+    }
+
+    async fn post(&self, url: &MediaUrl, body: Bytes) -> Result<(StatusCode, Option<Duration>), EgressError> {
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        let mut response = self.inner.client.send(Method::POST, url, headers, Some(Body::from(body))).await?;
+        let (status, asked) = (response.status(), retry_after(&response));
+        let mut read = 0;
+        // The status has decided it: what breaks off here only costs the connection.
+        while read < Self::MAX_ANSWER
+            && let Ok(Some(chunk)) = response.chunk().await
+        {
+            read += chunk.len();
+        }
+        Ok((status, asked))
+    }
+
+    /// What to send of a callback; `None` when something else stands where its bytes should.
+    async fn body(&self, of: &RefRecord, position: u64) -> Result<Option<Bytes>, ReadError> {
+        let (inner, of) = (self.inner.clone(), of.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            let at = inner.ledger.state().callback_at(position)?;
+            let callback = inner.ledger.journal().read(at)?.into_callback();
+            Ok(callback.map(|callback| (inner.as_callers_own)(&of, callback.body)))
+        });
+        read.await.unwrap_or(Err(ReadError::CutOff))
+    }
+
+    /// Says what became of a callback. While that cannot be recorded, nothing else of its ref is tried.
+    async fn record(&self, event: Event) -> Ended {
+        loop {
+            // It need not be on the disk at once: without it the callback is sent again.
+            match self.inner.ledger.record(event.clone(), Durability::Written).await {
+                Ok(_) => return Ended::Done,
+                Err(RecordError::Stopping) => return Ended::Later(Self::PAUSE),
+                Err(RecordError::Journal(_)) => sleep(Self::PAUSE).await,
+            }
+        }
+    }
+}
+
+/// As much of a URL as may be shown.
+fn receiver(url: &str) -> Option<String> {
+    MediaUrl::parse(url).ok().map(|url| url.expose().origin().ascii_serialization())
+}
+
+/// What the receiver asks for in seconds; a date is passed over.
+fn retry_after(response: &Response) -> Option<Duration> {
+    let text = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
+    text.trim().parse().ok().map(Duration::from_secs)
+}

@@ -1,0 +1,165 @@
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::schedule;
+
+/// Receivers by scheme, host and port, so that none of them takes the place of others. Most refs have the same few: while
+/// one of these is down, one request at a time looks whether it is back.
+#[derive(Debug, Default)]
+pub(super) struct Receivers(Mutex<HashMap<String, Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    under_way: usize,
+    trouble: Option<Trouble>,
+}
+
+#[derive(Debug)]
+struct Trouble {
+    failures: u32,
+    until: Instant,
+    /// Whether a request looks right now.
+    looking: bool,
+}
+
+/// The right to send a request, for as long as it is held.
+#[derive(Debug)]
+pub(super) struct Turn<'a> {
+    receivers: &'a Receivers,
+    receiver: String,
+}
+
+/// Why a request is not to be sent.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NotNow {
+    /// The receiver is to be left alone for so long.
+    Paused(Duration),
+    /// There are as many under way as may be.
+    Busy,
+}
+
+impl Receivers {
+    /// Requests at a time to one receiver.
+    const AT_ONCE: usize = 8;
+    /// The trouble of more is not remembered; their refs still wait each for themselves.
+    const MOST: usize = 10_000;
+
+    fn known(&self) -> MutexGuard<'_, HashMap<String, Known>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets a request through that takes `patience` at most.
+    ///
+    /// # Errors
+    /// When it is not to be sent now.
+    pub(super) fn admit(&self, receiver: &str, patience: Duration) -> Result<Turn<'_>, NotNow> {
+        let mut all = self.known();
+        let known = all.entry(receiver.to_owned()).or_default();
+        if let Some(trouble) = &mut known.trouble {
+            let rest = trouble.until.saturating_duration_since(Instant::now());
+            if !rest.is_zero() {
+                return Err(NotNow::Paused(rest));
+            }
+            (trouble.until, trouble.looking) = (Instant::now() + patience, true);
+        } else if known.under_way >= Self::AT_ONCE {
+            return Err(NotNow::Busy);
+        }
+        known.under_way += 1;
+        Ok(Turn { receivers: self, receiver: receiver.to_owned() })
+    }
+}
+
+impl Turn<'_> {
+    /// The receiver has answered.
+    pub(super) fn answered(&self) {
+        let trouble = self.receivers.known().get_mut(&self.receiver).and_then(|known| known.trouble.take());
+        if trouble.is_some() {
+            tracing::info!(receiver = self.receiver, "a receiver answers again: what waits for it is passed on");
+        }
+    }
+
+    /// It has not, or says that it cannot; `asked` is how long it wants to be left alone.
+    pub(super) fn failed(&self, asked: Option<Duration>, error: &str) {
+        let mut all = self.receivers.known();
+        if all.len() > Receivers::MOST {
+            let now = Instant::now();
+            all.retain(|_, known| {
+                known.under_way > 0 || known.trouble.as_ref().is_some_and(|trouble| trouble.until > now)
+            });
+        }
+        let is_full = all.len() > Receivers::MOST;
+        let Some(known) = all.get_mut(&self.receiver) else { return };
+        let failures = match &known.trouble {
+            // Of requests that were under way together the first one's failure counts.
+            Some(trouble) if !trouble.looking => return,
+            Some(trouble) => trouble.failures.saturating_add(1),
+            None if is_full => return,
+            None => {
+                tracing::warn!(receiver = self.receiver, error, "a receiver does not take what is passed on: it waits");
+                1
+            }
+        };
+        let until = Instant::now() + schedule::pause(failures, asked);
+        known.trouble = Some(Trouble { failures, until, looking: false });
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut all = self.receivers.known();
+        let Some(known) = all.get_mut(&self.receiver) else { return };
+        known.under_way = known.under_way.saturating_sub(1);
+        if known.under_way == 0 && known.trouble.is_none() {
+            all.remove(&self.receiver);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn wait(receivers: &Receivers) -> Duration {
+        match receivers.admit("a", PATIENCE) {
+            Err(NotNow::Paused(wait)) => wait,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_request_at_a_time_looks_whether_it_is_back() {
+        let receivers = Receivers::default();
+        let turns = [receivers.admit("a", PATIENCE).unwrap(), receivers.admit("a", PATIENCE).unwrap()];
+        turns[0].failed(None, "down");
+        turns[1].failed(Some(PATIENCE), "down, too");
+        drop(turns);
+        assert!(receivers.admit("b", PATIENCE).is_ok());
+        let rest = wait(&receivers);
+        assert!(rest < 2 * Duration::from_secs(1), "{rest:?}");
+        tokio::time::advance(rest).await;
+        let looking = receivers.admit("a", PATIENCE).unwrap();
+        assert_eq!(wait(&receivers), PATIENCE);
+        looking.failed(Some(Duration::from_secs(600)), "busy");
+        assert_eq!(wait(&receivers), Duration::from_secs(600));
+        looking.answered();
+        drop(looking);
+        assert_eq!(receivers.known().len(), 0);
+    }
+
+    #[tokio::test]
+    async fn none_takes_all_places() {
+        let receivers = Receivers::default();
+        let turns: Vec<_> = std::iter::from_fn(|| receivers.admit("a", PATIENCE).ok()).collect();
+        assert_eq!(turns.len(), Receivers::AT_ONCE);
+        assert_eq!(receivers.admit("a", PATIENCE).unwrap_err(), NotNow::Busy);
+        assert!(receivers.admit("b", PATIENCE).is_ok());
+        drop(turns);
+        assert!(receivers.admit("a", PATIENCE).is_ok());
+        assert_eq!(receivers.known().len(), 0);
+    }
+}

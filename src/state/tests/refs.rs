@@ -1,0 +1,146 @@
+//! Which ref a job belongs to, and what goes to quarantine.
+
+use super::*;
+
+#[tokio::test]
+async fn a_job_belongs_to_the_ref_over_whose_url_it_was_first_named() {
+    let bench = Bench::new().await;
+    bench.add_ref(1, "one").await;
+    bench.add_ref(2, "two").await;
+    let (one, two) = (Target::Ref(ref_id(1)), Target::Ref(ref_id(2)));
+
+    // The channel ties a job to a ref and claims nothing.
+    bench.post(Target::Channel, done(1, Some("two"))).await;
+    assert_eq!(bench.job(1).ref_id, Some(ref_id(2)));
+    bench.post(one.clone(), progress(1)).await;
+    assert_eq!((bench.job(1).ref_id, bench.job(1).reply_ref), (Some(ref_id(1)), ReplyRef::new("one").ok()));
+
+    assert_eq!(reason(&bench.post(two.clone(), done(1, None)).await), Some(Reason::JobOfAnotherRef));
+    assert_eq!(reason(&bench.post(two, done(2, Some("one"))).await), Some(Reason::ReplyRefMismatch));
+    assert!(bench.ledger.state().job(&id(2)).unwrap().is_none());
+
+    bench.post(Target::Channel, done(1, Some("three"))).await;
+    assert_eq!(bench.job(1).ref_id, Some(ref_id(1)));
+    assert_eq!(bench.job(1).callbacks, 3, "two were kept aside");
+
+    bench.event(Event::RefRemoved { at: now(), id: ref_id(1) }).await;
+    assert_eq!(reason(&bench.post(one, done(1, None)).await), Some(Reason::RefRemoved));
+    assert_eq!(bench.job(1).ref_id, Some(ref_id(1)), "its jobs stay");
+}
+
+#[tokio::test]
+async fn unknown_refs_are_adopted_or_kept_aside_and_looked_at_again() {
+    let mut bench = Bench::new().await;
+    bench.post(Target::Channel, done(1, Some("new"))).await;
+    let adopted = bench.ledger.state().reply_ref_named(&ReplyRef::new("new").unwrap()).unwrap().unwrap();
+    assert_eq!((adopted.origin, bench.job(1).ref_id), (Origin::Adopted, Some(adopted.id.clone())));
+    assert!(
+        matches!(bench.add_ref(9, "new").await, Applied::Ref { created: false, record } if record.id == adopted.id)
+    );
+
+    bench.adopt = false;
+    for (number, name) in [(2, None), (3, Some("new")), (4, Some("nobody"))] {
+        assert_eq!(reason(&bench.post(Target::Channel, done(number, name)).await), Some(Reason::UnknownReplyRef));
+    }
+    bench.add_ref(5, "nobody").await;
+    let page = bench.ledger.state().quarantine(10, None).unwrap();
+    assert_eq!(page.items.len(), 3);
+    let kept = &page.items[0];
+    assert_eq!((kept.job_id.clone(), kept.reason), (Some(id(4)), Reason::UnknownReplyRef));
+    let Entry::Callback(original) = bench.ledger.journal().read(kept.position).unwrap() else { panic!("a callback") };
+    let body = serde_json::from_slice(&original.body).unwrap();
+    assert!(matches!(bench.post_again(Target::Channel, body, Some(kept.position)).await, Applied::Job { .. }));
+    assert_eq!(bench.job(4).ref_id, Some(ref_id(5)));
+    let again = bench.post_again(Target::Channel, done(2, None), Some(page.items[2].position)).await;
+    assert_eq!(again, Applied::Quarantined { position: page.items[2].position, reason: Reason::UnknownReplyRef });
+    assert_eq!(bench.ledger.state().counters().unwrap().quarantined, 2);
+}
+
+#[tokio::test]
+async fn the_same_ref_is_registered_once_and_other_content_conflicts() {
+    let bench = Bench::new().await;
+    assert!(matches!(bench.add_ref(1, "a").await, Applied::Ref { created: true, .. }));
+    assert!(matches!(bench.add_ref(2, "a").await, Applied::Ref { created: false, record } if record.id == ref_id(1)));
+    let labels = [("k".to_owned(), "v".to_owned())].into();
+    let other =
+        Event::RefAdded { at: now(), id: ref_id(3), reply_ref: ReplyRef::new("a").unwrap(), notify_url: None, labels };
+    assert_eq!(bench.event(other).await, Applied::RefConflict);
+    assert_eq!(bench.ledger.state().refs(10, None).unwrap().0.len(), 1);
+}
+
+#[tokio::test]
+async fn refs_of_the_gateway_may_repeat_a_reference_and_take_nothing_from_one_that_is_registered() {
+    let bench = Bench::new().await;
+    let a = ReplyRef::new("a").unwrap();
+    let made = |number| Event::GatewayRefAdded {
+        at: now(),
+        id: ref_id(number),
+        reply_ref: a.clone(),
+        made: number == 1,
+        pass_on_to: Some("https://h/x?token=1".to_owned()),
+    };
+    for number in [1, 2, 5] {
+        assert!(matches!(bench.event(made(number)).await, Applied::Ref { created: true, .. }));
+    }
+    assert_eq!(bench.ledger.state().reply_ref_named(&a).unwrap(), None);
+    assert!(matches!(bench.add_ref(3, "a").await, Applied::Ref { created: true, .. }));
+    bench.post(Target::Channel, done(1, Some("a"))).await;
+    assert_eq!(bench.job(1).ref_id, Some(ref_id(3)), "only the registered one answers to the reference");
+    bench.post(Target::Ref(ref_id(2)), done(2, Some("a"))).await;
+    assert_eq!(bench.job(2).ref_id, Some(ref_id(2)));
+
+    // The next start counts them, too.
+    let (bench, recovery) = bench.reopen().await;
+    assert_eq!((recovery.moved_aside, recovery.replayed), (None, 0));
+    let listed = |limit, before: Option<u32>| {
+        let (items, more) = bench.ledger.state().refs_named(&a, limit, before.map(ref_id).as_ref()).unwrap();
+        (items.into_iter().map(|record| record.id).collect::<Vec<_>>(), more)
+    };
+    let ids = |numbers: &[u32]| numbers.iter().copied().map(ref_id).collect::<Vec<_>>();
+    assert_eq!(listed(9, None), (ids(&[5, 3, 2, 1]), false));
+    assert_eq!(listed(4, None), (ids(&[5, 3, 2, 1]), false));
+    assert_eq!(listed(2, None), (ids(&[5, 3]), true));
+    assert_eq!(listed(1, Some(5)), (ids(&[3]), true));
+    assert_eq!(listed(1, Some(3)), (ids(&[2]), true));
+    assert_eq!(listed(1, Some(2)), (ids(&[1]), false));
+    bench.event(Event::RefRemoved { at: now(), id: ref_id(2) }).await;
+    bench.event(Event::RefRemoved { at: now(), id: ref_id(3) }).await;
+    assert_eq!(listed(9, None), (ids(&[5, 1]), false));
+    let record = bench.ledger.state().reply_ref_ever(&ref_id(2)).unwrap().unwrap();
+    assert_eq!((record.made, record.pass_on_to.as_deref()), (false, Some("https://h/x?token=1")));
+    let (_, recovery) = bench.reopen().await;
+    assert_eq!(recovery.moved_aside, None);
+}
+
+#[tokio::test]
+async fn the_answer_to_a_call_ties_its_job_unless_another_ref_has_claimed_it() {
+    let bench = Bench::new().await;
+    bench.add_ref(1, "one").await;
+    bench.add_ref(2, "two").await;
+    let answer = async |reference, body: serde_json::Value| {
+        let body = Bytes::from(body.to_string());
+        let meaning = interpret(&body);
+        let (at, target) = (now(), Target::Ref(ref_id(reference)));
+        let entry = CallbackEntry {
+            at,
+            target,
+            adopt: true,
+            sidecars: false,
+            confirm: false,
+            asked: true,
+            replay_of: None,
+            body,
+        };
+        bench.ledger.record_callback(Entry::Callback(entry), meaning).await.unwrap()
+    };
+    bench.post(Target::Channel, done(1, Some("two"))).await;
+    answer(1, progress(1)).await;
+    answer(2, progress(1)).await;
+    assert_eq!(bench.job(1).ref_id, Some(ref_id(1)));
+    assert_eq!(reason(&bench.post(Target::Ref(ref_id(2)), done(1, None)).await), Some(Reason::JobOfAnotherRef));
+    // Deleted meanwhile, or answered with another reference: nothing is kept aside.
+    answer(3, progress(3)).await;
+    answer(1, done(4, Some("other"))).await;
+    assert_eq!((bench.job(3).ref_id, bench.job(4).ref_id), (None, Some(ref_id(1))));
+    assert_eq!(bench.ledger.state().counters().unwrap().quarantined, 1);
+}

@@ -1,0 +1,10 @@
+//! The provider's API through the vault.
+
+mod creates;
+mod endpoints;
+mod learns;
+pub(crate) mod pair;
+mod passes;
+pub(crate) mod provider;
+mod secrets;
+mod streams;

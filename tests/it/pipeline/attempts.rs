@@ -1,0 +1,159 @@
+//! What is tried, in which order, how often, and what comes of it.
+
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::support::media::{MediaServer, mp4};
+use crate::support::s3::S3Server;
+use crate::support::vault::{PATIENCE, TOKEN, Vault, completed, video_id};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_had_is_stuck_and_says_why() {
+    let media = MediaServer::start();
+    let vault = Vault::start().await;
+    let gone = media.url("/gone.mp4");
+    let html = media.put("/page.mp4", "<!doctype html><html><body>busy</body></html>", "video/mp4");
+    let cut = media.put("/cut.mp4", mp4(9, 1000)[..500].to_vec(), "video/mp4");
+    for (number, url, reason, error) in [
+        (1, "", "no_media_url", ""),
+        (2, "not a url", "refused_by_policy", "http"),
+        (3, "https://evil.example.com/v.mp4?token=SECRET", "refused_by_policy", "evil.example.com"),
+        (4, "http://169.254.169.254/latest/meta-data", "refused_by_policy", "169.254.169.254"),
+        (5, gone.as_str(), "attempts_exhausted", "404"),
+        (6, html.as_str(), "attempts_exhausted", "text/html"),
+        (7, cut.as_str(), "attempts_exhausted", "cut short"),
+    ] {
+        vault.callback(json!({"videoId": video_id(number), "status": 2, "videoURL": url})).await;
+        let job = vault.job_in(&video_id(number), &["stuck"]).await;
+        assert_eq!(job["reason"], reason, "{job:#}");
+        let shown = job["assets"][0]["lastError"].as_str().unwrap_or_default();
+        assert!(shown.contains(error) && !job.to_string().contains("SECRET"), "{job:#}");
+        assert_eq!(job["manifestKey"], Value::Null);
+    }
+    assert_eq!(vault.keys().await, Vec::<String>::new());
+    assert_eq!(media.hits("/gone.mp4"), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stuck_job_moves_on_when_asked_or_when_a_callback_brings_another_url() {
+    let media = MediaServer::start();
+    let vault = Vault::start_with(|settings| settings.worker.max_attempts = 1).await;
+    for number in [1, 2] {
+        vault.callback(completed(number, &media.url(&format!("/{number}.mp4")))).await;
+        vault.job_in(&video_id(number), &["stuck"]).await;
+    }
+    let bytes = mp4(1, 100);
+    media.put("/1.mp4", bytes.clone(), "video/mp4");
+    let retry = vault.client.post(vault.url(&format!("/api/v1/jobs/{}/retry", video_id(1)))).bearer_auth(TOKEN);
+    assert_eq!(retry.send().await.unwrap().status(), StatusCode::ACCEPTED);
+    vault.assert_stored(&vault.archived(&video_id(1)).await, &bytes).await;
+    let fresh = media.put("/fresh.mp4", mp4(2, 100), "video/mp4");
+    vault.callback(completed(2, &fresh)).await;
+    vault.assert_stored(&vault.archived(&video_id(2)).await, &mp4(2, 100)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn passing_errors_are_tried_again() {
+    let media = MediaServer::start();
+    let vault = Vault::start().await;
+    let bytes = mp4(1, 100);
+    let url = media.put_after("/v.mp4", &[500, 503], bytes.clone(), "video/mp4");
+    vault.callback(completed(1, &url)).await;
+    let job = vault.archived(&video_id(1)).await;
+    vault.assert_stored(&job, &bytes).await;
+    assert_eq!((&job["assets"][0]["attempts"], media.hits("/v.mp4")), (&json!(2), 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn links_about_to_die_go_first_and_are_counted() {
+    let media = MediaServer::start();
+    let vault = Vault::start_with(|settings| settings.worker.concurrency = 1).await;
+    // One that takes a while, so that the others wait together.
+    media.put("/0.mp4", mp4(0, 100), "video/mp4");
+    media.delay("/0.mp4", Duration::from_secs(2));
+    vault.callback(completed(0, &media.url("/0.mp4"))).await;
+    while media.hits("/0.mp4") == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let now = replyvault::domain::Timestamp::now().millis() / 1000;
+    let links = [(1, String::new()), (2, format!("?Expires={}", now + 86_400)), (3, format!("?Expires={}", now + 600))];
+    for (number, query) in &links {
+        let url = media.put(&format!("/{number}.mp4"), mp4(*number, 100), "video/mp4");
+        vault.callback(completed(*number, &format!("{url}{query}"))).await;
+    }
+    assert_eq!(vault.get("/api/v1/stats").await.1["expiringWithinHour"], 1);
+    let mut order = Vec::new();
+    for number in 1..=3 {
+        let job = vault.archived(&video_id(number)).await;
+        order.push((job["assets"][0]["storedAt"].as_str().unwrap().to_owned(), number));
+    }
+    order.sort();
+    assert_eq!(order.iter().map(|(_, number)| *number).collect::<Vec<_>>(), [3, 1, 2]);
+    assert_eq!(vault.get("/api/v1/stats").await.1["expiringWithinHour"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_clean_file_is_preferred_and_another_is_better_than_none() {
+    let media = MediaServer::start();
+    let clean = media.put("/clean.mp4", mp4(1, 100), "video/mp4");
+    let other = media.put("/other.mp4", mp4(2, 100), "video/mp4");
+    let vault = Vault::start().await;
+    let both = |number: u64, download: &str| json!({"videoId": video_id(number), "status": 2, "downloadURL": download, "videoURL": other});
+    vault.callback(both(1, &clean)).await;
+    assert_eq!(vault.archived(&video_id(1)).await["assets"][0]["variant"], "clean");
+    vault.callback(both(2, "https://elsewhere.example.com/v.mp4")).await;
+    let job = vault.archived(&video_id(2)).await;
+    assert_eq!((&job["assets"][0]["variant"], &job["assets"][0]["attempts"]), (&json!("unknown"), &json!(0)));
+    vault.callback(both(3, &media.url("/gone.mp4"))).await;
+    assert_eq!(vault.archived(&video_id(3)).await["assets"][0]["sourceUrl"], other);
+
+    let strict = Vault::start_with(|settings| settings.worker.clean_only = true).await;
+    strict.callback(json!({"videoId": video_id(1), "status": 2, "videoURL": other})).await;
+    let job = strict.job_in(&video_id(1), &["stuck"]).await;
+    assert_eq!((&job["reason"], &job["assets"][0]["variant"]), (&json!("no_clean_url"), &json!("unknown")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn storage_that_fails_uses_up_no_attempts() {
+    let media = MediaServer::start();
+    let s3 = S3Server::start().await;
+    let vault = Vault::start_with(|settings| {
+        settings.bucket = s3.config("");
+        settings.worker.max_attempts = 1;
+    })
+    .await;
+    s3.break_with(503);
+    let bytes = mp4(1, 100);
+    vault.callback(completed(1, &media.put("/v.mp4", bytes.clone(), "video/mp4"))).await;
+    let outage = async {
+        while vault.job(&video_id(1)).await["assets"][0]["lastError"].is_null() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, outage).await.unwrap();
+    s3.break_with(0);
+    let job = vault.archived(&video_id(1)).await;
+    vault.assert_stored(&job, &bytes).await;
+    assert_eq!(job["assets"][0]["attempts"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_leaves_what_runs_to_be_taken_up_again() {
+    let media = MediaServer::start();
+    let mut vault = Vault::start_with(|settings| settings.shutdown_grace = Duration::from_secs(1)).await;
+    let bytes = mp4(1, 100);
+    let url = media.put("/v.mp4", bytes.clone(), "video/mp4");
+    media.delay("/v.mp4", Duration::from_secs(5));
+    vault.callback(completed(1, &url)).await;
+    while media.hits("/v.mp4") == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    vault.stop().await;
+    media.delay("/v.mp4", Duration::ZERO);
+    vault.start_again().await;
+    let job = vault.archived(&video_id(1)).await;
+    vault.assert_stored(&job, &bytes).await;
+    assert_eq!(job["assets"][0]["attempts"], 0);
+}
