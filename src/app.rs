@@ -289,14 +289,16 @@ fn refresh(reconciler: Reconciler) -> worker::Refresh {
 }
 
 /// Takes from the bucket what is missing in the journal, then moves the journal's old segments there.
-async fn keep_journal(ledger: Ledger, bucket: Bucket, keep: Duration) {
-    if ledger.recovered().await.is_some_and(|recovery| recovery.has_gaps()) {
-        match restore(&ledger, &bucket, Intake::interpret, &AtomicU64::default()).await {
-            Ok(jobs) => tracing::info!(jobs, "what the journal lacks was looked for in the bucket's manifests"),
-            Err(error) => tracing::error!(%error, "the bucket's manifests were not all read: `rebuild` tries again"),
+fn keep_journal(ledger: Ledger, bucket: Bucket, keep: Duration) -> impl Future<Output = ()> + Send {
+    async move {
+        if ledger.recovered().await.is_some_and(|recovery| recovery.has_gaps()) {
+            match restore(&ledger, &bucket, Intake::interpret, &AtomicU64::default()).await {
+                Ok(jobs) => tracing::info!(jobs, "what the journal lacks was looked for in the bucket's manifests"),
+                Err(error) => tracing::error!(%error, "the bucket's manifests were not all read: `rebuild` tries again"),
+            }
         }
+        Retention::new(ledger, bucket, Intake::interpret, keep).run().await;
     }
-    Retention::new(ledger, bucket, Intake::interpret, keep).run().await;
 }
 
 fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
