@@ -8,6 +8,7 @@ mod access_log;
 mod connections;
 mod demo;
 mod http;
+mod offline;
 mod proxies;
 mod tls;
 mod unread;
@@ -38,6 +39,7 @@ use crate::state::{Ledger, RecoveryError};
 use crate::worker::{self, Confirmer, Worker};
 
 pub use demo::{DemoError, Options as DemoOptions, demo};
+pub use offline::Offline;
 pub use tls::{TlsError, TlsFiles, own_certificate};
 
 use self::http::Http;
