@@ -182,7 +182,7 @@ impl Running {
         let refresh = reconciler.clone().map(refresh);
         let worker = Worker::new(settings.worker, ledger.clone(), bucket.clone(), fetcher, refresh);
         let confirmer = Confirmer::new(ledger.clone(), client.filter(|_| confirms), settings.confirm_patience);
-        let notifier = Notifier::new(settings.notify, ledger.clone())?;
+        let notifier = Notifier::new(settings.notify, ledger.clone(), as_callers_own(intake.clone()))?;
         let api = Api::new(settings.api, intake.clone(), bucket.clone(), verifier, reconciler.clone());
         let listeners = listeners.into_iter().map(|(listener, _)| listener).collect();
         let mut watching = JoinSet::new();
@@ -279,6 +279,10 @@ impl Running {
         let ledger = intake.ledger().clone();
         let _ = tokio::task::spawn_blocking(move || ledger.close()).await;
     }
+}
+
+fn as_callers_own(intake: Intake) -> notify::AsCallersOwn {
+    Arc::new(move |of, body| intake.as_callers_own(of, body))
 }
 
 fn refresh(reconciler: Reconciler) -> worker::Refresh {

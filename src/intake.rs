@@ -7,6 +7,7 @@
 mod asked;
 mod flood;
 mod http;
+mod own;
 mod problem;
 mod refs;
 mod reply_url;

@@ -1,5 +1,5 @@
-//! Passes callbacks on to the receivers that callers of the gateway named: the same bytes, at least once, those over one
-//! ref's URL one after the other in the order they came.
+//! Passes callbacks on to the receivers that callers of the gateway named: the same bytes but for our own reply URL, which
+//! is a secret; at least once; those over one ref's URL one after the other in the order they came.
 //!
 //! What waits is recorded in the same batch as the callback, and so is what became of it; a crash between a receiver's
 //! answer and its record makes one callback be sent twice. How often something was tried is only known here: after a
@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{Id, JoinError, JoinSet};
@@ -25,7 +26,7 @@ use self::queue::Queue;
 use self::receivers::Receivers;
 use crate::domain::RefId;
 use crate::egress::{self, Client, ClientConfig, ClientSetupError, Policy};
-use crate::state::{Ledger, State, StateError};
+use crate::state::{Ledger, RefRecord, State, StateError};
 
 /// How callbacks are passed on.
 #[derive(Clone, Debug)]
@@ -41,6 +42,9 @@ impl Config {
     pub const PATIENCE: Duration = Duration::from_secs(72 * 3600);
 }
 
+/// Makes of a callback's body over a ref's URL what the caller's own receiver would have got.
+pub type AsCallersOwn = Arc<dyn Fn(&RefRecord, Bytes) -> Bytes + Send + Sync>;
+
 /// Passes callbacks on. Cheap to clone.
 #[derive(Clone)]
 pub struct Notifier {
@@ -50,6 +54,7 @@ pub struct Notifier {
 struct Inner {
     patience: Duration,
     ledger: Ledger,
+    as_callers_own: AsCallersOwn,
     client: Client,
     receivers: Receivers,
     /// KiB of bodies that may be in memory at once.
@@ -81,13 +86,14 @@ impl Notifier {
     ///
     /// # Errors
     /// When the HTTP client cannot be set up.
-    pub fn new(config: Config, ledger: Ledger) -> Result<Self, ClientSetupError> {
+    pub fn new(config: Config, ledger: Ledger, as_callers_own: AsCallersOwn) -> Result<Self, ClientSetupError> {
         let times = ClientConfig::new(Self::CONNECT_TIME, Self::REQUEST_TIME);
         let client = Client::new(Policy::new(config.egress), times)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 patience: config.patience,
                 ledger,
+                as_callers_own,
                 client,
                 receivers: Receivers::default(),
                 bodies: Semaphore::new(Self::BODIES_KIB as usize),
@@ -181,6 +187,7 @@ impl Notifier {
             Ok((_, Ended::Done)) => queue.advance(id, now),
             Ok((_, Ended::Nothing)) => queue.end(id, now),
             Ok((_, Ended::Later(wait))) => queue.wait(id, now + wait),
+            Ok((_, Ended::Busy)) => queue.wait(id, now + queue.turn()),
             Ok((_, Ended::Failed { asked })) => queue.fail(id, now, |attempts| schedule::delay(attempts, asked)),
             Err(error) => {
                 tracing::error!(reference = %id, %error, "a defect cut off what was being passed on");

@@ -7,4 +7,5 @@ mod learns;
 pub(crate) mod pair;
 mod passes;
 pub(crate) mod provider;
+mod secrets;
 mod streams;

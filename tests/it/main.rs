@@ -16,6 +16,7 @@ mod full_disk;
 mod gateway;
 mod inbound;
 mod load;
+mod pass_on;
 mod pipeline;
 mod properties;
 mod reconcile;

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::s3::S3Server;
 use super::vault::PATIENCE;
 
-const TOKEN: &str = "child-token-0123456789";
+pub(crate) const TOKEN: &str = "child-token-0123456789";
 const SECRET: &str = "child-reply-secret";
 
 /// What a process is started with; it can be started again with the same.
@@ -113,8 +113,11 @@ impl Process {
     }
 
     pub(crate) fn channel_url(&self) -> String {
-        let secret: SecretString = SECRET.into();
-        ReplyUrls::new(self.base.parse().unwrap(), ReplyKeys::new([&secret]).unwrap()).reply_url(&Target::Channel)
+        self.reply_url(&Target::Channel)
+    }
+
+    pub(crate) fn reply_url(&self, target: &Target) -> String {
+        reply_urls(&self.base).reply_url(target)
     }
 
     /// Posts a callback; the status, or `None` when there was no answer.
@@ -214,6 +217,12 @@ impl Drop for Process {
         let _ = child.kill();
         let _ = child.wait();
     }
+}
+
+/// The URLs of a program of this kind.
+pub(crate) fn reply_urls(base: &str) -> ReplyUrls {
+    let secret: SecretString = SECRET.into();
+    ReplyUrls::new(base.parse().unwrap(), ReplyKeys::new([&secret]).unwrap())
 }
 
 fn address(log: &str) -> Option<String> {

@@ -1,0 +1,120 @@
+//! Measures replyvault against what one would use instead, and against what the machine allows, in one run.
+//!
+//! Real programs, real sockets, a real disk. What is compared runs by turns, so that a noisy moment hits both.
+
+mod callback;
+mod disk;
+mod figures;
+mod intake;
+mod load;
+mod machine;
+mod peers;
+mod process;
+mod table;
+mod vault;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use self::figures::Figure;
+use self::process::find;
+
+/// Measures replyvault against its peers.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// A minute with what is installed: whether it runs, not how fast.
+    #[arg(long)]
+    smoke: bool,
+    /// Keeps the sustained load up for ten minutes.
+    #[arg(long, conflicts_with = "smoke")]
+    long: bool,
+    /// Writes the table there too, as Markdown.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// What to measure; everything by default.
+    #[arg(value_parser = ["intake"])]
+    parts: Vec<String>,
+}
+
+/// How much is done, and where.
+#[derive(Debug)]
+struct Plan {
+    smoke: bool,
+    long: bool,
+    /// A folder of its own on the disk that is measured.
+    dir: PathBuf,
+}
+
+/// Why something could not be measured.
+#[derive(Debug)]
+struct Failure(String);
+
+impl Plan {
+    /// One number for the smoke test, another otherwise.
+    fn pick<T>(&self, smoke: T, usual: T) -> T {
+        if self.smoke { smoke } else { usual }
+    }
+
+    /// An empty folder for what is measured next.
+    fn fresh(&self, name: &str) -> Result<PathBuf, Failure> {
+        eprintln!("{name} …");
+        let dir = self.dir.join(name);
+        match std::fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => std::fs::create_dir_all(&dir)?,
+        }
+        Ok(dir)
+    }
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        Self(text)
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    // Whoever makes an HTTP client finds it; fails only where there is one already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match measure(&arguments).await {
+        Ok(0) => ExitCode::SUCCESS,
+        // In a smoke test no figure means anything.
+        Ok(_) if arguments.smoke => ExitCode::SUCCESS,
+        Ok(missed) => {
+            eprintln!("{missed} figures miss their limits");
+            ExitCode::from(1)
+        }
+        Err(Failure(text)) => {
+            eprintln!("{text}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Measures all that was asked for, prints it, and says how many figures miss their limits.
+async fn measure(arguments: &Arguments) -> Result<usize, Failure> {
+    let root = find("suite").and_then(|path| Some(path.parent()?.parent()?.join("bench/work")));
+    let dir = root.ok_or_else(|| Failure("expected to be in cargo's target folder".into()))?;
+    let plan = Plan { smoke: arguments.smoke, long: arguments.long, dir };
+    let wanted = |part: &str| arguments.parts.is_empty() || arguments.parts.iter().any(|wanted| wanted == part);
+    let mut figures: Vec<Figure> = Vec::new();
+    if wanted("intake") {
+        figures.extend(intake::measure(&plan).await?);
+    }
+    std::fs::remove_dir_all(&plan.dir)?;
+    println!("{}", table::terminal(&figures));
+    if let Some(path) = &arguments.out {
+        std::fs::write(path, table::markdown(&figures, &plan))?;
+    }
+    Ok(figures.iter().filter(|figure| figure.is_met() == Some(false)).count())
+}
