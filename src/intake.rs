@@ -7,7 +7,6 @@
 mod asked;
 mod flood;
 mod http;
-mod own;
 mod problem;
 mod refs;
 mod reply_url;

@@ -1,5 +1,5 @@
-//! Passes callbacks on to the receivers that callers of the gateway named: the same bytes but for our own reply URL, which
-//! is a secret; at least once; those over one ref's URL one after the other in the order they came.
+//! Passes callbacks on to the receivers that callers of the gateway named: the same bytes, at least once,
+//! those over one ref's URL one after the other in the order they came.
 //!
 //! What waits is recorded in the same batch as the callback, and so is what became of it; a crash between a receiver's
 //! answer and its record makes one callback be sent twice. How often something was tried is only known here: after a
@@ -15,7 +15,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{Id, JoinError, JoinSet};
@@ -26,7 +25,7 @@ use self::queue::Queue;
 use self::receivers::Receivers;
 use crate::domain::RefId;
 use crate::egress::{self, Client, ClientConfig, ClientSetupError, Policy};
-use crate::state::{Ledger, RefRecord, State, StateError};
+use crate::state::{Ledger, State, StateError};
 
 /// How callbacks are passed on.
 #[derive(Clone, Debug)]
@@ -42,9 +41,6 @@ impl Config {
     pub const PATIENCE: Duration = Duration::from_secs(72 * 3600);
 }
 
-/// Makes of a callback's body over a ref's URL what the caller's own receiver would have got.
-pub type AsCallersOwn = Arc<dyn Fn(&RefRecord, Bytes) -> Bytes + Send + Sync>;
-
 /// Passes callbacks on. Cheap to clone.
 #[derive(Clone)]
 pub struct Notifier {
@@ -54,7 +50,6 @@ pub struct Notifier {
 struct Inner {
     patience: Duration,
     ledger: Ledger,
-    as_callers_own: AsCallersOwn,
     client: Client,
     receivers: Receivers,
     /// KiB of bodies that may be in memory at once.
@@ -86,14 +81,13 @@ impl Notifier {
     ///
     /// # Errors
     /// When the HTTP client cannot be set up.
-    pub fn new(config: Config, ledger: Ledger, as_callers_own: AsCallersOwn) -> Result<Self, ClientSetupError> {
+    pub fn new(config: Config, ledger: Ledger) -> Result<Self, ClientSetupError> {
         let times = ClientConfig::new(Self::CONNECT_TIME, Self::REQUEST_TIME);
         let client = Client::new(Policy::new(config.egress), times)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 patience: config.patience,
                 ledger,
-                as_callers_own,
                 client,
                 receivers: Receivers::default(),
                 bodies: Semaphore::new(Self::BODIES_KIB as usize),

@@ -2,14 +2,17 @@
 //!
 //! Real programs, real sockets, a real disk. What is compared runs by turns, so that a noisy moment hits both.
 
+mod archive;
 mod callback;
 mod disk;
 mod figures;
 mod intake;
 mod load;
 mod machine;
+mod media;
 mod peers;
 mod process;
+mod servers;
 mod table;
 mod vault;
 
@@ -34,7 +37,7 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// What to measure; everything by default.
-    #[arg(value_parser = ["intake"])]
+    #[arg(value_parser = ["intake", "archive"])]
     parts: Vec<String>,
 }
 
@@ -110,6 +113,9 @@ async fn measure(arguments: &Arguments) -> Result<usize, Failure> {
     let mut figures: Vec<Figure> = Vec::new();
     if wanted("intake") {
         figures.extend(intake::measure(&plan).await?);
+    }
+    if wanted("archive") {
+        figures.extend(archive::measure(&plan).await?);
     }
     std::fs::remove_dir_all(&plan.dir)?;
     println!("{}", table::terminal(&figures));

@@ -20,6 +20,9 @@ const SECRET: &str = "bench-reply-secret";
 /// How long something may take that is waited for.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// How often it is asked.
+const POLL: Duration = Duration::from_millis(2);
+
 /// A running replyvault.
 pub(crate) struct Vault {
     pub(crate) process: Process,
@@ -114,6 +117,13 @@ impl Vault {
         self.until("the jobs are archived", check).await
     }
 
+    /// Waits until a job is in `state`.
+    pub(crate) async fn job_in(&self, id: &str, state: &str) -> Result<(), Failure> {
+        let path = format!("/api/v1/jobs/{id}");
+        let check = async |vault: &Self| Ok(vault.get(&path).await?["state"] == state);
+        self.until("a job ends", check).await
+    }
+
     /// A request of its API as [`crate::load`] sends it.
     pub(crate) fn request(&self, path: &str, out: &mut Vec<u8>) {
         let head = format!("GET {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {TOKEN}\r\n\r\n", self.address);
@@ -126,7 +136,7 @@ impl Vault {
             if began.elapsed() > PATIENCE {
                 return Err(Failure(format!("waited in vain until {what}:\n{}", self.process.log())));
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            tokio::time::sleep(POLL).await;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 
 mod api;
 mod architecture;
+mod backfill;
 mod bucket;
 mod callbacks;
 mod claims;

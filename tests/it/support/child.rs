@@ -74,6 +74,13 @@ impl Program {
         }
     }
 
+    /// Another command with the same settings, to be run in the same place.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_replyvault"));
+        command.args(arguments).current_dir(&self.dir).envs(self.settings.iter().cloned()).stdin(Stdio::null());
+        command
+    }
+
     /// Starts it and waits until it listens.
     pub(crate) async fn start(&self) -> Process {
         let log = self.dir.join("log.json");
