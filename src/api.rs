@@ -167,9 +167,9 @@ fn v1(config: &mut ServiceConfig) {
         .service(resource("/events", "GET").route(web::get().to(events::events)))
         .service(resource("/stats", "GET, HEAD").route(get().to(stats::stats)))
         .service(resource("/tasks", "GET, HEAD").route(get().to(tasks::list)))
-        .service(resource("/tasks/verify", "POST").route(web::post().to(tasks::verify)))
-        .service(resource("/tasks/reconcile", "POST").route(web::post().to(tasks::not_available)))
-        .service(resource("/tasks/backfill", "POST").route(web::post().to(tasks::not_available)))
+        .service(resource("/tasks/verify", "POST").route(web::post().to(tasks::verify::verify)))
+        .service(resource("/tasks/reconcile", "POST").route(web::post().to(tasks::reconcile::reconcile)))
+        .service(resource("/tasks/backfill", "POST").route(web::post().to(tasks::backfill::backfill)))
         .service(resource("/tasks/{taskId}", "GET, HEAD").route(get().to(tasks::show)))
         .service(
             resource("/session", "DELETE, POST")

@@ -8,6 +8,7 @@ mod access_log;
 mod connections;
 mod demo;
 mod http;
+mod offline;
 mod proxies;
 mod tls;
 mod unread;
@@ -38,6 +39,7 @@ use crate::state::{Ledger, RecoveryError};
 use crate::worker::{self, Confirmer, Worker};
 
 pub use demo::{DemoError, Options as DemoOptions, demo};
+pub use offline::Offline;
 pub use tls::{TlsError, TlsFiles, own_certificate};
 
 use self::http::Http;
@@ -289,14 +291,16 @@ fn refresh(reconciler: Reconciler) -> worker::Refresh {
 }
 
 /// Takes from the bucket what is missing in the journal, then moves the journal's old segments there.
-async fn keep_journal(ledger: Ledger, bucket: Bucket, keep: Duration) {
-    if ledger.recovered().await.is_some_and(|recovery| recovery.has_gaps()) {
-        match restore(&ledger, &bucket, Intake::interpret, &AtomicU64::default()).await {
-            Ok(jobs) => tracing::info!(jobs, "what the journal lacks was looked for in the bucket's manifests"),
-            Err(error) => tracing::error!(%error, "the bucket's manifests were not all read: `rebuild` tries again"),
+fn keep_journal(ledger: Ledger, bucket: Bucket, keep: Duration) -> impl Future<Output = ()> + Send {
+    async move {
+        if ledger.recovered().await.is_some_and(|recovery| recovery.has_gaps()) {
+            match restore(&ledger, &bucket, Intake::interpret, &AtomicU64::default()).await {
+                Ok(jobs) => tracing::info!(jobs, "what the journal lacks was looked for in the bucket's manifests"),
+                Err(error) => tracing::error!(%error, "the bucket's manifests were not all read: `rebuild` tries again"),
+            }
         }
+        Retention::new(ledger, bucket, Intake::interpret, keep).run().await;
     }
-    Retention::new(ledger, bucket, Intake::interpret, keep).run().await;
 }
 
 fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {

@@ -4,16 +4,20 @@
 //! something wrong, 2 bad usage or configuration.
 
 mod args;
+mod asking;
+mod backfill;
 mod check;
 mod client;
 mod failure;
 mod output;
 mod pinned;
 mod rebuild;
+mod reconcile;
 mod refs;
 mod service;
 mod shown;
 mod simulate;
+mod task;
 mod verify;
 
 use std::process::ExitCode;
@@ -26,6 +30,7 @@ use self::failure::Failure;
 use self::output::{complain, say};
 use crate::config::Config;
 use crate::domain::Target;
+use crate::reconcile::Backfill;
 use crate::repair::Options;
 use crate::telemetry;
 
@@ -62,6 +67,11 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::ReplyUrl { channel } => reply_url(&config()?, &channel),
         Command::Refs(RefsCommand::Add(new)) => refs::add(&config()?, new).await,
         Command::Verify { sample, repair } => verify::run(&config()?, Options { sample, repair }).await,
+        Command::Reconcile => reconcile::run(&config()?).await,
+        Command::Backfill { list, limit, all } => {
+            let what = Backfill { list: list.into(), limit: limit.map(u64::from), all };
+            backfill::run(&config()?, what).await
+        }
         Command::Rebuild => rebuild::run(&config()?).await,
         Command::Config(ConfigCommand::Check) => check::run(&config()?),
         Command::Config(ConfigCommand::Show) => say(config()?.show()),

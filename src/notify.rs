@@ -1,5 +1,5 @@
-//! Passes callbacks on to the receivers that callers of the gateway named: the same bytes, at least once, those over one
-//! ref's URL one after the other in the order they came.
+//! Passes callbacks on to the receivers that callers of the gateway named: the same bytes, at least once,
+//! those over one ref's URL one after the other in the order they came.
 //!
 //! What waits is recorded in the same batch as the callback, and so is what became of it; a crash between a receiver's
 //! answer and its record makes one callback be sent twice. How often something was tried is only known here: after a
@@ -181,6 +181,7 @@ impl Notifier {
             Ok((_, Ended::Done)) => queue.advance(id, now),
             Ok((_, Ended::Nothing)) => queue.end(id, now),
             Ok((_, Ended::Later(wait))) => queue.wait(id, now + wait),
+            Ok((_, Ended::Busy)) => queue.wait(id, now + queue.turn()),
             Ok((_, Ended::Failed { asked })) => queue.fail(id, now, |attempts| schedule::delay(attempts, asked)),
             Err(error) => {
                 tracing::error!(reference = %id, %error, "a defect cut off what was being passed on");

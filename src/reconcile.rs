@@ -28,6 +28,7 @@ use self::queue::Queue;
 use crate::domain::Timestamp;
 use crate::intake::Intake;
 use crate::provider::Client;
+pub use crate::provider::JobList;
 use crate::state::State;
 
 /// How often the provider is asked.

@@ -30,7 +30,9 @@ use crate::intake;
         quarantine::show,
         quarantine::replay,
         stats::stats,
-        tasks::verify,
+        tasks::verify::verify,
+        tasks::reconcile::reconcile,
+        tasks::backfill::backfill,
         tasks::list,
         tasks::show,
         events::events,
@@ -65,7 +67,7 @@ impl Modify for Access {
             }
             // No body is an empty object.
             if let Some(Operation { request_body: Some(RefOr::T(body)), .. }) = post
-                && path == "/api/v1/refs"
+                && matches!(path.as_str(), "/api/v1/refs" | "/api/v1/tasks/reconcile" | "/api/v1/tasks/verify")
             {
                 body.required = Some(Required::False);
             }

@@ -1,27 +1,31 @@
 //! Long work in the running service, one of a kind at a time. What is known of it is in memory: after a restart there
 //! are no tasks, and the work may be started again.
 
+pub(super) mod backfill;
+pub(super) mod reconcile;
+mod report;
+pub(super) mod verify;
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
-use actix_web::web::{Data, Json, Path, Payload};
-use actix_web::{HttpResponse, ResponseError};
-use serde::{Deserialize, Serialize};
+use actix_web::web::{Data, Json, Path};
+use serde::Serialize;
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use utoipa::ToSchema;
 
+use self::report::{TaskReport, Watched};
 use super::list::List;
-use super::{Api, Problem, input};
+use super::{Api, Problem};
 use crate::domain::Timestamp;
 use crate::intake::ErrorBody;
-use crate::repair::{Options, Progress, Report, Sample};
+use crate::reconcile::Reconciler;
 
 /// How many are remembered.
 const REMEMBERED: usize = 50;
-/// How many findings of each are kept; all are counted. As many as an answer may well hold.
-const FINDINGS: usize = 500;
 
 /// The tasks of this process.
 pub(super) struct Tasks {
@@ -32,22 +36,10 @@ pub(super) struct Tasks {
 
 struct Task {
     id: String,
-    kind: &'static str,
+    watched: Watched,
     started_at: Timestamp,
-    progress: Arc<Progress>,
     end: OnceLock<(Timestamp, Option<String>)>,
     abort: AbortHandle,
-}
-
-/// What a verification is to do.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct VerifyRequest {
-    /// Of how many objects the bytes are hashed; `100%` by default.
-    #[schema(example = "5%")]
-    sample: Option<String>,
-    /// Whether to mend what can be; false by default.
-    repair: Option<bool>,
 }
 
 /// A piece of long work.
@@ -57,7 +49,7 @@ pub(super) struct TaskView {
     /// Its id.
     #[schema(example = "task_01jd0000000000000000000000")]
     task_id: String,
-    /// `verify`.
+    /// `verify`, `reconcile` or `backfill`.
     kind: &'static str,
     /// `running`, `done` or `failed`. A verification that found damage is `done`.
     state: &'static str,
@@ -70,7 +62,7 @@ pub(super) struct TaskView {
     /// How far it is.
     progress: ProgressView,
     /// What it has found so far; in a list without the findings themselves.
-    report: Report,
+    report: TaskReport,
     /// Why it failed.
     error: Option<String>,
 }
@@ -96,19 +88,20 @@ impl Tasks {
     }
 
     /// Starts `work`, unless one of its kind is running; then that one's id is the error.
-    fn start<F>(&self, kind: &'static str, work: impl FnOnce(Arc<Progress>) -> F) -> Result<Arc<Task>, String>
-    where
-        F: Future<Output = Result<(), String>> + Send + 'static,
-    {
+    fn start(
+        &self,
+        watched: Watched,
+        work: impl Future<Output = Result<(), String>> + Send + 'static,
+    ) -> Result<Arc<Task>, String> {
+        let kind = watched.kind();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(running) = known.iter().find(|task| task.kind == kind && task.end.get().is_none()) {
+        if let Some(running) = known.iter().find(|task| task.watched.kind() == kind && task.end.get().is_none()) {
             return Err(running.id.clone());
         }
-        let progress = Arc::new(Progress::new(FINDINGS, |_| {}));
-        let running = self.runtime.spawn(work(progress.clone()));
+        let running = self.runtime.spawn(work);
         let id = format!("task_{}", ulid::Ulid::generate().to_string().to_ascii_lowercase());
         let (end, abort) = (OnceLock::new(), running.abort_handle());
-        let task = Arc::new(Task { id, kind, started_at: Timestamp::now(), progress, end, abort });
+        let task = Arc::new(Task { id, watched, started_at: Timestamp::now(), end, abort });
         // The kinds are fewer than what is remembered, so one that has ended is among them.
         if known.len() == REMEMBERED
             && let Some(oldest) = known.iter().position(|task| task.end.get().is_some())
@@ -141,10 +134,10 @@ impl Tasks {
 impl Task {
     fn view(&self) -> TaskView {
         let end = self.end.get();
-        let (done, total) = self.progress.position();
+        let (done, total) = self.watched.position();
         TaskView {
             task_id: self.id.clone(),
-            kind: self.kind,
+            kind: self.watched.kind(),
             state: match end {
                 None => "running",
                 Some((_, None)) => "done",
@@ -153,43 +146,28 @@ impl Task {
             started_at: self.started_at,
             ended_at: end.map(|(at, _)| *at),
             progress: ProgressView { done, total },
-            report: self.progress.report(),
+            report: self.watched.report(),
             error: end.and_then(|(_, error)| error.clone()),
         }
     }
 }
 
-/// Starts reading the bucket back.
-#[utoipa::path(
-    post, path = "/api/v1/tasks/verify", tag = "tasks", request_body = VerifyRequest,
-    responses(
-        (status = 202, description = "the task", body = TaskView),
-        (status = 409, description = "one is running already", body = ErrorBody),
-        (status = 422, description = "not what was expected", body = ErrorBody),
-    )
-)]
-pub(super) async fn verify(api: Data<Api>, payload: Payload) -> Result<HttpResponse, Problem> {
-    let request: VerifyRequest = input::json(payload).await?;
-    let sample = request.sample.map_or(Ok(Sample::ALL), |text| text.parse());
-    let sample = sample.map_err(|error| input::unprocessable(&format!("sample: {error}")))?;
-    let options = Options { sample, repair: request.repair.unwrap_or(false) };
-    let verifier = api.inner.verifier.clone();
-    let started = api.inner.tasks.start("verify", |progress| async move {
-        verifier.run(options, &progress).await.map_err(|error| error.to_string())
-    });
+/// Answers with the task that was started, or with the one of its kind that runs.
+fn started(started: Result<Arc<Task>, String>, what: &str) -> Result<HttpResponse, Problem> {
     match started {
         Ok(task) => Ok(HttpResponse::Accepted().json(task.view())),
         Err(running) => {
-            let message = format!("a verification is running already: {running}");
+            let message = format!("{what} is running already: {running}");
             Err(Problem::new(StatusCode::CONFLICT, "already_running", message))
         }
     }
 }
 
-/// For the kinds of tasks that this service cannot do.
-pub(super) async fn not_available() -> HttpResponse {
-    let message = "this service cannot do that yet";
-    Problem::new(StatusCode::NOT_IMPLEMENTED, "not_available", message).error_response()
+/// Who asks the provider, if this service has a token for it.
+fn provider_asker(api: &Api) -> Result<Reconciler, Problem> {
+    let message = "this service asks the provider nothing: provider.api_token is not set";
+    let reconciler = api.inner.reconciler.clone();
+    reconciler.ok_or_else(|| Problem::new(StatusCode::CONFLICT, "no_provider_token", message))
 }
 
 /// Lists the last 50 tasks since the service was started, newest first, without their findings.
@@ -200,7 +178,7 @@ pub(super) async fn not_available() -> HttpResponse {
 pub(super) async fn list(api: Data<Api>) -> Json<List<TaskView>> {
     let items = api.inner.tasks.all().into_iter().map(|task| {
         let mut view = task.view();
-        view.report.findings.clear();
+        view.report.shorten();
         view
     });
     Json(List::new(items.collect(), None))

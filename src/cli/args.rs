@@ -1,10 +1,11 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{HttpUrl, Setting};
 use crate::domain::{ReplyRef, Target};
+use crate::reconcile::JobList;
 use crate::repair::Sample;
 use crate::simulator::Faults;
 use crate::telemetry::Format;
@@ -101,6 +102,26 @@ pub(super) enum Command {
     /// Make the state anew from the journal; the service must be stopped
     #[command(after_help = "Example:\n  replyvault rebuild --config /etc/replyvault/config.toml")]
     Rebuild,
+    /// Ask the provider about every job whose end it has not told
+    #[command(
+        after_help = "Needs provider.api_token. Asks the running service for it where there is one, which does the same by itself,\nspread over time; without one, what the provider tells of is archived before the command ends.\nJobs that nobody has heard of are found where they still run.\n\nExample:\n  replyvault reconcile"
+    )]
+    Reconcile,
+    /// Import finished jobs from the provider's lists
+    #[command(
+        after_help = "Needs provider.api_token. Asks the running service for it where there is one; without one, what is imported\nis archived before the command ends. It can be stopped and run again. Where a whole page of the list is\nknown, it takes the rest for known too, unless --all is given. In what order a list is the provider does\nnot say: --all finds everything.\n\nExamples:\n  replyvault backfill videos\n  replyvault backfill images --all --limit 500"
+    )]
+    Backfill {
+        /// The provider's list
+        #[arg(value_enum)]
+        list: ListArgument,
+        /// Import at most so many, those at the far end of the list first
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        limit: Option<u32>,
+        /// Walk the whole list
+        #[arg(long)]
+        all: bool,
+    },
     /// Validate the settings, or print those in force
     #[command(subcommand, arg_required_else_help = true)]
     Config(ConfigCommand),
@@ -117,6 +138,21 @@ impl Command {
     /// Whether what it does shows in its log. The demo prints what it does.
     pub(super) fn is_watched_by_its_log(&self) -> bool {
         matches!(self, Self::Serve | Self::Simulate { .. })
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum ListArgument {
+    Videos,
+    Images,
+}
+
+impl From<ListArgument> for JobList {
+    fn from(list: ListArgument) -> Self {
+        match list {
+            ListArgument::Videos => Self::Videos,
+            ListArgument::Images => Self::Images,
+        }
     }
 }
 

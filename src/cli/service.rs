@@ -40,7 +40,8 @@ pub(super) async fn demo(jobs: u32, keep: Option<PathBuf>, serve: bool) -> Resul
     }
 }
 
-fn settings(config: &Config, credentials: &Credentials) -> Result<Settings, Failure> {
+/// What the service of this configuration is made of.
+pub(super) fn settings(config: &Config, credentials: &Credentials) -> Result<Settings, Failure> {
     let listen = config.server.listen.addresses();
     let tokens = credentials.api_tokens.iter().map(|token| api::Token {
         name: token.name.clone(),
@@ -106,7 +107,7 @@ fn announce(config: &Config, credentials: &Credentials) -> Result<(), Failure> {
 }
 
 /// What keeps the service from starting is the configuration's to mend.
-fn start_failure(config: &Config, error: StartError) -> Failure {
+pub(super) fn start_failure(config: &Config, error: StartError) -> Failure {
     let key = match &error {
         StartError::Tls(error) => return tls_failure(config, error),
         StartError::Listen { .. } => "server.listen",

@@ -25,7 +25,7 @@ impl Shown {
     pub(super) fn new() -> Self {
         let terminal = io::stderr().is_terminal();
         let bar = if terminal { ProgressBar::new(0) } else { ProgressBar::hidden() };
-        if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}, {eta} left") {
+        if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} {msg}, {per_sec}, {eta} left") {
             bar.set_style(style);
         }
         Self { bar, last_line: Arc::new(Mutex::new(Instant::now())), terminal }
@@ -43,6 +43,11 @@ impl Shown {
             *last = Instant::now();
             complain(&format!("{done}/{total} {what}"));
         }
+    }
+
+    /// Something else is counted from now on.
+    pub(super) fn restart(&self) {
+        self.bar.reset();
     }
 
     pub(super) fn line(&self, text: &str) {

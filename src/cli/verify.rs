@@ -1,9 +1,9 @@
 use std::pin::pin;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::shown::{Shown, TICK};
-use super::{Failure, client, say};
+use super::{Failure, say, task};
 use crate::app;
 use crate::config::{Config, DataDir, DataDirError};
 use crate::fetch::Fetcher;
@@ -50,41 +50,24 @@ async fn here(config: &Config, held: &DataDir, options: Options) -> Result<(), F
 }
 
 async fn in_service(config: &Config, options: Options) -> Result<(), Failure> {
-    let credentials = config.credentials().map_err(Failure::usage)?;
     let body = json!({"sample": options.sample.to_string(), "repair": options.repair});
-    let mut task = client::post(config, &credentials, "/api/v1/tasks/verify", &body).await?;
-    let id = task["taskId"].as_str().unwrap_or_default().to_owned();
-    let path = format!("/api/v1/tasks/{id}");
     let (shown, mut told) = (Shown::new(), 0);
-    let mut interrupted = pin!(app::interrupted());
-    let error = loop {
-        let report = report(&task)?;
+    let (task, error) = task::watch(config, "verify", &body, &shown, |task| {
+        let report: Report = task::report(task)?;
         for finding in report.findings.iter().skip(told) {
             shown.line(&finding.to_string());
         }
         told = report.findings.len();
-        let number = |name: &str| task["progress"][name].as_u64().unwrap_or_default();
-        shown.at((number("done"), number("total")), LOOKED_AT);
-        if task["state"] != "running" {
-            break task["error"].as_str().map(str::to_owned);
-        }
-        tokio::select! {
-            () = &mut interrupted => break Some(format!("not waited for: {id} goes on in the service")),
-            () = tokio::time::sleep(TICK) => {}
-        }
-        task = client::get(config, &credentials, &path).await?;
-    };
-    let report = report(&task)?;
+        Ok(LOOKED_AT.to_owned())
+    })
+    .await?;
+    let report: Report = task::report(&task)?;
     let more = (report.damage + report.unreadable).saturating_sub(told as u64);
     if more > 0 {
         shown.line(&format!("and {more} more, which the service has counted and not kept"));
     }
     shown.end();
     conclude(&report, error)
-}
-
-fn report(task: &Value) -> Result<Report, Failure> {
-    serde_json::from_value(task["report"].clone()).map_err(|_| Failure::found("the service's answer is not a task"))
 }
 
 fn conclude(report: &Report, error: Option<String>) -> Result<(), Failure> {

@@ -2,7 +2,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use actix_web::body::SizedStream;
+use actix_web::body::{BodyStream, SizedStream};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_LENGTH, ETAG, HeaderName};
 use actix_web::{HttpResponse, HttpResponseBuilder};
@@ -136,7 +136,8 @@ fn streamed(mut head: HttpResponseBuilder, length: Option<u64>, pieces: Pieces, 
     match length {
         Some(0) => head.finish(),
         Some(length) => head.body(SizedStream::new(length, body)),
-        None => head.streaming(body),
+        // `streaming` would add a content type where the provider gave none.
+        None => head.body(BodyStream::new(body)),
     }
 }
 

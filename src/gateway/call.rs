@@ -95,4 +95,36 @@ mod tests {
         assert_eq!(of("GET", ""), Call::Other);
         assert_eq!(Call::of(&Method::GET, "/audio/wss", true), Call::Speak);
     }
+
+    /// The rows of the document: method, path, what is done.
+    fn rows() -> Vec<(&'static str, &'static str, &'static str)> {
+        let rows = include_str!("../../docs/endpoints.md").lines().filter_map(|line| {
+            let mut cells = line.strip_prefix("| ")?.split(" | ");
+            let (call, what) = (cells.next()?, cells.next()?);
+            let (method, path) = call.split_once(" `")?;
+            Some((method, path.trim_end_matches('`'), what))
+        });
+        rows.collect()
+    }
+
+    #[test]
+    fn the_document_says_of_every_endpoint_what_is_done() {
+        assert_eq!(rows().len(), 45);
+        for (method, path, what) in rows() {
+            let is_websocket = method == "WSS";
+            let method = if is_websocket { Method::GET } else { method.parse().unwrap() };
+            let call = Call::of(&method, path, is_websocket);
+            let is_so = match what {
+                "as is" => call == Call::Other,
+                "as is, but for replyUrl" => call == Call::Tells,
+                "observed" => matches!(call, Call::Job | Call::List),
+                "made to call back" => call == Call::Create(Created::Ids),
+                "made to call back, observed" => call == Call::Create(Created::Job),
+                "made to call back; the stream's events tell of the job" => call == Call::Create(Created::Events),
+                "as is; its token opens the WebSocket" => call == Call::SpeechToken,
+                _ => call == Call::Speak,
+            };
+            assert!(is_so, "{method} {path}: {what}, but {call:?}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use actix_web::body::BodyStream;
 use actix_web::http::header::{CONNECTION, UPGRADE};
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
@@ -89,7 +90,7 @@ impl Gateway {
         let mut head = builder(&exchange.response);
         let (read, write) = split(exchange.response.upgraded().await.map_err(|error| unanswered(&error))?);
         let back = Speaking { read, pump: Some(Box::pin(carry(payload, write))) };
-        Ok(head.upgrade("websocket").streaming(unfold(back, Speaking::next).boxed_local()))
+        Ok(head.upgrade("websocket").body(BodyStream::new(unfold(back, Speaking::next).boxed_local())))
     }
 }
 

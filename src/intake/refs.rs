@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::{Intake, Refused};
-use crate::domain::{Origin, RefId, ReplyRef, Target, Timestamp};
+use crate::domain::{Origin, RefId, ReplyRef, Timestamp};
 use crate::journal::{Durability, Event};
 use crate::state::{Applied, RefRecord};
 
@@ -77,17 +77,6 @@ impl Intake {
         // While the state is rebuilt it will be there in the end: its id is new, so nothing can stand in its way.
         self.inner.ledger.record(event, Durability::Synced).await?;
         Ok(record)
-    }
-
-    /// The gateway's ref, deleted or not, that a URL was made for; `None` when it was not made here, or for another kind of
-    /// ref, or for the channel.
-    ///
-    /// # Errors
-    /// When the state cannot be read.
-    pub fn gateway_ref(&self, url: &str) -> Result<Option<RefRecord>, Refused> {
-        let Some(Target::Ref(id)) = self.inner.urls.parse(url) else { return Ok(None) };
-        let known = self.state().reply_ref_ever(&id)?;
-        Ok(known.filter(|record| record.origin == Origin::Gateway))
     }
 
     /// Deletes a ref, durably: its URL is no longer accepted, its jobs stay. False when there is none.

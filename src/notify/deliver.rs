@@ -7,6 +7,7 @@ use fail::fail_point;
 use tokio::time::{sleep, timeout};
 
 use super::Notifier;
+use super::receivers::NotNow;
 use crate::domain::{MediaUrl, RefId, Timestamp};
 use crate::egress::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use crate::egress::{Body, EgressError, Method, Response, StatusCode};
@@ -22,6 +23,8 @@ pub(super) enum Ended {
     Nothing,
     /// It was not tried.
     Later(Duration),
+    /// It was not tried since too many others of its receiver were.
+    Busy,
     /// It is tried again later.
     Failed {
         /// No sooner than the receiver asked.
@@ -32,7 +35,7 @@ pub(super) enum Ended {
 /// What became of a request.
 enum Verdict {
     Taken,
-    Later(Duration),
+    NotNow(NotNow),
     /// With an error that names no more of the URL than its host.
     Failed(String, Option<Duration>),
     GiveUp(&'static str),
@@ -57,20 +60,21 @@ impl Notifier {
     /// Tries the first of what waits to be passed on for a ref.
     pub(super) async fn pass_on_next(&self, id: &RefId) -> Ended {
         let head = self.state().outbox_head(id).and_then(|head| Ok((head, self.state().reply_ref(id)?)));
-        let (position, record, url) = match head {
+        let (position, record, known) = match head {
             Ok((None, _)) => return Ended::Nothing,
-            Ok((Some((position, record)), known)) => (position, record, known.and_then(|known| known.pass_on_to)),
+            Ok((Some((position, record)), known)) => (position, record, known),
             Err(error) => {
                 tracing::debug!(%error, "what is to be passed on cannot be read yet");
                 return Ended::Later(Self::PAUSE);
             }
         };
+        let url = known.as_ref().and_then(|known| known.pass_on_to.as_deref());
         let is_late = Timestamp::now().since(record.at) >= self.inner.patience;
-        let verdict = match url.as_deref().map(MediaUrl::parse) {
-            None => Verdict::GiveUp("ref_removed"),
-            Some(Err(_)) => Verdict::GiveUp("invalid_url"),
-            Some(Ok(_)) if is_late => Verdict::GiveUp("expired"),
-            Some(Ok(url)) => self.pass_on(position, record, &url).await,
+        let verdict = match (&known, url.map(MediaUrl::parse)) {
+            (None, _) | (_, None) => Verdict::GiveUp("ref_removed"),
+            (_, Some(Err(_))) => Verdict::GiveUp("invalid_url"),
+            (_, Some(Ok(_))) if is_late => Verdict::GiveUp("expired"),
+            (_, Some(Ok(url))) => self.pass_on(position, record, &url).await,
         };
         let (at, id) = (Timestamp::now(), id.clone());
         match verdict {
@@ -79,13 +83,14 @@ impl Notifier {
                 self.record(Event::PassedOn { at, id, position }).await
             }
             Verdict::GiveUp(why) => {
-                let receiver = url.as_deref().and_then(receiver);
+                let receiver = url.and_then(receiver);
                 tracing::warn!(reference = %id, receiver, why, "a callback could not be passed on and is given up");
                 self.record(Event::PassOnGivenUp { at, id, position, why: why.to_owned() }).await
             }
-            Verdict::Later(wait) => Ended::Later(wait),
+            Verdict::NotNow(NotNow::Paused(wait)) => Ended::Later(wait),
+            Verdict::NotNow(NotNow::Busy) => Ended::Busy,
             Verdict::Failed(error, asked) => {
-                let receiver = url.as_deref().and_then(receiver);
+                let receiver = url.and_then(receiver);
                 tracing::info!(reference = %id, receiver, error, "a callback could not be passed on yet");
                 Ended::Failed { asked }
             }
@@ -95,10 +100,10 @@ impl Notifier {
     async fn pass_on(&self, position: u64, record: OutboxRecord, url: &MediaUrl) -> Verdict {
         fail_point!("notify.send", |_| Verdict::Failed("as asked for".to_owned(), None));
         let receiver = url.expose().origin().ascii_serialization();
-        let receivers = &self.inner.receivers;
-        if let Err(wait) = receivers.admit(&receiver, Self::REQUEST_TIME) {
-            return Verdict::Later(wait);
-        }
+        let turn = match self.inner.receivers.admit(&receiver, Self::REQUEST_TIME) {
+            Ok(turn) => turn,
+            Err(not_now) => return Verdict::NotNow(not_now),
+        };
         let kib = u32::try_from(record.bytes.div_ceil(1024)).unwrap_or(u32::MAX).min(Self::BODIES_KIB);
         // It is never closed.
         let _room = self.inner.bodies.acquire_many(kib).await.ok();
@@ -115,15 +120,15 @@ impl Notifier {
             Ok(answer) => answer,
             Err(EgressError::Refused(refusal)) => return Verdict::GiveUp(refusal.name()),
             Err(error) => {
-                receivers.fails(&receiver, None, &error.to_string());
+                turn.failed(None, &error.to_string());
                 return Verdict::Failed(error.to_string(), None);
             }
         };
         let error = format!("it answers {}", status.as_u16());
         if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
-            receivers.fails(&receiver, asked, &error);
+            turn.failed(asked, &error);
         } else {
-            receivers.answers(&receiver);
+            turn.answered();
         }
         match status {
             status if status.is_success() => Verdict::Taken,
@@ -146,12 +151,13 @@ impl Notifier {
         Ok((status, asked))
     }
 
-    /// A callback's bytes; `None` when something else stands where they should.
+    /// What to send of a callback; `None` when something else stands where its bytes should.
     async fn body(&self, position: u64) -> Result<Option<Bytes>, ReadError> {
-        let ledger = self.inner.ledger.clone();
+        let inner = self.inner.clone();
         let read = tokio::task::spawn_blocking(move || {
-            let at = ledger.state().callback_at(position)?;
-            Ok(ledger.journal().read(at)?.into_callback().map(|callback| callback.body))
+            let at = inner.ledger.state().callback_at(position)?;
+            let callback = inner.ledger.journal().read(at)?.into_callback();
+            Ok(callback.map(|callback| callback.body))
         });
         read.await.unwrap_or(Err(ReadError::CutOff))
     }

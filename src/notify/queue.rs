@@ -1,6 +1,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
+use rand::RngExt;
 use tokio::time::Instant;
 
 use crate::domain::RefId;
@@ -75,6 +76,12 @@ impl Queue {
         known.attempts = known.attempts.saturating_add(1);
         let delay = delay(known.attempts);
         self.wait(id, now + delay);
+    }
+
+    /// When to look again for a place: the later the more there are that look.
+    pub(super) fn turn(&self) -> Duration {
+        let millis = u64::try_from(self.refs.len()).unwrap_or(u64::MAX).clamp(20, 2000);
+        Duration::from_millis(rand::rng().random_range(millis / 2..millis))
     }
 
     /// It is tried at another time, which is nobody's failure.

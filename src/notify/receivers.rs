@@ -6,10 +6,16 @@ use tokio::time::Instant;
 
 use super::schedule;
 
-/// Receivers that do not answer, by scheme, host and port. Most refs have the same few receivers: while one is down, one
-/// request at a time looks whether it is back, so that what waits for it takes no place from others.
+/// Receivers by scheme, host and port, so that none of them takes the place of others. Most refs have the same few: while
+/// one of these is down, one request at a time looks whether it is back.
 #[derive(Debug, Default)]
-pub(super) struct Receivers(Mutex<HashMap<String, Trouble>>);
+pub(super) struct Receivers(Mutex<HashMap<String, Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    under_way: usize,
+    trouble: Option<Trouble>,
+}
 
 #[derive(Debug)]
 struct Trouble {
@@ -19,57 +25,96 @@ struct Trouble {
     looking: bool,
 }
 
+/// The right to send a request, for as long as it is held.
+#[derive(Debug)]
+pub(super) struct Turn<'a> {
+    receivers: &'a Receivers,
+    receiver: String,
+}
+
+/// Why a request is not to be sent.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NotNow {
+    /// The receiver is to be left alone for so long.
+    Paused(Duration),
+    /// There are as many under way as may be.
+    Busy,
+}
+
 impl Receivers {
-    /// More are not remembered; their refs still wait each for themselves.
+    /// Requests at a time to one receiver.
+    const AT_ONCE: usize = 8;
+    /// The trouble of more is not remembered; their refs still wait each for themselves.
     const MOST: usize = 10_000;
 
-    fn known(&self) -> MutexGuard<'_, HashMap<String, Trouble>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<String, Known>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets a request through that takes `patience` at most.
     ///
     /// # Errors
-    /// With how long the receiver is to be left alone.
-    pub(super) fn admit(&self, receiver: &str, patience: Duration) -> Result<(), Duration> {
-        let mut known = self.known();
-        let Some(trouble) = known.get_mut(receiver) else { return Ok(()) };
-        let rest = trouble.until.saturating_duration_since(Instant::now());
-        if !rest.is_zero() {
-            return Err(rest);
+    /// When it is not to be sent now.
+    pub(super) fn admit(&self, receiver: &str, patience: Duration) -> Result<Turn<'_>, NotNow> {
+        let mut all = self.known();
+        let known = all.entry(receiver.to_owned()).or_default();
+        if let Some(trouble) = &mut known.trouble {
+            let rest = trouble.until.saturating_duration_since(Instant::now());
+            if !rest.is_zero() {
+                return Err(NotNow::Paused(rest));
+            }
+            (trouble.until, trouble.looking) = (Instant::now() + patience, true);
+        } else if known.under_way >= Self::AT_ONCE {
+            return Err(NotNow::Busy);
         }
-        (trouble.until, trouble.looking) = (Instant::now() + patience, true);
-        Ok(())
+        known.under_way += 1;
+        Ok(Turn { receivers: self, receiver: receiver.to_owned() })
     }
+}
 
-    /// It has answered.
-    pub(super) fn answers(&self, receiver: &str) {
-        if self.known().remove(receiver).is_some() {
-            tracing::info!(receiver, "a receiver answers again: what waits for it is passed on");
+impl Turn<'_> {
+    /// The receiver has answered.
+    pub(super) fn answered(&self) {
+        let trouble = self.receivers.known().get_mut(&self.receiver).and_then(|known| known.trouble.take());
+        if trouble.is_some() {
+            tracing::info!(receiver = self.receiver, "a receiver answers again: what waits for it is passed on");
         }
     }
 
     /// It has not, or says that it cannot; `asked` is how long it wants to be left alone.
-    pub(super) fn fails(&self, receiver: &str, asked: Option<Duration>, error: &str) {
-        let mut known = self.known();
-        let failures = match known.get(receiver) {
+    pub(super) fn failed(&self, asked: Option<Duration>, error: &str) {
+        let mut all = self.receivers.known();
+        if all.len() > Receivers::MOST {
+            let now = Instant::now();
+            all.retain(|_, known| {
+                known.under_way > 0 || known.trouble.as_ref().is_some_and(|trouble| trouble.until > now)
+            });
+        }
+        let is_full = all.len() > Receivers::MOST;
+        let Some(known) = all.get_mut(&self.receiver) else { return };
+        let failures = match &known.trouble {
             // Of requests that were under way together the first one's failure counts.
             Some(trouble) if !trouble.looking => return,
-            Some(trouble) => trouble.failures,
-            None => 0,
-        };
-        if failures == 0 && known.len() >= Self::MOST {
-            known.retain(|_, trouble| trouble.until > Instant::now());
-            if known.len() >= Self::MOST {
-                return;
+            Some(trouble) => trouble.failures.saturating_add(1),
+            None if is_full => return,
+            None => {
+                tracing::warn!(receiver = self.receiver, error, "a receiver does not take what is passed on: it waits");
+                1
             }
-        }
-        if failures == 0 {
-            tracing::warn!(receiver, error, "a receiver does not take what is passed on to it: it waits");
-        }
-        let failures = failures.saturating_add(1);
+        };
         let until = Instant::now() + schedule::pause(failures, asked);
-        known.insert(receiver.to_owned(), Trouble { failures, until, looking: false });
+        known.trouble = Some(Trouble { failures, until, looking: false });
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut all = self.receivers.known();
+        let Some(known) = all.get_mut(&self.receiver) else { return };
+        known.under_way = known.under_way.saturating_sub(1);
+        if known.under_way == 0 && known.trouble.is_none() {
+            all.remove(&self.receiver);
+        }
     }
 }
 
@@ -77,21 +122,44 @@ impl Receivers {
 mod tests {
     use super::*;
 
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn wait(receivers: &Receivers) -> Duration {
+        match receivers.admit("a", PATIENCE) {
+            Err(NotNow::Paused(wait)) => wait,
+            other => panic!("{other:?}"),
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn one_request_at_a_time_looks_whether_it_is_back() {
-        let (receivers, patience) = (Receivers::default(), Duration::from_secs(30));
-        assert_eq!(receivers.admit("a", patience), Ok(()));
-        receivers.fails("a", None, "down");
-        receivers.fails("a", Some(patience), "down, too");
-        assert_eq!(receivers.admit("b", patience), Ok(()));
-        let rest = receivers.admit("a", patience).unwrap_err();
+        let receivers = Receivers::default();
+        let turns = [receivers.admit("a", PATIENCE).unwrap(), receivers.admit("a", PATIENCE).unwrap()];
+        turns[0].failed(None, "down");
+        turns[1].failed(Some(PATIENCE), "down, too");
+        drop(turns);
+        assert!(receivers.admit("b", PATIENCE).is_ok());
+        let rest = wait(&receivers);
+        assert!(rest < 2 * Duration::from_secs(1), "{rest:?}");
         tokio::time::advance(rest).await;
-        assert_eq!(receivers.admit("a", patience), Ok(()));
-        assert_eq!(receivers.admit("a", patience), Err(patience));
-        receivers.fails("a", Some(Duration::from_secs(600)), "busy");
-        assert_eq!(receivers.admit("a", patience), Err(Duration::from_secs(600)));
-        receivers.answers("a");
-        assert_eq!(receivers.admit("a", patience), Ok(()));
-        assert_eq!(receivers.admit("a", patience), Ok(()));
+        let looking = receivers.admit("a", PATIENCE).unwrap();
+        assert_eq!(wait(&receivers), PATIENCE);
+        looking.failed(Some(Duration::from_secs(600)), "busy");
+        assert_eq!(wait(&receivers), Duration::from_secs(600));
+        looking.answered();
+        drop(looking);
+        assert_eq!(receivers.known().len(), 0);
+    }
+
+    #[tokio::test]
+    async fn none_takes_all_places() {
+        let receivers = Receivers::default();
+        let turns: Vec<_> = std::iter::from_fn(|| receivers.admit("a", PATIENCE).ok()).collect();
+        assert_eq!(turns.len(), Receivers::AT_ONCE);
+        assert_eq!(receivers.admit("a", PATIENCE).unwrap_err(), NotNow::Busy);
+        assert!(receivers.admit("b", PATIENCE).is_ok());
+        drop(turns);
+        assert!(receivers.admit("a", PATIENCE).is_ok());
+        assert_eq!(receivers.known().len(), 0);
     }
 }

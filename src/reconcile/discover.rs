@@ -24,7 +24,8 @@ impl Reconciler {
             asked += 1;
             match self.patiently(|| client.job(&job)).await {
                 Ok(answer) => {
-                    let is_new = self.inner.intake.observe(answer.body, answer.observation, Unknown::Configured).await?;
+                    let is_new =
+                        self.inner.intake.observe(answer.body, answer.observation, Unknown::Configured).await?;
                     if is_new {
                         tracing::info!(%job, "the provider tells of a job that nobody has heard of");
                     }

@@ -41,9 +41,7 @@ pub(super) fn next(job: &Job, after: Timestamp, minute: Duration) -> Option<Time
     }
     match job.state {
         // The provider's clock may be ahead.
-        JobState::Running => {
-            point(job.id.kind(), job.created_at.min(job.updated_at), after, minute, KEPT_MINUTES)
-        }
+        JobState::Running => point(job.id.kind(), job.created_at.min(job.updated_at), after, minute, KEPT_MINUTES),
         _ => point(job.id.kind(), job.updated_at, after, minute, MISSING_MINUTES),
     }
 }

@@ -181,6 +181,12 @@ impl State {
         Ok(later.transpose()?.and_then(|(key, _)| keys::due_at(&key)))
     }
 
+    /// How many jobs of the queue are due by `at`.
+    pub fn due_by(&self, at: Timestamp) -> Result<u64, StateError> {
+        let waiting = self.store()?.range(keys::due(false, Timestamp::default(), 0)..=keys::due(false, at, u64::MAX));
+        Ok(self.counters()?.ready + waiting.count() as u64)
+    }
+
     /// The earliest time at which a job of the queue is, or was, due.
     pub fn oldest_due(&self) -> Result<Option<Timestamp>, StateError> {
         let store = self.store()?;

@@ -1,7 +1,11 @@
 //! The provider's API through the vault.
 
+mod clients;
 mod creates;
+mod endpoints;
 mod learns;
+pub(crate) mod pair;
 mod passes;
 pub(crate) mod provider;
+mod secrets;
 mod streams;

@@ -4,6 +4,7 @@
 
 mod api;
 mod architecture;
+mod backfill;
 mod bucket;
 mod callbacks;
 mod claims;
@@ -16,6 +17,7 @@ mod full_disk;
 mod gateway;
 mod inbound;
 mod load;
+mod pass_on;
 mod pipeline;
 mod properties;
 mod reconcile;

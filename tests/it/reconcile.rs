@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use replyvault::app::Settings;
 use replyvault::egress::{self, AllowedHosts};
 use replyvault::provider::ClientConfig;
 use replyvault::simulator::{Config, Simulator};
@@ -9,19 +10,25 @@ use serde_json::{Value, json};
 
 use crate::support::vault::{PATIENCE, Vault};
 
-struct Bench {
-    simulator: Simulator,
-    vault: Vault,
+/// A provider, and a vault with a token for it.
+pub(crate) struct Bench {
+    pub(crate) simulator: Simulator,
+    pub(crate) vault: Vault,
 }
 
 impl Bench {
     /// `faults` of the simulator; what the schedule's minutes last.
     async fn start(faults: &str, minute: Duration) -> Self {
-        let simulator =
-            Simulator::start(Config { faults: faults.parse().unwrap(), ..Config::default() }).await.unwrap();
+        let config = Config { faults: faults.parse().unwrap(), ..Config::default() };
+        Self::with(config, |settings| settings.reconcile.minute = minute).await
+    }
+
+    /// A simulator of this configuration, and a vault after a change to its settings; it asks nothing by itself unless told.
+    pub(crate) async fn with(config: Config, change: impl FnOnce(&mut Settings)) -> Self {
+        let simulator = Simulator::start(config).await.unwrap();
         let base_url = simulator.base_url().parse().unwrap();
         let vault = Vault::start_with(|settings| {
-            settings.reconcile.minute = minute;
+            settings.reconcile.minute = NEVER;
             settings.provider = Some(ClientConfig {
                 base_url,
                 api_token: "token".into(),
@@ -31,6 +38,7 @@ impl Bench {
                     allow_private_addresses: true,
                 },
             });
+            change(settings);
         });
         let vault = vault.await;
         Self { simulator, vault }
@@ -38,6 +46,11 @@ impl Bench {
 
     async fn create(&self, path: &str, mut body: Value) -> Value {
         body["replyUrl"] = self.vault.channel_url().into();
+        self.create_unheard(path, body).await
+    }
+
+    /// The same without a replyUrl.
+    pub(crate) async fn create_unheard(&self, path: &str, body: Value) -> Value {
         let url = format!("{}/v1/minimax/{path}", self.simulator.base_url());
         self.vault.client.post(url).bearer_auth("t").json(&body).send().await.unwrap().json().await.unwrap()
     }
@@ -48,6 +61,21 @@ impl Bench {
         let id = created["videoId"].as_str().unwrap().to_owned();
         self.vault.callback(json!({"videoId": id, "status": 0, "replyRef": "boat"})).await;
         id
+    }
+
+    /// Waits until a video has ended at the provider.
+    async fn ended(&self, video: &str) {
+        let url = format!("{}/v1/minimax/videos/{video}", self.simulator.base_url());
+        let ended = async {
+            loop {
+                let get = self.vault.client.get(&url).bearer_auth("t").send().await.unwrap();
+                if get.json::<Value>().await.unwrap()["statusFinal"] == true {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, ended).await.expect("it does not end");
     }
 
     /// Waits until the vault has asked `times`.
@@ -70,13 +98,46 @@ impl Bench {
         assert_eq!(self.vault.get("/readyz").await.0, 200);
     }
 
+    /// Has a task done and gives it as it ended.
+    pub(crate) async fn task(&self, kind: &str, body: Value) -> Value {
+        let (status, mut task) = self.vault.send("POST", &format!("/api/v1/tasks/{kind}"), &body).await;
+        assert_eq!(status, 202, "{task}");
+        let path = format!("/api/v1/tasks/{}", task["taskId"].as_str().unwrap());
+        let ended = async {
+            while task["state"] == "running" {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                task = self.vault.get(&path).await.1;
+            }
+            task
+        };
+        tokio::time::timeout(PATIENCE, ended).await.expect("it does not end")
+    }
+
+    /// Waits until everything made so far is in the bucket as it was made.
+    pub(crate) async fn all_archived(&self) {
+        for expected in self.simulator.truth() {
+            let known = async {
+                let path = format!("/api/v1/jobs/{}", expected.job_id.as_str().replace(':', "%3A"));
+                while self.vault.get(&path).await.0 == 404 {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::time::timeout(PATIENCE, known).await.expect("a job is not known");
+            let job = self.vault.archived(expected.job_id.as_str()).await;
+            let digests: Vec<_> =
+                job["assets"].as_array().unwrap().iter().map(|asset| asset["sha256"].clone()).collect();
+            let expected: Vec<_> = expected.files.iter().map(|file| json!(file.sha256.to_string())).collect();
+            assert_eq!(digests, expected);
+        }
+    }
+
     fn journal_bytes(&self) -> u64 {
         self.vault.running().intake().ledger().journal().disk_bytes()
     }
 }
 
 const SHORT: Duration = Duration::from_millis(20);
-const NEVER: Duration = Duration::from_secs(3600);
+pub(crate) const NEVER: Duration = Duration::from_secs(3600);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_no_final_callback_at_all_every_job_is_archived() {
@@ -91,12 +152,7 @@ async fn with_no_final_callback_at_all_every_job_is_archived() {
     bench.vault.callback(json!({"jobId": agent["jobId"], "status": "started"})).await;
     let truth = bench.simulator.truth();
     assert_eq!(truth.len(), 4);
-    for expected in truth {
-        let job = bench.vault.archived(expected.job_id.as_str()).await;
-        let digests: Vec<_> = job["assets"].as_array().unwrap().iter().map(|asset| asset["sha256"].clone()).collect();
-        let expected: Vec<_> = expected.files.iter().map(|file| json!(file.sha256.to_string())).collect();
-        assert_eq!(digests, expected);
-    }
+    bench.all_archived().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -198,4 +254,71 @@ async fn an_account_on_hold_and_a_refused_token_are_said_and_left_alone() {
         bench.vault.start_again().await;
         bench.vault.archived(&video).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_that_nobody_registered_are_found_while_they_run() {
+    let config = Config { pace: Duration::from_secs(3), ..Config::default() };
+    let bench = Bench::with(config, |settings| settings.reconcile.minute = SHORT).await;
+    bench.create_unheard("videos/create", json!({"prompt": "a boat", "account": "9"})).await;
+    bench.create_unheard("images/create", json!({"prompt": "a boat", "replyRef": "kettle"})).await;
+    let agent = json!({"prompt": "rain", "models": "hailuo-2.3", "async": true});
+    bench.create_unheard("agent", agent).await;
+    bench.all_archived().await;
+    assert_eq!(bench.vault.get("/api/v1/jobs?replyRef=kettle").await.1["items"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_registered_is_left_where_that_is_configured() {
+    let config = Config { pace: Duration::from_secs(60), ..Config::default() };
+    let bench = Bench::with(config, |settings| settings.intake.adopt_unknown_refs = false).await;
+    bench.create_unheard("videos/create", json!({"prompt": "a boat"})).await;
+    let task = bench.task("reconcile", json!({})).await;
+    assert_eq!((&task["report"]["discovered"], bench.simulator.stats().reads), (&json!(0), 1), "{task:#}");
+    assert_eq!(bench.vault.get("/api/v1/jobs").await.1["items"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_is_missing_is_asked_for() {
+    let bench = Bench::start("processing=1", SHORT).await;
+    let agent = json!({"prompt": "rain", "models": "hailuo-2.3,speech-2", "async": true});
+    bench.create("agent", agent).await;
+    bench.all_archived().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_is_asked_about_when_somebody_wants_it() {
+    let bench = Bench::start("drop=1,expire=1h", NEVER).await;
+    let (first, second) = (bench.video().await, bench.video().await);
+    bench.vault.callback(json!({"imageId": "user:4821-minimax:7-image:3", "status": 1})).await;
+    // Stuck for want of a result that the provider does not have.
+    bench.vault.callback(json!({"videoId": "user:4821-minimax:7-video:4", "status": 2})).await;
+    bench.ended(&first).await;
+    bench.ended(&second).await;
+    let task = bench.task("reconcile", json!({})).await;
+    let report = json!({"complete": true, "asked": 4, "changed": 2, "removed": 0, "running": 1, "unanswered": 2,
+        "onHold": 0, "discovered": 0});
+    assert_eq!((&task["state"], &task["report"]), (&json!("done"), &report), "{task:#}");
+    assert_eq!(task["progress"], json!({"done": 4, "total": 4}));
+    bench.all_archived().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reconciliation_says_what_kept_it() {
+    let bench = Bench::start("drop=1,get-596=1", NEVER).await;
+    bench.video().await;
+    bench.video().await;
+    let task = bench.task("reconcile", json!({})).await;
+    assert_eq!((&task["state"], &task["report"]["onHold"]), (&json!("done"), &json!(2)), "{task:#}");
+    assert_eq!(bench.simulator.stats().reads, 1, "an account on hold is asked about once");
+    let bench = Bench::start("drop=1,get-401=1", NEVER).await;
+    let video = bench.video().await;
+    let task = bench.task("reconcile", json!({})).await;
+    assert_eq!((&task["state"], &task["error"]), (&json!("failed"), &json!("the provider refuses provider.api_token")));
+    bench.simulator.set_read_faults("".parse().unwrap());
+    bench.ended(&video).await;
+    // Mended, it works although nobody else would ask again yet.
+    bench.simulator.set_read_faults("get-429=0.5".parse().unwrap());
+    assert_eq!(bench.task("reconcile", json!({})).await["state"], "done");
+    bench.vault.archived(&video).await;
 }

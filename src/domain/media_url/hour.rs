@@ -28,9 +28,13 @@ mod tests {
         let shown = "https://cdn.hailuoai.video/moss/staging/2024-11-21-14/moss-audio/1732171514479796864.png";
         assert_eq!(hour(shown).unwrap(), "2024-11-21T06:00:00.000Z");
         assert_eq!(hour("https://h/2026-01-01-03/v.mp4").unwrap(), "2025-12-31T19:00:00.000Z");
-        for none in
-            ["https://h/v.mp4?x=/2026-11-20-09/", "https://h/2026-13-20-09/v", "https://h/2026-11-20-24/v", "https://h/", "https://h/1970-01-01-00/v"]
-        {
+        for none in [
+            "https://h/v.mp4?x=/2026-11-20-09/",
+            "https://h/2026-13-20-09/v",
+            "https://h/2026-11-20-24/v",
+            "https://h/",
+            "https://h/1970-01-01-00/v",
+        ] {
             assert_eq!(hour(none), None, "{none}");
         }
     }

@@ -5,8 +5,8 @@ use utoipa::ToSchema;
 
 use super::{Client, ProviderError};
 use crate::domain::JobId;
-use crate::provider::list::{self, ToldOf};
 use crate::provider::Answer;
+use crate::provider::list::{self, ToldOf};
 
 /// A list of finished and running jobs that the provider keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::domain::{JobId, Kind, Timestamp};
 use crate::simulator::media::File;
@@ -44,9 +45,12 @@ impl Asset {
     }
 }
 
+/// How far China's clock is ahead, by which the provider names its folders.
+const AHEAD: Duration = Duration::from_secs(8 * 3600);
+
 /// The files of a job. Names on the CDN have the form the provider's have: the hour in the path, the id in the name.
 pub(super) fn of(id: &JobId, own: u64, created: Timestamp, request: &Request, offer: Offer) -> Vec<Asset> {
-    let hour = created.to_string().chars().take(13).collect::<String>().replace('T', "-");
+    let hour = created.after(AHEAD).to_string().chars().take(13).collect::<String>().replace('T', "-");
     let folder = |kind: &str| format!("/cdn/moss/prod/{hour}/{kind}");
     let make = |place: usize, form: Form, name: &'static str, is_node: bool| {
         let stem = format!("{own}-{place}");

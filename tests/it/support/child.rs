@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::s3::S3Server;
 use super::vault::PATIENCE;
 
-const TOKEN: &str = "child-token-0123456789";
+pub(crate) const TOKEN: &str = "child-token-0123456789";
 const SECRET: &str = "child-reply-secret";
 
 /// What a process is started with; it can be started again with the same.
@@ -74,6 +74,13 @@ impl Program {
         }
     }
 
+    /// Another command with the same settings, to be run in the same place.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_replyvault"));
+        command.args(arguments).current_dir(&self.dir).envs(self.settings.iter().cloned()).stdin(Stdio::null());
+        command
+    }
+
     /// Starts it and waits until it listens.
     pub(crate) async fn start(&self) -> Process {
         let log = self.dir.join("log.json");
@@ -113,8 +120,11 @@ impl Process {
     }
 
     pub(crate) fn channel_url(&self) -> String {
-        let secret: SecretString = SECRET.into();
-        ReplyUrls::new(self.base.parse().unwrap(), ReplyKeys::new([&secret]).unwrap()).reply_url(&Target::Channel)
+        self.reply_url(&Target::Channel)
+    }
+
+    pub(crate) fn reply_url(&self, target: &Target) -> String {
+        reply_urls(&self.base).reply_url(target)
     }
 
     /// Posts a callback; the status, or `None` when there was no answer.
@@ -214,6 +224,12 @@ impl Drop for Process {
         let _ = child.kill();
         let _ = child.wait();
     }
+}
+
+/// The URLs of a program of this kind.
+pub(crate) fn reply_urls(base: &str) -> ReplyUrls {
+    let secret: SecretString = SECRET.into();
+    ReplyUrls::new(base.parse().unwrap(), ReplyKeys::new([&secret]).unwrap())
 }
 
 fn address(log: &str) -> Option<String> {

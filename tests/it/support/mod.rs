@@ -5,6 +5,7 @@ pub(crate) mod child;
 pub(crate) mod media;
 pub(crate) mod ranged;
 pub(crate) mod raw;
+pub(crate) mod receiver;
 pub(crate) mod s3;
 pub(crate) mod vault;
 pub(crate) mod web_socket;

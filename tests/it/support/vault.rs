@@ -108,12 +108,12 @@ impl Vault {
         job
     }
 
-    /// The job once it is in one of `states`.
+    /// The job once it is known and in one of `states`.
     pub(crate) async fn job_in(&self, id: &str, states: &[&str]) -> Value {
         let wait = async {
             loop {
-                let job = self.job(id).await;
-                if states.contains(&job["state"].as_str().unwrap()) {
+                let (_, job) = self.get(&format!("/api/v1/jobs/{}", id.replace(':', "%3A"))).await;
+                if job["state"].as_str().is_some_and(|state| states.contains(&state)) {
                     return job;
                 }
                 tokio::time::sleep(Duration::from_millis(10)).await;

@@ -1,0 +1,49 @@
+use std::sync::Arc;
+
+use actix_web::HttpResponse;
+use actix_web::web::{Data, Payload};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::report::Watched;
+use super::{TaskView, started};
+use crate::api::{Api, Problem, input};
+use crate::intake::ErrorBody;
+use crate::repair::{Options, Progress, Sample};
+
+/// How many findings are kept; all are counted. As many as an answer may well hold.
+const FINDINGS: usize = 500;
+
+/// What a verification is to do.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(in crate::api) struct VerifyRequest {
+    /// Of how many objects the bytes are hashed; `100%` by default.
+    #[schema(example = "5%")]
+    sample: Option<String>,
+    /// Whether to mend what can be; false by default.
+    repair: Option<bool>,
+}
+
+/// Starts reading the bucket back.
+#[utoipa::path(
+    post, path = "/api/v1/tasks/verify", tag = "tasks", request_body = VerifyRequest,
+    responses(
+        (status = 202, description = "the task", body = TaskView),
+        (status = 409, description = "one is running already", body = ErrorBody),
+        (status = 422, description = "not what was expected", body = ErrorBody),
+    )
+)]
+pub(in crate::api) async fn verify(api: Data<Api>, payload: Payload) -> Result<HttpResponse, Problem> {
+    let request: VerifyRequest = input::json(payload).await?;
+    let sample = request.sample.map_or(Ok(Sample::ALL), |text| text.parse());
+    let sample = sample.map_err(|error| input::unprocessable(&format!("sample: {error}")))?;
+    let options = Options { sample, repair: request.repair.unwrap_or(false) };
+    let verifier = api.inner.verifier.clone();
+    let progress = Arc::new(Progress::new(FINDINGS, |_| {}));
+    let work = {
+        let progress = progress.clone();
+        async move { verifier.run(options, &progress).await.map_err(|error| error.to_string()) }
+    };
+    started(api.inner.tasks.start(Watched::Verify(progress), work), "a verification")
+}

@@ -1,0 +1,90 @@
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use super::{Settings, StartError, refresh};
+use crate::bucket::Bucket;
+use crate::domain::Timestamp;
+use crate::fetch::Fetcher;
+use crate::intake::Intake;
+use crate::provider;
+use crate::reconcile::Reconciler;
+use crate::repair::open_ledger;
+use crate::state::{Counters, StateError};
+use crate::worker::Worker;
+
+/// The service without its doors, for a command that does its work while it does not run: what is imported is archived,
+/// and nobody is listened to. Whoever starts it holds the data directory.
+#[derive(Debug)]
+pub struct Offline {
+    intake: Intake,
+    reconciler: Reconciler,
+    worker: Worker,
+    worker_task: JoinHandle<()>,
+}
+
+impl Offline {
+    /// A file that waits longer for its next attempt is left to the service.
+    const SOON: Duration = Duration::from_secs(60);
+
+    /// Starts archiving what is due. Needs a tokio runtime of several threads.
+    ///
+    /// # Errors
+    /// When a part of it cannot be started, or there is no token for the provider.
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        let Some(provider) = &settings.provider else { return Err(StartError::NoProvider) };
+        let client = provider::Client::new(provider)?;
+        let bucket = Bucket::open(&settings.bucket)?;
+        let fetcher = Fetcher::new(&settings.fetch)?;
+        let opening = {
+            let (data_dir, bucket) = (settings.data_dir, bucket.clone());
+            move || open_ledger(&data_dir, &bucket, Intake::interpret)
+        };
+        let ledger = tokio::task::spawn_blocking(opening).await.map_err(StartError::CutOff)??;
+        let intake = Intake::new(settings.intake, settings.reply_urls, ledger.clone());
+        let reconciler = Reconciler::new(settings.reconcile, intake.clone(), client);
+        let worker = Worker::new(settings.worker, ledger, bucket, fetcher, Some(refresh(reconciler.clone())));
+        let worker_task = tokio::spawn({
+            let (worker, grace) = (worker.clone(), settings.shutdown_grace);
+            async move { worker.run(grace).await }
+        });
+        intake.ledger().recovered().await;
+        Ok(Self { intake, reconciler, worker, worker_task })
+    }
+
+    /// Asks the provider.
+    pub fn reconciler(&self) -> &Reconciler {
+        &self.reconciler
+    }
+
+    /// The numbers of the state.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn counters(&self) -> Result<Counters, StateError> {
+        self.intake.ledger().state().counters()
+    }
+
+    /// How many jobs are worked on, or will be within a minute.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn unsettled(&self) -> Result<u64, StateError> {
+        self.intake.ledger().state().due_by(Timestamp::now().after(Self::SOON))
+    }
+
+    /// What storage fails with, if it fails: nothing is archived meanwhile.
+    pub fn storage_failure(&self) -> Option<String> {
+        self.worker.storage_failure()
+    }
+
+    /// Lets transfers finish within the grace of the settings, and closes the journal.
+    pub async fn stop(self) {
+        self.worker.stop();
+        if let Err(error) = self.worker_task.await {
+            tracing::error!(%error, "the worker ended with a defect");
+        }
+        let ledger = self.intake.ledger().clone();
+        let _ = tokio::task::spawn_blocking(move || ledger.close()).await;
+    }
+}

@@ -1,0 +1,67 @@
+//! Every step of passing on can fail once, or be the last before a crash.
+
+use super::*;
+use crate::support::child::Process;
+
+/// The points of passing on.
+pub(crate) const POINTS: &[&str] = &["notify.send", "notify.sent"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_step_of_passing_on_fails_all_is_passed_on_in_order_and_at_most_one_twice() {
+    for point in POINTS {
+        run(point, "1*return", false).await;
+        // It waits there until it is killed.
+        run(point, "1*sleep(3600000)", true).await;
+    }
+}
+
+async fn run(point: &str, action: &str, kill: bool) {
+    let (dir, receiver) = (tempfile::tempdir().unwrap(), Receiver::start());
+    let id = register(dir.path(), receiver.url("/")).await;
+    let mut program = Program::new(dir.path());
+    program.failure_points = format!("{point}={action}");
+    let mut process = program.start().await;
+    let mut sent = Vec::new();
+    for percent in 1..=3 {
+        sent.push(progress(1, percent));
+        let url = process.reply_url(&Target::Ref(id.clone()));
+        let answer = process.client.post(url).body(progress(1, percent)).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+    }
+    if kill {
+        if *point == *"notify.sent" {
+            receiver.bodies(1).await;
+        }
+        process.kill();
+        program.failure_points.clear();
+        process = program.start().await;
+    }
+    settled(&process).await;
+    if point == "notify.sent" {
+        sent.insert(0, sent[0].clone());
+    }
+    assert_eq!(receiver.bodies(sent.len()).await, sent, "{point}={action}");
+    assert_eq!(process.terminate().await, Some(0));
+}
+
+/// Makes a ref where a program will find it.
+async fn register(dir: &std::path::Path, pass_on_to: String) -> RefId {
+    let bucket = replyvault::bucket::Bucket::open(&config(&format!("file:{}", dir.join("bucket").display()))).unwrap();
+    let data = dir.join("data");
+    let ledger =
+        tokio::task::spawn_blocking(move || open_ledger(&data, &bucket, Intake::interpret)).await.unwrap().unwrap();
+    ledger.recovered().await.unwrap();
+    let intake = Intake::new(crate::support::vault::settings(dir).intake, reply_urls("http://vault"), ledger.clone());
+    let made = intake.register_gateway(None, Some(pass_on_to)).await.unwrap();
+    tokio::task::spawn_blocking(move || ledger.close()).await.unwrap();
+    made.id
+}
+
+async fn settled(process: &Process) {
+    let settled = async {
+        while process.get("/api/v1/stats").await.is_none_or(|stats| stats["outboxDepth"] != 0) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, settled).await.is_ok(), "{}", process.log());
+}

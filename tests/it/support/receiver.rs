@@ -1,0 +1,98 @@
+//! What a caller of the gateway has its callbacks sent to.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use actix_web::http::StatusCode;
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
+
+use super::vault::PATIENCE;
+
+/// Keeps what it gets, and answers as it is told.
+pub(crate) struct Receiver {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    server: Option<ServerHandle>,
+}
+
+/// A request: path and query, Content-Type, body.
+pub(crate) type Got = (String, String, String);
+
+#[derive(Default)]
+struct Shared {
+    got: Mutex<Vec<Got>>,
+    answers: Mutex<Vec<u16>>,
+    hangs: Mutex<bool>,
+}
+
+impl Receiver {
+    /// One that answers 200.
+    pub(crate) fn start() -> Self {
+        let mut receiver = Self::start_down();
+        receiver.up();
+        receiver
+    }
+
+    /// One that nobody can connect to until [`Receiver::up`] is called.
+    pub(crate) fn start_down() -> Self {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        Self { address, shared: Arc::default(), server: None }
+    }
+
+    pub(crate) fn up(&mut self) {
+        let data = web::Data::from(self.shared.clone());
+        let app = move || App::new().app_data(data.clone()).default_service(web::to(take));
+        let server = HttpServer::new(app).workers(1).disable_signals().bind(self.address).unwrap().run();
+        self.server = Some(server.handle());
+        tokio::spawn(server);
+    }
+
+    pub(crate) async fn down(&mut self) {
+        self.server.take().unwrap().stop(false).await;
+    }
+
+    /// Each of `statuses` once, in turn; then 200.
+    pub(crate) fn answer(&self, statuses: &[u16]) {
+        *self.shared.answers.lock().unwrap() = statuses.iter().rev().copied().collect();
+    }
+
+    /// From now on it takes requests and never answers.
+    pub(crate) fn hang(&self) {
+        *self.shared.hangs.lock().unwrap() = true;
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub(crate) fn got(&self) -> Vec<Got> {
+        self.shared.got.lock().unwrap().clone()
+    }
+
+    /// The bodies, once there are `count` of them.
+    pub(crate) async fn bodies(&self, count: usize) -> Vec<String> {
+        let there = async {
+            while self.got().len() < count {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        assert!(tokio::time::timeout(PATIENCE, there).await.is_ok(), "expected {count}: {:#?}", self.got());
+        self.got().into_iter().map(|(_, _, body)| body).collect()
+    }
+}
+
+async fn take(request: HttpRequest, body: String, shared: web::Data<Shared>) -> HttpResponse {
+    let content_type = request.headers().get("content-type").map_or("", |value| value.to_str().unwrap());
+    shared.got.lock().unwrap().push((request.uri().to_string(), content_type.to_owned(), body));
+    if *shared.hangs.lock().unwrap() {
+        std::future::pending::<()>().await;
+    }
+    let status = shared.answers.lock().unwrap().pop().unwrap_or(200);
+    let mut answer = HttpResponse::build(StatusCode::from_u16(status).unwrap());
+    if (300..400).contains(&status) {
+        answer.insert_header(("location", "/elsewhere"));
+    }
+    answer.body("a".repeat(100_000))
+}
