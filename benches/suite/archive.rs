@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::callback::Callback;
+use crate::callback::{Callback, ONE_REF};
 use crate::figures::{Figure, Limit, Samples, Unit};
 use crate::process::{Process, Used, find};
 use crate::servers::{BUCKET, Cdn, Garage};
@@ -135,7 +135,7 @@ impl<'a> Files<'a> {
 
     async fn post(&self, vault: &Vault) -> Result<(), Failure> {
         for (number, name) in (0..).zip(&self.names) {
-            let callback = Callback::completed(vault.address, &vault.reply_path()?, &self.cdn.url(name));
+            let callback = Callback::completed(vault.address, &vault.reply_path()?, ONE_REF, &self.cdn.url(name));
             vault.post(callback.body(number)).await?;
         }
         Ok(())

@@ -10,38 +10,45 @@ pub(crate) struct Callback {
     body: usize,
 }
 
+/// The ref of all jobs of a batch.
+pub(crate) const ONE_REF: &str = "boat-0017";
+/// A ref for each job.
+pub(crate) const REF_EACH: &str = "boat-000000000000000000";
+
 /// What stands for the job's number, and has as many digits as it.
 const NUMBER: &str = "000000000000000000";
 const DIGITS: usize = NUMBER.len();
 
 impl Callback {
-    /// A callback of a job that goes on: what the provider sends most.
-    pub(crate) fn progress(address: SocketAddr, path: &str) -> Self {
+    /// A callback of a job that goes on: what the provider sends most. `reply_ref` is [`ONE_REF`] or [`REF_EACH`].
+    pub(crate) fn progress(address: SocketAddr, path: &str, reply_ref: &str) -> Self {
         let body = format!(
             concat!(
                 r#"{{"id":"{id}","desc":"a paper boat crosses a flooded street","coverURL":"","videoURL":"","#,
                 r#""status":1,"statusLabel":"processing","statusFinal":false,"message":"Rendering","percent":37,"#,
                 r#""width":0,"height":0,"originFiles":[],"canAppeal":false,"canRetry":false,"#,
                 r#""videoId":"user:4821-minimax:730015522-video:{id}","#,
-                r#""replyUrl":"https://vault.example.com{path}","replyRef":"boat-0017"}}"#
+                r#""replyUrl":"https://vault.example.com{path}","replyRef":"{reply_ref}"}}"#
             ),
             id = NUMBER,
-            path = path
+            path = path,
+            reply_ref = reply_ref
         );
         Self::new(address, path, &body)
     }
 
     /// A callback of a job that has ended; its file is to be had at `url`.
-    pub(crate) fn completed(address: SocketAddr, path: &str, url: &str) -> Self {
+    pub(crate) fn completed(address: SocketAddr, path: &str, reply_ref: &str, url: &str) -> Self {
         let body = format!(
             concat!(
                 r#"{{"id":"{id}","desc":"a paper boat crosses a flooded street","videoURL":"{url}","downloadURL":"{url}","#,
                 r#""status":2,"statusLabel":"completed","statusFinal":true,"percent":100,"width":1366,"height":768,"#,
                 r#""originFiles":[],"canAppeal":false,"canRetry":false,"#,
-                r#""videoId":"user:4821-minimax:730015522-video:{id}","replyRef":"boat-0017"}}"#
+                r#""videoId":"user:4821-minimax:730015522-video:{id}","replyRef":"{reply_ref}"}}"#
             ),
             id = NUMBER,
-            url = url
+            url = url,
+            reply_ref = reply_ref
         );
         Self::new(address, path, &body)
     }

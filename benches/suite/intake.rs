@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::callback::{Callback, job_id};
+use crate::callback::{Callback, ONE_REF, job_id};
 use crate::figures::{Figure, Limit, Samples, Unit};
 use crate::load::{Load, Outcome, Until};
 use crate::vault::{Settings, Vault};
@@ -24,7 +24,7 @@ pub(crate) async fn measure(plan: &Plan) -> Result<Vec<Figure>, Failure> {
 
 /// Posts callbacks of so many jobs of their own, from number `first` on.
 pub(crate) fn post(address: SocketAddr, path: &str, first: u64, until: Until) -> Result<Outcome, Failure> {
-    let callback = Callback::progress(address, path);
+    let callback = Callback::progress(address, path, ONE_REF);
     let request = |number: u64, out: &mut Vec<u8>| callback.write(number, out);
     Load { address, connections: CONNECTIONS, first, until, request: &request }.run()?.all_taken()
 }
@@ -125,7 +125,7 @@ async fn sustained(plan: &Plan, answers: Samples) -> Result<Vec<Figure>, Failure
 
 /// Posts callbacks one after the other and asks for each job as soon as its callback is answered.
 fn look(vault: &Vault, path: &str, over: &AtomicBool, unseen: &AtomicU64, looked: &AtomicU64) -> Result<(), Failure> {
-    let callback = Callback::progress(vault.address, path);
+    let callback = Callback::progress(vault.address, path, ONE_REF);
     let once = |first: u64, request: &(dyn Fn(u64, &mut Vec<u8>) + Sync)| {
         Load { address: vault.address, connections: 1, first, until: Until::Count(1), request }.run()
     };
@@ -171,7 +171,7 @@ fn instead(plan: &Plan, ours: &Samples) -> Result<Vec<Figure>, Failure> {
 async fn one_at_a_time(plan: &Plan) -> Result<Figure, Failure> {
     let (dir, times) = (plan.fresh("single")?, plan.pick(20, 100));
     let vault = Settings::new(&dir)?.serve().await?;
-    let callback = Callback::progress(vault.address, &vault.reply_path()?);
+    let callback = Callback::progress(vault.address, &vault.reply_path()?, ONE_REF);
     let request = |number: u64, out: &mut Vec<u8>| callback.write(number, out);
     let (mut ours, mut theirs) = (Samples::default(), Samples::default());
     for run in 0..plan.pick(1, 10) {

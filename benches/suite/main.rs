@@ -5,7 +5,11 @@
 mod archive;
 mod callback;
 mod disk;
+mod failure;
 mod figures;
+mod gateway;
+mod growth;
+mod history;
 mod intake;
 mod load;
 mod machine;
@@ -21,6 +25,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use self::failure::Failure;
 use self::figures::Figure;
 use self::process::find;
 
@@ -37,7 +42,7 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// What to measure; everything by default.
-    #[arg(value_parser = ["intake", "archive"])]
+    #[arg(value_parser = ["intake", "archive", "growth", "gateway"])]
     parts: Vec<String>,
 }
 
@@ -49,10 +54,6 @@ struct Plan {
     /// A folder of its own on the disk that is measured.
     dir: PathBuf,
 }
-
-/// Why something could not be measured.
-#[derive(Debug)]
-struct Failure(String);
 
 impl Plan {
     /// One number for the smoke test, another otherwise.
@@ -69,18 +70,6 @@ impl Plan {
             _ => std::fs::create_dir_all(&dir)?,
         }
         Ok(dir)
-    }
-}
-
-impl<E: std::error::Error> From<E> for Failure {
-    fn from(error: E) -> Self {
-        let mut text = error.to_string();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            text = format!("{text}: {cause}");
-            source = cause.source();
-        }
-        Self(text)
     }
 }
 
@@ -116,6 +105,12 @@ async fn measure(arguments: &Arguments) -> Result<usize, Failure> {
     }
     if wanted("archive") {
         figures.extend(archive::measure(&plan).await?);
+    }
+    if wanted("growth") {
+        figures.extend(growth::measure(&plan).await?);
+    }
+    if wanted("gateway") {
+        figures.extend(gateway::measure(&plan).await?);
     }
     std::fs::remove_dir_all(&plan.dir)?;
     println!("{}", table::terminal(&figures));

@@ -83,14 +83,14 @@ impl Process {
         family(self.child.id()).into_iter().map(cpu_of).sum()
     }
 
-    /// The most memory it ever held, in bytes.
+    /// The most memory that it, and each of those below it, ever held, in bytes.
     pub(crate) fn peak_memory(&self) -> Result<u64, Failure> {
-        self.status("VmHWM:")
+        family(self.child.id()).into_iter().map(|member| status(member, "VmHWM:")).sum()
     }
 
-    /// The memory it holds, in bytes.
+    /// The memory that it and those below it hold, in bytes.
     pub(crate) fn memory(&self) -> Result<u64, Failure> {
-        self.status("VmRSS:")
+        family(self.child.id()).into_iter().map(|member| status(member, "VmRSS:")).sum()
     }
 
     pub(crate) fn log(&self) -> String {
@@ -99,13 +99,6 @@ impl Process {
 
     fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
-    }
-
-    fn status(&self, field: &str) -> Result<u64, Failure> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let kib = status.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB")?.parse().ok());
-        let kib: u64 = kib.ok_or_else(|| Failure(format!("{} says nothing about {field}", self.name)))?;
-        Ok(kib * 1024)
     }
 }
 
@@ -131,6 +124,14 @@ fn family(process: u32) -> Vec<u32> {
         next += 1;
     }
     members
+}
+
+/// A number of bytes from a process's status.
+fn status(process: u32, field: &str) -> Result<u64, Failure> {
+    let status = fs::read_to_string(format!("/proc/{process}/status"))?;
+    let kib = status.lines().find_map(|line| line.strip_prefix(field)?.trim().strip_suffix(" kB")?.parse().ok());
+    let kib: u64 = kib.ok_or_else(|| Failure(format!("nothing is said about {field}")))?;
+    Ok(kib * 1024)
 }
 
 fn cpu_of(process: u32) -> Result<Duration, Failure> {

@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::Failure;
 use crate::process::{Process, find, free_address};
 
-const TOKEN: &str = "bench-token-0123456789";
+pub(crate) const TOKEN: &str = "bench-token-0123456789";
 const SECRET: &str = "bench-reply-secret";
 /// How long something may take that is waited for.
 const PATIENCE: Duration = Duration::from_secs(600);

@@ -4,7 +4,7 @@ use std::fs;
 
 use super::Files;
 use crate::Failure;
-use crate::callback::{Callback, job_id};
+use crate::callback::{Callback, ONE_REF, job_id};
 use crate::figures::{Figure, Limit, Samples, Unit};
 use crate::process::Process;
 use crate::vault::Settings;
@@ -21,7 +21,7 @@ pub(super) async fn measure(files: &Files<'_>) -> Result<Figure, Failure> {
     let vault = settings.serve().await?;
     let mut ours = Samples::default();
     for (number, name) in (0..).zip(&files.names) {
-        let callback = Callback::completed(vault.address, &vault.reply_path()?, &files.cdn.url(name));
+        let callback = Callback::completed(vault.address, &vault.reply_path()?, ONE_REF, &files.cdn.url(name));
         let began = std::time::Instant::now();
         vault.post(callback.body(number)).await?;
         vault.job_in(&job_id(number), "archived").await?;
