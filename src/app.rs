@@ -291,12 +291,18 @@ fn refresh(reconciler: Reconciler) -> worker::Refresh {
 }
 
 /// Takes from the bucket what is missing in the journal, then moves the journal's old segments there.
+#[expect(
+    clippy::manual_async_fn,
+    reason = "that it may move between threads is said here, and not worked out by its caller"
+)]
 fn keep_journal(ledger: Ledger, bucket: Bucket, keep: Duration) -> impl Future<Output = ()> + Send {
     async move {
         if ledger.recovered().await.is_some_and(|recovery| recovery.has_gaps()) {
             match restore(&ledger, &bucket, Intake::interpret, &AtomicU64::default()).await {
                 Ok(jobs) => tracing::info!(jobs, "what the journal lacks was looked for in the bucket's manifests"),
-                Err(error) => tracing::error!(%error, "the bucket's manifests were not all read: `rebuild` tries again"),
+                Err(error) => {
+                    tracing::error!(%error, "the bucket's manifests were not all read: `rebuild` tries again")
+                }
             }
         }
         Retention::new(ledger, bucket, Intake::interpret, keep).run().await;
