@@ -5,11 +5,12 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::callback::{Callback, ONE_REF};
+use crate::failure::Failure;
 use crate::figures::{Figure, Limit, Samples, Unit};
 use crate::process::{Process, Used, find};
 use crate::servers::{BUCKET, Cdn, Garage};
 use crate::vault::{Settings, Vault};
-use crate::{Failure, Plan, media};
+use crate::{Plan, media};
 
 mod latency;
 mod memory;

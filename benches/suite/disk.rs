@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::Failure;
+use crate::failure::Failure;
 
 /// Appends `bytes` bytes to a file and syncs it, so many times; what each took.
 pub(crate) fn synced_appends(dir: &Path, bytes: usize, times: usize) -> Result<Vec<Duration>, Failure> {

@@ -73,6 +73,12 @@ impl Samples {
     }
 }
 
+impl Extend<f64> for Samples {
+    fn extend<T: IntoIterator<Item = f64>>(&mut self, samples: T) {
+        self.0.extend(samples);
+    }
+}
+
 impl FromIterator<f64> for Samples {
     fn from_iter<T: IntoIterator<Item = f64>>(samples: T) -> Self {
         Self(samples.into_iter().collect())

@@ -8,11 +8,12 @@ use bytes::Bytes;
 use futures_util::stream;
 use reqwest::{Body, Client};
 
+use crate::Plan;
+use crate::failure::Failure;
 use crate::figures::{Figure, Limit, Samples, Unit};
 use crate::process::{Process, find, free_address};
 use crate::servers::nginx;
 use crate::vault::{Settings, TOKEN};
-use crate::{Failure, Plan};
 
 const MIB: usize = 1 << 20;
 

@@ -4,14 +4,15 @@ use std::fs;
 use std::path::Path;
 use std::time::Instant;
 
+use crate::Plan;
 use crate::callback::job_id;
+use crate::failure::Failure;
 use crate::figures::{Figure, Limit, Samples, Unit};
 use crate::history::{History, digest};
 use crate::intake::post;
 use crate::load::{Load, Until};
 use crate::process::Process;
 use crate::vault::{Settings, Vault};
-use crate::{Failure, Plan};
 
 /// What a history costs.
 struct Cost {

@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::callback::{Callback, ONE_REF, job_id};
+use crate::failure::Failure;
 use crate::figures::{Figure, Limit, Samples, Unit};
 use crate::load::{Load, Outcome, Until};
 use crate::vault::{Settings, Vault};
-use crate::{Failure, Plan, disk, peers};
+use crate::{Plan, disk, peers, wrk};
 
 /// As many as an HTTP client of a busy provider might keep.
-const CONNECTIONS: usize = 256;
+pub(crate) const CONNECTIONS: usize = 256;
 
 /// Measures the taking of callbacks.
 pub(crate) async fn measure(plan: &Plan) -> Result<Vec<Figure>, Failure> {
@@ -34,6 +35,7 @@ pub(crate) fn post(address: SocketAddr, path: &str, first: u64, until: Until) ->
 async fn burst(plan: &Plan) -> Result<(Vec<Figure>, Samples), Failure> {
     let callbacks = plan.pick(2_000, 100_000);
     let peer = peers::answer(&plan.fresh("answer")?)?;
+    let mut wrk = Samples::default();
     let (mut rates, mut slowest) = ([Samples::default(), Samples::default()], [Samples::default(), Samples::default()]);
     for run in 0..plan.pick(1, 5) {
         let vault = Settings::new(&plan.fresh(&format!("burst-{run}"))?)?.serve().await?;
@@ -47,10 +49,11 @@ async fn burst(plan: &Plan) -> Result<(Vec<Figure>, Samples), Failure> {
             slowest[who].push(outcome.percentile(0.99));
         }
         vault.process.stop()?;
+        wrk.extend(wrk::rate(plan, peer.address)?);
     }
     let [ours, theirs] = rates;
     let [our_slowest, their_slowest] = slowest;
-    let figures = vec![
+    let mut figures = vec![
         Figure {
             what: format!("burst of {callbacks} callbacks over {CONNECTIONS} connections"),
             unit: Unit::PerSecond,
@@ -66,6 +69,15 @@ async fn burst(plan: &Plan) -> Result<(Vec<Figure>, Samples), Failure> {
             limit: Limit::TimesAtMost(5.0),
         },
     ];
+    if !wrk.is_empty() {
+        figures.push(Figure {
+            what: "what the suite's client gets out of the server that only answers".to_owned(),
+            unit: Unit::PerSecond,
+            ours: theirs.clone(),
+            peer: Some(("wrk", wrk)),
+            limit: Limit::None,
+        });
+    }
     Ok((figures, theirs))
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 
-use crate::Failure;
+use crate::failure::Failure;
 
 /// What is asked, and how.
 pub(crate) struct Load<'a> {

@@ -19,6 +19,7 @@ mod process;
 mod servers;
 mod table;
 mod vault;
+mod wrk;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -38,8 +39,8 @@ struct Arguments {
     /// Keeps the sustained load up for ten minutes.
     #[arg(long, conflicts_with = "smoke")]
     long: bool,
-    /// Writes the table there too, as Markdown.
-    #[arg(long, value_name = "FILE")]
+    /// Puts the table into this page too, in the place of the one that is there.
+    #[arg(long, value_name = "PAGE", conflicts_with = "smoke")]
     out: Option<PathBuf>,
     /// What to measure; everything by default.
     #[arg(value_parser = ["intake", "archive", "growth", "gateway"])]
@@ -113,9 +114,9 @@ async fn measure(arguments: &Arguments) -> Result<usize, Failure> {
         figures.extend(gateway::measure(&plan).await?);
     }
     std::fs::remove_dir_all(&plan.dir)?;
-    println!("{}", table::terminal(&figures));
-    if let Some(path) = &arguments.out {
-        std::fs::write(path, table::markdown(&figures, &plan))?;
+    println!("{}\n{}", machine::describe().join("\n"), table::terminal(&figures));
+    if let Some(page) = &arguments.out {
+        table::put_into(page, &figures)?;
     }
     Ok(figures.iter().filter(|figure| figure.is_met() == Some(false)).count())
 }

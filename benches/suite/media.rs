@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use crate::Failure;
+use crate::failure::Failure;
 
 const MIB: u64 = 1 << 20;
 

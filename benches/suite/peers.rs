@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
-use crate::Failure;
+use crate::failure::Failure;
 use crate::process::{Process, find, free_address};
 
 /// A running server that takes callbacks.

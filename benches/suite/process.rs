@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
-use crate::Failure;
+use crate::failure::Failure;
 
 /// How long a program may take to listen, or to end.
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -1,11 +1,19 @@
 //! The figures as a table: for a terminal, and for the documentation.
 
+use std::fs;
+use std::path::Path;
+
 use comfy_table::{ContentArrangement, Table, presets};
 
+use crate::failure::Failure;
 use crate::figures::Figure;
-use crate::{Plan, machine};
+use crate::machine;
 
 const HEAD: [&str; 6] = ["figure", "replyvault", "held against", "ratio", "limit", "met"];
+
+/// What the table stands between.
+const BEGIN: &str = "<!-- measured by benches/run -->";
+const END: &str = "<!-- end -->";
 
 /// For people at a terminal.
 pub(crate) fn terminal(figures: &[Figure]) -> Table {
@@ -15,14 +23,18 @@ pub(crate) fn terminal(figures: &[Figure]) -> Table {
     table
 }
 
-/// For a page: where it was measured, and the table.
-pub(crate) fn markdown(figures: &[Figure], plan: &Plan) -> String {
+/// Puts the table into a page, and where it was measured, in the place of the one that is there.
+pub(crate) fn put_into(page: &Path, figures: &[Figure]) -> Result<(), Failure> {
+    let text = fs::read_to_string(page)?;
+    let parts = text.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
+    let (before, after) = parts.ok_or_else(|| Failure(format!("{}: expected {BEGIN} and {END}", page.display())))?;
+    Ok(fs::write(page, format!("{before}{BEGIN}\n{}{END}{after}", markdown(figures)))?)
+}
+
+fn markdown(figures: &[Figure]) -> String {
     let mut text = String::new();
     for line in machine::describe() {
         text += &format!("- {line}\n");
-    }
-    if plan.smoke {
-        text += "\nA smoke test: the figures mean nothing.\n";
     }
     text += &format!("\n| {} |\n|{}\n", HEAD.join(" | "), "---|".repeat(HEAD.len()));
     for figure in figures {

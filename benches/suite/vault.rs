@@ -12,7 +12,7 @@ use reqwest::Client;
 use secrecy::SecretString;
 use serde_json::Value;
 
-use crate::Failure;
+use crate::failure::Failure;
 use crate::process::{Process, find, free_address};
 
 pub(crate) const TOKEN: &str = "bench-token-0123456789";

@@ -3,8 +3,8 @@
 use std::fs;
 
 use super::Files;
-use crate::Failure;
 use crate::callback::{Callback, ONE_REF, job_id};
+use crate::failure::Failure;
 use crate::figures::{Figure, Limit, Samples, Unit};
 use crate::process::Process;
 use crate::vault::Settings;

@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use super::Files;
+use crate::failure::Failure;
 use crate::figures::{Figure, Limit, Unit};
 use crate::process::Process;
 use crate::servers::{Cdn, Garage};
 use crate::vault::Settings;
-use crate::{Failure, Plan, media};
+use crate::{Plan, media};
 
 /// How long after its work a service counts as idle.
 const SETTLED: Duration = Duration::from_secs(10);
