@@ -227,7 +227,10 @@ async fn a_busy_provider_is_asked_again_later() {
     bench.asked(1).await;
     bench.simulator.set_read_faults("".parse().unwrap());
     bench.vault.archived(&video).await;
-    assert_eq!(bench.simulator.stats().reads, 2, "it was left alone for as long as it asked");
+    // Who looks for jobs that nobody has heard of may have found it first, and asked as well. In the second that the
+    // provider wants to be left alone the schedule has fifty times to ask.
+    let reads = bench.simulator.stats().reads;
+    assert!((2..=4).contains(&reads), "it was not left alone for as long as it asked: {reads}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
