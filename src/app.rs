@@ -10,6 +10,7 @@ mod demo;
 mod http;
 mod offline;
 mod proxies;
+mod rooms;
 mod tls;
 mod unread;
 
@@ -28,13 +29,13 @@ use crate::api::{self, Api};
 use crate::bucket::{self, Bucket};
 use crate::config::Network;
 use crate::egress::ClientSetupError;
-use crate::fetch::{self, Fetcher};
+use crate::fetch;
 use crate::gateway::{self, Gateway};
 use crate::intake::{self, Intake, ReplyUrls};
 use crate::notify::{self, Notifier};
 use crate::provider;
 use crate::reconcile::{self, Reconciler};
-use crate::repair::{Retention, Verifier, open_ledger, restore};
+use crate::repair::{Retention, Verifier, restore};
 use crate::state::{Ledger, RecoveryError};
 use crate::worker::{self, Confirmer, Worker};
 
@@ -44,6 +45,7 @@ pub use tls::{TlsError, TlsFiles, own_certificate};
 
 use self::http::Http;
 use self::proxies::TrustedProxies;
+use self::rooms::Rooms;
 use self::tls::Certificate;
 
 /// All that a running service is made of.
@@ -149,40 +151,29 @@ impl Running {
     ///
     /// # Errors
     /// When any part of it cannot be started; then none is running.
-    pub async fn start(settings: Settings) -> Result<Self, StartError> {
-        let Settings { listen, data_dir, mut reply_urls, shutdown_grace, .. } = settings;
-        let took_free_port = listen.iter().any(|address| address.port() == 0);
+    pub async fn start(mut settings: Settings) -> Result<Self, StartError> {
+        let took_free_port = settings.listen.iter().any(|address| address.port() == 0);
         let mut listeners = Vec::new();
-        for address in listen {
-            listeners.push(bind(address)?);
+        for address in &settings.listen {
+            listeners.push(bind(*address)?);
         }
         let Some((_, address)) = listeners.first() else {
             return Err(StartError::Http(ErrorKind::InvalidInput.into()));
         };
         let address = *address;
-        let certificate = settings.tls.map(Certificate::read).transpose()?;
+        let certificate = settings.tls.clone().map(Certificate::read).transpose()?;
         let tls = certificate.as_ref().map(Certificate::server_config).transpose()?;
-        let bucket = Bucket::open(&settings.bucket)?;
-        let fetcher = Fetcher::new(&settings.fetch)?;
-        let opening = {
-            let bucket = bucket.clone();
-            move || open_ledger(&data_dir, &bucket, Intake::interpret)
-        };
-        let ledger = tokio::task::spawn_blocking(opening).await.map_err(StartError::CutOff)??;
-        let client = match (settings.intake.confirm, &settings.provider) {
-            (true, None) => return Err(StartError::NoProvider),
-            (_, provider) => provider.as_ref().map(provider::Client::new).transpose()?,
-        };
-        if took_free_port {
-            reply_urls = reply_urls.with_public_url(url_of(address, tls.is_some()));
-        }
         let confirms = settings.intake.confirm;
-        let intake = Intake::new(settings.intake, reply_urls, ledger.clone());
+        if confirms && settings.provider.is_none() {
+            return Err(StartError::NoProvider);
+        }
+        if took_free_port {
+            settings.reply_urls = settings.reply_urls.with_public_url(url_of(address, tls.is_some()));
+        }
+        let Rooms { bucket, fetcher, ledger, client, intake, reconciler, worker } = Rooms::open(&settings).await?;
+        let shutdown_grace = settings.shutdown_grace;
         let gateway = settings.gateway.map(|config| Gateway::new(config, intake.clone())).transpose()?;
-        let verifier = Verifier::new(ledger.clone(), bucket.clone(), fetcher.clone(), provider::redacted);
-        let reconciler = client.clone().map(|client| Reconciler::new(settings.reconcile, intake.clone(), client));
-        let refresh = reconciler.clone().map(refresh);
-        let worker = Worker::new(settings.worker, ledger.clone(), bucket.clone(), fetcher, refresh);
+        let verifier = Verifier::new(ledger.clone(), bucket.clone(), fetcher, provider::redacted);
         let confirmer = Confirmer::new(ledger.clone(), client.filter(|_| confirms), settings.confirm_patience);
         let notifier = Notifier::new(settings.notify, ledger.clone())?;
         let api = Api::new(settings.api, intake.clone(), bucket.clone(), verifier, reconciler.clone());
@@ -291,12 +282,18 @@ fn refresh(reconciler: Reconciler) -> worker::Refresh {
 }
 
 /// Takes from the bucket what is missing in the journal, then moves the journal's old segments there.
+#[expect(
+    clippy::manual_async_fn,
+    reason = "that it may move between threads is said here, and not worked out by its caller"
+)]
 fn keep_journal(ledger: Ledger, bucket: Bucket, keep: Duration) -> impl Future<Output = ()> + Send {
     async move {
         if ledger.recovered().await.is_some_and(|recovery| recovery.has_gaps()) {
             match restore(&ledger, &bucket, Intake::interpret, &AtomicU64::default()).await {
                 Ok(jobs) => tracing::info!(jobs, "what the journal lacks was looked for in the bucket's manifests"),
-                Err(error) => tracing::error!(%error, "the bucket's manifests were not all read: `rebuild` tries again"),
+                Err(error) => {
+                    tracing::error!(%error, "the bucket's manifests were not all read: `rebuild` tries again")
+                }
             }
         }
         Retention::new(ledger, bucket, Intake::interpret, keep).run().await;

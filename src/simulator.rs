@@ -126,6 +126,7 @@ impl Simulator {
         let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
         let dice = Dice::new(config.seed);
         let base = config.public_url.unwrap_or_else(|| base_url(address));
+        let clock = Clock::new(config.clock);
         let shared = Arc::new(Shared {
             links: SignedLinks::new(base.trim_end_matches('/').into(), dice, config.faults.expire()),
             read_faults: RwLock::new(config.faults.clone()),
@@ -133,10 +134,10 @@ impl Simulator {
             pace: config.pace,
             video_bytes: config.video_bytes,
             tokens: config.tokens,
-            clock: Clock::new(config.clock),
+            clock,
             dice,
             store: Store::default(),
-            belongings: Belongings::default(),
+            belongings: Belongings::new(clock.started()),
             stats: Counters::default(),
             calls: AtomicU64::new(0),
             creates: AtomicU64::new(0),

@@ -2,14 +2,11 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::{Settings, StartError, refresh};
-use crate::bucket::Bucket;
+use super::rooms::Rooms;
+use super::{Settings, StartError};
 use crate::domain::Timestamp;
-use crate::fetch::Fetcher;
 use crate::intake::Intake;
-use crate::provider;
 use crate::reconcile::Reconciler;
-use crate::repair::open_ledger;
 use crate::state::{Counters, StateError};
 use crate::worker::Worker;
 
@@ -32,18 +29,8 @@ impl Offline {
     /// # Errors
     /// When a part of it cannot be started, or there is no token for the provider.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
-        let Some(provider) = &settings.provider else { return Err(StartError::NoProvider) };
-        let client = provider::Client::new(provider)?;
-        let bucket = Bucket::open(&settings.bucket)?;
-        let fetcher = Fetcher::new(&settings.fetch)?;
-        let opening = {
-            let (data_dir, bucket) = (settings.data_dir, bucket.clone());
-            move || open_ledger(&data_dir, &bucket, Intake::interpret)
-        };
-        let ledger = tokio::task::spawn_blocking(opening).await.map_err(StartError::CutOff)??;
-        let intake = Intake::new(settings.intake, settings.reply_urls, ledger.clone());
-        let reconciler = Reconciler::new(settings.reconcile, intake.clone(), client);
-        let worker = Worker::new(settings.worker, ledger, bucket, fetcher, Some(refresh(reconciler.clone())));
+        let Rooms { intake, reconciler, worker, .. } = Rooms::open(&settings).await?;
+        let reconciler = reconciler.ok_or(StartError::NoProvider)?;
         let worker_task = tokio::spawn({
             let (worker, grace) = (worker.clone(), settings.shutdown_grace);
             async move { worker.run(grace).await }

@@ -34,7 +34,7 @@ pub struct ReconcileReport {
 impl fmt::Display for ReconcileReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { complete, asked, changed, removed, running, unanswered, on_hold, discovered } = self;
-        writeln!(f, "asked about {asked} jobs: {changed} changed, {removed} removed, {running} still running")?;
+        writeln!(f, "jobs asked about {asked}: {changed} changed, {removed} removed, {running} still running")?;
         let end = if *complete { "" } else { "; stopped before the end" };
         writeln!(f, "unanswered {unanswered}, not asked because of a hold {on_hold}, discovered {discovered}{end}")
     }
@@ -61,7 +61,7 @@ pub struct BackfillReport {
 impl fmt::Display for BackfillReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { complete, listed, known, running, missing, imported } = self;
-        writeln!(f, "listed {listed} jobs: {known} known, {running} still running, {missing} to import")?;
+        writeln!(f, "jobs listed {listed}: {known} known, {running} still running, {missing} to import")?;
         let end = if *complete { "" } else { "; stopped before the end" };
         writeln!(f, "imported {imported}{end}")
     }

@@ -52,11 +52,11 @@ impl Run<'_> {
             }
             (Ok(last), Some(sending)) => self.complete(sending, last).await,
         };
-        if let Some(Sending { upload, .. }) = sending {
-            if let Err(error) = self.end(&upload, stored.is_ok()).await {
-                // It stays recorded, and is swept at the next start of the service.
-                tracing::warn!(%key, %error, "an upload could not be ended");
-            }
+        if let Some(Sending { upload, .. }) = sending
+            && let Err(error) = self.end(&upload, stored.is_ok()).await
+        {
+            // It stays recorded, and is swept at the next start of the service.
+            tracing::warn!(%key, %error, "an upload could not be ended");
         }
         stored
     }

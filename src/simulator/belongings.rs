@@ -2,7 +2,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::domain::Digest;
+use crate::domain::{Digest, Timestamp};
 
 use super::shelf::Shelf;
 
@@ -18,10 +18,11 @@ pub(super) struct Belongings {
     pub(super) streams: Shelf<StreamToken>,
 }
 
-impl Default for Belongings {
-    fn default() -> Self {
+impl Belongings {
+    /// One account that was configured at `made`, and nothing else.
+    pub(super) fn new(made: Timestamp) -> Self {
         let accounts = Shelf::new(100);
-        accounts.add(|_| Account { account: super::job::ACCOUNT.into(), max_jobs: 5 });
+        accounts.add(|_| Account { account: super::job::ACCOUNT.into(), max_jobs: 5, made });
         Self {
             accounts,
             uploads: Shelf::new(10_000),
@@ -37,6 +38,7 @@ impl Default for Belongings {
 pub(super) struct Account {
     pub(super) account: String,
     pub(super) max_jobs: usize,
+    pub(super) made: Timestamp,
 }
 
 /// A file that a caller uploaded. Only its sum is kept.
@@ -58,6 +60,7 @@ pub(super) struct Chat {
     pub(super) id: String,
     pub(super) model: String,
     pub(super) title: String,
+    pub(super) made: Timestamp,
     pub(super) messages: Vec<Message>,
 }
 

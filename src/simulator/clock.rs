@@ -4,11 +4,17 @@ use crate::domain::Timestamp;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
     fixed: Option<Timestamp>,
+    started: Timestamp,
 }
 
 impl Clock {
-    pub(super) const fn new(fixed: Option<Timestamp>) -> Self {
-        Self { fixed }
+    pub(super) fn new(fixed: Option<Timestamp>) -> Self {
+        Self { fixed, started: fixed.unwrap_or_else(Timestamp::now) }
+    }
+
+    /// When the simulator started: the age of whatever was there before anyone called.
+    pub(super) const fn started(self) -> Timestamp {
+        self.started
     }
 
     pub(super) fn now(self) -> Timestamp {

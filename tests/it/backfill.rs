@@ -3,6 +3,7 @@
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use actix_web::{App, HttpResponse, HttpServer, web};
 use replyvault::domain::Timestamp;
 use replyvault::simulator::{Config, Simulator};
 use serde_json::{Value, json};
@@ -155,6 +156,37 @@ async fn what_keeps_the_provider_from_being_asked_ends_it_or_is_waited_for() {
     bench.all_archived().await;
 }
 
+/// Answers every list with the same page, whatever comes after what, and says that there is another.
+async fn stuttering_provider(page: Value) -> std::net::SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = HttpServer::new(move || {
+        let page = page.clone();
+        App::new().default_service(web::to(move || {
+            let page = page.clone();
+            async move { HttpResponse::Ok().json(page) }
+        }))
+    });
+    tokio::spawn(server.workers(1).disable_signals().listen(listener).unwrap().run());
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_begins_anew_is_walked_once() {
+    let image = |id: u64, status: u64| json!({"imageId": format!("user:1-minimax:2-image:{id}"), "status": status});
+    let items = json!([image(1, 3), image(2, 1), image(1, 3), {"imageId": "?"}, 7]);
+    for page in [json!({"images": items, "hasPre": true, "hasNext": true, "total": 1_000_000}), items] {
+        let address = stuttering_provider(page).await;
+        let bench = Bench::with(Config::default(), |settings| {
+            settings.provider.as_mut().unwrap().base_url = format!("http://{address}").parse().unwrap();
+        });
+        let bench = bench.await;
+        let task = bench.task("backfill", json!({"kind": "images", "all": true})).await;
+        assert_eq!(counts(&task), [2, 0, 1, 1]);
+        assert_eq!(bench.vault.job_in("user:1-minimax:2-image:1", &["failed"]).await["outcome"], "failed");
+    }
+}
+
 /// A program with a token for the provider, and no service that runs.
 fn program(dir: &TempDir, simulator: &Simulator) -> Program {
     let mut program = Program::new(dir.path());
@@ -210,7 +242,10 @@ async fn without_a_service_the_command_archives_what_it_imports_and_can_be_stopp
     let ended = run(&program, &["backfill", "videos"]).await;
     let (stdout, stderr) = text(&ended);
     assert_eq!(ended.status.code(), Some(0), "{stdout}{stderr}");
-    assert!(stdout.contains("listed 62 jobs") && stdout.contains("stuck 0, waiting for another attempt 0"), "{stdout}");
+    assert!(
+        stdout.contains("jobs listed 62:") && stdout.contains("stuck 0, waiting for another attempt 0"),
+        "{stdout}"
+    );
     assert_eq!(simulator.stats().cdn_expired, 0);
     // All of it is there already when the service comes up.
     let before = simulator.stats().cdn_requests;
@@ -230,7 +265,7 @@ async fn with_a_service_the_commands_have_it_done() {
     let ended = run(&program, &["backfill", "videos", "--limit", "1", "--all"]).await;
     let (stdout, stderr) = text(&ended);
     assert_eq!((ended.status.code(), stderr.as_str()), (Some(0), ""), "{stdout}");
-    assert_eq!(stdout, "listed 2 jobs: 0 known, 0 still running, 2 to import\nimported 1\n");
+    assert_eq!(stdout, "jobs listed 2: 0 known, 0 still running, 2 to import\nimported 1\n");
     let first = simulator.truth()[0].job_id.clone();
     process.job_in(first.as_str(), "archived").await;
     let second = simulator.truth()[1].job_id.clone();
@@ -238,7 +273,7 @@ async fn with_a_service_the_commands_have_it_done() {
     let ended = run(&program, &["reconcile"]).await;
     let (stdout, stderr) = text(&ended);
     assert_eq!((ended.status.code(), stderr.as_str()), (Some(0), ""), "{stdout}");
-    assert!(stdout.starts_with("asked about 1 jobs: 1 changed, 0 removed, 0 still running\n"), "{stdout}");
+    assert!(stdout.starts_with("jobs asked about 1: 1 changed, 0 removed, 0 still running\n"), "{stdout}");
     process.job_in(second.as_str(), "archived").await;
 
     simulator.set_read_faults("list-596=1".parse().unwrap());

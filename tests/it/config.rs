@@ -47,7 +47,7 @@ fn what_is_wrong_is_one_line_and_exit_code_2() {
         ("[server\n", "config.toml:1:8: expected TOML: "),
         ("[server]\npublic_url = \"vault\"", "config.toml: server.public_url: expected an http or https URL"),
         ("[storage]\nurl = \"media\"", "config.toml: storage.url: expected file:<directory>, "),
-        ("[gateway]\nenabled = true", "config.toml: gateway.enabled: is not available in this version"),
+        ("[gateway]\nenabled = true", "config.toml: gateway.enabled: expected provider.api_token, "),
         (
             "[storage]\nurl = \"s3://media\"\nendpoint = \"https://s3.example.com\"",
             "config.toml: storage.url: s3://media/: expected S3 credentials: access_key_id and secret_access_key, or ",

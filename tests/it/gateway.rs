@@ -4,6 +4,7 @@ mod clients;
 mod creates;
 mod endpoints;
 mod learns;
+mod lost;
 pub(crate) mod pair;
 mod passes;
 pub(crate) mod provider;

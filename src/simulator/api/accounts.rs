@@ -23,16 +23,16 @@ pub(super) fn configure(scope: &mut web::ServiceConfig) {
         .route("/features", web::get().to(features));
 }
 
-fn shown(account: &Account, shared: &Shared) -> Value {
-    let (number, now) = (&account.account, shared.clock.now());
-    let expires = now.after(MONTH);
+fn shown(account: &Account) -> Value {
+    let (number, made) = (&account.account, account.made);
+    let expires = made.after(MONTH);
     let seconds = |millis: u64| millis as f64 / 1000.0;
     json!({
         "account": number, "maxJobs": account.max_jobs, "supportVideo": true, "supportChat": true,
         "supportAudio": true, "supportMusic": true,
         "jwt": {
-            "token": "ey1…secured…zQ", "host": "hailuoai.video", "iat": seconds(now.millis()),
-            "exp": seconds(expires.millis()), "iat_Issued": now, "exp_Expire": expires,
+            "token": "ey1…secured…zQ", "host": "hailuoai.video", "iat": seconds(made.millis()),
+            "exp": seconds(expires.millis()), "iat_Issued": made, "exp_Expire": expires,
             "searchParams": "device_platform=web&app_id=3001&os_name=Linux&browser_name=firefox",
             "user": {"deviceID": "300112233", "id": number, "isAnonymous": false, "name": "", "avatar": ""},
         },
@@ -44,13 +44,13 @@ async fn all(shared: web::Data<Shared>) -> Answer {
     if accounts.is_empty() {
         return Err(Refusal::NotFound);
     }
-    let shown: BTreeMap<_, _> = accounts.iter().map(|account| (&account.account, shown(account, &shared))).collect();
+    let shown: BTreeMap<_, _> = accounts.iter().map(|account| (&account.account, shown(account))).collect();
     Ok(HttpResponse::Ok().json(shown))
 }
 
 async fn one(number: web::Path<String>, shared: web::Data<Shared>) -> Answer {
     let account = shared.belongings.accounts.find(|account| account.account == *number).ok_or(Refusal::NotFound)?;
-    Ok(HttpResponse::Ok().json(shown(&account, &shared)))
+    Ok(HttpResponse::Ok().json(shown(&account)))
 }
 
 /// A token stands for one account: given again, it changes that one.
@@ -61,10 +61,10 @@ async fn create(http: HttpRequest, payload: web::Payload, shared: web::Data<Shar
     let max_jobs = fields.required("maxJobs")?.parse().ok().filter(|number| (1..=10).contains(number));
     let max_jobs = max_jobs.ok_or_else(|| Refusal::BadRequest("Parameter maxJobs is from 1 to 10".into()))?;
     let number = (100_000_000 + shared.dice.number("account", token, 0) % 900_000_000).to_string();
-    let account = Account { account: number, max_jobs };
+    let account = Account { account: number, max_jobs, made: shared.clock.now() };
     shared.belongings.accounts.remove(|known| known.account == account.account);
     shared.belongings.accounts.add(|_| account.clone());
-    Ok(HttpResponse::Created().json(shown(&account, &shared)))
+    Ok(HttpResponse::Created().json(shown(&account)))
 }
 
 async fn delete(number: web::Path<String>, shared: web::Data<Shared>) -> Answer {
@@ -75,7 +75,7 @@ async fn delete(number: web::Path<String>, shared: web::Data<Shared>) -> Answer 
 }
 
 async fn features(shared: web::Data<Shared>) -> HttpResponse {
-    let ends = shared.clock.now().after(MONTH).millis();
+    let ends = shared.clock.started().after(MONTH).millis();
     let credits = shared.faults.credits().unwrap_or(100_000).saturating_sub(shared.stats.snapshot().jobs);
     let model = |id: &str, cost: u64| {
         json!({

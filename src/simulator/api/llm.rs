@@ -62,6 +62,7 @@ fn chat(fields: &Fields, prompt: &str, shared: &Shared) -> Result<Chat, Refusal>
             id: shared.id("chat", number),
             model: fields.get("model").unwrap_or("mm-m1").into(),
             title: prompt.chars().take(40).collect(),
+            made: shared.clock.now(),
             messages: Vec::new(),
         };
         return Ok(shared.belongings.chats.add(chat));

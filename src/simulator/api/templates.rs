@@ -37,7 +37,7 @@ impl Template {
     }
 
     fn card(self, shared: &Shared) -> Value {
-        let (id, name, made) = (self.id(), format!("Template {}", self.0 + 1), shared.clock.now().millis());
+        let (id, name, made) = (self.id(), format!("Template {}", self.0 + 1), shared.clock.started().millis());
         let file = |name: &str| format!("{}/cdn/templates/{id}/{name}", shared.links.base());
         json!({
             "id": id, "createTime": made, "cardType": 1, "tabID": "template",

@@ -35,7 +35,7 @@ async fn config() -> HttpResponse {
 }
 
 fn voice(id: &str, name: &str, tags: &[&str], file: &str, shared: &Shared) -> Value {
-    let (base, made) = (shared.links.base(), shared.clock.now().millis());
+    let (base, made) = (shared.links.base(), shared.clock.started().millis());
     json!({
         "voice_id": id, "parent_voice_id": "0", "voice_name": name, "tag_list": tags, "file_id": file,
         "cover_url": format!("{base}/cdn/voices/cover.png?x-oss-process=image/resize,p_50/format,webp"),

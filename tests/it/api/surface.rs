@@ -42,6 +42,8 @@ async fn every_endpoint_is_described() {
         "GET /api/v1/events",
         "GET /api/v1/stats",
         "POST /api/v1/tasks/verify",
+        "POST /api/v1/tasks/reconcile",
+        "POST /api/v1/tasks/backfill",
         "GET /api/v1/tasks",
         "GET /api/v1/tasks/{taskId}",
         "POST /api/v1/session",

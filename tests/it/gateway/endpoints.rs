@@ -255,7 +255,7 @@ async fn unusual_json_and_events_pass_as_they_are() {
     assert!(stream.text().contains("\r\n\r\n"));
     pair.form("llm", &[("prompt", "x"), ("stream", "true")]).await;
 
-    // Where the provider would show our replyUrl its other bytes stay.
+    let pair = Pair::start("odd=1", STILL).await;
     let made = pair.behind.base_url() + "/v1/minimax/videos/create";
     let foreign = json!({"prompt": "x", "replyUrl": "http://h/ünï", "replyRef": "r"});
     for base in [pair.direct.base_url() + "/v1/minimax/videos/create", made] {

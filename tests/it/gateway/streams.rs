@@ -92,7 +92,8 @@ async fn a_large_upload_and_a_large_download_pass() {
                 left -= length as u64;
             }
             let body = json!({"sum": sum}).to_string();
-            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            let close = "Connection: close\r\n";
+            let answer = format!("HTTP/1.1 200 OK\r\n{close}Content-Length: {}\r\n\r\n{body}", body.len());
             stream.write_all(answer.as_bytes()).await.unwrap();
         } else {
             let head = format!("HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nContent-Length: {SIZE}\r\n\r\n");

@@ -2,6 +2,7 @@ use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::domain::Timestamp;
 use crate::simulator::Shared;
 use crate::simulator::api::{Answer, Refusal, list};
 use crate::simulator::belongings::{Chat, Message};
@@ -33,7 +34,7 @@ async fn all(query: web::Query<Query>, shared: web::Data<Shared>) -> Answer {
 }
 
 fn item(chat: &Chat, shared: &Shared) -> Value {
-    let made = shared.clock.now().millis();
+    let made = chat.made.millis();
     let avatar = |size: &str| format!("{}/cdn/robots/{size}.png", shared.links.base());
     json!({
         "chatID": chat.id, "createTime": made, "updateTime": made, "chatTitle": chat.title,
@@ -50,13 +51,13 @@ fn item(chat: &Chat, shared: &Shared) -> Value {
 
 async fn one(id: web::Path<String>, shared: web::Data<Shared>) -> Answer {
     let chat = shared.belongings.chats.find(|chat| chat.id == *id).ok_or(Refusal::NotFound)?;
-    let messages: Vec<_> = chat.messages.iter().map(|message| shown(message, &shared)).collect();
+    let messages: Vec<_> = chat.messages.iter().map(|message| shown(message, chat.made)).collect();
     Ok(HttpResponse::Ok().json(json!({
         "messages": messages, "title": chat.title, "characterID": "1", "canSearch": true, "model": chat.model,
     })))
 }
 
-fn shown(message: &Message, shared: &Shared) -> Value {
+fn shown(message: &Message, made: Timestamp) -> Value {
     let file = json!({"formType": 2, "content": "", "status": 2, "fileByte": 0});
     let mut extra = json!({
         "msgTitle": "", "audioUrl": "", "copilotHandled": false, "copilotTextLimit": 0, "feedbackStatus": {},
@@ -76,7 +77,7 @@ fn shown(message: &Message, shared: &Shared) -> Value {
         extra[empty] = json!([]);
     }
     json!({
-        "msgID": message.id, "createTime": shared.clock.now().millis(), "content": message.content,
+        "msgID": message.id, "createTime": made.millis(), "content": message.content,
         "msgType": if message.from_user { "user" } else { "system" }, "feadbackType": 0,
         "requestStatus": u8::from(!message.from_user), "isEnd": 0, "chatID": "", "msgSubtype": 0, "chatStyle": "pro",
         "parentMsgID": message.parent, "otherAgentAnswer": {"botInfo": null}, "failedText": "",

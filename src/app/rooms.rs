@@ -1,0 +1,39 @@
+use super::{Settings, StartError, refresh};
+use crate::bucket::Bucket;
+use crate::fetch::Fetcher;
+use crate::intake::Intake;
+use crate::provider;
+use crate::reconcile::Reconciler;
+use crate::repair::open_ledger;
+use crate::state::Ledger;
+use crate::worker::Worker;
+
+/// What archives, whoever tells it of jobs: the service without its doors.
+pub(super) struct Rooms {
+    pub(super) bucket: Bucket,
+    pub(super) fetcher: Fetcher,
+    pub(super) ledger: Ledger,
+    pub(super) client: Option<provider::Client>,
+    pub(super) intake: Intake,
+    pub(super) reconciler: Option<Reconciler>,
+    pub(super) worker: Worker,
+}
+
+impl Rooms {
+    /// Opens journal, state and bucket. Nothing is done yet.
+    pub(super) async fn open(settings: &Settings) -> Result<Self, StartError> {
+        let bucket = Bucket::open(&settings.bucket)?;
+        let fetcher = Fetcher::new(&settings.fetch)?;
+        let opening = {
+            let (data_dir, bucket) = (settings.data_dir.clone(), bucket.clone());
+            move || open_ledger(&data_dir, &bucket, Intake::interpret)
+        };
+        let ledger = tokio::task::spawn_blocking(opening).await.map_err(StartError::CutOff)??;
+        let client = settings.provider.as_ref().map(provider::Client::new).transpose()?;
+        let intake = Intake::new(settings.intake.clone(), settings.reply_urls.clone(), ledger.clone());
+        let reconciler = client.clone().map(|client| Reconciler::new(settings.reconcile, intake.clone(), client));
+        let fresh_links = reconciler.clone().map(refresh);
+        let worker = Worker::new(settings.worker.clone(), ledger.clone(), bucket.clone(), fetcher.clone(), fresh_links);
+        Ok(Self { bucket, fetcher, ledger, client, intake, reconciler, worker })
+    }
+}
