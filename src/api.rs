@@ -130,7 +130,7 @@ impl std::fmt::Debug for Api {
 }
 
 /// Adds every endpoint of this room, and the answer to paths that nobody knows. They need `Data<Api>`; [`observe`]
-/// belongs around the whole app.
+/// is for every answer of the whole app.
 pub fn routes(config: &mut ServiceConfig) {
     config
         .service(resource("/", "GET, HEAD").route(get().to(page::index)))

@@ -5,6 +5,7 @@
 //! journal is closed. Whatever is cut off is recorded and taken up again.
 
 mod access_log;
+mod around;
 mod connections;
 mod demo;
 mod http;

@@ -3,10 +3,8 @@
 use std::sync::atomic::AtomicU64;
 
 use actix_web::HttpResponse;
-use actix_web::body::MessageBody;
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::dev::ServiceResponse;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
-use actix_web::middleware::Next;
 use actix_web::web::Data;
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
@@ -22,25 +20,16 @@ use crate::domain::{JobState, Timestamp};
 /// How many answers there were of each class of status.
 pub(super) type Answers = Family<[(&'static str, &'static str); 1], Counter>;
 
-/// Belongs around the whole app: counts every answer, and tells browsers to take each for what it says it is and to
-/// tell nobody where they came from.
-///
-/// # Errors
-/// Those of what it is around.
-pub async fn observe<B: MessageBody>(
-    request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<B>, actix_web::Error> {
-    let api = request.app_data::<Data<Api>>().cloned();
-    let mut response = next.call(request).await?;
+/// To be called with every answer: counts it, and tells browsers to take it for what it says it is and to tell nobody
+/// where they came from.
+pub fn observe<B>(response: &mut ServiceResponse<B>) {
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    if let Some(api) = api {
+    if let Some(api) = response.request().app_data::<Data<Api>>() {
         let class = ["1xx", "2xx", "3xx", "4xx", "5xx"].get(usize::from(response.status().as_u16() / 100) - 1);
         api.inner.answers.get_or_create(&[("class", class.copied().unwrap_or("other"))]).inc();
     }
-    Ok(response)
 }
 
 /// The numbers, in the OpenMetrics form of Prometheus' text.

@@ -1,27 +1,30 @@
 use std::time::Instant;
 
-use actix_web::Error;
-use actix_web::body::MessageBody;
-use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::StatusCode;
-use actix_web::middleware::Next;
+use actix_web::dev::ServiceResponse;
+use actix_web::http::{Method, StatusCode};
 
-/// Logs each request, by its route and never by its path: paths of reply URLs hold signatures.
-pub(super) async fn log(
-    request: ServiceRequest,
-    next: Next<impl MessageBody>,
-) -> Result<ServiceResponse<impl MessageBody>, Error> {
-    let started = Instant::now();
-    let method = request.method().clone();
-    let response = next.call(request).await?;
-    let route = response.request().match_pattern().unwrap_or_default();
-    let (status, elapsed) = (response.status().as_u16(), started.elapsed());
-    let client = || response.request().connection_info().realip_remote_addr().unwrap_or_default().to_owned();
-    // That it answers 503, and why, is said where it begins and ends.
-    if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
-        tracing::warn!(client = client(), %method, route, status, ?elapsed, "request");
-    } else {
-        tracing::debug!(client = client(), %method, route, status, ?elapsed, "request");
+/// A request's line in the log: by its route and never by its path, since paths of reply URLs hold signatures.
+pub(super) struct Line {
+    started: Instant,
+    method: Method,
+}
+
+impl Line {
+    pub(super) fn begin(method: &Method) -> Self {
+        Self { started: Instant::now(), method: method.clone() }
     }
-    Ok(response)
+
+    pub(super) fn end<B>(self, response: &ServiceResponse<B>) {
+        let Self { started, method } = self;
+        let (status, elapsed) = (response.status().as_u16(), started.elapsed());
+        // Neither is free to know, and most requests leave no line.
+        let client = || response.request().connection_info().realip_remote_addr().unwrap_or_default().to_owned();
+        let route = || response.request().match_pattern().unwrap_or_default();
+        // That it answers 503, and why, is said where it begins and ends.
+        if response.status() == StatusCode::INTERNAL_SERVER_ERROR {
+            tracing::warn!(client = client(), %method, route = route(), status, ?elapsed, "request");
+        } else {
+            tracing::debug!(client = client(), %method, route = route(), status, ?elapsed, "request");
+        }
+    }
 }

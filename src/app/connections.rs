@@ -13,10 +13,8 @@ use std::time::Duration;
 
 use actix_server::GracefulShutdownSignal;
 use actix_tls::accept::rustls_0_23::TlsStream;
-use actix_web::Error;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
-use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
-use actix_web::middleware::Next;
+use actix_web::dev::{Extensions, ServiceRequest};
 use actix_web::rt::net::TcpStream;
 use bytes::Bytes;
 use rustix::net::sockopt;
@@ -76,7 +74,7 @@ impl<S: Transport> Bounded<S> {
         Self { stream, waits, longest, timer: Box::pin(sleep(longest)), stop, stopping: false, unsent: false }
     }
 
-    /// Makes the connection known to [`note`] and [`is_https`].
+    /// Makes the connection known to [`Busy::with`] and [`is_https`].
     pub(super) fn describe(&self, data: &mut Extensions) {
         data.insert(self.waits.clone());
     }
@@ -143,22 +141,24 @@ pub(super) fn is_https(request: &ServiceRequest) -> bool {
     request.conn_data::<Rc<Waits>>().is_some_and(|waits| waits.https)
 }
 
-/// Notes when a connection's request is being answered. Belongs around the whole app.
-pub(super) async fn note<B: MessageBody + 'static>(
-    request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<BoxBody>, Error> {
-    let busy = request.conn_data::<Rc<Waits>>().cloned().map(Busy::new);
-    let response = next.call(request).await?;
-    Ok(response.map_body(|_, answer| BoxBody::new(Answer { answer: BoxBody::new(answer), _busy: busy })))
-}
-
-struct Busy(Rc<Waits>);
+/// While it lives, its connection's request is being answered.
+pub(super) struct Busy(Rc<Waits>);
 
 impl Busy {
-    fn new(waits: Rc<Waits>) -> Self {
+    /// That of the request's connection, if it is one of ours.
+    pub(super) fn with(request: &ServiceRequest) -> Option<Self> {
+        let waits = request.conn_data::<Rc<Waits>>()?.clone();
         waits.since.set(None);
-        Self(waits)
+        Some(Self(waits))
+    }
+
+    /// An answer's body with which it lives until all of that is handed over.
+    pub(super) fn until_sent(busy: Option<Self>, answer: BoxBody) -> BoxBody {
+        match (busy, answer.size()) {
+            // Handed over as soon as the request is answered.
+            (None, _) | (_, BodySize::None) => answer,
+            (busy, _) => BoxBody::new(Answer { answer, _busy: busy }),
+        }
     }
 }
 

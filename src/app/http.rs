@@ -17,9 +17,9 @@ use actix_web::web::Data;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::ServerConfig;
 
-use super::connections::{self, Bounded, Transport};
-use super::proxies::{self, TrustedProxies};
-use super::{access_log, unread};
+use super::around::around;
+use super::connections::{Bounded, Transport};
+use super::proxies::TrustedProxies;
 use crate::api::{self, Api};
 use crate::gateway::{self, Gateway};
 use crate::intake::{self, Intake};
@@ -109,11 +109,7 @@ impl Parts {
             .app_data(intake)
             .app_data(api)
             .app_data(proxies)
-            .wrap(from_fn(access_log::log))
-            .wrap(from_fn(api::observe))
-            .wrap(from_fn(unread::bound))
-            .wrap(from_fn(connections::note))
-            .wrap(from_fn(proxies::sift))
+            .wrap(from_fn(around))
             .configure(intake::routes)
             .configure(|app| {
                 if let Some(gateway) = gateway {

@@ -2,13 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use actix_web::Error;
-use actix_web::body::MessageBody;
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::dev::ServiceRequest;
 use actix_web::http::header::{
     FORWARDED, HeaderName, HeaderValue, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO,
 };
-use actix_web::middleware::Next;
 use actix_web::web::Data;
 
 use super::connections;
@@ -46,41 +43,45 @@ fn address(text: &str) -> Option<IpAddr> {
     text.parse().ok().or_else(|| Some(text.parse::<SocketAddr>().ok()?.ip()))
 }
 
+/// What is said about a request's way here.
+const SAID: [HeaderName; 4] = [FORWARDED, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO];
+
 /// Leaves of what a request says about its way only what a trusted proxy said, so that `connection_info` is right for
-/// everybody behind this. Belongs outermost around the whole app.
-pub(super) async fn sift<B: MessageBody>(
-    mut request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<B>, Error> {
-    let proxies = request.app_data::<Data<TrustedProxies>>().cloned();
-    let proxies = proxies.filter(|proxies| request.peer_addr().is_some_and(|peer| proxies.contain(peer.ip())));
-    let said = |name: HeaderName| {
-        let values = request.headers().get_all(name).filter_map(|value| value.to_str().ok());
-        values.flat_map(|value| value.split(',')).map(str::to_owned).collect::<Vec<_>>()
-    };
-    let (client, scheme) = match proxies {
-        Some(proxies) => {
-            let client = proxies.client(said(X_FORWARDED_FOR).iter().map(String::as_str));
-            (client, said(X_FORWARDED_PROTO).pop().map(|scheme| scheme.trim().to_ascii_lowercase()))
-        }
-        None => (None, None),
-    };
-    let https = connections::is_https(&request).then_some("https");
+/// everybody behind this.
+pub(super) fn sift(request: &mut ServiceRequest) {
+    let https = connections::is_https(request).then_some("https");
+    let (client, scheme) =
+        if request.headers().keys().any(|name| SAID.contains(name)) { told(request) } else { (None, None) };
     let headers = request.headers_mut();
-    for name in [FORWARDED, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO] {
-        headers.remove(name);
-    }
     if let Some(value) = client.and_then(|client| HeaderValue::from_str(&client.to_string()).ok()) {
         headers.insert(X_FORWARDED_FOR, value);
     }
     match scheme.as_deref().filter(|scheme| ["http", "https"].contains(scheme)).or(https) {
         Some("https") => headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("https")),
         Some("http") => headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http")),
-        _ => {
-            return next.call(request).await;
-        }
+        _ => return,
     };
-    next.call(request).await
+}
+
+/// The client and the scheme as far as a trusted proxy tells of them. Takes what is said out of the request.
+fn told(request: &mut ServiceRequest) -> (Option<IpAddr>, Option<String>) {
+    let proxies = request.app_data::<Data<TrustedProxies>>();
+    let proxies = proxies.filter(|proxies| request.peer_addr().is_some_and(|peer| proxies.contain(peer.ip())));
+    let said = |name: HeaderName| {
+        let values = request.headers().get_all(name).filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let told = match proxies {
+        Some(proxies) => {
+            let client = proxies.client(said(X_FORWARDED_FOR).iter().map(String::as_str));
+            (client, said(X_FORWARDED_PROTO).pop().map(|scheme| scheme.trim().to_ascii_lowercase()))
+        }
+        None => (None, None),
+    };
+    for name in SAID {
+        request.headers_mut().remove(name);
+    }
+    told
 }
 
 #[cfg(test)]

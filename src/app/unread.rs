@@ -12,10 +12,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use actix_web::body::{BodySize, BoxBody, EitherBody, MessageBody};
+use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::error::{InternalError, PayloadError};
-use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
@@ -26,35 +25,42 @@ const REST: usize = 512 << 10;
 /// The longest that is waited for it.
 const REST_TIME: Duration = Duration::from_secs(2);
 
-/// Belongs outermost around the whole app.
-pub(super) async fn bound<B: MessageBody + 'static>(
-    mut request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<EitherBody<B>>, Error> {
-    let payload = request.take_payload();
-    if matches!(payload, Payload::None) {
-        return Ok(next.call(request).await?.map_into_left_body());
-    }
-    let body = Rc::new(Body { payload: RefCell::new(payload), ended: Cell::new(false) });
-    request.set_payload(Payload::Stream { payload: Box::pin(Reader(body.clone())) });
-    let answered = next.call(request).await;
-    if body.ended.get() {
-        return Ok(answered?.map_into_left_body());
-    }
-    match answered {
-        Ok(response) => {
-            let mut rest = Rest::new(body);
-            // An empty answer has no end to wait for: the connection is dealt with as soon as its head is sent.
-            if matches!(response.response().body().size(), BodySize::None | BodySize::Sized(0)) {
-                (&mut rest).await;
-            }
-            Ok(response.map_body(|_, answer| EitherBody::right(BoxBody::new(Answer::new(answer, rest)))))
+/// A request's body, held while it is answered; nothing when it has none.
+pub(super) struct Kept(Option<Rc<Body>>);
+
+impl Kept {
+    /// That of a request, which gets to read it.
+    pub(super) fn of(request: &mut ServiceRequest) -> Self {
+        let payload = request.take_payload();
+        if matches!(payload, Payload::None) {
+            return Self(None);
         }
-        Err(error) => {
-            let response = error.error_response();
-            let response = response.map_body(|_, answer| BoxBody::new(Answer::new(answer, Rest::new(body))));
-            Err(InternalError::from_response(error, response).into())
+        let body = Rc::new(Body { payload: RefCell::new(payload), ended: Cell::new(false) });
+        request.set_payload(Payload::Stream { payload: Box::pin(Reader(body.clone())) });
+        Self(Some(body))
+    }
+
+    /// The answer, which ends when the rest of the body is done with.
+    pub(super) async fn answer(self, response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
+        let Some(body) = self.unread() else { return response };
+        let mut rest = Rest::new(body);
+        // An empty answer has no end to wait for: the connection is dealt with as soon as its head is sent.
+        if matches!(response.response().body().size(), BodySize::None | BodySize::Sized(0)) {
+            (&mut rest).await;
         }
+        response.map_body(|_, answer| BoxBody::new(Answer::new(answer, rest)))
+    }
+
+    /// The error, whose answer ends when the rest of the body is done with.
+    pub(super) fn fail(self, error: Error) -> Error {
+        let Some(body) = self.unread() else { return error };
+        let response = error.error_response();
+        let response = response.map_body(|_, answer| BoxBody::new(Answer::new(answer, Rest::new(body))));
+        InternalError::from_response(error, response).into()
+    }
+
+    fn unread(self) -> Option<Rc<Body>> {
+        self.0.filter(|body| !body.ended.get())
     }
 }
 

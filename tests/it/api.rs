@@ -12,8 +12,10 @@ mod surface;
 
 use std::time::Duration;
 
+use actix_web::body::BoxBody;
 use actix_web::dev::ServerHandle;
-use actix_web::middleware::from_fn;
+use actix_web::dev::ServiceRequest;
+use actix_web::middleware::{Next, from_fn};
 use actix_web::web::Data;
 use actix_web::{App, HttpServer};
 use bytes::Bytes;
@@ -102,7 +104,11 @@ impl Vault {
             App::new()
                 .app_data(api.clone())
                 .app_data(data.clone())
-                .wrap(from_fn(api::observe))
+                .wrap(from_fn(|request: ServiceRequest, next: Next<BoxBody>| async move {
+                    let mut response = next.call(request).await?;
+                    api::observe(&mut response);
+                    Ok::<_, actix_web::Error>(response)
+                }))
                 .configure(intake::routes)
                 .configure(api::routes)
         });
