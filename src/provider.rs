@@ -17,7 +17,7 @@ use crate::domain::{JobId, Kind, Observation, ReplyRef};
 
 pub use client::{Answer, Client, ClientConfig, JobList, ListPage, ProviderError, Trouble};
 pub use json::NotJson;
-use json::{Object, Value};
+use json::Object;
 pub use list::{MAX_JOBS, ToldOf, read_all, told_of};
 pub use redact::redacted;
 
@@ -60,24 +60,23 @@ const ID_FIELDS: [&str; 5] = ["videoId", "imageId", "jobId", "musicId", "audio_i
 /// # Errors
 /// When it is not JSON by the grammar of RFC 8259, a byte order mark aside.
 pub fn read(body: &[u8]) -> Result<Reading, NotJson> {
-    let value = json::parse(body)?;
-    Ok(match observe(value) {
+    let object = json::parse_object(body)?;
+    Ok(match object.ok_or(Unclear::UnknownShape).and_then(|object| observe(&object)) {
         Ok(observation) => Reading::Job(Box::new(observation)),
         Err(unclear) => Reading::Unclear(unclear),
     })
 }
 
-fn observe(value: Value<'_>) -> Result<Observation, Unclear> {
-    let object = value.object().ok_or(Unclear::UnknownShape)?;
-    let job = job_id(&object)?;
+fn observe(object: &Object<'_>) -> Result<Observation, Unclear> {
+    let job = job_id(object)?;
     let request = object.object("request").unwrap_or_default();
     let reply_ref = match object.text("replyRef").or_else(|| request.text("replyRef")) {
         Some(text) => Some(ReplyRef::new(&text).map_err(|_| Unclear::InvalidReplyRef)?),
         None => None,
     };
     let mut observation = match job.kind() {
-        Kind::Agent => agent::read(job, &object, &request),
-        Kind::Video | Kind::Image | Kind::Music | Kind::Speech => job::read(job, &object),
+        Kind::Agent => agent::read(job, object, &request),
+        Kind::Video | Kind::Image | Kind::Music | Kind::Speech => job::read(job, object),
     };
     observation.reply_ref = reply_ref;
     Ok(observation)

@@ -15,6 +15,9 @@ use serde_json::value::RawValue;
 #[error("expected a JSON document: {0}")]
 pub struct NotJson(String);
 
+/// Room for as many as most callbacks have.
+const USUAL_MEMBERS: usize = 24;
+
 /// A value that is known to be JSON by the grammar.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Value<'a>(&'a RawValue);
@@ -24,8 +27,25 @@ pub(super) struct Value<'a>(&'a RawValue);
 pub(super) struct Object<'a>(Vec<(Cow<'a, [u8]>, &'a RawValue)>);
 
 pub(super) fn parse(body: &[u8]) -> Result<Value<'_>, NotJson> {
+    value(text(body)?)
+}
+
+/// The members of a document that is an object, which are checked as they are found; `None` when it is not one.
+pub(super) fn parse_object(body: &[u8]) -> Result<Option<Object<'_>>, NotJson> {
+    let text = text(body)?;
+    match serde_json::from_str::<Object<'_>>(text) {
+        Ok(object) if !object.has_control_characters() => Ok(Some(object)),
+        // Something else than an object, no JSON, or names as bytes, in which serde_json lets control characters pass.
+        _ => value(text).map(Value::object),
+    }
+}
+
+fn text(body: &[u8]) -> Result<&str, NotJson> {
     let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
-    let text = std::str::from_utf8(body).map_err(|error| NotJson(error.to_string()))?;
+    std::str::from_utf8(body).map_err(|error| NotJson(error.to_string()))
+}
+
+fn value(text: &str) -> Result<Value<'_>, NotJson> {
     serde_json::from_str(text).map(Value).map_err(|error| NotJson(error.to_string()))
 }
 
@@ -93,6 +113,10 @@ impl<'a> Object<'a> {
     /// The members' values, without their names.
     pub(super) fn values(&self) -> impl Iterator<Item = Value<'a>> {
         self.0.iter().map(|(_, value)| Value(value))
+    }
+
+    fn has_control_characters(&self) -> bool {
+        self.0.iter().any(|(name, _)| name.iter().any(u8::is_ascii_control))
     }
 
     pub(super) fn text(&self, name: &str) -> Option<String> {
@@ -168,7 +192,7 @@ impl<'de> Deserialize<'de> for Object<'de> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
+                let mut members = Vec::with_capacity(USUAL_MEMBERS);
                 while let Some(Text(name)) = map.next_key()? {
                     members.push((name, map.next_value()?));
                 }
@@ -176,5 +200,56 @@ impl<'de> Deserialize<'de> for Object<'de> {
             }
         }
         deserializer.deserialize_map(ObjectVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn same_verdict(body: &[u8]) {
+        let shape = |object: Option<Object<'_>>| object.map(|object| object.0.len());
+        let expected = parse(body).map(Value::object).map(shape);
+        assert_eq!(parse_object(body).map(shape), expected, "{}", body.escape_ascii());
+    }
+
+    #[test]
+    fn an_object_is_read_at_once_only_if_all_of_it_is_json() {
+        for body in [
+            "{}",
+            "[]",
+            "1",
+            "",
+            "{",
+            "{}x",
+            r#"{"a":1,"a":{"b":[1,2]}}"#,
+            r#"{"a":}"#,
+            "{\"a\nb\":1}",
+            "{\"\u{7f}\":1}",
+            r#"{"a\nb":1}"#,
+            r#"{"\ud800":"\ud800"}"#,
+            r#"{"\x":1}"#,
+            "{\"a\":\"b\nc\"}",
+            "\u{feff}{\"a\":01}",
+        ] {
+            same_verdict(body.as_bytes());
+        }
+        assert!(parse_object(b"{\"a\nb\":1}").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_the_verdict_is_that_of_the_grammar(
+            mut body in r#"\{("[a-z\\u0-9]{0,6}":("[a-z]{0,3}"|[0-9.e-]{1,4}|\[\]|\{"a":1\}|null),?){0,4}\}?"#,
+            noise in proptest::option::of((any::<proptest::sample::Index>(), 0u8..0x80)),
+        ) {
+            if let Some((at, byte)) = noise {
+                let at = at.index(body.len());
+                body.replace_range(at..=at, &char::from(byte).to_string());
+            }
+            same_verdict(body.as_bytes());
+        }
     }
 }

@@ -31,7 +31,7 @@ pub struct ToldOf {
 pub fn read_all(body: &Bytes) -> Vec<Answer> {
     let Ok(value) = json::parse(body) else { return Vec::new() };
     let shown = entries(value).into_iter().filter_map(|entry| {
-        let observation = Box::new(observe(entry).ok().filter(says_how_far)?);
+        let observation = Box::new(observe(&entry.object()?).ok().filter(says_how_far)?);
         Some(Answer { observation, body: body.slice_ref(entry.raw().as_bytes()) })
     });
     shown.take(MAX_JOBS).collect()

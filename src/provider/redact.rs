@@ -1,5 +1,6 @@
 //! A body as it may be shown: our signatures and the queries of URLs read `…`, all else is as it came.
 
+use memchr::memchr2;
 use serde_json::value::RawValue;
 
 use super::json::Value;
@@ -48,6 +49,10 @@ fn hidden(literal: &str) -> Option<String> {
 
 /// A text with our signatures and the queries of URLs hidden, wherever in it they stand.
 pub(super) fn redacted_text(text: &str) -> String {
+    // Each of these needs one of them, and most texts have none.
+    if memchr2(b'?', b'%', text.as_bytes()).is_none() && !text.contains("reply") {
+        return text.to_owned();
+    }
     // What is a URL as a whole may hold spaces, or have no slashes behind the scheme.
     let whole = text.split_once('?').filter(|_| MediaUrl::parse(text).is_ok());
     let text = whole.map_or_else(|| text.to_owned(), |(path, _)| format!("{path}?…"));
