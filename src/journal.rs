@@ -27,6 +27,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
 pub use archive::{Archive, ArchiveError};
@@ -67,6 +68,8 @@ pub enum JournalError {
 pub struct Journal {
     dir: Arc<Path>,
     segments: Arc<RwLock<BTreeSet<u64>>>,
+    /// The position after the last byte that this process has tried to write, or 0: behind it the last file may have room.
+    written: Arc<AtomicU64>,
     archive: Option<Arc<dyn Archive>>,
     /// Whether all of the archive is read, also what nothing here says is missing.
     reads_all: bool,
@@ -87,7 +90,8 @@ impl Journal {
             segments.extend(name.to_str().and_then(base_of));
         }
         let segments = Arc::new(RwLock::new(segments));
-        Ok(Self { dir: dir.into(), segments, archive: None, reads_all: false, watcher: None })
+        let written = Arc::default();
+        Ok(Self { dir: dir.into(), segments, written, archive: None, reads_all: false, watcher: None })
     }
 
     /// The same with an archive for what is no longer here, which is asked when that is needed.
@@ -108,7 +112,8 @@ impl Journal {
         Self { watcher: Some(watcher), ..self }
     }
 
-    /// The position after the last byte of the last segment: nothing recorded lies beyond it.
+    /// The position after the last byte of the last segment: nothing recorded lies beyond it. After a crash room may lie in
+    /// front of it.
     ///
     /// # Errors
     /// When the last segment cannot be looked at.
@@ -117,7 +122,19 @@ impl Journal {
         let path = self.path(base);
         let length =
             std::fs::metadata(&path).map_err(|source| JournalError::Io { path, action: "read", source })?.len();
-        Ok(base + length)
+        Ok(self.without_room(base + length))
+    }
+
+    /// The end of a file without the room that this process has reserved there.
+    fn without_room(&self, end: u64) -> u64 {
+        match self.written.load(Ordering::Relaxed) {
+            0 => end,
+            written => end.min(written),
+        }
+    }
+
+    fn note_end(&self, written: u64) {
+        self.written.store(written, Ordering::Relaxed);
     }
 
     /// The end of the last intact record of the last segment.
@@ -133,9 +150,12 @@ impl Journal {
         Ok(replay.end().max(base))
     }
 
-    /// Bytes on disk.
+    /// Bytes on disk, without room that is not yet used.
     pub fn disk_bytes(&self) -> u64 {
-        let length = |base| std::fs::metadata(self.path(base)).map_or(0, |metadata| metadata.len());
+        let length = |base| {
+            let length = std::fs::metadata(self.path(base)).map_or(0, |metadata| metadata.len());
+            self.without_room(base + length).saturating_sub(base)
+        };
         self.bases().into_iter().map(length).sum()
     }
 

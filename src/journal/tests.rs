@@ -127,6 +127,32 @@ fn a_journal_that_cannot_be_written_says_so_and_recovers() {
     assert_eq!(read, [repeated(1), repeated(3)]);
 }
 
+#[test]
+fn room_that_is_not_used_is_neither_read_nor_counted_nor_left_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path()).unwrap();
+    let mut writer = Writer::new(journal.clone(), 0).unwrap();
+    writer.append([&repeated(1)], Durability::Synced).unwrap();
+    let file_length = || std::fs::metadata(journal.path(0)).unwrap().len();
+    assert!(file_length() > 100_000, "there is room");
+    assert_eq!((journal.end().unwrap(), journal.disk_bytes()), (writer.end(), writer.end()));
+
+    // What a crash leaves is read without complaint, and the next writer goes on behind it.
+    let crashed = tempfile::tempdir().unwrap();
+    std::fs::copy(journal.path(0), crashed.path().join("00000000000000000000.journal")).unwrap();
+    let left = Journal::open(crashed.path()).unwrap();
+    assert_eq!(left.intact_end().unwrap(), writer.end());
+    let mut next = Writer::new(left.clone(), 0).unwrap();
+    next.append([&repeated(2)], Durability::Synced).unwrap();
+    let (read, damage) = read_all(&left, 0);
+    let read: Vec<_> = read.into_iter().map(|(_, entry)| entry).collect();
+    assert_eq!((read, damage), (vec![repeated(1), repeated(2)], vec![]));
+
+    let end = writer.end();
+    drop(writer);
+    assert_eq!(file_length(), end);
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_the_reader_panic(

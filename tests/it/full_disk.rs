@@ -40,6 +40,9 @@ async fn while_the_disk_is_full_callbacks_get_503_and_then_it_recovers_by_itself
     let filler = disk.0.join("filler");
     // It ends with an error: that is what it is for.
     let _ = std::fs::write(&filler, vec![0; 32 << 20]);
+    // It does not fit into the room that the journal has still got.
+    let large = json!({"videoId": video_id(9), "status": 1, "desc": "x".repeat(600_000)});
+    assert_eq!(process.post(&large).await, Some(503));
     for number in 10..40 {
         assert_eq!(process.post(&body(number)).await, Some(503));
     }
@@ -64,7 +67,7 @@ async fn while_the_disk_is_full_callbacks_get_503_and_then_it_recovers_by_itself
     };
     tokio::time::timeout(PATIENCE, visible).await.unwrap_or_else(|_| panic!("{}", process.log()));
     process.post_until_accepted(&body(3)).await;
-    for (number, known) in [(1, true), (2, true), (3, true), (10, false)] {
+    for (number, known) in [(1, true), (2, true), (3, true), (9, false), (10, false)] {
         assert_eq!(process.get(&format!("/api/v1/jobs/{}", video_id(number))).await.is_some(), known, "{number}");
     }
     assert_eq!(process.terminate().await, Some(0));
