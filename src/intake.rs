@@ -129,7 +129,7 @@ impl From<StateError> for Refused {
     fn from(error: StateError) -> Self {
         match error {
             StateError::Rebuilding => Self::Unavailable("the state is being rebuilt"),
-            StateError::Store(_) | StateError::Damaged(_) => {
+            StateError::Store(_) | StateError::Panicked | StateError::DamagedBlock | StateError::Damaged(_) => {
                 tracing::error!(%error, "the state cannot be read");
                 Self::Unavailable("the state cannot be read")
             }

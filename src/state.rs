@@ -16,6 +16,7 @@ mod outbox;
 mod query;
 mod queue;
 mod records;
+mod store;
 mod txn;
 
 use std::collections::HashSet;
@@ -33,14 +34,21 @@ pub use records::{
     Claim, Counters, JobRecord, MediaRecord, OutboxRecord, QuarantineRecord, RefRecord, Reference, UploadRecord,
 };
 
+use self::store::Store;
 use crate::domain::{RefId, Slot};
 
 /// Why the state could not be read or written.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StateError {
     /// The store failed. It is opened anew, or rebuilt from the journal; until then there is nothing to read.
     #[error("the state store failed: {0}")]
     Store(#[from] sled::Error),
+    /// It came upon a defect, or upon damage that it does not expect.
+    #[error("the state store panicked")]
+    Panicked,
+    /// What was read is not what was written.
+    #[error("a block of the state store is damaged")]
+    DamagedBlock,
     /// A record does not have the form it was written in.
     #[error("a record of the state store is damaged: {0}")]
     Damaged(#[from] postcard::Error),
@@ -53,7 +61,9 @@ impl StateError {
     /// True when opening the store anew would not help.
     fn is_damage(&self) -> bool {
         match self {
-            Self::Damaged(_) | Self::Store(sled::Error::Corruption { .. }) => true,
+            Self::Damaged(_) | Self::DamagedBlock | Self::Panicked | Self::Store(sled::Error::Corruption { .. }) => {
+                true
+            }
             Self::Store(_) | Self::Rebuilding => false,
         }
     }
@@ -69,7 +79,7 @@ pub struct State {
 struct Shared {
     dir: PathBuf,
     /// `None` while the store is opened or rebuilt.
-    store: RwLock<Option<sled::Db>>,
+    store: RwLock<Option<Arc<Store>>>,
     /// Told whenever a job becomes due or its due time changes.
     due_changed: Notify,
     /// Told whenever there is something to ask the provider, or the time to ask changes.
@@ -172,11 +182,16 @@ impl State {
         self.shared.fetching.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    fn store(&self) -> Result<sled::Db, StateError> {
+    /// What the store failed with, if it failed.
+    fn failure(&self) -> Option<StateError> {
+        self.store().ok().and_then(|store| store.failure())
+    }
+
+    fn store(&self) -> Result<Arc<Store>, StateError> {
         self.shared.store.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(StateError::Rebuilding)
     }
 
-    fn set_store(&self, store: Option<sled::Db>) {
+    fn set_store(&self, store: Option<Arc<Store>>) {
         *self.shared.store.write().unwrap_or_else(PoisonError::into_inner) = store;
         self.shared.due_changed.notify_one();
         self.shared.asks_changed.notify_one();

@@ -27,6 +27,9 @@ pub struct Retention {
     keep: Duration,
 }
 
+/// How long the state's store may take to have all that a segment told.
+const STORE_PATIENCE: Duration = Duration::from_secs(60);
+
 /// Why a segment stays although it might go. The next pass tries again.
 #[derive(Debug, thiserror::Error)]
 pub enum RetentionError {
@@ -42,6 +45,9 @@ pub enum RetentionError {
     /// What is still needed could not be written again.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// The state's store does not have yet all that the segment told.
+    #[error("the state's store is behind")]
+    StoreBehind,
     /// It was cut off.
     #[error("cut off")]
     CutOff,
@@ -97,6 +103,10 @@ impl Retention {
         fail_point!("retention.store.done", |_| Err(RetentionError::CutOff));
         let written_again = needed.len();
         self.ledger.record_again(needed).await?;
+        // A start after a crash goes on from what the store has.
+        if !self.blocking(|this| Ok(this.ledger.settle(STORE_PATIENCE)?)).await? {
+            return Err(RetentionError::StoreBehind);
+        }
         fail_point!("retention.remove", |_| Err(RetentionError::CutOff));
         self.blocking(move |this| Ok(this.journal().remove(base)?)).await?;
         fail_point!("retention.remove.done", |_| Err(RetentionError::CutOff));

@@ -2,14 +2,20 @@
 
 use super::StateError;
 use super::keys;
-use super::records::JobRecord;
+use super::records::{JobRecord, MediaRecord};
 use super::txn::Txn;
-use crate::domain::{Job, JobId};
+use crate::domain::{Digest, Job, JobId};
 
 impl Txn<'_> {
     pub(super) fn job(&self, id: &JobId) -> Result<Option<JobRecord>, StateError> {
         let Some(sequence) = self.get(&keys::job_id(id))? else { return Ok(None) };
         Ok(self.get(&keys::job(sequence))?.map(|job| JobRecord { sequence, job }))
+    }
+
+    /// What is known of the bytes with a digest.
+    pub(super) fn media(&self, sha256: &Digest) -> Result<Option<MediaRecord>, StateError> {
+        let Some(position) = self.get(&keys::media_digest(sha256))? else { return Ok(None) };
+        Ok(self.get::<(Digest, MediaRecord)>(&keys::media(position))?.map(|(_, media)| media))
     }
 
     /// Writes a job that was `before` (`None`: not known) and is now `record`.

@@ -28,12 +28,12 @@ pub(super) enum Table {
     Jobs = b'j',
     /// How many jobs of the queue have a link that dies in a minute: minute.
     DyingLinks = b'l',
-    /// The content-hash index.
-    Media = b'm',
-    /// Who refers to a digest: digest, job, slot.
+    /// Which object a digest is that of.
+    MediaDigests = b'm',
+    /// Who refers to an object: its position, job, slot.
     References = b'n',
-    /// Digests in the order they were first stored.
-    MediaOrder = b'o',
+    /// The content-hash index, by the position of what told that an object is stored.
+    Media = b'o',
     /// What waits to be passed on: ref, position.
     Outbox = b'p',
     /// Quarantine, by position.
@@ -106,20 +106,20 @@ pub(super) fn job(sequence: u64) -> Vec<u8> {
     Table::Jobs.key(&[&sequence.to_be_bytes()])
 }
 
-pub(super) fn media(digest: &Digest) -> Vec<u8> {
-    Table::Media.key(&[digest.as_bytes()])
+pub(super) fn media_digest(digest: &Digest) -> Vec<u8> {
+    Table::MediaDigests.key(&[digest.as_bytes()])
 }
 
-pub(super) fn references(digest: &Digest) -> Vec<u8> {
-    Table::References.key(&[digest.as_bytes()])
+pub(super) fn references(media: u64) -> Vec<u8> {
+    Table::References.key(&[&media.to_be_bytes()])
 }
 
-pub(super) fn reference(digest: &Digest, sequence: u64, slot: &Slot) -> Vec<u8> {
-    Table::References.key(&[digest.as_bytes(), &sequence.to_be_bytes(), slot.as_str().as_bytes()])
+pub(super) fn reference(media: u64, sequence: u64, slot: &Slot) -> Vec<u8> {
+    Table::References.key(&[&media.to_be_bytes(), &sequence.to_be_bytes(), slot.as_str().as_bytes()])
 }
 
-pub(super) fn media_order(position: u64) -> Vec<u8> {
-    Table::MediaOrder.key(&[&position.to_be_bytes()])
+pub(super) fn media(position: u64) -> Vec<u8> {
+    Table::Media.key(&[&position.to_be_bytes()])
 }
 
 pub(super) fn quarantine(position: u64) -> Vec<u8> {

@@ -14,6 +14,7 @@ use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -76,6 +77,8 @@ struct Batch {
 const WAITING: usize = 1024;
 /// How many bytes of bodies one write may take up.
 const BATCH_BYTES: usize = 8 << 20;
+/// For how long a stop waits until the store has what is folded in.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// How many written batches may wait to be folded in.
 const BATCHES: usize = 4;
 
@@ -170,6 +173,15 @@ impl Ledger {
         &self.journal
     }
 
+    /// Waits until the state's store has all that is folded in by now, so that no later start needs the journal for it; at
+    /// most for `patience`. Returns whether it has. Blocks.
+    ///
+    /// # Errors
+    /// While the state is rebuilt, or when the store fails.
+    pub fn settle(&self, patience: Duration) -> Result<bool, StateError> {
+        self.state.store()?.settle(patience)
+    }
+
     /// Takes no more entries, and returns when all that were taken are recorded and folded in. Blocks.
     pub fn close(&self) {
         drop(self.sender.lock().unwrap_or_else(PoisonError::into_inner).take());
@@ -178,9 +190,8 @@ impl Ledger {
         for thread in threads {
             let _ = thread.join();
         }
-        if let Ok(store) = self.state.store() {
-            let _ = store.flush();
-        }
+        // What is not written by then is folded in again at the next start.
+        let _ = self.settle(STOP_PATIENCE);
         self.state.set_store(None);
     }
 

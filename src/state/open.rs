@@ -1,14 +1,15 @@
 //! Opening the store, and making it anew when it cannot be trusted.
 
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::fold;
 use super::keys::{META, Table};
 use super::ledger::Interpret;
-use super::records::VERSION;
+use super::records::{Counters, Meta, VERSION};
+use super::store::{Blocks, Store};
 use super::txn::Txn;
 use super::{State, StateError};
 use crate::domain::{JobState, Timestamp};
@@ -53,13 +54,17 @@ pub enum RecoveryError {
     },
 }
 
+/// sled's own default is 1 GB.
+const CACHE_BYTES: u64 = 48 << 20;
+/// Enough for what is read from both ends at once.
+const LEAST_CACHE_BYTES: u64 = 16 << 20;
 /// How many entries are folded in between two commits of a replay.
 const REPLAY_BATCH: usize = 1000;
 
 /// A store that can be read, and why it is a new one, if it is.
 #[derive(Debug)]
 pub(super) struct Opened {
-    pub(super) store: sled::Db,
+    pub(super) store: Arc<Store>,
     pub(super) moved_aside: Option<(String, PathBuf)>,
     /// Everything before this journal position is folded in.
     pub(super) applied: u64,
@@ -84,43 +89,40 @@ impl State {
         self.set_store(None);
         let dir = &self.shared.dir;
         // sled answers some damage with a panic instead of an error.
-        let opened = catch_unwind(AssertUnwindSafe(|| open(dir))).unwrap_or_else(|_| Err("it panicked".to_owned()));
-        let (store, moved_aside) = match opened {
-            Ok(store) => (store, None),
+        let opened = catch_unwind(AssertUnwindSafe(|| prove(dir).and_then(|()| open(dir, CACHE_BYTES))));
+        let (blocks, moved_aside) = match opened.unwrap_or_else(|_| Err("it panicked".to_owned())) {
+            Ok(blocks) => (blocks, None),
             Err(reason) => {
                 let aside = move_aside(dir)?;
-                (open_sled(dir).map_err(StateError::Store)?, Some((reason, aside)))
+                (open_sled(dir, CACHE_BYTES).map_err(StateError::Store)?, Some((reason, aside)))
             }
         };
+        let store = Arc::new(Store::new(blocks)?);
         let applied = Txn::begin(&store)?.meta.applied;
         Ok(Opened { store, moved_aside, applied })
     }
 }
 
-fn open(dir: &Path) -> Result<sled::Db, String> {
-    let store = open_sled(dir).map_err(|error| error.to_string())?;
-    let found = store.get(META).map_err(|error| error.to_string())?;
+/// sled does not notice all damage: noise in its file can make it open without an error and without half the records. So
+/// the records of every kind are counted and compared with the numbers that were written along with them.
+fn prove(dir: &Path) -> Result<(), String> {
+    // Whoever reads all of it once gains nothing from keeping it, and what is kept beside the cache goes with the handle.
+    let store = open(dir, LEAST_CACHE_BYTES)?;
+    let found = store.get(&META).map_err(|error| error.to_string())?;
     let version = match &found {
         Some(bytes) => postcard::take_from_bytes::<u32>(bytes).map_err(|error| error.to_string())?.0,
-        None if store.is_empty() => VERSION,
+        None if store.is_empty() => return Ok(()),
         None => return Err("it has records and does not say which journal entries they cover".to_owned()),
     };
     if version != VERSION {
         return Err(format!("it was made by another version (form {version}, expected {VERSION})"));
     }
-    prove(&store)?;
-    Ok(store)
+    let meta: Meta = postcard::from_bytes(&found.unwrap_or_default()).map_err(|error| error.to_string())?;
+    compare(&store, &meta.counters)
 }
 
-/// sled does not notice all damage: noise in its file can make it open without an error and without half the records. So
-/// the records of every kind are counted and compared with the numbers that were written along with them.
-fn prove(store: &sled::Db) -> Result<(), String> {
-    let counters = Txn::begin(store).map_err(|error| error.to_string())?.meta.counters;
-    let mut found: HashMap<u8, u64> = HashMap::new();
-    for key in store.iter().keys() {
-        let key = key.map_err(|error| error.to_string())?;
-        *found.entry(key.first().copied().unwrap_or_default()).or_default() += 1;
-    }
+fn compare(store: &Blocks, counters: &Counters) -> Result<(), String> {
+    let found = store.count().map_err(|error| error.to_string())?;
     let in_state = |state| counters.jobs.get(&state).copied().unwrap_or_default();
     let jobs: u64 = counters.jobs.values().sum();
     for (table, expected) in [
@@ -134,7 +136,7 @@ fn prove(store: &sled::Db) -> Result<(), String> {
         (Table::Ready, counters.ready),
         (Table::DyingLinks, counters.dying_minutes),
         (Table::Media, counters.objects),
-        (Table::MediaOrder, counters.objects),
+        (Table::MediaDigests, counters.objects),
         (Table::References, counters.references),
         (Table::Refs, counters.refs + counters.refs_removed),
         (Table::RefNames, counters.refs.saturating_sub(counters.refs_of_gateway)),
@@ -151,24 +153,26 @@ fn prove(store: &sled::Db) -> Result<(), String> {
     Ok(())
 }
 
-fn open_sled(dir: &Path) -> Result<sled::Db, sled::Error> {
-    /// sled's own default is 1 GB.
-    const CACHE_BYTES: u64 = 64 << 20;
+fn open(dir: &Path, cache_bytes: u64) -> Result<Blocks, String> {
+    open_sled(dir, cache_bytes).map_err(|error| error.to_string())
+}
+
+fn open_sled(dir: &Path, cache_bytes: u64) -> Result<Blocks, sled::Error> {
     /// The journal makes the state durable; sled may take its time.
     const FLUSH_EVERY_MS: u64 = 2000;
     /// A handle that was closed keeps its lock until the last reader and sled's own threads have let go of it.
     const WAITS: u32 = 100;
     const WAIT: Duration = Duration::from_millis(50);
-    let config = sled::Config::new().path(dir).cache_capacity(CACHE_BYTES).flush_every_ms(Some(FLUSH_EVERY_MS));
+    let config = sled::Config::new().path(dir).cache_capacity(cache_bytes).flush_every_ms(Some(FLUSH_EVERY_MS));
     for _ in 0..WAITS {
         match config.open() {
             Err(sled::Error::Io(error)) if error.to_string().contains("could not acquire lock") => {
                 std::thread::sleep(WAIT);
             }
-            opened => return opened,
+            opened => return opened.map(Blocks::new),
         }
     }
-    config.open()
+    config.open().map(Blocks::new)
 }
 
 fn move_aside(dir: &Path) -> Result<PathBuf, RecoveryError> {
@@ -181,7 +185,14 @@ fn move_aside(dir: &Path) -> Result<PathBuf, RecoveryError> {
 }
 
 /// Folds in what the journal has beyond the store.
-pub(super) fn replay(store: &sled::Db, journal: &Journal, interpret: Interpret) -> Result<Recovery, RecoveryError> {
+pub(super) fn replay(store: &Store, journal: &Journal, interpret: Interpret) -> Result<Recovery, RecoveryError> {
+    store.set_in_bulk(true);
+    let recovery = fold_in(store, journal, interpret);
+    store.set_in_bulk(false);
+    recovery
+}
+
+fn fold_in(store: &Store, journal: &Journal, interpret: Interpret) -> Result<Recovery, RecoveryError> {
     let mut recovery = Recovery::default();
     let mut txn = Txn::begin(store)?;
     let from = txn.meta.applied;

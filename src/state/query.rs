@@ -99,7 +99,7 @@ impl State {
         let start = Table::Refs.prefix();
         let end = before.map_or_else(|| vec![Table::Refs as u8 + 1], keys::reply_ref_id);
         let mut items = Vec::new();
-        for item in store.range(start..end).rev() {
+        for item in store.range_back(start..end) {
             let record: RefRecord = postcard::from_bytes(&item?.1)?;
             if record.removed_at.is_none() {
                 if items.len() == limit {
@@ -123,8 +123,8 @@ impl State {
         let end = before.map_or_else(|| keys::behind(start.clone()), |id| keys::gateway_ref(name, id));
         let mut named = self.reply_ref_named(name)?.filter(|record| before.is_none_or(|before| record.id < *before));
         let mut items = Vec::new();
-        for key in store.range(start..end).keys().rev() {
-            let Some(id) = keys::ref_in(&key?) else { continue };
+        for item in store.range_back(start..end) {
+            let Some(id) = keys::ref_in(&item?.0) else { continue };
             for next in [named.take_if(|named| named.id > id), self.reply_ref(&id)?].into_iter().flatten() {
                 if items.len() == limit {
                     return Ok((items, true));
@@ -139,26 +139,25 @@ impl State {
 
     /// What is known of the bytes with a digest.
     pub fn media(&self, sha256: &Digest) -> Result<Option<MediaRecord>, StateError> {
-        self.get(&keys::media(sha256))
+        let Some(position) = self.get(&keys::media_digest(sha256))? else { return Ok(None) };
+        Ok(self.get::<(Digest, MediaRecord)>(&keys::media(position))?.map(|(_, media)| media))
     }
 
     /// Media first stored before `before`, newest first.
     pub fn media_list(&self, limit: usize, before: Option<u64>) -> Result<Page<(Digest, MediaRecord)>, StateError> {
-        self.page(&Table::MediaOrder.prefix(), limit, before, |_, value| {
-            let sha256: Digest = postcard::from_bytes(value)?;
-            Ok(self.media(&sha256)?.map(|record| (sha256, record)))
-        })
+        self.page(&Table::Media.prefix(), limit, before, |_, value| Ok(Some(postcard::from_bytes(value)?)))
     }
 
     /// At most `limit` files that consist of the bytes with a digest.
     pub fn references(&self, sha256: &Digest, limit: usize) -> Result<Vec<Reference>, StateError> {
         let store = self.store()?;
         let mut references = Vec::new();
-        for item in store.scan_prefix(keys::references(sha256)).keys().take(limit) {
-            let key = item?;
-            let Some(sequence) = keys::number_at(&key, 33) else { continue };
+        let Some(media) = self.get(&keys::media_digest(sha256))? else { return Ok(references) };
+        for item in store.with_prefix(keys::references(media)).take(limit) {
+            let key = item?.0;
+            let Some(sequence) = keys::number_at(&key, 9) else { continue };
             let Some(JobRecord { job, .. }) = self.job_at(sequence)? else { continue };
-            let slot = String::from_utf8_lossy(&key[41..]);
+            let slot = String::from_utf8_lossy(&key[17..]);
             let Some(asset) = job.assets.iter().find(|asset| asset.slot.as_str() == slot) else { continue };
             references.push(Reference {
                 file: asset.file.as_str().to_owned(),
@@ -188,8 +187,8 @@ impl State {
     pub fn asks(&self, limit: usize) -> Result<Vec<(Timestamp, u64)>, StateError> {
         let store = self.store()?;
         let mut asks = Vec::new();
-        for key in store.scan_prefix(Table::Asks.prefix()).keys().take(limit) {
-            let key = key?;
+        for item in store.with_prefix(Table::Asks.prefix()).take(limit) {
+            let key = item?.0;
             if let (Some(millis), Some(sequence)) = (keys::number_at(&key, 1), keys::trailing_number(&key)) {
                 asks.push((Timestamp::from_millis_clamped(millis), sequence));
             }
@@ -205,8 +204,8 @@ impl State {
     /// All open claims: as many as uploads that a crash cut off between claim and record.
     pub fn claims(&self) -> Result<Vec<Claim>, StateError> {
         let store = self.store()?;
-        let records = store.scan_prefix(Table::Claims.prefix()).values();
-        records.map(|record| Ok(postcard::from_bytes(&record?)?)).collect()
+        let records = store.with_prefix(Table::Claims.prefix());
+        records.map(|record| Ok(postcard::from_bytes(&record?.1)?)).collect()
     }
 
     /// At most `limit` multipart uploads that are not known to have ended, those named behind `after`, with their names.
@@ -216,7 +215,7 @@ impl State {
             after.map_or_else(|| Bound::Included(Table::Uploads.prefix()), |it| Bound::Excluded(keys::upload(it)));
         let end = Bound::Excluded(vec![Table::Uploads as u8 + 1]);
         let mut uploads = Vec::new();
-        for item in store.range::<Vec<u8>, _>((start, end)).take(limit) {
+        for item in store.range((start, end)).take(limit) {
             let (key, value) = item?;
             uploads.push((String::from_utf8_lossy(&key[1..]).into_owned(), postcard::from_bytes(&value)?));
         }
@@ -227,8 +226,8 @@ impl State {
     pub fn uploads_of(&self, job: &JobId) -> Result<Vec<(String, UploadRecord)>, StateError> {
         let store = self.store()?;
         let mut uploads = Vec::new();
-        for key in store.scan_prefix(keys::uploads_of_job(job)).keys() {
-            let key = key?;
+        for item in store.with_prefix(keys::uploads_of_job(job)) {
+            let key = item?.0;
             let Some(upload) = keys::upload_in(&key) else { continue };
             uploads.extend(self.get(&keys::upload(upload))?.map(|record| (upload.to_owned(), record)));
         }
@@ -242,8 +241,8 @@ impl State {
         let start = after.map_or_else(|| Bound::Included(Table::Due.prefix()), Bound::Excluded);
         let end = Bound::Excluded(vec![Table::Due as u8 + 1]);
         let mut page = (Vec::new(), None);
-        for key in store.range::<Vec<u8>, _>((start, end)).keys().take(limit) {
-            let key = key?;
+        for item in store.range((start, end)).take(limit) {
+            let key = item?.0;
             page.0.extend(keys::trailing_number(&key));
             page.1 = Some(key.to_vec());
         }
@@ -268,7 +267,7 @@ impl State {
         let range = (Bound::Included(prefix.to_vec()), Bound::Excluded(end));
         let mut page = Page { items: Vec::new(), next: None };
         let mut last = None;
-        for (looked_at, item) in store.range::<Vec<u8>, _>(range).rev().enumerate() {
+        for (looked_at, item) in store.range_back(range).enumerate() {
             if page.items.len() == limit || looked_at == MAX_LOOKED_AT {
                 page.next = last;
                 break;

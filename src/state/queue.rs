@@ -133,7 +133,7 @@ impl State {
     pub fn due(&self, limit: usize) -> Result<Vec<DueJob>, StateError> {
         let store = self.store()?;
         let mut due = Vec::new();
-        for item in store.scan_prefix(Table::Due.prefix()).take(limit) {
+        for item in store.with_prefix(Table::Due.prefix()).take(limit) {
             let (key, value) = item?;
             due.push(Queued::read(&key, &value)?);
         }
@@ -148,7 +148,7 @@ impl State {
         mut visit: impl FnMut(DueJob) -> ControlFlow<()>,
     ) -> Result<(), StateError> {
         let store = self.store()?;
-        let read = |item: Result<(sled::IVec, sled::IVec), sled::Error>| {
+        let read = |item: Result<(sled::IVec, sled::IVec), StateError>| {
             let (key, value) = item?;
             Queued::read(&key, &value)
         };
@@ -183,7 +183,8 @@ impl State {
 
     /// How many jobs of the queue are due by `at`.
     pub fn due_by(&self, at: Timestamp) -> Result<u64, StateError> {
-        let waiting = self.store()?.range(keys::due(false, Timestamp::default(), 0)..=keys::due(false, at, u64::MAX));
+        let store = self.store()?;
+        let waiting = store.range(keys::due(false, Timestamp::default(), 0)..=keys::due(false, at, u64::MAX));
         Ok(self.counters()?.ready + waiting.count() as u64)
     }
 
@@ -203,8 +204,8 @@ impl State {
     pub fn dying(&self, from: Timestamp, to: Timestamp) -> Result<u64, StateError> {
         let store = self.store()?;
         let mut sum = 0;
-        for count in store.range(keys::dying_links(from)..=keys::dying_links(to)).values() {
-            sum += postcard::from_bytes::<u64>(&count?)?;
+        for count in store.range(keys::dying_links(from)..=keys::dying_links(to)) {
+            sum += postcard::from_bytes::<u64>(&count?.1)?;
         }
         Ok(sum)
     }

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -6,13 +6,14 @@ use serde::de::DeserializeOwned;
 use super::StateError;
 use super::keys::META;
 use super::records::Meta;
+use super::store::Store;
 use crate::domain::RefId;
 
 /// Reads through a set of writes that become visible together.
 #[derive(Debug)]
 pub(super) struct Txn<'a> {
-    tree: &'a sled::Tree,
-    writes: HashMap<Vec<u8>, Option<Vec<u8>>>,
+    store: &'a Store,
+    writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
     pub(super) meta: Meta,
     pub(super) due_changed: bool,
     pub(super) asks_changed: bool,
@@ -21,10 +22,10 @@ pub(super) struct Txn<'a> {
 }
 
 impl<'a> Txn<'a> {
-    pub(super) fn begin(tree: &'a sled::Tree) -> Result<Self, StateError> {
+    pub(super) fn begin(store: &'a Store) -> Result<Self, StateError> {
         let mut txn = Self {
-            tree,
-            writes: HashMap::new(),
+            store,
+            writes: BTreeMap::new(),
             meta: Meta::default(),
             due_changed: false,
             asks_changed: false,
@@ -38,14 +39,14 @@ impl<'a> Txn<'a> {
         match self.writes.get(key) {
             Some(Some(value)) => Ok(Some(postcard::from_bytes(value)?)),
             Some(None) => Ok(None),
-            None => self.tree.get(key)?.map(|value| Ok(postcard::from_bytes(&value)?)).transpose(),
+            None => self.store.get(key)?.map(|value| Ok(postcard::from_bytes(&value)?)).transpose(),
         }
     }
 
     pub(super) fn contains(&self, key: &[u8]) -> Result<bool, StateError> {
         match self.writes.get(key) {
             Some(value) => Ok(value.is_some()),
-            None => Ok(self.tree.contains_key(key)?),
+            None => self.store.contains(key),
         }
     }
 
@@ -66,15 +67,7 @@ impl<'a> Txn<'a> {
     /// Makes all writes visible at once; everything before journal position `applied` is then folded in.
     pub(super) fn commit(mut self, applied: u64) -> Result<(), StateError> {
         self.meta.applied = applied;
-        let mut batch = sled::Batch::default();
-        for (key, value) in self.writes {
-            match value {
-                Some(value) => batch.insert(key, value),
-                None => batch.remove(key),
-            }
-        }
-        batch.insert(&META, postcard::to_stdvec(&self.meta)?);
-        self.tree.apply_batch(batch)?;
-        Ok(())
+        self.writes.insert(META.to_vec(), Some(postcard::to_stdvec(&self.meta)?));
+        self.store.commit(self.writes.into_iter().map(|(key, value)| (key.into(), value.map(Into::into))).collect())
     }
 }

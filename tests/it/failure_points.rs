@@ -18,6 +18,7 @@ const POINTS: &[&str] = &[
     "journal.write",
     "journal.sync",
     "state.apply",
+    "state.write",
     "worker.place",
     "worker.place.done",
     "worker.fetch",

@@ -88,8 +88,8 @@ fn take_over(
     }
     for (place, asset) in (position..).zip(&job.assets) {
         let Some(file) = &asset.stored else { continue };
-        add_media(txn, place, file)?;
-        let reference = keys::reference(&file.sha256, sequence, &asset.slot);
+        let media = add_media(txn, place, file)?;
+        let reference = keys::reference(media, sequence, &asset.slot);
         if !txn.contains(&reference)? {
             txn.mark(reference);
             txn.meta.counters.references += 1;
@@ -102,10 +102,11 @@ fn take_over(
 }
 
 /// Enters an object in the index, unless its bytes are there. `place` orders it among all others: a journal position that
-/// no other object has.
-pub(super) fn add_media(txn: &mut Txn<'_>, place: u64, file: &StoredFile) -> Result<(), StateError> {
-    if txn.contains(&keys::media(&file.sha256))? {
-        return Ok(());
+/// no other object has. Returns the place of the object with these bytes.
+pub(super) fn add_media(txn: &mut Txn<'_>, place: u64, file: &StoredFile) -> Result<u64, StateError> {
+    let digest = keys::media_digest(&file.sha256);
+    if let Some(known) = txn.get(&digest)? {
+        return Ok(known);
     }
     let media = MediaRecord {
         bytes: file.bytes,
@@ -114,9 +115,9 @@ pub(super) fn add_media(txn: &mut Txn<'_>, place: u64, file: &StoredFile) -> Res
         first_stored_at: file.at,
         position: place,
     };
-    txn.put(keys::media(&file.sha256), &media)?;
-    txn.put(keys::media_order(place), &file.sha256)?;
+    txn.put(keys::media(place), &(file.sha256, media))?;
+    txn.put(digest, &place)?;
     txn.meta.counters.objects += 1;
     txn.meta.counters.bytes_stored += file.bytes;
-    Ok(())
+    Ok(place)
 }

@@ -2,7 +2,7 @@
 
 use super::super::StateError;
 use super::super::keys;
-use super::super::records::{Claim, MediaRecord};
+use super::super::records::Claim;
 use super::super::txn::Txn;
 use super::{Applied, ClaimOutcome};
 use crate::domain::{AssetState, JobId, Slot, StoredFile};
@@ -28,7 +28,7 @@ pub(super) fn place(txn: &mut Txn<'_>, id: &JobId, folder: &str, fallback: &str)
 }
 
 pub(super) fn claim(txn: &mut Txn<'_>, claim: Claim) -> Result<Applied, StateError> {
-    if let Some(stored) = txn.get::<MediaRecord>(&keys::media(&claim.file.sha256))? {
+    if let Some(stored) = txn.media(&claim.file.sha256)? {
         return Ok(outcome(ClaimOutcome::AlreadyStored(stored)));
     }
     if let Some(held) = txn.get::<Claim>(&keys::claim(&claim.file.sha256))?
@@ -51,13 +51,13 @@ pub(super) fn stored(
     slot: &Slot,
     file: &StoredFile,
 ) -> Result<Applied, StateError> {
-    super::kept::add_media(txn, position, file)?;
+    let media = super::kept::add_media(txn, position, file)?;
     txn.remove(keys::claim(&file.sha256));
     let Some(mut record) = txn.job(id)? else { return Ok(Applied::Unknown) };
     let before = record.job.clone();
     let is_new = record.job.asset(slot).is_some_and(|asset| asset.state != AssetState::Stored);
     if is_new {
-        txn.mark(keys::reference(&file.sha256, record.sequence, slot));
+        txn.mark(keys::reference(media, record.sequence, slot));
         txn.meta.counters.references += 1;
         if file.deduplicated {
             txn.meta.counters.bytes_deduplicated += file.bytes;

@@ -16,6 +16,9 @@ use super::super::{State, StateError};
 use super::{Batch, Interpret, RecordError, Ticket};
 use crate::journal::{Damage, DamageKind, Entry, Journal};
 
+/// How often it is seen to that the store can still be written to, when nothing comes in.
+const LOOK_AT_STORE: Duration = Duration::from_secs(1);
+
 /// What the second thread needs.
 pub(super) struct Folder {
     pub(super) state: State,
@@ -27,29 +30,43 @@ pub(super) struct Folder {
 impl Folder {
     pub(super) fn run(self, opened: Opened, batches: &Receiver<Batch>) {
         self.catch_up(Some(opened), None, batches);
-        while let Ok(Batch { tickets, end }) = batches.recv() {
-            let mut answers = Vec::with_capacity(tickets.len());
-            let mut entries = Vec::with_capacity(tickets.len());
-            for (position, Ticket { entry, meaning, answer, .. }) in tickets {
-                answers.push(answer);
-                entries.push((position, entry, meaning));
-            }
-            // A defect in folding one entry, or in the store, must not end the thread that all callbacks depend on.
-            let (error, damaged) = match catch_unwind(AssertUnwindSafe(|| apply_batch(&self.state, entries, end))) {
-                Ok(Ok(results)) => {
-                    for (answer, result) in answers.into_iter().zip(results) {
-                        let _ = answer.send(Ok(result));
-                    }
-                    continue;
-                }
-                Ok(Err(error)) => (error.to_string(), error.is_damage()),
-                Err(_) => ("it panicked".to_owned(), true),
+        loop {
+            let outcome = match batches.recv_timeout(LOOK_AT_STORE) {
+                Ok(batch) => self.fold_in(batch),
+                Err(RecvTimeoutError::Timeout) => self.state.failure().map_or(Ok(()), Err),
+                Err(RecvTimeoutError::Disconnected) => return,
             };
-            defer(answers);
+            let Err(error) = outcome else { continue };
+            let damaged = error.is_damage();
+            let error = error.to_string();
             tracing::error!(error, "the state store failed; callbacks are still accepted while it is opened anew");
             // What fails for good, as sled does after one full disk, is mended by opening it anew; damage is not.
             let moved_aside = if damaged { self.state.move_aside(&error) } else { None };
             self.catch_up(None, moved_aside, batches);
+        }
+    }
+
+    /// Folds a batch in and answers those who wait for it.
+    fn fold_in(&self, Batch { tickets, end }: Batch) -> Result<(), StateError> {
+        let mut answers = Vec::with_capacity(tickets.len());
+        let mut entries = Vec::with_capacity(tickets.len());
+        for (position, Ticket { entry, meaning, answer, .. }) in tickets {
+            answers.push(answer);
+            entries.push((position, entry, meaning));
+        }
+        // A defect in folding one entry, or in the store, must not end the thread that all callbacks depend on.
+        let folded = catch_unwind(AssertUnwindSafe(|| apply_batch(&self.state, entries, end)));
+        match folded.unwrap_or(Err(StateError::Panicked)) {
+            Ok(results) => {
+                for (answer, result) in answers.into_iter().zip(results) {
+                    let _ = answer.send(Ok(result));
+                }
+                Ok(())
+            }
+            Err(error) => {
+                defer(answers);
+                Err(error)
+            }
         }
     }
 
@@ -134,6 +151,9 @@ fn report(recovery: &Recovery) {
     }
 }
 
+/// How many entries are folded in by one commit: what is written to sled at once is made of whole commits.
+const IN_ONE_COMMIT: usize = 16;
+
 fn apply_batch(
     state: &State,
     entries: Vec<(u64, Entry, Option<Meaning>)>,
@@ -141,26 +161,18 @@ fn apply_batch(
 ) -> Result<Vec<Applied>, StateError> {
     fail_point!("state.apply", |_| Err(StateError::Rebuilding));
     let store = state.store()?;
-    let mut txn = Txn::begin(&store)?;
-    let covered = txn.meta.applied;
     let mut results = Vec::with_capacity(entries.len());
-    for (position, entry, meaning) in entries {
-        // A recovery has read it from the journal already.
-        let seen = position < covered;
-        results.push(if seen { Applied::Deferred } else { fold::apply(&mut txn, position, &entry, meaning)? });
-    }
-    let (due_changed, asks_changed) = (txn.due_changed, txn.asks_changed);
-    let to_pass_on = std::mem::take(&mut txn.to_pass_on);
-    txn.commit(end.max(covered))?;
-    if due_changed {
-        state.shared.due_changed.notify_one();
-    }
-    if asks_changed {
-        state.shared.asks_changed.notify_one();
-    }
-    for id in to_pass_on {
-        // It fails when nobody passes anything on.
-        let _ = state.shared.to_pass_on.send(Some(id));
+    let mut entries = entries.into_iter().peekable();
+    while entries.peek().is_some() {
+        let mut txn = Txn::begin(&store)?;
+        let covered = txn.meta.applied;
+        for (position, entry, meaning) in entries.by_ref().take(IN_ONE_COMMIT) {
+            // A recovery has read it from the journal already.
+            let seen = position < covered;
+            results.push(if seen { Applied::Deferred } else { fold::apply(&mut txn, position, &entry, meaning)? });
+        }
+        let next = entries.peek().map_or(end, |(position, _, _)| *position);
+        commit(state, txn, next.max(covered))?;
     }
     if state.shared.changes.receiver_count() > 0 {
         for result in &results {
@@ -171,6 +183,23 @@ fn apply_batch(
         }
     }
     Ok(results)
+}
+
+fn commit(state: &State, mut txn: Txn<'_>, applied: u64) -> Result<(), StateError> {
+    let (due_changed, asks_changed) = (txn.due_changed, txn.asks_changed);
+    let to_pass_on = std::mem::take(&mut txn.to_pass_on);
+    txn.commit(applied)?;
+    if due_changed {
+        state.shared.due_changed.notify_one();
+    }
+    if asks_changed {
+        state.shared.asks_changed.notify_one();
+    }
+    for id in to_pass_on {
+        // It fails when nobody passes anything on.
+        let _ = state.shared.to_pass_on.send(Some(id));
+    }
+    Ok(())
 }
 
 /// Answers a batch that comes within `patience`. Returns its end, 0 if none came; `None` when none will.

@@ -105,7 +105,13 @@ async fn a_record_that_is_damaged_at_run_time_makes_the_store_be_made_anew() {
     bench.post(Target::Channel, done(1, None)).await;
     let before = bench.job(1);
     let record = bench.ledger.state().job(&id(1)).unwrap().unwrap();
-    bench.ledger.state().store().unwrap().insert(keys::job(record.sequence), b"noise").unwrap();
+    bench
+        .ledger
+        .state()
+        .store()
+        .unwrap()
+        .commit(vec![(keys::job(record.sequence).into(), Some(b"noise".into()))])
+        .unwrap();
     assert_eq!(bench.post(Target::Channel, done(1, None)).await, Applied::Deferred);
     let mended = async {
         loop {
