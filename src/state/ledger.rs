@@ -1,8 +1,9 @@
 //! The one way into the state: journal first, then fold, in the same order.
 //!
 //! Two threads share the work. The first takes all entries that wait, appends them in one write and one sync (group
-//! commit), and hands the batch on; the second folds the batch in with one store transaction and answers those who
-//! wait, while the first is already writing the next. An answer therefore means: on disk, and visible to readers.
+//! commit), and hands the batch on; the second folds the batch in and answers those who wait, while the first is already
+//! writing the next. When there is no next, and the second has nothing to do, the first folds in itself: one thread less to
+//! wake. An answer therefore means: on disk, and visible to readers.
 //!
 //! At the start, and when the store fails, the second thread brings the store up to date from the journal, or makes it
 //! anew. Journalling goes on meanwhile: what comes in is answered with [`Applied::Deferred`], and found in the journal
@@ -11,6 +12,7 @@
 mod apply;
 
 use std::path::Path;
+use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -18,7 +20,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::apply::Folder;
+use self::apply::{Folder, Folding};
 use super::fold::{Applied, Meaning};
 use super::open::{Recovery, RecoveryError};
 use super::{State, StateError};
@@ -66,6 +68,17 @@ struct Ticket {
     answer: oneshot::Sender<Result<Applied, RecordError>>,
 }
 
+/// What the second thread is to do.
+#[derive(Debug)]
+enum Work {
+    Fold(Batch),
+    /// The first could not fold in a batch that ends there.
+    Mend {
+        error: StateError,
+        end: u64,
+    },
+}
+
 /// Entries that are in the journal, with their positions.
 #[derive(Debug)]
 struct Batch {
@@ -96,11 +109,12 @@ impl Ledger {
         let (batches, batch_receiver) = sync_channel(BATCHES);
         let health = Arc::new(Mutex::new(None));
         let (recovered, recovery) = watch::channel(None);
+        let folding = Folding { state: state.clone(), behind: Arc::new(AtomicUsize::new(1)) };
         let commit = {
-            let health = health.clone();
-            spawn("journal", move || commit_all(writer, receiver, &batches, &health))
+            let (health, folding) = (health.clone(), folding.clone());
+            spawn("journal", move || commit_all(writer, receiver, &folding, &batches, &health))
         };
-        let folder = Folder { state: state.clone(), journal: journal.clone(), interpret, recovered };
+        let folder = Folder { folding, journal: journal.clone(), interpret, recovered };
         let apply = spawn("state", move || folder.run(opened, &batch_receiver));
         Ok(Self {
             journal,
@@ -229,7 +243,8 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
 fn commit_all(
     mut writer: Writer,
     mut waiting: mpsc::Receiver<Order>,
-    batches: &SyncSender<Batch>,
+    folding: &Folding,
+    batches: &SyncSender<Work>,
     health: &Mutex<Option<String>>,
 ) {
     while let Some(first) = waiting.blocking_recv() {
@@ -268,7 +283,9 @@ fn commit_all(
         match appended {
             Ok(positions) => {
                 let batch = Batch { tickets: positions.into_iter().zip(tickets).collect(), end: writer.end() };
-                if batches.send(batch).is_err() {
+                // Whoever waits already is better served by the next write.
+                let rest = if waiting.is_empty() { folding.fold_if_idle(batch) } else { Some(Work::Fold(batch)) };
+                if rest.is_some_and(|work| folding.hand_on(work, batches).is_err()) {
                     return;
                 }
             }

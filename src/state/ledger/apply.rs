@@ -3,7 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SendError, SyncSender};
 use std::time::{Duration, Instant};
 
 use fail::fail_point;
@@ -13,7 +14,7 @@ use super::super::fold::{self, Applied, Meaning};
 use super::super::open::{self, Opened, Recovery, RecoveryError};
 use super::super::txn::Txn;
 use super::super::{State, StateError};
-use super::{Batch, Interpret, RecordError, Ticket};
+use super::{Batch, Interpret, RecordError, Ticket, Work};
 use crate::journal::{Damage, DamageKind, Entry, Journal};
 
 /// How often it is seen to that the store can still be written to, when nothing comes in.
@@ -21,29 +22,55 @@ const LOOK_AT_STORE: Duration = Duration::from_secs(1);
 
 /// What the second thread needs.
 pub(super) struct Folder {
-    pub(super) state: State,
+    pub(super) folding: Folding,
     pub(super) journal: Journal,
     pub(super) interpret: Interpret,
     pub(super) recovered: watch::Sender<Option<Recovery>>,
 }
 
-impl Folder {
-    pub(super) fn run(self, opened: Opened, batches: &Receiver<Batch>) {
-        self.catch_up(Some(opened), None, batches);
-        loop {
-            let outcome = match batches.recv_timeout(LOOK_AT_STORE) {
-                Ok(batch) => self.fold_in(batch),
-                Err(RecvTimeoutError::Timeout) => self.state.failure().map_or(Ok(()), Err),
-                Err(RecvTimeoutError::Disconnected) => return,
-            };
-            let Err(error) = outcome else { continue };
-            let damaged = error.is_damage();
-            let error = error.to_string();
-            tracing::error!(error, "the state store failed; callbacks are still accepted while it is opened anew");
-            // What fails for good, as sled does after one full disk, is mended by opening it anew; damage is not.
-            let moved_aside = if damaged { self.state.move_aside(&error) } else { None };
-            self.catch_up(None, moved_aside, batches);
+/// What both threads need, so that only one of them folds at a time.
+#[derive(Clone)]
+pub(super) struct Folding {
+    pub(super) state: State,
+    /// How much the second thread has still to do, which begins with bringing the store up to date.
+    pub(super) behind: Arc<AtomicUsize>,
+}
+
+impl Folding {
+    /// Folds a batch in if the second thread has nothing to do. Returns what is left for that.
+    pub(super) fn fold_if_idle(&self, batch: Batch) -> Option<Work> {
+        if self.behind.load(Ordering::Acquire) > 0 {
+            return Some(Work::Fold(batch));
         }
+        let end = batch.end;
+        self.fold_in(batch).err().map(|error| Work::Mend { error, end })
+    }
+
+    /// Answers a batch that comes within `patience`. Returns its end, 0 if none came; `None` when none will.
+    fn defer(&self, batches: &Receiver<Work>, patience: Duration) -> Option<u64> {
+        match batches.recv_timeout(patience) {
+            Ok(work) => {
+                self.behind.fetch_sub(1, Ordering::AcqRel);
+                match work {
+                    Work::Fold(Batch { tickets, end }) => {
+                        defer(tickets.into_iter().map(|(_, ticket)| ticket.answer));
+                        Some(end)
+                    }
+                    Work::Mend { end, .. } => Some(end),
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => Some(0),
+            Err(RecvTimeoutError::Disconnected) => {
+                std::thread::sleep(patience);
+                None
+            }
+        }
+    }
+
+    /// Gives work to the second thread.
+    pub(super) fn hand_on(&self, work: Work, batches: &SyncSender<Work>) -> Result<(), SendError<Work>> {
+        self.behind.fetch_add(1, Ordering::AcqRel);
+        batches.send(work)
     }
 
     /// Folds a batch in and answers those who wait for it.
@@ -69,17 +96,44 @@ impl Folder {
             }
         }
     }
+}
+
+impl Folder {
+    pub(super) fn run(self, opened: Opened, batches: &Receiver<Work>) {
+        let Folding { state, behind } = &self.folding;
+        self.catch_up(Some(opened), None, batches);
+        loop {
+            // While it mends, and until then, nobody else folds.
+            behind.fetch_sub(1, Ordering::AcqRel);
+            let outcome = match batches.recv_timeout(LOOK_AT_STORE) {
+                Ok(Work::Fold(batch)) => self.folding.fold_in(batch),
+                Ok(Work::Mend { error, .. }) => Err(error),
+                Err(RecvTimeoutError::Timeout) => {
+                    behind.fetch_add(1, Ordering::AcqRel);
+                    state.failure().map_or(Ok(()), Err)
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let Err(error) = outcome else { continue };
+            let damaged = error.is_damage();
+            let error = error.to_string();
+            tracing::error!(error, "the state store failed; callbacks are still accepted while it is opened anew");
+            // What fails for good, as sled does after one full disk, is mended by opening it anew; damage is not.
+            let moved_aside = if damaged { state.move_aside(&error) } else { None };
+            self.catch_up(None, moved_aside, batches);
+        }
+    }
 
     /// Brings the store up to date, for as long as it takes, and gives it to readers. What is journalled meanwhile is
     /// answered at once, and read from the journal in the end.
-    fn catch_up(&self, mut opened: Option<Opened>, moved_aside: Option<(String, PathBuf)>, batches: &Receiver<Batch>) {
+    fn catch_up(&self, mut opened: Option<Opened>, moved_aside: Option<(String, PathBuf)>, batches: &Receiver<Work>) {
         const PAUSE: Duration = Duration::from_secs(1);
         const POLL: Duration = Duration::from_millis(5);
         let mut deferred_end = 0;
         let mut total = Recovery::default();
         loop {
             let mut closed = false;
-            let mut answer = |deferred_end: &mut u64| match defer_batches(batches, POLL) {
+            let mut answer = |deferred_end: &mut u64| match self.folding.defer(batches, POLL) {
                 Some(end) => *deferred_end = end.max(*deferred_end),
                 None => closed = true,
             };
@@ -117,14 +171,14 @@ impl Folder {
         let Some(opened) = opened else { return };
         total.moved_aside = moved_aside.or(opened.moved_aside);
         report(&total);
-        self.state.set_store(Some(opened.store));
+        self.folding.state.set_store(Some(opened.store));
         self.recovered.send_replace(Some(total));
     }
 
     fn bring_up_to_date(&self, opened: &mut Option<Opened>) -> Result<Recovery, RecoveryError> {
         let opened = match opened {
             Some(opened) => opened,
-            None => opened.insert(self.state.open_store()?),
+            None => opened.insert(self.folding.state.open_store()?),
         };
         open::replay(&opened.store, &self.journal, self.interpret)
     }
@@ -200,21 +254,6 @@ fn commit(state: &State, mut txn: Txn<'_>, applied: u64) -> Result<(), StateErro
         let _ = state.shared.to_pass_on.send(Some(id));
     }
     Ok(())
-}
-
-/// Answers a batch that comes within `patience`. Returns its end, 0 if none came; `None` when none will.
-fn defer_batches(batches: &Receiver<Batch>, patience: Duration) -> Option<u64> {
-    match batches.recv_timeout(patience) {
-        Ok(Batch { tickets, end }) => {
-            defer(tickets.into_iter().map(|(_, ticket)| ticket.answer));
-            Some(end)
-        }
-        Err(RecvTimeoutError::Timeout) => Some(0),
-        Err(RecvTimeoutError::Disconnected) => {
-            std::thread::sleep(patience);
-            None
-        }
-    }
 }
 
 fn defer(answers: impl IntoIterator<Item = oneshot::Sender<Result<Applied, RecordError>>>) {

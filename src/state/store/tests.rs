@@ -33,7 +33,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn key(key: u8) -> Vec<u8> {
     // Some are longer than what sled keeps without an allocation.
-    if key % 3 == 0 { vec![key; 30] } else { vec![key] }
+    if key.is_multiple_of(3) { vec![key; 30] } else { vec![key] }
 }
 
 fn open(dir: &std::path::Path) -> Store {
