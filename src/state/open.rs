@@ -157,7 +157,7 @@ fn open(dir: &Path, cache_bytes: u64) -> Result<Blocks, String> {
     open_sled(dir, cache_bytes).map_err(|error| error.to_string())
 }
 
-fn open_sled(dir: &Path, cache_bytes: u64) -> Result<Blocks, sled::Error> {
+pub(super) fn open_sled(dir: &Path, cache_bytes: u64) -> Result<Blocks, sled::Error> {
     /// The journal makes the state durable; sled may take its time.
     const FLUSH_EVERY_MS: u64 = 2000;
     /// A handle that was closed keeps its lock until the last reader and sled's own threads have let go of it.

@@ -4,6 +4,7 @@ use std::ops::Bound;
 use proptest::prelude::*;
 
 use super::*;
+use crate::state::open::open_sled;
 
 /// What is done to a store, and to a map that is known to be right.
 #[derive(Clone, Debug)]
@@ -37,7 +38,7 @@ fn key(key: u8) -> Vec<u8> {
 }
 
 fn open(dir: &std::path::Path) -> Store {
-    Store::without_writer(Blocks::new(sled::Config::new().path(dir).open().unwrap()))
+    Store::without_writer(open_sled(dir, 1 << 20).unwrap())
 }
 
 fn is_in(range: &(Bound<u8>, Bound<u8>), it: u8) -> bool {
@@ -150,7 +151,7 @@ fn a_window_of_what_waits_does_not_end_a_walk() {
 #[test]
 fn who_commits_waits_while_too_much_is_not_written() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::new(Blocks::new(sled::Config::new().path(dir.path()).open().unwrap())).unwrap();
+    let store = Store::new(open_sled(dir.path(), 1 << 20).unwrap()).unwrap();
     let value: IVec = vec![7; 4 << 20].into();
     for number in 0..64_u32 {
         let key = (number % 8).to_be_bytes().as_slice().into();
