@@ -11,7 +11,7 @@ use object_store::multipart::MultipartStore;
 use object_store::prefix::PrefixStore;
 use object_store::signer::Signer;
 use secrecy::ExposeSecret;
-use url::Url;
+use url::{Host, Url};
 
 use super::local::Directory;
 use super::url::Location;
@@ -112,15 +112,31 @@ fn s3(config: &Config, bucket: &str) -> Result<AmazonS3Builder, OpenError> {
     if let Some(region) = &config.region {
         builder = builder.with_region(region);
     }
+    let sealed = is_sealed(&builder);
     Ok(builder
         .with_bucket_name(bucket)
         .with_client_options(http::options())
         .with_allow_http(config.allow_http)
         .with_virtual_hosted_style_request(config.virtual_hosted_style)
-        // The store compares what it receives with the hash in the signature.
-        .with_unsigned_payload(false)
+        // Otherwise the store compares what it receives with a hash in the signature, which costs both sides as much as
+        // the rest of an upload.
+        .with_unsigned_payload(sealed)
         .with_http_connector(http::Connector(config.limits))
         .with_retry(http::retries()))
+}
+
+/// Whether nothing on the way to the store can change what is sent: TLS sees to it, or there is no way, since the store is
+/// on this machine. AWS's clients, too, sign payloads over HTTP only
+/// (<https://docs.aws.amazon.com/AWSJavaSDK/latest/javadoc/com/amazonaws/auth/AWS4UnsignedPayloadSigner.html>).
+fn is_sealed(builder: &AmazonS3Builder) -> bool {
+    let keys = [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint];
+    // AWS itself is spoken to over TLS.
+    let Some(endpoint) = keys.iter().find_map(|key| builder.get_config_value(key)) else { return true };
+    Url::parse(&endpoint).is_ok_and(|url| match url.host() {
+        Some(Host::Ipv4(address)) if address.is_loopback() => true,
+        Some(Host::Ipv6(address)) if address.is_loopback() => true,
+        _ => url.scheme() == "https",
+    })
 }
 
 /// The endpoint as the builder wants it: with the bucket's name in the host for virtual-hosted requests.
@@ -165,6 +181,24 @@ mod tests {
         config.allow_http = true;
         config.virtual_hosted_style = false;
         assert_eq!(read(&config, "http://127.0.0.1:9000").as_deref(), Some("http://127.0.0.1:9000"));
+    }
+
+    #[test]
+    fn payloads_are_signed_where_they_could_be_changed_on_the_way() {
+        let mut config = config("s3://media/a");
+        config.access_key_id = Some("AKIA".into());
+        config.secret_access_key = Some("hidden".into());
+        config.allow_http = true;
+        let mut is_unsigned = |endpoint: Option<&str>| {
+            config.endpoint = endpoint.map(str::to_owned);
+            s3(&config, "media").unwrap().get_config_value(&AmazonS3ConfigKey::UnsignedPayload).unwrap()
+        };
+        for sealed in [None, Some("https://s3.example.com"), Some("http://127.0.0.1:9000"), Some("http://[::1]:9000")] {
+            assert_eq!(is_unsigned(sealed), "true", "{sealed:?}");
+        }
+        for open in ["http://s3.example.com", "http://10.0.0.1:9000", "http://localhost:9000"] {
+            assert_eq!(is_unsigned(Some(open)), "false", "{open}");
+        }
     }
 
     #[test]
