@@ -46,10 +46,9 @@ pub(super) enum Table {
     Uploads = b'u',
     /// The same by job: hash of its id, upload.
     JobUploads = b'v',
-    /// The ref that answers to a replyRef.
-    RefNames = b'x',
-    /// Jobs by replyRef: hash, job.
-    JobRefs = b'y',
+    /// What goes by a replyRef: the ref that answers to it by its hash alone; its jobs by hash, a letter, job. One table, so
+    /// that who is looked for at the same time lies together.
+    Names = b'x',
 }
 
 pub(super) const META: [u8; 1] = [Table::Meta as u8];
@@ -173,7 +172,7 @@ pub(super) fn upload_in(key: &[u8]) -> Option<&str> {
 }
 
 pub(super) fn ref_name(name: &ReplyRef) -> Vec<u8> {
-    Table::RefNames.key(&[&half_hash(name.as_str())])
+    Table::Names.key(&[&half_hash(name.as_str())])
 }
 
 pub(super) fn gateway_refs_named(name: &ReplyRef) -> Vec<u8> {
@@ -196,7 +195,7 @@ pub(super) fn ref_in(key: &[u8]) -> Option<RefId> {
 }
 
 pub(super) fn jobs_of_ref(name: &ReplyRef) -> Vec<u8> {
-    Table::JobRefs.key(&[&half_hash(name.as_str())])
+    Table::Names.key(&[&half_hash(name.as_str()), b"j"])
 }
 
 /// An index key: `prefix`, then the job.

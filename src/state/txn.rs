@@ -1,7 +1,9 @@
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sled::IVec;
 
 use super::StateError;
 use super::keys::META;
@@ -9,11 +11,13 @@ use super::records::Meta;
 use super::store::Store;
 use crate::domain::RefId;
 
-/// Reads through a set of writes that become visible together.
+/// Reads through a set of writes that become visible together. Nobody else commits meanwhile.
 #[derive(Debug)]
 pub(super) struct Txn<'a> {
     store: &'a Store,
     writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    /// What was read of the store: many entries ask for the same ref.
+    reads: RefCell<HashMap<Vec<u8>, Option<IVec>>>,
     pub(super) meta: Meta,
     pub(super) due_changed: bool,
     pub(super) asks_changed: bool,
@@ -26,6 +30,7 @@ impl<'a> Txn<'a> {
         let mut txn = Self {
             store,
             writes: BTreeMap::new(),
+            reads: RefCell::default(),
             meta: Meta::default(),
             due_changed: false,
             asks_changed: false,
@@ -39,15 +44,24 @@ impl<'a> Txn<'a> {
         match self.writes.get(key) {
             Some(Some(value)) => Ok(Some(postcard::from_bytes(value)?)),
             Some(None) => Ok(None),
-            None => self.store.get(key)?.map(|value| Ok(postcard::from_bytes(&value)?)).transpose(),
+            None => self.read(key)?.map(|value| Ok(postcard::from_bytes(&value)?)).transpose(),
         }
     }
 
     pub(super) fn contains(&self, key: &[u8]) -> Result<bool, StateError> {
         match self.writes.get(key) {
             Some(value) => Ok(value.is_some()),
-            None => self.store.contains(key),
+            None => Ok(self.read(key)?.is_some()),
         }
+    }
+
+    fn read(&self, key: &[u8]) -> Result<Option<IVec>, StateError> {
+        if let Some(value) = self.reads.borrow().get(key) {
+            return Ok(value.clone());
+        }
+        let value = self.store.get(key)?;
+        self.reads.borrow_mut().insert(key.to_owned(), value.clone());
+        Ok(value)
     }
 
     pub(super) fn put<T: Serialize>(&mut self, key: Vec<u8>, value: &T) -> Result<(), StateError> {

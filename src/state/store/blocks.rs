@@ -4,11 +4,18 @@
 //! `PageTable` in 0.34.7); a million jobs are nine million records, mostly of some ten bytes. Packed, they take
 //! a fraction of the pages, and all of them are read in seconds.
 //!
-//! A block has records of one table, in the order of their keys. It stands under a key that none of them comes before,
-//! and begins with a checksum: sled does not notice all damage.
+//! A block has records of one table, in the order of their keys, each key without what it has in common with the one
+//! before. It stands under a key that none of its records comes before. Records that are large, as jobs are, much resemble
+//! their neighbours: more of them are packed together, and compressed.
+//!
+//! A block is: CRC-32C of what follows (4 bytes, little-endian); how many records it has; how many bytes these take up, or 0
+//! when they are not compressed; the records, as LZ4 compresses them or as they are. A record is: how many bytes its key
+//! has in common with that before; how many bytes of its own; how many bytes the value has; the key's own bytes; the value.
+//! Numbers have seven bits in a byte, the lowest first.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 use std::sync::{Mutex, PoisonError};
 
 use sled::IVec;
@@ -36,9 +43,13 @@ pub(super) struct Walk {
     records: VecDeque<(IVec, IVec)>,
 }
 
-/// Bytes of a block beyond which it becomes two, unless it has fewer records than [`FEW`]: what is put here and there, as
-/// digests are, rewrites a block each.
+/// Bytes of packed records beyond which a block becomes two, unless it has fewer records than [`FEW`]: what is put here
+/// and there, as digests are, rewrites a block each.
 const FULL: usize = 512;
+/// The same where records are [`LARGE`], before they are compressed.
+const FULL_OF_LARGE: usize = 4096;
+/// Bytes that large records have at least, on an average of their block.
+const LARGE: usize = 64;
 const FEW: usize = 2;
 const CHECKSUM: usize = 4;
 
@@ -53,7 +64,8 @@ impl Blocks {
 
     pub(in crate::state) fn get(&self, key: &[u8]) -> Result<Option<IVec>, StateError> {
         let Some((_, block)) = self.block_of(key)? else { return Ok(None) };
-        let mut records = Records::of(&block)?;
+        let block = Unpacked::of(&block)?;
+        let mut records = block.records();
         while let Some(value) = records.next()? {
             if *records.key >= *key {
                 return Ok((*records.key == *key).then(|| value.into()));
@@ -62,7 +74,7 @@ impl Blocks {
         Ok(None)
     }
 
-    /// How many records each table has, by the first byte of their keys. Reads all of them, from both ends at once.
+    /// How many records each table has, by the first byte of their keys. Reads and checks all blocks, from both ends at once.
     ///
     /// # Errors
     /// When one cannot be read.
@@ -85,11 +97,7 @@ impl Blocks {
                 }
                 seen[usize::from(back)] = Some(first.clone());
                 drop(seen);
-                let mut records = Records::of(&block)?;
-                let count = counts.entry(first.first().copied().unwrap_or_default()).or_default();
-                while records.next()?.is_some() {
-                    *count += 1;
-                }
+                *counts.entry(first.first().copied().unwrap_or_default()).or_default() += Head::of(&block)?.records;
             }
             Ok(counts)
         };
@@ -187,7 +195,8 @@ impl Walk {
     }
 
     fn unpack(&mut self, block: &[u8]) -> Result<(), StateError> {
-        let mut records = Records::of(block)?;
+        let block = Unpacked::of(block)?;
+        let mut records = block.records();
         while let Some(value) = records.next()? {
             let key = records.key.as_slice();
             let is_behind_start = match &self.start {
@@ -213,25 +222,26 @@ impl Walk {
 
 /// Puts into `batch` what becomes of a block.
 fn rewrite(batch: &mut sled::Batch, first: IVec, block: Option<&[u8]>, writes: &[Write]) -> Result<(), StateError> {
-    let mut merged: Vec<(IVec, &[u8])> = Vec::new();
+    let block = block.map(Unpacked::of).transpose()?;
+    let mut merged = Merged::default();
     let mut writes = writes.iter().peekable();
     let mut is_changed = false;
     let mut appends = true;
-    if let Some(block) = block {
-        let mut records = Records::of(block)?;
+    if let Some(block) = &block {
+        let mut records = block.records();
         while let Some(value) = records.next()? {
             let key = records.key.as_slice();
             while let Some((new, value)) = writes.next_if(|(new, _)| new.as_ref() < key) {
                 if let Some(value) = value {
-                    merged.push((new.clone(), value));
+                    merged.push(new, value);
                     (is_changed, appends) = (true, false);
                 }
             }
             match writes.next_if(|(new, _)| new.as_ref() == key) {
-                None => merged.push((key.into(), value)),
+                None => merged.push(key, value),
                 Some((new, Some(newer))) => {
                     is_changed |= newer.as_ref() != value;
-                    merged.push((new.clone(), newer));
+                    merged.push(new, newer);
                 }
                 Some((_, None)) => is_changed = true,
             }
@@ -239,71 +249,153 @@ fn rewrite(batch: &mut sled::Batch, first: IVec, block: Option<&[u8]>, writes: &
     }
     for (new, value) in writes {
         if let Some(value) = value {
-            merged.push((new.clone(), value));
+            merged.push(new, value);
             is_changed = true;
         }
     }
     if !is_changed {
         return Ok(());
     }
-    if merged.is_empty() {
+    if merged.records.is_empty() {
         batch.remove(first);
         return Ok(());
     }
-    let bytes: usize = merged.iter().map(|(key, value)| key.len() + value.len()).sum();
-    // What grows at its end stays full; otherwise there will be more in the middle.
-    let full = FULL.max(bytes / merged.len() * FEW);
-    let enough = if appends { full } else { bytes / bytes.div_ceil(full).max(1) };
-    let mut key_of_block = Some(first);
-    let mut packed = Packed::default();
-    for (key, value) in merged {
-        if packed.raw > 0 && packed.raw + key.len() + value.len() > full.min(enough + value.len()) {
-            packed.put(batch, &mut key_of_block);
-        }
-        packed.push(key, value);
-    }
-    packed.put(batch, &mut key_of_block);
+    merged.pack(batch, first, appends);
     Ok(())
+}
+
+/// Records in the order of their keys, of which blocks are made.
+#[derive(Default)]
+struct Merged<'a> {
+    /// One key after the other.
+    keys: Vec<u8>,
+    records: Vec<Record<'a>>,
+    /// Bytes of all records, packed.
+    bytes: usize,
+}
+
+struct Record<'a> {
+    key: Range<usize>,
+    /// How many bytes of the key the one before has, too.
+    shared: usize,
+    value: &'a [u8],
+}
+
+impl Record<'_> {
+    /// Bytes of it in a block, those of the three numbers about.
+    fn size(&self) -> usize {
+        3 + self.key.len() - self.shared + self.value.len()
+    }
+}
+
+impl<'a> Merged<'a> {
+    fn push(&mut self, key: &[u8], value: &'a [u8]) {
+        let last = self.records.last().map_or(0..0, |last| last.key.clone());
+        let shared = self.keys[last].iter().zip(key).take_while(|(last, key)| last == key).count();
+        let start = self.keys.len();
+        self.keys.extend_from_slice(key);
+        let record = Record { key: start..self.keys.len(), shared, value };
+        self.bytes += record.size();
+        self.records.push(record);
+    }
+
+    /// Puts blocks of all records into `batch`, the first under `first`, the others under the key of their first record.
+    fn pack(self, batch: &mut sled::Batch, first: IVec, appends: bool) {
+        let each = self.bytes / self.records.len();
+        let full = if each < LARGE { FULL } else { FULL_OF_LARGE }.max(each * FEW);
+        // What grows at its end stays full; otherwise there will be more in the middle.
+        let enough = if appends { full } else { self.bytes / self.bytes.div_ceil(full).max(1) };
+        let mut key_of_block = Some(first);
+        let mut packed = Packed::default();
+        for record in self.records {
+            let size = record.size();
+            if packed.records > 0 && packed.bytes.len() + size > full.min(enough + size) {
+                packed.put(batch, &mut key_of_block);
+            }
+            packed.push(&self.keys[record.key], record.shared, record.value);
+        }
+        packed.put(batch, &mut key_of_block);
+    }
 }
 
 /// A block in the making.
 #[derive(Default)]
 struct Packed {
+    first: IVec,
+    records: u64,
     bytes: Vec<u8>,
-    /// Bytes of its keys and values.
-    raw: usize,
-    first: Option<IVec>,
-    last: Option<IVec>,
 }
 
 impl Packed {
-    fn push(&mut self, key: IVec, value: &[u8]) {
-        let last = self.last.as_deref().unwrap_or_default();
-        let shared = last.iter().zip(key.iter()).take_while(|(last, key)| last == key).count();
-        if self.bytes.is_empty() {
-            self.bytes.extend_from_slice(&[0; CHECKSUM]);
+    fn push(&mut self, key: &[u8], shared: usize, value: &[u8]) {
+        let shared = if self.records == 0 { 0 } else { shared };
+        if self.records == 0 {
+            self.first = key.into();
         }
         put_number(&mut self.bytes, shared);
         put_number(&mut self.bytes, key.len() - shared);
         put_number(&mut self.bytes, value.len());
         self.bytes.extend_from_slice(&key[shared..]);
         self.bytes.extend_from_slice(value);
-        self.raw += key.len() + value.len();
-        self.first.get_or_insert_with(|| key.clone());
-        self.last = Some(key);
+        self.records += 1;
     }
 
     /// Puts it under `key`, or under that of its first record.
     fn put(&mut self, batch: &mut sled::Batch, key: &mut Option<IVec>) {
-        let Self { mut bytes, first, .. } = std::mem::take(self);
-        let Some(first) = first else { return };
-        let checksum = crc32c::crc32c(&bytes[CHECKSUM..]);
-        bytes[..CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
-        batch.insert(key.take().unwrap_or(first), bytes);
+        let Self { first, records, bytes } = std::mem::take(self);
+        let compressed = if bytes.len() > FULL { lz4_flex::block::compress(&bytes) } else { Vec::new() };
+        let is_worth_it = !compressed.is_empty() && compressed.len() < bytes.len();
+        let (raw, body) = if is_worth_it { (bytes.len(), &compressed) } else { (0, &bytes) };
+        let mut block = Vec::with_capacity(CHECKSUM + 2 * NUMBER + body.len());
+        block.extend_from_slice(&[0; CHECKSUM]);
+        put_number(&mut block, records as usize);
+        put_number(&mut block, raw);
+        block.extend_from_slice(body);
+        let checksum = crc32c::crc32c(&block[CHECKSUM..]);
+        block[..CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
+        batch.insert(key.take().unwrap_or(first), block);
     }
 }
 
-/// Reads a block.
+/// A block that is what was written.
+struct Head<'a> {
+    records: u64,
+    /// Bytes of the records; 0 when they are not compressed.
+    raw: usize,
+    body: &'a [u8],
+}
+
+impl<'a> Head<'a> {
+    fn of(block: &'a [u8]) -> Result<Self, StateError> {
+        let (checksum, rest) = block.split_first_chunk::<CHECKSUM>().ok_or(StateError::DamagedBlock)?;
+        if u32::from_le_bytes(*checksum) != crc32c::crc32c(rest) {
+            return Err(StateError::DamagedBlock);
+        }
+        let (records, rest) = take_number(rest).ok_or(StateError::DamagedBlock)?;
+        let (raw, body) = take_number(rest).ok_or(StateError::DamagedBlock)?;
+        Ok(Self { records: records as u64, raw, body })
+    }
+}
+
+/// A block's records as they were before they were compressed.
+struct Unpacked<'a>(Cow<'a, [u8]>);
+
+impl<'a> Unpacked<'a> {
+    fn of(block: &'a [u8]) -> Result<Self, StateError> {
+        let Head { raw, body, .. } = Head::of(block)?;
+        if raw == 0 {
+            return Ok(Self(Cow::Borrowed(body)));
+        }
+        let bytes = lz4_flex::block::decompress(body, raw).map_err(|_| StateError::DamagedBlock)?;
+        Ok(Self(Cow::Owned(bytes)))
+    }
+
+    fn records(&self) -> Records<'_> {
+        Records { rest: &self.0, key: Vec::new() }
+    }
+}
+
+/// Reads records one after the other.
 struct Records<'a> {
     rest: &'a [u8],
     /// Of the record read last.
@@ -311,14 +403,6 @@ struct Records<'a> {
 }
 
 impl<'a> Records<'a> {
-    fn of(block: &'a [u8]) -> Result<Self, StateError> {
-        let (checksum, rest) = block.split_first_chunk::<CHECKSUM>().ok_or(StateError::DamagedBlock)?;
-        if u32::from_le_bytes(*checksum) != crc32c::crc32c(rest) {
-            return Err(StateError::DamagedBlock);
-        }
-        Ok(Self { rest, key: Vec::new() })
-    }
-
     /// The next record's value.
     fn next(&mut self) -> Result<Option<&'a [u8]>, StateError> {
         if self.rest.is_empty() {
@@ -340,7 +424,9 @@ impl<'a> Records<'a> {
     }
 }
 
-/// Seven bits in a byte, the lowest first.
+/// The most bytes of a number.
+const NUMBER: usize = 5;
+
 fn put_number(bytes: &mut Vec<u8>, mut number: usize) {
     while number >= 0x80 {
         bytes.push(number as u8 | 0x80);
@@ -351,7 +437,7 @@ fn put_number(bytes: &mut Vec<u8>, mut number: usize) {
 
 fn take_number(bytes: &[u8]) -> Option<(usize, &[u8])> {
     let mut number = 0;
-    for (at, byte) in bytes.iter().enumerate().take(5) {
+    for (at, byte) in bytes.iter().enumerate().take(NUMBER) {
         number |= usize::from(byte & 0x7f) << (7 * at);
         if *byte < 0x80 {
             return Some((number, &bytes[at + 1..]));

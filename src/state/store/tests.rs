@@ -37,6 +37,11 @@ fn key(key: u8) -> Vec<u8> {
     if key.is_multiple_of(3) { vec![key; 30] } else { vec![key] }
 }
 
+/// Some are so large that their blocks are compressed.
+fn value_of(value: u8) -> Vec<u8> {
+    vec![value; 1 + usize::from(value % 4) * 100]
+}
+
 fn open(dir: &std::path::Path) -> Store {
     Store::without_writer(open_sled(dir, 1 << 20).unwrap())
 }
@@ -56,7 +61,7 @@ proptest! {
         for step in steps {
             match step {
                 Step::Commit(writes) => {
-                    let of = |(it, value): &(u8, Option<u8>)| (key(*it).into(), value.map(|value| vec![value].into()));
+                    let of = |(it, value): &(u8, Option<u8>)| (key(*it).into(), value.map(|it| value_of(it).into()));
                     store.commit(writes.iter().map(of).collect()).unwrap();
                     for (key, value) in writes {
                         match value {
