@@ -14,6 +14,9 @@ use crate::{Plan, disk, peers, wrk};
 /// As many as an HTTP client of a busy provider might keep.
 pub(crate) const CONNECTIONS: usize = 256;
 
+/// Callbacks of a burst.
+const BURST: u64 = 100_000;
+
 /// Measures the taking of callbacks.
 pub(crate) async fn measure(plan: &Plan) -> Result<Vec<Figure>, Failure> {
     let (mut figures, answers) = burst(plan).await?;
@@ -33,7 +36,7 @@ pub(crate) fn post(address: SocketAddr, path: &str, first: u64, until: Until) ->
 /// A burst into a replyvault that knows nothing yet, and into a server that only answers; also what the latter manages a
 /// second.
 async fn burst(plan: &Plan) -> Result<(Vec<Figure>, Samples), Failure> {
-    let callbacks = plan.pick(2_000, 100_000);
+    let callbacks = plan.pick(2_000, BURST);
     let peer = peers::answer(&plan.fresh("answer")?)?;
     let mut wrk = Samples::default();
     let (mut rates, mut slowest) = ([Samples::default(), Samples::default()], [Samples::default(), Samples::default()]);
@@ -153,9 +156,10 @@ fn look(vault: &Vault, path: &str, over: &AtomicBool, unseen: &AtomicU64, looked
     Ok(())
 }
 
-/// What one would use instead, as far as it is installed.
+/// What one would use instead, as far as it is installed: the same burst, since who answers before he has done anything
+/// gets slower only as his work piles up.
 fn instead(plan: &Plan, ours: &Samples) -> Result<Vec<Figure>, Failure> {
-    let callbacks = plan.pick(200, 10_000);
+    let callbacks = plan.pick(200, BURST);
     let mut figures = Vec::new();
     let candidates = [
         ("FastAPI and SQLite", peers::receiver(&plan.fresh("receiver")?)?, 15.0),

@@ -14,7 +14,7 @@ use crate::bucket::{BucketError, PartId, Upload};
 use crate::fetch::ResumePoint;
 
 /// Parts of one file on their way at once, besides the one being filled.
-const PARTS_IN_FLIGHT: usize = 2;
+const PARTS_IN_FLIGHT: usize = 4;
 
 /// How far a download may be ahead of what is recorded of it. A record is about a kilobyte, written without a sync, so
 /// 4 GiB that come at once take 64 of them, and what comes slowly one every few seconds: a crash costs no more than the
