@@ -1,10 +1,12 @@
 //! Programs that are measured: started, watched through `/proc`, ended.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
@@ -142,9 +144,16 @@ fn cpu_of(process: u32) -> Result<Duration, Failure> {
     Ok(Duration::from_secs_f64(ticks as f64 / TICKS))
 }
 
-/// An address on this machine that nobody listens at.
+/// An address on this machine that nobody listens at, and that was not given out before: whoever it was for may not listen yet.
 pub(crate) fn free_address() -> Result<SocketAddr, Failure> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+    static GIVEN_OUT: Mutex<BTreeSet<SocketAddr>> = Mutex::new(BTreeSet::new());
+    let mut given_out = GIVEN_OUT.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        if given_out.insert(address) {
+            return Ok(address);
+        }
+    }
 }
 
 /// Where a program is: beside this one, among the installed tools, or in the path.
