@@ -7,19 +7,16 @@
 //! A block has records of one table, in the order of their keys, each key without what it has in common with the one
 //! before. It stands under a key that none of its records comes before. Records that are large, as jobs are, much resemble
 //! their neighbours: more of them are packed together, and compressed.
-//!
-//! A block is: CRC-32C of what follows (4 bytes, little-endian); how many records it has; how many bytes these take up, or 0
-//! when they are not compressed; the records, as LZ4 compresses them or as they are. A record is: how many bytes its key
-//! has in common with that before; how many bytes of its own; how many bytes the value has; the key's own bytes; the value.
-//! Numbers have seven bits in a byte, the lowest first.
 
-use std::borrow::Cow;
+mod pack;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::{Bound, Range};
+use std::ops::Bound;
 use std::sync::{Mutex, PoisonError};
 
 use sled::IVec;
 
+use self::pack::{Head, Merged, Unpacked};
 use super::Write;
 use crate::state::StateError;
 
@@ -42,16 +39,6 @@ pub(super) struct Walk {
     first: Bound<IVec>,
     records: VecDeque<(IVec, IVec)>,
 }
-
-/// Bytes of packed records beyond which a block becomes two, unless it has fewer records than [`FEW`]: what is put here
-/// and there, as digests are, rewrites a block each.
-const FULL: usize = 512;
-/// The same where records are [`LARGE`], before they are compressed.
-const FULL_OF_LARGE: usize = 4096;
-/// Bytes that large records have at least, on an average of their block.
-const LARGE: usize = 64;
-const FEW: usize = 2;
-const CHECKSUM: usize = 4;
 
 impl Blocks {
     pub(in crate::state) fn new(tree: sled::Db) -> Self {
@@ -256,192 +243,10 @@ fn rewrite(batch: &mut sled::Batch, first: IVec, block: Option<&[u8]>, writes: &
     if !is_changed {
         return Ok(());
     }
-    if merged.records.is_empty() {
+    if merged.is_empty() {
         batch.remove(first);
         return Ok(());
     }
     merged.pack(batch, first, appends);
     Ok(())
-}
-
-/// Records in the order of their keys, of which blocks are made.
-#[derive(Default)]
-struct Merged<'a> {
-    /// One key after the other.
-    keys: Vec<u8>,
-    records: Vec<Record<'a>>,
-    /// Bytes of all records, packed.
-    bytes: usize,
-}
-
-struct Record<'a> {
-    key: Range<usize>,
-    /// How many bytes of the key the one before has, too.
-    shared: usize,
-    value: &'a [u8],
-}
-
-impl Record<'_> {
-    /// Bytes of it in a block, those of the three numbers about.
-    fn size(&self) -> usize {
-        3 + self.key.len() - self.shared + self.value.len()
-    }
-}
-
-impl<'a> Merged<'a> {
-    fn push(&mut self, key: &[u8], value: &'a [u8]) {
-        let last = self.records.last().map_or(0..0, |last| last.key.clone());
-        let shared = self.keys[last].iter().zip(key).take_while(|(last, key)| last == key).count();
-        let start = self.keys.len();
-        self.keys.extend_from_slice(key);
-        let record = Record { key: start..self.keys.len(), shared, value };
-        self.bytes += record.size();
-        self.records.push(record);
-    }
-
-    /// Puts blocks of all records into `batch`, the first under `first`, the others under the key of their first record.
-    fn pack(self, batch: &mut sled::Batch, first: IVec, appends: bool) {
-        let each = self.bytes / self.records.len();
-        let full = if each < LARGE { FULL } else { FULL_OF_LARGE }.max(each * FEW);
-        // What grows at its end stays full; otherwise there will be more in the middle.
-        let enough = if appends { full } else { self.bytes / self.bytes.div_ceil(full).max(1) };
-        let mut key_of_block = Some(first);
-        let mut packed = Packed::default();
-        for record in self.records {
-            let size = record.size();
-            if packed.records > 0 && packed.bytes.len() + size > full.min(enough + size) {
-                packed.put(batch, &mut key_of_block);
-            }
-            packed.push(&self.keys[record.key], record.shared, record.value);
-        }
-        packed.put(batch, &mut key_of_block);
-    }
-}
-
-/// A block in the making.
-#[derive(Default)]
-struct Packed {
-    first: IVec,
-    records: u64,
-    bytes: Vec<u8>,
-}
-
-impl Packed {
-    fn push(&mut self, key: &[u8], shared: usize, value: &[u8]) {
-        let shared = if self.records == 0 { 0 } else { shared };
-        if self.records == 0 {
-            self.first = key.into();
-        }
-        put_number(&mut self.bytes, shared);
-        put_number(&mut self.bytes, key.len() - shared);
-        put_number(&mut self.bytes, value.len());
-        self.bytes.extend_from_slice(&key[shared..]);
-        self.bytes.extend_from_slice(value);
-        self.records += 1;
-    }
-
-    /// Puts it under `key`, or under that of its first record.
-    fn put(&mut self, batch: &mut sled::Batch, key: &mut Option<IVec>) {
-        let Self { first, records, bytes } = std::mem::take(self);
-        let compressed = if bytes.len() > FULL { lz4_flex::block::compress(&bytes) } else { Vec::new() };
-        let is_worth_it = !compressed.is_empty() && compressed.len() < bytes.len();
-        let (raw, body) = if is_worth_it { (bytes.len(), &compressed) } else { (0, &bytes) };
-        let mut block = Vec::with_capacity(CHECKSUM + 2 * NUMBER + body.len());
-        block.extend_from_slice(&[0; CHECKSUM]);
-        put_number(&mut block, records as usize);
-        put_number(&mut block, raw);
-        block.extend_from_slice(body);
-        let checksum = crc32c::crc32c(&block[CHECKSUM..]);
-        block[..CHECKSUM].copy_from_slice(&checksum.to_le_bytes());
-        batch.insert(key.take().unwrap_or(first), block);
-    }
-}
-
-/// A block that is what was written.
-struct Head<'a> {
-    records: u64,
-    /// Bytes of the records; 0 when they are not compressed.
-    raw: usize,
-    body: &'a [u8],
-}
-
-impl<'a> Head<'a> {
-    fn of(block: &'a [u8]) -> Result<Self, StateError> {
-        let (checksum, rest) = block.split_first_chunk::<CHECKSUM>().ok_or(StateError::DamagedBlock)?;
-        if u32::from_le_bytes(*checksum) != crc32c::crc32c(rest) {
-            return Err(StateError::DamagedBlock);
-        }
-        let (records, rest) = take_number(rest).ok_or(StateError::DamagedBlock)?;
-        let (raw, body) = take_number(rest).ok_or(StateError::DamagedBlock)?;
-        Ok(Self { records: records as u64, raw, body })
-    }
-}
-
-/// A block's records as they were before they were compressed.
-struct Unpacked<'a>(Cow<'a, [u8]>);
-
-impl<'a> Unpacked<'a> {
-    fn of(block: &'a [u8]) -> Result<Self, StateError> {
-        let Head { raw, body, .. } = Head::of(block)?;
-        if raw == 0 {
-            return Ok(Self(Cow::Borrowed(body)));
-        }
-        let bytes = lz4_flex::block::decompress(body, raw).map_err(|_| StateError::DamagedBlock)?;
-        Ok(Self(Cow::Owned(bytes)))
-    }
-
-    fn records(&self) -> Records<'_> {
-        Records { rest: &self.0, key: Vec::new() }
-    }
-}
-
-/// Reads records one after the other.
-struct Records<'a> {
-    rest: &'a [u8],
-    /// Of the record read last.
-    key: Vec<u8>,
-}
-
-impl<'a> Records<'a> {
-    /// The next record's value.
-    fn next(&mut self) -> Result<Option<&'a [u8]>, StateError> {
-        if self.rest.is_empty() {
-            return Ok(None);
-        }
-        let read = || {
-            let (shared, rest) = take_number(self.rest)?;
-            let (own, rest) = take_number(rest)?;
-            let (length, rest) = take_number(rest)?;
-            let (own, rest) = rest.split_at_checked(own)?;
-            let (value, rest) = rest.split_at_checked(length)?;
-            (shared <= self.key.len()).then_some((shared, own, value, rest))
-        };
-        let (shared, own, value, rest) = read().ok_or(StateError::DamagedBlock)?;
-        self.key.truncate(shared);
-        self.key.extend_from_slice(own);
-        self.rest = rest;
-        Ok(Some(value))
-    }
-}
-
-/// The most bytes of a number.
-const NUMBER: usize = 5;
-
-fn put_number(bytes: &mut Vec<u8>, mut number: usize) {
-    while number >= 0x80 {
-        bytes.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    bytes.push(number as u8);
-}
-
-fn take_number(bytes: &[u8]) -> Option<(usize, &[u8])> {
-    let mut number = 0;
-    for (at, byte) in bytes.iter().enumerate().take(NUMBER) {
-        number |= usize::from(byte & 0x7f) << (7 * at);
-        if *byte < 0x80 {
-            return Some((number, &bytes[at + 1..]));
-        }
-    }
-    None
 }
