@@ -118,8 +118,8 @@ fn s3(config: &Config, bucket: &str) -> Result<AmazonS3Builder, OpenError> {
         .with_client_options(http::options())
         .with_allow_http(config.allow_http)
         .with_virtual_hosted_style_request(config.virtual_hosted_style)
-        // Otherwise the store compares what it receives with a hash in the signature, which costs both sides as much as
-        // the rest of an upload.
+        // Otherwise the store compares what it receives with a hash in the signature, which is a quarter of the processor
+        // time that an archived file costs here, and work for the store.
         .with_unsigned_payload(sealed)
         .with_http_connector(http::Connector(config.limits))
         .with_retry(http::retries()))
