@@ -18,6 +18,7 @@ pub use digest::{Digest, DigestParseError};
 pub use file_name::{FileName, FileNameParseError};
 pub use job::{
     Asset, AssetState, AttemptFailure, Change, Job, JobState, Outcome, StoredFile, StuckReason, UnconfirmedFinal,
+    Withdrawal,
 };
 pub use job_id::{JobId, JobIdParseError, Kind};
 pub use media_url::{MediaUrl, MediaUrlError};

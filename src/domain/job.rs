@@ -3,11 +3,13 @@
 mod asset;
 mod confirm;
 mod observe;
+mod withdrawn;
 
 pub use asset::{Asset, AssetState, StoredFile};
 pub use confirm::UnconfirmedFinal;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+pub use withdrawn::Withdrawal;
 
 use super::{JobId, RefId, ReplyRef, Slot, Status, Timestamp};
 
@@ -192,6 +194,9 @@ pub struct Job {
     /// When it is asked next; `None` when there is nothing to ask.
     #[serde(default)]
     pub ask_at: Option<Timestamp>,
+    /// Set when the provider took it back after it was completed, or called it moderated from the first.
+    #[serde(default)]
+    pub withdrawn: Option<Box<Withdrawal>>,
 }
 
 impl Job {
@@ -243,6 +248,7 @@ impl Job {
             self.updated_at = at;
         }
         if self.state == JobState::Archiving {
+            self.give_way();
             let pending = self.assets.iter().filter(|asset| asset.state == AssetState::Pending);
             self.due = Some(pending.map(|asset| asset.not_before.unwrap_or(at)).min().unwrap_or(at));
         }
@@ -337,6 +343,7 @@ impl Job {
             assets: Vec::new(),
             unconfirmed: Vec::new(),
             ask_at: None,
+            withdrawn: None,
         }
     }
 }

@@ -59,6 +59,10 @@ pub struct JobView {
     /// When it was archived.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub archived_at: Option<Timestamp>,
+    /// When the provider called it moderated; what was stored of it before is kept.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub moderated_at: Option<Timestamp>,
     /// Its manifest in the bucket.
     pub manifest_key: Option<String>,
     /// Its files.
@@ -165,6 +169,7 @@ impl JobView {
             created_at: job.created_at,
             updated_at: job.updated_at,
             archived_at: job.archived_at,
+            moderated_at: job.moderated_at(),
             manifest_key: job.manifest_key.clone(),
             assets: job.assets.iter().map(|asset| AssetView::new(asset, is_fetching(asset))).collect(),
         }

@@ -113,17 +113,7 @@ impl Reconciler {
                 let changed = self.inner.intake.observe(answer.body, answer.observation, Unknown::Configured).await?;
                 Ok(if changed { Learned::Changed } else { Learned::Nothing })
             }
-            Err(ProviderError::Gone) => {
-                // GET may not know of a job yet that has only just been made.
-                let age = Timestamp::now().since(job.created_at.min(job.updated_at));
-                let is_over = job.id.kind() == Kind::Video && age >= self.inner.config.minute;
-                if !is_over || job.state != JobState::Running {
-                    return Ok(Learned::Unsaid);
-                }
-                tracing::info!(job = %job.id, "the provider has removed it");
-                self.inner.intake.removed(job.id.clone()).await?;
-                Ok(Learned::Removed)
-            }
+            Err(ProviderError::Gone) => Ok(if self.removed(job).await? { Learned::Removed } else { Learned::Unsaid }),
             Err(error @ (ProviderError::NotTaken(_) | ProviderError::Unreadable(_))) => {
                 tracing::warn!(job = %job.id, %error, "the provider does not say how far it is");
                 Ok(Learned::Unsaid)
@@ -132,14 +122,37 @@ impl Reconciler {
         }
     }
 
+    /// The provider knows no such job. True when that ends it, or takes a completed one back.
+    async fn removed(&self, job: &Job) -> Result<bool, Refused> {
+        // GET may not know of a job yet that has only just been made.
+        let age = Timestamp::now().since(job.created_at.min(job.updated_at));
+        let is_over = job.id.kind() == Kind::Video && age >= self.inner.config.minute;
+        let is_open = matches!(job.state, JobState::Running | JobState::Archiving | JobState::Stuck);
+        if !is_over || !is_open || job.withdrawn.is_some() {
+            return Ok(false);
+        }
+        tracing::info!(job = %job.id, "the provider has removed it");
+        self.inner.intake.removed(job.id.clone()).await?;
+        Ok(true)
+    }
+
     /// Asks for fresh links of a job. True when there are some, which are recorded then.
     pub async fn refresh(&self, job: &JobId) -> bool {
         if self.inner.client.trouble().paused_until().is_some() {
             return false;
         }
         let refreshed = async {
-            let answer = self.inner.client.job(job).await?;
-            Ok::<_, AskError>(self.inner.intake.observe(answer.body, answer.observation, Unknown::Configured).await?)
+            match self.inner.client.job(job).await {
+                Ok(answer) => {
+                    let observed = self.inner.intake.observe(answer.body, answer.observation, Unknown::Configured);
+                    Ok::<_, AskError>(observed.await?)
+                }
+                Err(ProviderError::Gone) => match self.state().job(job).map_err(Refused::from)? {
+                    Some(record) => self.removed(&record.job).await.map(|_| false).map_err(AskError::from),
+                    None => Ok(false),
+                },
+                Err(error) => Err(error.into()),
+            }
         };
         match refreshed.await {
             Ok(changed) => changed,

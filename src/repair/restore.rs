@@ -12,7 +12,7 @@ use super::patience::patiently;
 use crate::bucket::{Bucket, BucketError, Manifest, ObjectKey};
 use crate::domain::{
     Asset, AssetSource, AssetState, AssetView, Candidate, Job, JobState, MediaUrl, Slot, Status, StoredFile,
-    StuckReason, Timestamp, Variant,
+    StuckReason, Timestamp, Variant, Withdrawal,
 };
 use crate::journal::{Durability, Event};
 use crate::state::{Interpret, Ledger, Meaning, RecordError, StateError};
@@ -115,6 +115,7 @@ fn job(content: Manifest, folder: &str, key: &ObjectKey, interpret: Interpret) -
     job.created_at_settled = true;
     job.updated_at = found.updated_at;
     job.archived_at = found.archived_at;
+    job.withdrawn = found.moderated_at.map(|at| Box::new(Withdrawal::moderated_on(at)));
     job.folder = Some(folder.to_owned());
     job.manifest_key = Some(key.as_str().to_owned());
     job.assets = found.assets.into_iter().map(|file| asset(file, &sources)).collect();

@@ -58,6 +58,11 @@ impl AttemptError {
         matches!(self, Self::Fetch(FetchError::Status { status, .. }) if matches!(status.as_u16(), 403 | 404 | 410))
     }
 
+    /// True when the source says that there is no file, or sends something else in its place.
+    pub(super) fn says_no_file(&self) -> bool {
+        self.is_dead_link() || matches!(self, Self::NotMedia(_))
+    }
+
     /// Set when storage as a whole fails.
     pub(super) fn storage_outage(&self) -> Option<&BucketError> {
         match self {

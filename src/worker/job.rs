@@ -6,7 +6,7 @@ use super::Worker;
 use super::attempt::{self, AttemptError};
 use super::transfer::Task;
 use crate::bucket::ObjectFolder;
-use crate::domain::{Asset, AssetState, JobState, StoredFile, Timestamp};
+use crate::domain::{Asset, AssetState, JobState, StoredFile, StuckReason, Timestamp};
 use crate::journal::{Durability, Event};
 use crate::state::{Applied, JobRecord};
 
@@ -67,7 +67,11 @@ impl Worker {
 
     async fn archive(&self, record: &JobRecord, asset: &Asset, folder: &ObjectFolder) -> Result<(), AttemptError> {
         let _fetching = self.state().fetching(record.sequence, &asset.slot);
-        let attempt = asset.attempts.saturating_add(1);
+        let max_attempts = self.inner.config.max_attempts;
+        let taken_back = record.job.withdrawn.is_some();
+        let next = asset.attempts.saturating_add(1);
+        // Of a job that the provider took back all that is left is one try at every URL.
+        let attempt = if taken_back { next.max(max_attempts) } else { next };
         let error = match self.try_candidates(record, asset, folder, attempt).await {
             Ok(file) => {
                 self.storage_works();
@@ -90,8 +94,13 @@ impl Worker {
             tracing::info!(job = %record.job.id, file = %asset.file, "the provider named a fresh link");
         }
         let progressed = self.reached(record.sequence, &asset.slot)? > asset.reached;
-        let (max_attempts, dies) = (self.inner.config.max_attempts, asset.link_dies_at());
-        let (failure, due) = error.failure(attempt, max_attempts, progressed, Timestamp::now(), dies);
+        let (now, dies) = (Timestamp::now(), asset.link_dies_at());
+        let (mut failure, mut due) = error.failure(next, max_attempts, progressed, now, dies);
+        if taken_back && error.says_no_file() {
+            failure.stuck = failure.stuck.or(Some(StuckReason::AttemptsExhausted));
+        } else if !taken_back && self.is_taken_back(record.sequence)? {
+            due = now;
+        }
         tracing::warn!(
             job = %record.job.id, file = %asset.file, attempt, progressed, error = failure.error,
             stuck = failure.stuck.map(|reason| reason.as_str()), "an attempt failed"
@@ -100,6 +109,10 @@ impl Worker {
         let event = Event::AttemptFailed { at: Timestamp::now(), job, slot, failure, due };
         self.inner.ledger.record(event, Durability::Written).await?;
         Ok(())
+    }
+
+    fn is_taken_back(&self, sequence: u64) -> Result<bool, AttemptError> {
+        Ok(self.state().job_at(sequence)?.is_some_and(|record| record.job.withdrawn.is_some()))
     }
 
     async fn try_candidates(

@@ -28,3 +28,4 @@ mod simulator;
 mod soak;
 mod storage_faults;
 mod support;
+mod withdrawn;

@@ -176,6 +176,20 @@ async fn links_that_stay_dead_use_up_the_attempts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_completed_video_that_the_provider_no_longer_knows_ends_as_removed_when_its_links_are_dead() {
+    let bench = Bench::with(Config { faults: "expire=0s".parse().unwrap(), ..Config::default() }, |settings| {
+        settings.reconcile.minute = SHORT;
+        settings.worker.max_attempts = 100;
+    })
+    .await;
+    let created = bench.create("videos/create", json!({"prompt": "a boat", "replyRef": "boat"})).await;
+    bench.simulator.set_read_faults("get-404=1".parse().unwrap());
+    let job = bench.vault.job_in(created["videoId"].as_str().unwrap(), &["failed"]).await;
+    assert_eq!((&job["outcome"], &job["assets"][0]["state"]), (&json!("removed"), &json!("stuck")), "{job:#}");
+    assert_eq!(bench.vault.manifest(&job).await["job"]["outcome"], "removed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_the_provider_has_removed_ends_as_removed_also_after_a_rebuild() {
     let mut bench = Bench::start("drop=1,remove=1", SHORT).await;
     let video = bench.video().await;

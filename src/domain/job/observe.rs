@@ -1,6 +1,6 @@
 //! What an observation means for a job: one total `match`, the same for callbacks, polling and replay.
 
-use super::{Asset, AssetState, Change, Job, JobState, Outcome};
+use super::{Asset, AssetState, Change, Job, JobState, Outcome, Withdrawal};
 use crate::domain::{AssetSource, FileName, Observation, Timestamp};
 
 impl Job {
@@ -11,7 +11,7 @@ impl Job {
     ///
     /// `position` is the journal position of its record; `sidecars` says whether posters and the like are wanted.
     /// Whatever the order and however often each is repeated, the same observations end in the same state, outcome,
-    /// percent and set of files, as long as nothing has been archived in between.
+    /// percent and set of files, as long as nothing has been archived or found missing in between.
     pub fn observe(&mut self, observation: &Observation, sidecars: bool, position: u64, at: Timestamp) -> Change {
         debug_assert_eq!(self.id, observation.job);
         self.callbacks = self.callbacks.saturating_add(1);
@@ -30,6 +30,9 @@ impl Job {
             (JobState::Running, _, None) => {
                 self.report(observation);
                 Change::Progressed
+            }
+            (_, Some(Outcome::Completed), Some(Outcome::Moderated)) => {
+                self.withdraw(Withdrawal::moderated(observation, position, at), at)
             }
             (JobState::Archived, _, _) | (_, _, None) => Change::Counted,
             (JobState::Running, _, Some(outcome)) => self.conclude(outcome, observation, sidecars, position, at),
@@ -53,16 +56,6 @@ impl Job {
         after != *self
     }
 
-    /// The provider no longer knows it. Nothing changes once it has told the end.
-    pub fn remove(&mut self, position: u64, at: Timestamp) {
-        if self.state == JobState::Running {
-            self.outcome = Some(Outcome::Removed);
-            self.final_callback = Some(position);
-            self.updated_at = at;
-            self.settle(at);
-        }
-    }
-
     /// Links that were asked for are no reason to begin counting attempts anew: they would be asked for without end.
     pub fn keep_attempts(&mut self, before: &Self) {
         for asset in self.assets.iter_mut().filter(|asset| asset.state == AssetState::Pending) {
@@ -80,18 +73,52 @@ impl Job {
         position: u64,
         at: Timestamp,
     ) -> Change {
-        self.outcome = Some(outcome);
-        self.final_callback = Some(position);
-        self.report(observation);
-        if outcome == Outcome::Completed {
-            self.merge(observation, sidecars);
+        if outcome == Outcome::Completed && self.outcome == Some(Outcome::Moderated) {
+            return self.appeal(observation, sidecars, position, at);
+        }
+        self.decide(outcome, observation, position);
+        match outcome {
+            Outcome::Completed => drop(self.merge(observation, sidecars)),
+            Outcome::Moderated => {
+                self.withdrawn = Some(Box::new(Withdrawal::moderated(observation, position, at)));
+            }
+            Outcome::Failed | Outcome::Removed => {}
         }
         self.settle(at);
         Change::Ended
     }
 
+    /// A moderated job is called completed: an appeal has succeeded, if there is anything to fetch. A repeat of what was
+    /// said before, which may only be late, makes the known links be tried once more.
+    fn appeal(&mut self, observation: &Observation, sidecars: bool, position: u64, at: Timestamp) -> Change {
+        let merged = self.merge(observation, sidecars);
+        if !merged {
+            self.assets.iter_mut().for_each(Asset::retry);
+        }
+        let before = self.outcome.replace(Outcome::Completed);
+        if self.end_state() == Some(JobState::Stuck) && !self.has_stored() {
+            self.outcome = before;
+            return if merged { Change::Extended } else { Change::Counted };
+        }
+        self.decide(Outcome::Completed, observation, position);
+        if merged {
+            self.withdrawn = None;
+        }
+        self.settle(at);
+        Change::Ended
+    }
+
+    fn decide(&mut self, outcome: Outcome, observation: &Observation, position: u64) {
+        self.outcome = Some(outcome);
+        self.final_callback = Some(position);
+        self.report(observation);
+    }
+
     fn extend(&mut self, observation: &Observation, sidecars: bool, at: Timestamp) -> Change {
         if self.merge(observation, sidecars) {
+            if self.assets.iter().any(|asset| asset.state == AssetState::Pending) {
+                self.withdrawn = None;
+            }
             self.settle(at);
             Change::Extended
         } else {
@@ -103,9 +130,9 @@ impl Job {
     }
 
     /// Makes the job due, unless nothing of it can be had: then there is nothing for the worker to do.
-    fn settle(&mut self, at: Timestamp) {
-        let hopeless =
-            self.end_state() == Some(JobState::Stuck) && self.assets.iter().all(|asset| asset.stored.is_none());
+    pub(super) fn settle(&mut self, at: Timestamp) {
+        self.give_way();
+        let hopeless = self.end_state() == Some(JobState::Stuck) && !self.has_stored();
         if hopeless {
             self.state = JobState::Stuck;
             self.reason = self.stuck_reason();

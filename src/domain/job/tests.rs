@@ -137,6 +137,64 @@ fn what_cannot_be_fetched_says_why() {
     assert_eq!(agent.stuck_reason(), Some(StuckReason::NoMediaUrl));
 }
 
+fn moderated() -> Observation {
+    observation(Some(Outcome::Moderated), None, vec![])
+}
+
+fn gone(job: &mut Job, slot: &str) {
+    let failure =
+        AttemptFailure { error: "404".to_owned(), counted: true, stuck: Some(StuckReason::AttemptsExhausted) };
+    job.attempt_failed(&Slot::new(slot), &failure, at(40), at(40));
+}
+
+#[test]
+fn a_completed_job_that_is_taken_back_ends_so_only_when_nothing_is_stored_and_nothing_left_to_try() {
+    let mut taken = job(&[completed(&["u"]), moderated()]);
+    assert_eq!((taken.state, taken.outcome, taken.end_state()), (JobState::Archiving, Some(Outcome::Completed), None));
+    assert_eq!((taken.due, taken.moderated_at()), (Some(at(11)), Some(at(11))));
+    let mut kept = taken.clone();
+    gone(&mut taken, "a");
+    assert_eq!((taken.outcome, taken.end_state()), (Some(Outcome::Moderated), Some(JobState::Failed)));
+    assert_eq!((taken.final_callback, taken.due), (Some(1), Some(at(40))));
+    taken.end(JobState::Failed, Some(1), Some("m".to_owned()), at(41));
+    assert_eq!(taken.observe(&completed(&["u"]), false, 2, at(42)), Change::Ended, "its links are tried once more");
+    gone(&mut taken, "a");
+    assert_eq!(taken.end_state(), Some(JobState::Failed));
+
+    stored(&mut kept, "a");
+    kept.end(JobState::Archived, Some(0), Some("m".to_owned()), at(60));
+    assert_eq!(
+        (kept.state, kept.outcome, kept.moderated_at()),
+        (JobState::Archived, Some(Outcome::Completed), Some(at(11)))
+    );
+
+    let mut two = job(&[observation(
+        Some(Outcome::Completed),
+        None,
+        vec![source("a", &["u"], Missing::NoUrl), source("b", &["v"], Missing::NoUrl)],
+    )]);
+    stored(&mut two, "a");
+    gone(&mut two, "b");
+    two.end(JobState::Stuck, Some(0), None, at(61));
+    two.observe(&moderated(), false, 3, at(62));
+    assert_eq!((two.state, two.outcome), (JobState::Stuck, Some(Outcome::Completed)));
+}
+
+#[test]
+fn a_completed_job_that_is_no_longer_known_ends_as_removed_and_an_archived_one_stays() {
+    let mut lost = job(&[completed(&["u"])]);
+    gone(&mut lost, "a");
+    lost.end(JobState::Stuck, Some(0), None, at(50));
+    lost.remove(7, at(51));
+    assert_eq!((lost.state, lost.outcome, lost.moderated_at()), (JobState::Archiving, Some(Outcome::Removed), None));
+    let mut kept = job(&[completed(&["u"])]);
+    stored(&mut kept, "a");
+    kept.end(JobState::Archived, Some(0), Some("m".to_owned()), at(60));
+    let before = kept.clone();
+    kept.remove(7, at(61));
+    assert_eq!(kept, before);
+}
+
 fn any_observation() -> impl Strategy<Value = Observation> {
     let url = prop_oneof!["c[0-4]", "u[0-4]"];
     let missing = prop_oneof![Just(Missing::NoUrl), Just(Missing::InvalidUrl), Just(Missing::StillProcessing)];

@@ -5,7 +5,9 @@ use super::super::keys;
 use super::super::records::{JobRecord, QuarantineRecord, RefRecord};
 use super::super::txn::Txn;
 use super::{Applied, Meaning, confirm, outbox, refs};
-use crate::domain::{Digest, Job, JobId, Observation, Origin, Reason, RefId, ReplyRef, Target, Timestamp};
+use crate::domain::{
+    Digest, Job, JobId, JobState, Observation, Origin, Outcome, Reason, RefId, ReplyRef, Target, Timestamp,
+};
 use crate::journal::CallbackEntry;
 
 pub(super) fn apply(
@@ -34,11 +36,10 @@ pub(super) fn apply(
     let before = known.as_ref().map(|record| record.job.clone());
     let mut record =
         known.unwrap_or_else(|| JobRecord { sequence: position, job: Job::new(observation.job.clone(), entry.at) });
-    // An archived job never turns back: there is nothing to protect.
-    let unconfirmed = entry.confirm
-        && !entry.asked
-        && observation.outcome.is_some()
-        && record.job.state != crate::domain::JobState::Archived;
+    // An archived job never turns back: all that can follow is that it is shown as moderated.
+    let is_archived = record.job.state == JobState::Archived;
+    let says_more = observation.outcome == Some(Outcome::Moderated) && record.job.withdrawn.is_none();
+    let unconfirmed = entry.confirm && !entry.asked && observation.outcome.is_some() && (!is_archived || says_more);
     let change = if unconfirmed {
         confirm::hold(txn, &mut record.job, position, entry, observation)?
     } else {
