@@ -7,13 +7,14 @@
 mod agent;
 mod client;
 pub mod edit;
+mod error;
 mod job;
 mod json;
 mod list;
 mod media;
 mod redact;
 
-use crate::domain::{JobId, Kind, Observation, ReplyRef};
+use crate::domain::{JobId, Kind, Observation, ReplyRef, Timestamp};
 
 pub use client::{Answer, Client, ClientConfig, JobList, ListPage, ProviderError, Trouble};
 pub use json::NotJson;
@@ -107,13 +108,11 @@ fn bounded(text: String) -> String {
     cut
 }
 
-/// `error` is a text, or an object with a `message`.
-fn error_text(object: &Object<'_>) -> Option<String> {
-    let value = object.get("error")?;
-    match value.object() {
-        Some(error) => Some(bounded(error.text("message").unwrap_or_else(|| value.raw().to_owned()))),
-        None => value.text().map(bounded),
-    }
+/// A time that the provider may mean. Zero, and what is before it made anything or far ahead, is a default or a defect.
+fn believable(at: Timestamp) -> Option<Timestamp> {
+    const YEAR_2015: u64 = 1_420_070_400_000;
+    const YEAR_2100: u64 = 4_102_444_800_000;
+    (YEAR_2015..YEAR_2100).contains(&at.millis()).then_some(at)
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 
 use super::json::{Object, Value};
-use super::{bounded, error_text, media};
+use super::error::ErrorReport;
+use super::{believable, bounded, media};
 use crate::domain::{AssetSource, JobId, Missing, Observation, Outcome, Role, Slot, Status, Timestamp};
 
 /// The provider's `status` of an attachment that is not ready.
@@ -11,8 +12,10 @@ const PROCESSING: i64 = 2;
 
 pub(super) fn read(job: JobId, object: &Object<'_>, request: &Object<'_>) -> Observation {
     let status = object.text("status").map(bounded);
+    let error = ErrorReport::read(object);
     let outcome = match status.as_deref() {
         Some("completed") => Some(Outcome::Completed),
+        Some("failed") if error.as_ref().is_some_and(ErrorReport::is_moderation) => Some(Outcome::Moderated),
         Some("failed") => Some(Outcome::Failed),
         _ => None,
     };
@@ -29,9 +32,9 @@ pub(super) fn read(job: JobId, object: &Object<'_>, request: &Object<'_>) -> Obs
         status_label: status,
         percent: None,
         message: response.text("msg_content").map(bounded),
-        error: error_text(object),
+        error: error.map(|error| error.text),
         prompt: request.text("prompt").map(bounded),
-        made_at: object.text("created").as_deref().and_then(Timestamp::parse_rfc3339),
+        made_at: object.text("created").as_deref().and_then(Timestamp::parse_rfc3339).and_then(believable),
         assets,
     }
 }

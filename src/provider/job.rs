@@ -1,7 +1,8 @@
 //! Videos, images, songs and speech: one file each, with `status`, `statusLabel` and `statusFinal`.
 
 use super::json::Object;
-use super::{bounded, error_text, media};
+use super::error::ErrorReport;
+use super::{believable, bounded, media};
 use crate::domain::{JobId, Kind, Observation, Outcome, Status, Timestamp};
 
 pub(super) fn read(job: JobId, object: &Object<'_>) -> Observation {
@@ -11,8 +12,14 @@ pub(super) fn read(job: JobId, object: &Object<'_>) -> Observation {
         .get("status")
         .and_then(|value| value.integer().map(Status::Number).or_else(|| value.text().map(bounded).map(Status::Word)));
     let status_label = object.text("statusLabel").map(bounded);
-    let outcome =
-        outcome(kind, status.as_ref(), status_label.as_deref(), object.flag("statusFinal"), !assets.is_empty());
+    let is_final = object.flag("statusFinal");
+    let error = ErrorReport::read(object);
+    let outcome = outcome(kind, status.as_ref(), status_label.as_deref(), is_final, !assets.is_empty());
+    let outcome = match (outcome, &error) {
+        (None, Some(error)) if status.is_none() && status_label.is_none() && is_final.is_none() => error.outcome(),
+        (Some(Outcome::Failed), Some(error)) if error.is_moderation() => Some(Outcome::Moderated),
+        (outcome, _) => outcome,
+    };
     let prompt = match kind {
         Kind::Music => object.text("lyrics"),
         Kind::Speech => object.text("text"),
@@ -26,7 +33,7 @@ pub(super) fn read(job: JobId, object: &Object<'_>) -> Observation {
         status_label,
         percent: object.integer("percent").map(|percent| percent.clamp(0, 100) as u8),
         message: object.text("message").map(bounded),
-        error: error_text(object),
+        error: error.map(|error| error.text),
         prompt: prompt.map(bounded),
         made_at: object.integer("createTime").or_else(|| object.integer("create_time")).and_then(time),
         assets: if outcome == Some(Outcome::Completed) { assets } else { Vec::new() },
@@ -77,7 +84,7 @@ fn word_outcome(word: &str) -> Option<Outcome> {
 /// The provider writes milliseconds; a number too small to be of this century in milliseconds is taken as seconds.
 fn time(number: i64) -> Option<Timestamp> {
     const YEAR_2001_IN_SECONDS: u64 = 1_000_000_000;
-    let number = u64::try_from(number).ok().filter(|number| *number > 0)?;
+    let number = u64::try_from(number).ok()?;
     let is_seconds = (YEAR_2001_IN_SECONDS..YEAR_2001_IN_SECONDS * 10).contains(&number);
-    Timestamp::from_millis(if is_seconds { number * 1000 } else { number })
+    Timestamp::from_millis(if is_seconds { number * 1000 } else { number }).and_then(believable)
 }

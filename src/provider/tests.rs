@@ -67,6 +67,70 @@ fn status_final_decides_when_present_and_the_table_when_not() {
 }
 
 #[test]
+fn an_error_without_a_status_ends_the_job_and_says_all_that_the_provider_says() {
+    let error = |fields: serde_json::Value| {
+        let observation = observed(video(fields));
+        (observation.outcome, observation.error)
+    };
+    let said = |text: &str| Some(text.to_owned());
+    for (fields, expected) in [
+        (json!({"error": "Moderated prompt", "code": 422}), (Some(Outcome::Moderated), said("Moderated prompt (status 422)"))),
+        (json!({"error": "no credits", "code": 412}), (Some(Outcome::Failed), said("no credits (status 412)"))),
+        (json!({"error": "late", "code": "504"}), (Some(Outcome::Failed), said("late (status 504)"))),
+        (json!({"error": "busy", "code": 429}), (None, said("busy (status 429)"))),
+        (json!({"error": "who?", "code": 401}), (None, said("who? (status 401)"))),
+        (json!({"error": "gone", "code": 404}), (None, said("gone (status 404)"))),
+        (json!({"error": "odd"}), (None, said("odd"))),
+        (json!({"code": 422}), (None, None)),
+        (json!({"error": "x", "code": 422, "status": 1}), (None, said("x (status 422)"))),
+        (json!({"error": "x", "code": 422, "statusFinal": false}), (None, said("x (status 422)"))),
+        (json!({"error": ["x"], "code": 500}), (Some(Outcome::Failed), said(r#"["x"] (status 500)"#))),
+        (
+            json!({"error": {"message": "Sensitive words", "details": {"word": 7}}, "code": 422, "status": 3}),
+            (Some(Outcome::Moderated), said(r#"Sensitive words (status 422: {"word":7})"#)),
+        ),
+    ] {
+        assert_eq!(error(fields.clone()), expected, "{fields}");
+    }
+}
+
+#[test]
+fn a_failed_agent_job_shows_status_and_details_and_may_be_moderated() {
+    let agent = |error: serde_json::Value| {
+        let body = json!({"jobId": "p1-u2-a3-bot:minimax", "status": "failed", "error": error});
+        let observation = observed(body);
+        (observation.outcome, observation.error.unwrap())
+    };
+    for (error, outcome, text) in [
+        (json!("it broke"), Outcome::Failed, "it broke"),
+        (json!({"message": "Timeout", "status": 504}), Outcome::Failed, "Timeout (status 504)"),
+        (
+            json!({"message": "no", "status": 422, "details": "Your prompt contains content that violates our policies"}),
+            Outcome::Moderated,
+            "no (status 422: Your prompt contains content that violates our policies)",
+        ),
+        (json!({"message": "The file is too large", "status": 422}), Outcome::Failed, "The file is too large (status 422)"),
+        (json!({"message": "a policy violation", "status": 500}), Outcome::Failed, "a policy violation (status 500)"),
+        (json!({"status": 500}), Outcome::Failed, r#"{"status":500} (status 500)"#),
+    ] {
+        assert_eq!(agent(error.clone()), (Some(outcome), text.to_owned()), "{error}");
+    }
+    let coded = json!({"jobId": "p1-u2-a3-bot:minimax", "status": "failed", "code": 422,
+        "error": "Your prompt contains content that violates our policies"});
+    assert_eq!(observed(coded).outcome, Some(Outcome::Moderated));
+}
+
+#[test]
+fn a_time_before_2015_or_far_ahead_is_not_believed() {
+    for created in [json!(0), json!(-1), json!(1), json!(1_262_304_000), json!(1_262_304_000_000u64), json!(9e15)] {
+        assert_eq!(observed(video(json!({"createTime": created}))).made_at, None, "{created}");
+    }
+    assert!(observed(video(json!({"createTime": 1_795_172_334}))).made_at.is_some());
+    let agent = json!({"jobId": "p1-u2-a3-bot:minimax", "created": "1970-01-01T00:00:00.000Z"});
+    assert_eq!(observed(agent).made_at, None);
+}
+
+#[test]
 fn the_shape_of_the_id_decides_the_kind() {
     let image = json!({"videoId": "user:1-minimax:2-image:3", "status": 2, "videoURL": "https://h/i.png"});
     let image = observed(image);
@@ -159,7 +223,7 @@ fn odd_forms_of_values_are_tolerated() {
     assert_eq!(observation.percent, Some(37));
     assert_eq!(observation.made_at.unwrap().millis(), 1_795_172_334_234);
     assert_eq!(observation.reply_ref, Some(ReplyRef::new("17").unwrap()));
-    assert_eq!((observation.message, observation.error.as_deref()), (None, Some("no")));
+    assert_eq!((observation.message, observation.error.as_deref()), (None, Some("no (status 504)")));
     let twice = br#"{"videoId": "x", "videoId": "user:1-minimax:2-video:3", "replyRef": "a\ud800b"}"#;
     let Reading::Job(twice) = read(twice).unwrap() else { panic!("expected a job") };
     assert!(twice.reply_ref.unwrap().as_str().starts_with("a\u{fffd}"));
