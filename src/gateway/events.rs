@@ -106,7 +106,7 @@ impl Passing {
             if self.known.as_ref() != Some(&told.job) {
                 // The event is not kept waiting for the disk: the job's callback tells of it, too.
                 let (gateway, reference, job) =
-                    (self.gateway.clone(), self.reference.clone(), Answer::naming(&told.job));
+                    (self.gateway.clone(), self.reference.clone(), Answer::naming(&told.job, None));
                 tokio::spawn(async move { gateway.learn_own(&reference, job).await });
                 self.known = Some(told.job);
             }

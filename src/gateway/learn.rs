@@ -34,7 +34,9 @@ impl Gateway {
             Created::Job => read_all(body),
             // A refusal may tell of the jobs that are in the way.
             Created::Ids | Created::Events if !status.is_success() => Vec::new(),
-            Created::Ids | Created::Events => told_of(body).into_iter().map(|told| Answer::naming(&told.job)).collect(),
+            Created::Ids | Created::Events => {
+                told_of(body).into_iter().map(|told| Answer::naming(&told.job, None)).collect()
+            }
         };
         if status.is_client_error() && jobs.is_empty() {
             // No job will ever call back over it.

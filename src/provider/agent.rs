@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::json::{Object, Value};
 use super::error::ErrorReport;
+use super::json::{Object, Value};
 use super::{believable, bounded, media};
 use crate::domain::{AssetSource, JobId, Missing, Observation, Outcome, Role, Slot, Status, Timestamp};
 

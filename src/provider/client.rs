@@ -19,7 +19,7 @@ pub use lists::{JobList, ListPage};
 pub use trouble::Trouble;
 
 use super::Reading;
-use crate::domain::{JobId, Kind, MediaUrl, Observation};
+use crate::domain::{JobId, Kind, MediaUrl, Observation, ReplyRef};
 use crate::egress::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 use crate::egress::{self, ClientSetupError, Method, Policy, Response};
 
@@ -55,8 +55,8 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// What says of a job that there is one, and nothing else.
-    pub fn naming(job: &JobId) -> Self {
+    /// What says of a job that there is one and, where it is known, the caller's reference; nothing else.
+    pub fn naming(job: &JobId, reply_ref: Option<&ReplyRef>) -> Self {
         let field = match job.kind() {
             Kind::Video => "videoId",
             Kind::Image => "imageId",
@@ -64,8 +64,12 @@ impl Answer {
             Kind::Music => "musicId",
             Kind::Speech => "audio_id",
         };
-        let body = serde_json::json!({field: job.as_str()}).to_string();
-        Self { observation: Box::new(Observation::naming(job.clone())), body: body.into() }
+        let mut body = serde_json::json!({field: job.as_str()});
+        if let Some(reply_ref) = reply_ref {
+            body["replyRef"] = reply_ref.as_str().into();
+        }
+        let observation = Observation { reply_ref: reply_ref.cloned(), ..Observation::naming(job.clone()) };
+        Self { observation: Box::new(observation), body: body.to_string().into() }
     }
 }
 

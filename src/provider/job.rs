@@ -1,7 +1,7 @@
 //! Videos, images, songs and speech: one file each, with `status`, `statusLabel` and `statusFinal`.
 
-use super::json::Object;
 use super::error::ErrorReport;
+use super::json::Object;
 use super::{believable, bounded, media};
 use crate::domain::{JobId, Kind, Observation, Outcome, Status, Timestamp};
 

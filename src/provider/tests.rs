@@ -74,7 +74,10 @@ fn an_error_without_a_status_ends_the_job_and_says_all_that_the_provider_says() 
     };
     let said = |text: &str| Some(text.to_owned());
     for (fields, expected) in [
-        (json!({"error": "Moderated prompt", "code": 422}), (Some(Outcome::Moderated), said("Moderated prompt (status 422)"))),
+        (
+            json!({"error": "Moderated prompt", "code": 422}),
+            (Some(Outcome::Moderated), said("Moderated prompt (status 422)")),
+        ),
         (json!({"error": "no credits", "code": 412}), (Some(Outcome::Failed), said("no credits (status 412)"))),
         (json!({"error": "late", "code": "504"}), (Some(Outcome::Failed), said("late (status 504)"))),
         (json!({"error": "busy", "code": 429}), (None, said("busy (status 429)"))),
@@ -109,7 +112,11 @@ fn a_failed_agent_job_shows_status_and_details_and_may_be_moderated() {
             Outcome::Moderated,
             "no (status 422: Your prompt contains content that violates our policies)",
         ),
-        (json!({"message": "The file is too large", "status": 422}), Outcome::Failed, "The file is too large (status 422)"),
+        (
+            json!({"message": "The file is too large", "status": 422}),
+            Outcome::Failed,
+            "The file is too large (status 422)",
+        ),
         (json!({"message": "a policy violation", "status": 500}), Outcome::Failed, "a policy violation (status 500)"),
         (json!({"status": 500}), Outcome::Failed, r#"{"status":500} (status 500)"#),
     ] {

@@ -1,8 +1,9 @@
 //! Jobs that run and that nobody has heard of.
 
 use super::{AskError, Reconciler};
-use crate::intake::Unknown;
-use crate::provider::{ProviderError, ToldOf};
+use crate::domain::{Job, JobId, Target};
+use crate::intake::{Refused, Unknown};
+use crate::provider::{Answer, ProviderError, ToldOf};
 
 /// Asked about each time: far more than the provider lets run at once.
 const MOST: usize = 200;
@@ -14,35 +15,64 @@ impl Reconciler {
         let mut told = or_none(self.patiently(|| client.scheduler()).await)?;
         told.extend(or_none(self.patiently(|| client.agent_jobs()).await)?);
         let (mut asked, mut discovered) = (0, 0);
-        for ToldOf { job, .. } in told {
-            if asked == MOST {
-                break;
-            }
-            if self.state().job(&job).map_err(crate::intake::Refused::from)?.is_some() {
-                continue;
-            }
-            asked += 1;
-            match self.patiently(|| client.job(&job)).await {
-                Ok(answer) => {
-                    let is_new =
-                        self.inner.intake.observe(answer.body, answer.observation, Unknown::Configured).await?;
-                    if is_new {
-                        tracing::info!(%job, "the provider tells of a job that nobody has heard of");
-                    }
-                    discovered += u64::from(is_new);
+        for mention in told {
+            match self.known(&mention.job)? {
+                Some(job) => drop(self.associate(&mention, Some(&job)).await?),
+                None if asked == MOST => break,
+                None => {
+                    asked += 1;
+                    discovered += u64::from(self.take_in(&mention).await?);
                 }
-                // Of one it will be asked again next time.
-                Err(
-                    ProviderError::Gone
-                    | ProviderError::OnHold
-                    | ProviderError::NotTaken(_)
-                    | ProviderError::Unreadable(_)
-                    | ProviderError::Failed(_),
-                ) => {}
-                Err(error) => return Err(error.into()),
             }
         }
         Ok(discovered)
+    }
+
+    fn known(&self, job: &JobId) -> Result<Option<Job>, AskError> {
+        let record = self.state().job(job).map_err(Refused::from)?;
+        Ok(record.map(|record| record.job))
+    }
+
+    /// Asks about a job that is not known. True when it is taken in.
+    async fn take_in(&self, mention: &ToldOf) -> Result<bool, AskError> {
+        match self.patiently(|| self.inner.client.job(&mention.job)).await {
+            Ok(answer) => {
+                let is_associated = self.associate(mention, None).await?;
+                let observed = self.inner.intake.observe(answer.body, answer.observation, Unknown::Configured).await?;
+                if is_associated || observed {
+                    tracing::info!(job = %mention.job, "the provider runs a job that was not known");
+                }
+                Ok(is_associated || observed)
+            }
+            // It is asked about again at the next discovery.
+            Err(
+                ProviderError::Gone
+                | ProviderError::OnHold
+                | ProviderError::NotTaken(_)
+                | ProviderError::Unreadable(_)
+                | ProviderError::Failed(_),
+            ) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Ties a job to the ref whose reply URL the call that created it gave, else to the ref that its replyRef names: when
+    /// it is asked about the job itself, the provider says neither. True when that changed something.
+    async fn associate(&self, mention: &ToldOf, job: Option<&Job>) -> Result<bool, AskError> {
+        let intake = &self.inner.intake;
+        let answer = Answer::naming(&mention.job, mention.reply_ref.as_ref());
+        let target = mention.reply_url.as_deref().and_then(|url| intake.urls().parse(url));
+        if let Some(Target::Ref(id)) = target
+            && self.state().reply_ref(&id).map_err(Refused::from)?.is_some()
+        {
+            let is_claimed = job.is_some_and(|job| job.claimed);
+            return Ok(!is_claimed && intake.job_created(id, answer.body, answer.observation).await?);
+        }
+        let is_tied = job.is_some_and(|job| job.ref_id.is_some());
+        if is_tied || mention.reply_ref.is_none() {
+            return Ok(false);
+        }
+        Ok(intake.observe(answer.body, answer.observation, Unknown::Configured).await?)
     }
 }
 

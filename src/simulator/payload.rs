@@ -12,29 +12,28 @@ use super::job::{Job, Links, Outcome, Stage};
 pub(super) use agent::http_status;
 pub(super) use retired::{created, listed};
 
-/// What GET answers, with the caller's reference where there is one.
+/// What GET answers. The caller's `replyUrl` and `replyRef` stand only in an agent's `request`.
 pub(super) fn answer(job: &Job, stage: &Stage, links: &dyn Links) -> Value {
     match job.kind() {
-        Kind::Video | Kind::Image => {
-            let mut fields = picture::answer(job, stage, links);
-            fields.extend(job.request.reply());
-            Value::Object(fields)
-        }
+        Kind::Video | Kind::Image => Value::Object(picture::answer(job, stage, links)),
         Kind::Agent => agent::answer(job, stage, links),
         Kind::Music => retired::music(job, links),
         Kind::Speech => retired::speech(job, links),
     }
 }
 
-/// What a callback says: the same.
+/// What a callback says: the same, with the caller's `replyUrl` and `replyRef`. The provider's pages do not show one.
 pub(super) fn callback(job: &Job, stage: &Stage, links: &dyn Links) -> Value {
     let mut body = answer(job, stage, links);
     let Value::Object(fields) = &mut body else { return body };
     match job.kind() {
-        Kind::Image if job.request.reply_ref.is_none() => drop(fields.insert("replyRef".into(), Value::Null)),
-        Kind::Music | Kind::Speech => fields.extend(job.request.reply()),
-        // An agent's has it inside `request`.
-        Kind::Video | Kind::Image | Kind::Agent => {}
+        // It stands inside `request`.
+        Kind::Agent => {}
+        Kind::Image if job.request.reply_ref.is_none() => {
+            fields.extend(job.request.reply());
+            fields.insert("replyRef".into(), Value::Null);
+        }
+        Kind::Video | Kind::Image | Kind::Music | Kind::Speech => fields.extend(job.request.reply()),
     }
     body
 }

@@ -285,6 +285,34 @@ async fn jobs_that_nobody_registered_are_found_while_they_run() {
     assert_eq!(bench.vault.get("/api/v1/jobs?replyRef=kettle").await.1["items"].as_array().unwrap().len(), 1);
 }
 
+/// The provider names the caller's replyUrl and replyRef in its scheduler alone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_job_is_tied_to_the_ref_that_the_scheduler_names() {
+    let config = Config { pace: Duration::from_secs(60), faults: "drop=1".parse().unwrap(), ..Config::default() };
+    let bench = Bench::with(config, |settings| settings.intake.adopt_unknown_refs = false).await;
+    let register = async |name: &str| {
+        let (status, reference) = bench.vault.send("POST", "/api/v1/refs", &json!({"replyRef": name})).await;
+        assert_eq!(status, 201, "{reference}");
+        reference
+    };
+    let (by_url, by_name) = (register("harbour").await, register("kettle").await);
+    let video = json!({"prompt": "a boat", "account": "9", "replyUrl": by_url["replyUrl"], "replyRef": "another"});
+    bench.create_unheard("videos/create", video).await;
+    bench.create_unheard("images/create", json!({"prompt": "a boat", "replyRef": "kettle"})).await;
+    let stranger = json!({"prompt": "a boat", "account": "8", "replyRef": "nobody registered this"});
+    bench.create_unheard("videos/create", stranger).await;
+    let task = bench.task("reconcile", json!({})).await;
+    assert_eq!(task["report"]["discovered"], 2, "{task:#}");
+    for (reference, name) in [(&by_url, "harbour"), (&by_name, "kettle")] {
+        let jobs = bench.vault.get(&format!("/api/v1/jobs?replyRef={name}")).await.1;
+        assert_eq!(jobs["items"][0]["refId"], reference["refId"], "{jobs:#}");
+        assert_eq!(jobs["items"].as_array().unwrap().len(), 1);
+    }
+    let task = bench.task("reconcile", json!({})).await;
+    assert_eq!(task["report"]["discovered"], 0, "{task:#}");
+    assert_eq!(bench.vault.get("/api/v1/jobs").await.1["items"].as_array().unwrap().len(), 2);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nobody_registered_is_left_where_that_is_configured() {
     let config = Config { pace: Duration::from_secs(60), ..Config::default() };
