@@ -1,5 +1,6 @@
 use std::fmt;
 
+use super::Digest;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A file's name within a job's folder, made safe out of whatever a caller or the provider wrote.
@@ -51,6 +52,15 @@ impl FileName {
     pub fn numbered(&self, place: usize) -> Self {
         let (stem, extension) = split(&self.0);
         Self::build(&format!("{place:02}-{stem}"), extension)
+    }
+
+    /// This name with part of a digest in it, as in `video-418bc2f0a9d3e571.mp4`: the same for the same bytes only.
+    #[must_use]
+    pub fn apart(&self, digest: &Digest) -> Self {
+        const DIGITS: usize = 16;
+        let (stem, extension) = split(&self.0);
+        let stem = &stem[..stem.len().min(Self::MAX_BYTES - 3 - Self::MAX_EXTENSION - DIGITS)];
+        Self::build(&format!("{stem}-{}", &digest.to_string()[..DIGITS]), extension)
     }
 
     /// The name without its extension.

@@ -15,7 +15,7 @@ use super::keys;
 use super::records::Claim;
 use super::records::{JobRecord, MediaRecord, RefRecord};
 use super::txn::Txn;
-use crate::domain::{Change, Job, JobId, JobState, Observation, Origin, Reason};
+use crate::domain::{Change, Digest, Job, JobId, JobState, Observation, Origin, Reason, StoredFile};
 use crate::journal::{Entry, Event};
 
 /// What a callback's body says, as the provider's room reads it.
@@ -70,6 +70,10 @@ pub enum ClaimOutcome {
     Granted,
     /// The index names an object with these bytes.
     AlreadyStored(MediaRecord),
+    /// The file is stored, perhaps with other bytes.
+    FileStored(Box<StoredFile>),
+    /// The key belongs to other bytes, those with this digest.
+    KeyTaken(Digest),
     /// Another file's claim is open.
     HeldBy(Claim),
 }

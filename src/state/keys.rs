@@ -26,6 +26,8 @@ pub(super) enum Table {
     JobIds = b'i',
     /// Jobs, by sequence.
     Jobs = b'j',
+    /// Which digest a key of the bucket belongs to: hash.
+    ObjectKeys = b'k',
     /// How many jobs of the queue have a link that dies in a minute: minute.
     DyingLinks = b'l',
     /// Which object a digest is that of.
@@ -103,6 +105,10 @@ pub(super) fn job_id(id: &JobId) -> Vec<u8> {
 
 pub(super) fn job(sequence: u64) -> Vec<u8> {
     Table::Jobs.key(&[&sequence.to_be_bytes()])
+}
+
+pub(super) fn object_key(key: &str) -> Vec<u8> {
+    Table::ObjectKeys.key(&[&half_hash(key)])
 }
 
 pub(super) fn media_digest(digest: &Digest) -> Vec<u8> {

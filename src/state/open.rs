@@ -136,6 +136,7 @@ fn compare(store: &Blocks, counters: &Counters) -> Result<(), String> {
         (Table::DyingLinks, counters.dying_minutes),
         (Table::Media, counters.objects),
         (Table::MediaDigests, counters.objects),
+        (Table::ObjectKeys, counters.object_keys),
         (Table::References, counters.references),
         (Table::Refs, counters.refs + counters.refs_removed),
         (Table::Names, counters.refs.saturating_sub(counters.refs_of_gateway) + counters.jobs_tied),

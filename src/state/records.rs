@@ -145,6 +145,8 @@ pub struct Counters {
     pub objects: u64,
     /// Their bytes.
     pub bytes_stored: u64,
+    /// Keys of the bucket that belong to a digest.
+    pub object_keys: u64,
     /// Bytes that were there already when a file turned out to consist of them.
     pub bytes_deduplicated: u64,
     /// Refs that are not deleted.

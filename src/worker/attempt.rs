@@ -38,9 +38,12 @@ pub(super) enum AttemptError {
     /// Only clean files are wanted.
     #[error("no URL is known to be without a watermark, and only such are wanted")]
     NoCleanUrl,
-    /// The object these bytes should be in is gone; they must be stored there.
-    #[error("the object {0} is missing")]
+    /// These bytes must be stored under another key than the one their upload was begun for.
+    #[error("the bytes have to be sent again, to {0}")]
     StoreAgain(String),
+    /// The key belongs to other bytes, and so does the one that would take its place.
+    #[error("the key {0} belongs to other bytes")]
+    KeyTaken(String),
 }
 
 impl AttemptError {
@@ -49,7 +52,12 @@ impl AttemptError {
         match self {
             Self::Bucket(error) => error.is_outage(),
             Self::Journal(_) | Self::State(_) | Self::Deferred | Self::StoreAgain(_) => true,
-            Self::Fetch(_) | Self::Container(_) | Self::NotMedia(_) | Self::NoCleanUrl | Self::Key(_) => false,
+            Self::Fetch(_)
+            | Self::Container(_)
+            | Self::NotMedia(_)
+            | Self::NoCleanUrl
+            | Self::Key(_)
+            | Self::KeyTaken(_) => false,
         }
     }
 
@@ -79,7 +87,12 @@ impl AttemptError {
             Self::Fetch(error) => matches!(error.class(), ErrorClass::Transient | ErrorClass::Gone),
             Self::Bucket(error) => error.is_outage(),
             Self::Journal(_) | Self::State(_) | Self::Deferred => true,
-            Self::Container(_) | Self::NotMedia(_) | Self::Key(_) | Self::NoCleanUrl | Self::StoreAgain(_) => false,
+            Self::Container(_)
+            | Self::NotMedia(_)
+            | Self::Key(_)
+            | Self::NoCleanUrl
+            | Self::StoreAgain(_)
+            | Self::KeyTaken(_) => false,
         }
     }
 

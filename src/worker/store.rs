@@ -7,8 +7,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::Worker;
 use super::attempt::AttemptError;
 use super::parts::Part;
-use crate::bucket::{ObjectKey, PartId, Upload};
-use crate::domain::{JobId, Slot, StoredFile, Timestamp};
+use crate::bucket::{ObjectFolder, ObjectKey, PartId, Upload};
+use crate::domain::{Digest, JobId, Slot, StoredFile, Timestamp};
 use crate::journal::{Durability, Event};
 use crate::state::{Applied, Claim, ClaimOutcome, MediaRecord};
 
@@ -17,6 +17,8 @@ use crate::state::{Applied, Claim, ClaimOutcome, MediaRecord};
 pub(super) struct Arrived<'a> {
     pub(super) job: &'a JobId,
     pub(super) slot: &'a Slot,
+    /// The job's folder.
+    pub(super) folder: &'a ObjectFolder,
     /// Where it goes unless its bytes are somewhere already.
     pub(super) key: ObjectKey,
     pub(super) file: StoredFile,
@@ -43,8 +45,8 @@ impl Worker {
     /// Makes the bytes an object, or finds the one they are already, and records the file as stored. Says whether it was
     /// these bytes that became the object.
     pub(super) async fn store(&self, arrived: Arrived<'_>) -> Result<(StoredFile, bool), AttemptError> {
-        let Arrived { job, slot, key, mut file, content } = arrived;
-        let _alone = self.digest_lock(file.sha256).await;
+        let Arrived { job, slot, folder, mut key, mut file, content } = arrived;
+        let mut alone = self.digest_lock(file.sha256).await;
         let mut made_visible = false;
         loop {
             if let Some(media) = self.state().media(&file.sha256)? {
@@ -74,11 +76,32 @@ impl Worker {
                 }
                 ClaimOutcome::AlreadyStored(_) => {}
                 ClaimOutcome::HeldBy(claim) => self.settle_claim(&claim).await?,
+                ClaimOutcome::FileStored(stored) => return Ok((*stored, false)),
+                ClaimOutcome::KeyTaken(owner) => {
+                    // One lock at a time: another file may hold that of the owner and wait for this.
+                    drop(alone);
+                    if !self.settle_own(&owner, job, slot).await? {
+                        let name = file.file.apart(&file.sha256);
+                        let apart = folder.file(&name);
+                        if key == apart {
+                            return Err(AttemptError::KeyTaken(key.as_str().to_owned()));
+                        }
+                        if let Content::Upload { .. } = content {
+                            return Err(AttemptError::StoreAgain(apart.as_str().to_owned()));
+                        }
+                        tracing::warn!(%key, stored_as = %apart, "the key belongs to other bytes");
+                        apart.as_str().clone_into(&mut file.key);
+                        (key, file.file) = (apart, name);
+                    }
+                    alone = self.digest_lock(file.sha256).await;
+                }
             }
         }
         let event = Event::Stored { job: job.clone(), slot: slot.clone(), file: file.clone() };
         fail_point!("worker.stored", |_| Err(AttemptError::Deferred));
-        match self.inner.ledger.record(event, Durability::Written).await? {
+        let recorded = self.inner.ledger.record(event, Durability::Written).await?;
+        drop(alone);
+        match recorded {
             Applied::Deferred => Err(AttemptError::Deferred),
             _ => {
                 fail_point!("worker.stored.done", |_| Err(AttemptError::Deferred));
@@ -99,6 +122,15 @@ impl Worker {
         };
         self.inner.ledger.record(event, Durability::Written).await?;
         Ok(())
+    }
+
+    /// Settles the claim on `sha256` if an earlier attempt at the same file left it. Returns whether it did.
+    async fn settle_own(&self, sha256: &Digest, job: &JobId, slot: &Slot) -> Result<bool, AttemptError> {
+        let _alone = self.digest_lock(*sha256).await;
+        match self.state().claim(sha256)?.filter(|claim| claim.job == *job && claim.slot == *slot) {
+            Some(claim) => self.settle_claim(&claim).await.map(|()| true),
+            None => Ok(false),
+        }
     }
 
     async fn is_there(&self, media: &MediaRecord, key: &ObjectKey) -> Result<bool, AttemptError> {

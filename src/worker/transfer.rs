@@ -25,7 +25,7 @@ pub(super) struct Task<'a> {
     pub(super) job: &'a JobId,
     pub(super) asset: &'a Asset,
     pub(super) folder: &'a ObjectFolder,
-    /// Set when the bytes must go to an object that has gone missing.
+    /// Set when the bytes must go there: to an object that has gone missing, or since their usual key is taken.
     pub(super) key: Option<&'a ObjectKey>,
 }
 
@@ -103,6 +103,9 @@ impl Worker {
         let summary = download.summary().ok_or(FetchError::Changed)?;
         let (file, content_type) = name(task.asset, media_type, download.content_type());
         let key = task.key.cloned().unwrap_or_else(|| task.folder.file(&file));
+        // A key in the job's own folder names the file.
+        let named = key.is_below(task.folder).then(|| key.file_name().parse().ok()).flatten();
+        let file = named.unwrap_or(file);
         let file = StoredFile {
             file,
             sha256: summary.digest,
@@ -114,7 +117,7 @@ impl Worker {
             variant: candidate.variant,
             at: Timestamp::now(),
         };
-        self.store(Arrived { job: task.job, slot: &task.asset.slot, key, file, content }).await
+        self.store(Arrived { job: task.job, slot: &task.asset.slot, folder: task.folder, key, file, content }).await
     }
 
     /// Takes in all bytes and sends all parts but the last, which is returned. Chunks end where parts do, so that the

@@ -1,16 +1,19 @@
 //! An S3 server that misbehaves: work waits for it, uses up no attempts, and each object ends up there once and whole.
 
+mod keys;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use hyper::Method;
 use replyvault::bucket::Limits;
+use replyvault::domain::Digest;
 use serde_json::json;
 
 use crate::support::media::{MediaServer, mp4};
 use crate::support::s3::{Call, Fault, S3Server};
-use crate::support::vault::{PATIENCE, Vault, completed, video_id};
+use crate::support::vault::{PATIENCE, TOKEN, Vault, completed, video_id};
 
 const SMALL: usize = 1000;
 const LARGE: usize = 12 << 20;

@@ -88,7 +88,7 @@ fn take_over(
     }
     for (place, asset) in (position..).zip(&job.assets) {
         let Some(file) = &asset.stored else { continue };
-        let media = add_media(txn, place, file)?;
+        let Some(media) = add_media(txn, place, file)? else { continue };
         let reference = keys::reference(media, sequence, &asset.slot);
         if !txn.contains(&reference)? {
             txn.mark(reference);
@@ -102,11 +102,14 @@ fn take_over(
 }
 
 /// Enters an object in the index, unless its bytes are there. `place` orders it among all others: a journal position that
-/// no other object has. Returns the place of the object with these bytes.
-pub(super) fn add_media(txn: &mut Txn<'_>, place: u64, file: &StoredFile) -> Result<u64, StateError> {
+/// no other object has. Returns the place of the object with these bytes; `None` when its key belongs to others.
+pub(super) fn add_media(txn: &mut Txn<'_>, place: u64, file: &StoredFile) -> Result<Option<u64>, StateError> {
     let digest = keys::media_digest(&file.sha256);
     if let Some(known) = txn.get(&digest)? {
-        return Ok(known);
+        return Ok(Some(known));
+    }
+    if super::storage::take_key(txn, &file.key, &file.sha256)?.is_some() {
+        return Ok(None);
     }
     let media = MediaRecord {
         bytes: file.bytes,
@@ -119,5 +122,5 @@ pub(super) fn add_media(txn: &mut Txn<'_>, place: u64, file: &StoredFile) -> Res
     txn.put(digest, &place)?;
     txn.meta.counters.objects += 1;
     txn.meta.counters.bytes_stored += file.bytes;
-    Ok(place)
+    Ok(Some(place))
 }

@@ -5,7 +5,7 @@ use super::super::keys;
 use super::super::records::Claim;
 use super::super::txn::Txn;
 use super::{Applied, ClaimOutcome};
-use crate::domain::{AssetState, JobId, Slot, StoredFile};
+use crate::domain::{AssetState, Digest, JobId, Slot, StoredFile};
 
 pub(super) fn place(txn: &mut Txn<'_>, id: &JobId, folder: &str, fallback: &str) -> Result<Applied, StateError> {
     let Some(mut record) = txn.job(id)? else { return Ok(Applied::Unknown) };
@@ -31,13 +31,47 @@ pub(super) fn claim(txn: &mut Txn<'_>, claim: Claim) -> Result<Applied, StateErr
     if let Some(stored) = txn.media(&claim.file.sha256)? {
         return Ok(outcome(ClaimOutcome::AlreadyStored(stored)));
     }
+    let job = txn.job(&claim.job)?.map(|record| record.job);
+    if let Some(stored) = job.as_ref().and_then(|job| job.asset(&claim.slot)?.stored.clone()) {
+        return Ok(outcome(ClaimOutcome::FileStored(Box::new(stored))));
+    }
     if let Some(held) = txn.get::<Claim>(&keys::claim(&claim.file.sha256))?
         && (&held.job, &held.slot, &held.file.key) != (&claim.job, &claim.slot, &claim.file.key)
     {
         return Ok(outcome(ClaimOutcome::HeldBy(held)));
     }
+    if let Some(owner) = take_key(txn, &claim.file.key, &claim.file.sha256)? {
+        return Ok(outcome(ClaimOutcome::KeyTaken(owner)));
+    }
     txn.put(keys::claim(&claim.file.sha256), &claim)?;
     Ok(outcome(ClaimOutcome::Granted))
+}
+
+/// Gives a key of the bucket to a digest. It keeps it for good, also when its claim is released: a write that was given up
+/// may still arrive, and must not find another object there. Returns the digest that has the key already, if it is another.
+pub(super) fn take_key(txn: &mut Txn<'_>, key: &str, digest: &Digest) -> Result<Option<Digest>, StateError> {
+    let record = keys::object_key(key);
+    if let Some(owner) = txn.get::<Digest>(&record)? {
+        return Ok((owner != *digest).then_some(owner));
+    }
+    txn.put(record, digest)?;
+    txn.meta.counters.object_keys += 1;
+    Ok(None)
+}
+
+/// Gives a key to a digest whoever has it, and takes the object that was there out of the index. Older versions granted
+/// claims on a key that belonged to other bytes: there the object has what was stored last.
+fn seize_key(txn: &mut Txn<'_>, key: &str, digest: &Digest) -> Result<(), StateError> {
+    let Some(owner) = take_key(txn, key, digest)? else { return Ok(()) };
+    txn.put(keys::object_key(key), digest)?;
+    if let Some(lost) = txn.media(&owner)?.filter(|media| media.key == key) {
+        txn.remove(keys::media_digest(&owner));
+        txn.remove(keys::media(lost.position));
+        let counters = &mut txn.meta.counters;
+        counters.objects = counters.objects.saturating_sub(1);
+        counters.bytes_stored = counters.bytes_stored.saturating_sub(lost.bytes);
+    }
+    Ok(())
 }
 
 fn outcome(outcome: ClaimOutcome) -> Applied {
@@ -51,12 +85,13 @@ pub(super) fn stored(
     slot: &Slot,
     file: &StoredFile,
 ) -> Result<Applied, StateError> {
+    seize_key(txn, &file.key, &file.sha256)?;
     let media = super::kept::add_media(txn, position, file)?;
     txn.remove(keys::claim(&file.sha256));
     let Some(mut record) = txn.job(id)? else { return Ok(Applied::Unknown) };
     let before = record.job.clone();
     let is_new = record.job.asset(slot).is_some_and(|asset| asset.state != AssetState::Stored);
-    if is_new {
+    if is_new && let Some(media) = media {
         txn.mark(keys::reference(media, record.sequence, slot));
         txn.meta.counters.references += 1;
         if file.deduplicated {

@@ -36,7 +36,7 @@ async fn noise_in_any_of_the_stores_files_is_noticed_and_mended() {
     let bench = Bench::new().await;
     for number in 0..300 {
         bench.post(Target::Channel, done(number, Some(&format!("ref-{number}")))).await;
-        bench.event(stored(number, &format!("{number}"), "video/x", false)).await;
+        bench.event(stored(number, &format!("{number}"), &format!("video/{number}"), false)).await;
     }
     let before = snapshot(bench.ledger.state());
     bench.ledger.close();

@@ -1,0 +1,95 @@
+//! A key of the bucket belongs to one digest, also when the store has done what it did not say and the source has changed.
+
+use super::*;
+
+/// The digest of every object in the index is that of its bytes.
+async fn assert_index_is_true(vault: &Vault) {
+    let (_, list) = vault.get("/api/v1/media").await;
+    for media in list["items"].as_array().unwrap() {
+        let sha256 = media["sha256"].as_str().unwrap();
+        let content = vault.client.get(vault.url(&format!("/api/v1/media/{sha256}/content")));
+        let bytes = content.bearer_auth(TOKEN).send().await.unwrap().bytes().await.unwrap();
+        assert_eq!(Digest::of(&bytes).to_string(), sha256, "{media:#}");
+    }
+}
+
+async fn until(condition: impl AsyncFn() -> bool) {
+    let wait = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.expect("it never happens");
+}
+
+/// What becomes of writes to the first job's file.
+const DONE_AND_DENIED: usize = 0;
+const HELD: usize = 1;
+const TAKEN: usize = 2;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_put_that_was_done_keeps_its_key_when_the_source_changes_and_another_job_brings_the_same() {
+    let (media, s3) = (MediaServer::start(), S3Server::start().await);
+    let vault = vault(&s3, IMPATIENT).await;
+    let (mode, seen) = (Arc::new(AtomicUsize::new(DONE_AND_DENIED)), Arc::new([const { AtomicUsize::new(0) }; 3]));
+    let (now, count) = (mode.clone(), seen.clone());
+    s3.inject(move |call| {
+        if !(is_single_put(call) && call.path.contains("video-1/")) {
+            return None;
+        }
+        let mode = now.load(Ordering::Relaxed);
+        count[mode].fetch_add(1, Ordering::Relaxed);
+        [Some(Fault::DoneThen(500)), Some(Fault::Stall), None][mode]
+    });
+    let (first, second) = (mp4(1, SMALL), mp4(2, SMALL));
+    let url = media.put("/1.mp4", first.clone(), "video/mp4");
+    vault.callback(completed(1, &url)).await;
+    until(async || seen[DONE_AND_DENIED].load(Ordering::Relaxed) > 0).await;
+    media.put("/1.mp4", second, "video/mp4");
+    mode.store(HELD, Ordering::Relaxed);
+    until(async || {
+        seen[HELD].load(Ordering::Relaxed) > 0 && media.hits("/1.mp4") > 1
+            || vault.job(&video_id(1)).await["state"] == "archived"
+    })
+    .await;
+    let url = media.put("/2.mp4", first.clone(), "video/mp4");
+    vault.callback(completed(2, &url)).await;
+    let other = vault.archived(&video_id(2)).await;
+    mode.store(TAKEN, Ordering::Relaxed);
+    vault.archived(&video_id(1)).await;
+    vault.assert_stored(&other, &first).await;
+    assert_index_is_true(&vault).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_put_that_was_given_up_and_arrives_late_finds_no_other_object_under_its_key() {
+    for size in [SMALL, LARGE] {
+        let (media, s3) = (MediaServer::start(), S3Server::start().await);
+        let vault = vault(&s3, IMPATIENT).await;
+        let (refuses, struck) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
+        let (switch, count) = (refuses.clone(), struck.clone());
+        s3.inject(move |call| {
+            let strikes = (is_single_put(call) || is_completion(call)) && switch.load(Ordering::Relaxed);
+            count.fetch_add(usize::from(strikes), Ordering::Relaxed);
+            strikes.then_some(Fault::Refuse(500, "InternalError", None))
+        });
+        let (first, second) = (mp4(1, size), mp4(2, size));
+        let url = media.put("/1.mp4", first.clone(), "video/mp4");
+        vault.callback(completed(1, &url)).await;
+        until(async || struck.load(Ordering::Relaxed) > 0).await;
+        media.put("/1.mp4", second.clone(), "video/mp4");
+        until(async || vault.get("/readyz").await.1["checks"]["storage"] != "ok" || media.hits("/1.mp4") > 1).await;
+        refuses.store(false, Ordering::Relaxed);
+        let job = vault.archived(&video_id(1)).await;
+        vault.assert_stored(&job, &second).await;
+        let file = job["assets"][0]["file"].as_str().unwrap();
+        let folder = job["manifestKey"].as_str().unwrap().trim_end_matches("manifest.json");
+        assert_eq!(job["assets"][0]["key"], format!("{folder}{file}"));
+        // What was given up arrives after all.
+        let late = s3.root.path().join(&s3.bucket).join(format!("{folder}video.mp4"));
+        std::fs::write(late, &first).unwrap();
+        vault.assert_stored(&job, &second).await;
+        assert_index_is_true(&vault).await;
+        assert_eq!(s3.unfinished_uploads(), Vec::<std::path::PathBuf>::new());
+    }
+}
