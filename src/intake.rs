@@ -82,6 +82,8 @@ pub enum Accepted {
         state: &'static str,
         /// True once the provider has called the job final.
         is_final: bool,
+        /// Where in quarantine it is as well, because the job has no room for all that it names.
+        over_budget: Option<u64>,
     },
     /// Kept aside.
     Quarantined {
@@ -225,7 +227,7 @@ impl Intake {
         let fallback = self.deferred_answer(&meaning);
         let applied = self.record(target, body, meaning, None).await?;
         match &applied {
-            Applied::Job { record, change: Some(Change::Held) } => {
+            Applied::Job { record, change: Some(Change::Held), .. } => {
                 // Once refuted it may be true all the same when it comes again: a failure can be foretold.
                 let waiting = record.job.unconfirmed.last().map(|callback| callback.position);
                 let known = waiting.map(|position| Known::Held(record.job.id.clone(), position));
@@ -318,6 +320,7 @@ impl Intake {
             reply_ref: observation.reply_ref.clone(),
             state: if believed { "archiving" } else { "running" },
             is_final: outcome.is_some(),
+            over_budget: None,
         })
     }
 
@@ -325,12 +328,12 @@ impl Intake {
     async fn repeat(&self, job: JobId) -> Result<Option<Accepted>, Refused> {
         if !self.inner.flood.admit_repeat(&job) {
             let known = self.state().job(&job)?;
-            return Ok(known.map(|record| job_answer(&record)));
+            return Ok(known.map(|record| job_answer(&record, None)));
         }
         // Its bytes are on disk: the count alone may be lost with the power.
         let event = Event::Repeated { at: Timestamp::now(), job };
         match self.inner.ledger.record(event, Durability::Written).await? {
-            Applied::Job { record, .. } => Ok(Some(job_answer(&record))),
+            Applied::Job { record, .. } => Ok(Some(job_answer(&record, None))),
             _ => Ok(None),
         }
     }
@@ -345,18 +348,19 @@ fn meaning(reading: Reading) -> Meaning {
     }
 }
 
-fn job_answer(record: &JobRecord) -> Accepted {
+fn job_answer(record: &JobRecord, over_budget: Option<u64>) -> Accepted {
     Accepted::Job {
         job_id: record.job.id.clone(),
         reply_ref: record.job.reply_ref.clone(),
         state: record.job.state.as_str(),
         is_final: record.job.outcome.is_some() || !record.job.unconfirmed.is_empty(),
+        over_budget,
     }
 }
 
 fn answer(applied: Applied, deferred: Option<Accepted>) -> Result<Accepted, Refused> {
     match (applied, deferred) {
-        (Applied::Job { record, .. }, _) => Ok(job_answer(&record)),
+        (Applied::Job { record, over_budget, .. }, _) => Ok(job_answer(&record, over_budget)),
         (Applied::Quarantined { position, reason }, _) => {
             Ok(Accepted::Quarantined { position, reason: reason.as_str() })
         }

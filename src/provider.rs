@@ -5,6 +5,7 @@
 //! have no limit. Nothing that is JSON is an error here; what cannot be understood says why, and is kept aside.
 
 mod agent;
+mod budget;
 mod client;
 pub mod edit;
 mod error;
@@ -94,18 +95,27 @@ fn job_id(object: &Object<'_>) -> Result<JobId, Unclear> {
     Err(verdict)
 }
 
+/// The longest text of the provider's that a job's record holds, in bytes.
+const MAX_TEXT_BYTES: usize = 8192;
+/// The same for what is a word or two: a status and its label.
+const MAX_LABEL_BYTES: usize = 256;
+
 /// What the provider says in words, without secrets and cut to what a job's record should hold; the whole stays in the
 /// journal.
 fn bounded(text: String) -> String {
-    const MAX_BYTES: usize = 8192;
-    let text = redact::redacted_text(&text);
-    if text.len() <= MAX_BYTES {
-        return text;
+    cut(redact::redacted_text(&text), MAX_TEXT_BYTES)
+}
+
+fn label(text: String) -> String {
+    cut(redact::redacted_text(&text), MAX_LABEL_BYTES)
+}
+
+fn cut(mut text: String, max_bytes: usize) -> String {
+    if text.len() > max_bytes {
+        text.truncate(text.floor_char_boundary(max_bytes));
+        text.push('…');
     }
-    let mut cut = text;
-    cut.truncate((0..=MAX_BYTES).rev().find(|at| cut.is_char_boundary(*at)).unwrap_or(0));
-    cut.push('…');
-    cut
+    text
 }
 
 /// A time that the provider may mean. Zero, and what is before it made anything or far ahead, is a default or a defect.

@@ -197,6 +197,10 @@ pub struct Job {
     /// Set when the provider took it back after it was completed, or called it moderated from the first.
     #[serde(default)]
     pub withdrawn: Option<Box<Withdrawal>>,
+    /// The most files and URLs that one callback named and that this record has no room for. Such callbacks are in
+    /// quarantine.
+    #[serde(default)]
+    pub left_out: u32,
 }
 
 impl Job {
@@ -344,6 +348,7 @@ impl Job {
             unconfirmed: Vec::new(),
             ask_at: None,
             withdrawn: None,
+            left_out: 0,
         }
     }
 }

@@ -61,6 +61,11 @@ impl MediaUrl {
         &self.0
     }
 
+    /// Its length in bytes, query included.
+    pub fn length(&self) -> usize {
+        self.0.as_str().len()
+    }
+
     /// The host, lower-case; an IP literal as it is written in URLs.
     pub fn host(&self) -> &str {
         self.0.host_str().unwrap_or_default()

@@ -26,11 +26,32 @@ pub struct Observation {
     pub prompt: Option<String>,
     /// When the provider says the job was made.
     pub made_at: Option<Timestamp>,
-    /// The files a completed job names, in the provider's order.
+    /// The files a completed job names, in the provider's order, as many as [`Observation::MAX_ASSETS`] and
+    /// [`Observation::MAX_URL_BYTES`] allow.
     pub assets: Vec<AssetSource>,
+    /// How many files and URLs the answer names beyond these bounds.
+    #[serde(default)]
+    pub left_out: u32,
 }
 
 impl Observation {
+    /// The most files that one answer, and one job, can have.
+    pub const MAX_ASSETS: usize = 256;
+    /// The most bytes that the URLs of one answer, and of one job, can have together.
+    pub const MAX_URL_BYTES: usize = 64 << 10;
+
+    /// About how many bytes it takes up.
+    pub fn bytes(&self) -> usize {
+        let Self { job, reply_ref, status_label, message, error, prompt, .. } = self;
+        let texts = [status_label, message, error, prompt].into_iter().flatten().map(String::len).sum::<usize>();
+        let source = |source: &AssetSource| {
+            let urls = source.candidates.iter().map(|candidate| candidate.url.length()).sum::<usize>();
+            urls + source.slot.as_str().len() + source.file.as_str().len()
+        };
+        let reply_ref = reply_ref.as_ref().map_or(0, |name| name.as_str().len());
+        job.as_str().len() + reply_ref + texts + self.assets.iter().map(source).sum::<usize>()
+    }
+
     /// That there is such a job, and nothing else.
     pub fn naming(job: JobId) -> Self {
         Self {
@@ -45,6 +66,7 @@ impl Observation {
             prompt: None,
             made_at: None,
             assets: Vec::new(),
+            left_out: 0,
         }
     }
 }

@@ -34,6 +34,8 @@ pub enum Reason {
     RefRemoved,
     /// A final callback that the provider itself did not confirm.
     NotConfirmed,
+    /// It names more files or longer URLs than a job can have. What fits was taken into account.
+    OverBudget,
 }
 
 impl Reason {
@@ -48,6 +50,7 @@ impl Reason {
             Self::UnknownReplyRef => "unknown_reply_ref",
             Self::RefRemoved => "ref_removed",
             Self::NotConfirmed => "not_confirmed",
+            Self::OverBudget => "over_budget",
         }
     }
 }

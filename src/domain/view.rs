@@ -65,6 +65,11 @@ pub struct JobView {
     pub moderated_at: Option<Timestamp>,
     /// Its manifest in the bucket.
     pub manifest_key: Option<String>,
+    /// Set when callbacks named more files or URLs than a job can have: at least so many are missing here. The callbacks are
+    /// in quarantine as `over_budget`.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schema(value_type = Option<u32>)]
+    pub left_out: u32,
     /// Its files.
     pub assets: Vec<AssetView>,
 }
@@ -171,9 +176,14 @@ impl JobView {
             archived_at: job.archived_at,
             moderated_at: job.moderated_at(),
             manifest_key: job.manifest_key.clone(),
+            left_out: job.left_out,
             assets: job.assets.iter().map(|asset| AssetView::new(asset, is_fetching(asset))).collect(),
         }
     }
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl AssetView {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use super::{Accepted, ErrorBody, Intake, Problem, Refused};
+use crate::domain::Reason;
 
 /// What a kept callback is answered with.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -23,6 +24,13 @@ pub struct CallbackAnswer {
     pub state: &'static str,
     /// True once the provider has called the job final.
     pub r#final: bool,
+    /// Where to find it in quarantine as well, when it names more files or longer URLs than a job can have. What fits was
+    /// taken into account.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quarantine_id: Option<String>,
+    /// Why it is there: `over_budget`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'static str>,
 }
 
 /// What a callback kept aside is answered with.
@@ -93,12 +101,14 @@ pub async fn reply(
 /// The answer to a kept callback.
 pub fn accepted_response(accepted: Accepted) -> HttpResponse {
     match accepted {
-        Accepted::Job { job_id, reply_ref, state, is_final } => HttpResponse::Ok().json(CallbackAnswer {
+        Accepted::Job { job_id, reply_ref, state, is_final, over_budget } => HttpResponse::Ok().json(CallbackAnswer {
             accepted: true,
             job_id: job_id.as_str().to_owned(),
             reply_ref: reply_ref.map(|name| name.as_str().to_owned()),
             state,
             r#final: is_final,
+            quarantine_id: over_budget.map(quarantine_id),
+            reason: over_budget.map(|_| Reason::OverBudget.as_str()),
         }),
         Accepted::Quarantined { position, reason } => HttpResponse::Accepted().json(QuarantineAnswer {
             accepted: true,

@@ -3,15 +3,15 @@
 use std::collections::HashSet;
 
 use super::error::ErrorReport;
-use super::json::{Object, Value};
-use super::{believable, bounded, media};
+use super::json::Object;
+use super::{believable, bounded, budget, label, media};
 use crate::domain::{AssetSource, JobId, Missing, Observation, Outcome, Role, Slot, Status, Timestamp};
 
 /// The provider's `status` of an attachment that is not ready.
 const PROCESSING: i64 = 2;
 
 pub(super) fn read(job: JobId, object: &Object<'_>, request: &Object<'_>) -> Observation {
-    let status = object.text("status").map(bounded);
+    let status = object.text("status").map(label);
     let error = ErrorReport::read(object);
     let outcome = match status.as_deref() {
         Some("completed") => Some(Outcome::Completed),
@@ -20,9 +20,9 @@ pub(super) fn read(job: JobId, object: &Object<'_>, request: &Object<'_>) -> Obs
         _ => None,
     };
     let response = object.object("response").unwrap_or_default();
-    let assets = match outcome {
+    let (assets, left_out) = match outcome {
         Some(Outcome::Completed) => attachments(&response),
-        _ => Vec::new(),
+        _ => (Vec::new(), 0),
     };
     Observation {
         job,
@@ -36,17 +36,24 @@ pub(super) fn read(job: JobId, object: &Object<'_>, request: &Object<'_>) -> Obs
         prompt: request.text("prompt").map(bounded),
         made_at: object.text("created").as_deref().and_then(Timestamp::parse_rfc3339).and_then(believable),
         assets,
+        left_out,
     }
 }
 
-fn attachments(response: &Object<'_>) -> Vec<AssetSource> {
-    let items = response.get("attachments").and_then(Value::items).unwrap_or_default();
+/// The files of the attachments that a job can have, and about how many files and URLs there are beyond them.
+fn attachments(response: &Object<'_>) -> (Vec<AssetSource>, u32) {
+    let Some(attachments) = response.get("attachments") else { return (Vec::new(), 0) };
     let mut slots = HashSet::new();
     let mut assets = Vec::new();
-    for (index, item) in items.into_iter().enumerate() {
-        let place = index + 1;
-        let Some(attachment) = item.object() else { continue };
-        let Some(mut found) = media::attachment(&attachment, place) else { continue };
+    let (mut place, mut unread) = (0, 0u32);
+    attachments.each_item(|item| {
+        place += 1;
+        if slots.len() == Observation::MAX_ASSETS {
+            unread = unread.saturating_add(1);
+            return;
+        }
+        let Some(attachment) = item.object() else { return };
+        let Some(mut found) = media::attachment(&attachment, place) else { return };
         if attachment.integer("status") == Some(PROCESSING) {
             found.media.candidates.clear();
             found.media.missing = Missing::StillProcessing;
@@ -62,7 +69,8 @@ fn attachments(response: &Object<'_>) -> Vec<AssetSource> {
         assets.extend(
             found.sidecars.into_iter().map(|sidecar| AssetSource { slot: slot.sidecar(sidecar.role), ..sidecar }),
         );
-    }
+    });
     debug_assert!(assets.iter().all(|asset| asset.role != Role::Media || slots.contains(&asset.slot)));
-    assets
+    let (assets, left_out) = budget::fit(assets);
+    (assets, left_out.saturating_add(unread))
 }

@@ -2,7 +2,7 @@
 
 use super::error::ErrorReport;
 use super::json::Object;
-use super::{believable, bounded, media};
+use super::{believable, bounded, label, media};
 use crate::domain::{JobId, Kind, Observation, Outcome, Status, Timestamp};
 
 pub(super) fn read(job: JobId, object: &Object<'_>) -> Observation {
@@ -10,8 +10,8 @@ pub(super) fn read(job: JobId, object: &Object<'_>) -> Observation {
     let assets = media::single(kind, object);
     let status = object
         .get("status")
-        .and_then(|value| value.integer().map(Status::Number).or_else(|| value.text().map(bounded).map(Status::Word)));
-    let status_label = object.text("statusLabel").map(bounded);
+        .and_then(|value| value.integer().map(Status::Number).or_else(|| value.text().map(label).map(Status::Word)));
+    let status_label = object.text("statusLabel").map(label);
     let is_final = object.flag("statusFinal");
     let error = ErrorReport::read(object);
     let outcome = outcome(kind, status.as_ref(), status_label.as_deref(), is_final, !assets.is_empty());
@@ -37,6 +37,7 @@ pub(super) fn read(job: JobId, object: &Object<'_>) -> Observation {
         prompt: prompt.map(bounded),
         made_at: object.integer("createTime").or_else(|| object.integer("create_time")).and_then(time),
         assets: if outcome == Some(Outcome::Completed) { assets } else { Vec::new() },
+        left_out: 0,
     }
 }
 

@@ -63,9 +63,11 @@ impl<'a> Value<'a> {
         serde_json::from_str(self.raw()).ok()
     }
 
-    pub(super) fn items(self) -> Option<Vec<Value<'a>>> {
-        let items: Vec<&RawValue> = serde_json::from_str(self.raw()).ok()?;
-        Some(items.into_iter().map(Value).collect())
+    /// Shows the items of an array, one after the other; none of anything else.
+    pub(super) fn each_item(self, see: impl FnMut(Value<'a>)) {
+        let mut deserializer = serde_json::Deserializer::from_str(self.raw());
+        // It is JSON; what fails is that it is no array.
+        let _ = deserializer.deserialize_seq(EachItem(see));
     }
 
     /// The first `most` items of an array; the others are only checked.
@@ -133,6 +135,23 @@ impl<'a> Object<'a> {
 
     pub(super) fn object(&self, name: &str) -> Option<Object<'a>> {
         self.get(name)?.object()
+    }
+}
+
+struct EachItem<F>(F);
+
+impl<'de, F: FnMut(Value<'de>)> Visitor<'de> for EachItem<F> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut items: A) -> Result<(), A::Error> {
+        while let Some(item) = items.next_element()? {
+            (self.0)(Value(item));
+        }
+        Ok(())
     }
 }
 

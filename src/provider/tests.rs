@@ -302,3 +302,38 @@ fn any_json() -> impl Strategy<Value = serde_json::Value> {
         ]
     })
 }
+
+#[test]
+fn of_too_many_attachments_the_first_are_read_each_with_its_best_url() {
+    let attachment = |place: usize| {
+        json!({"attachmentID": format!("a{place}"), "file": {"fileName": "f.mp4", "fileUrl": format!("https://h/u{place}"),
+            "posterUrl": format!("https://h/p{place}"),
+            "extra": {"no_watermark_url": format!("https://h/c{place}?{}", "x".repeat(200))}}})
+    };
+    let agent = |count| {
+        let attachments: Vec<_> = (1..=count).map(attachment).collect();
+        observed(
+            json!({"jobId": "p1-u2-a3-bot:minimax", "status": "completed", "response": {"attachments": attachments}}),
+        )
+    };
+    let few = agent(20);
+    assert_eq!((few.assets.len(), few.left_out), (40, 0));
+    assert!(few.assets.iter().all(|asset| !asset.candidates.is_empty()));
+    let many = agent(4096);
+    assert_eq!(many.assets.len(), Observation::MAX_ASSETS);
+    assert!(many.left_out as usize >= 4096 - Observation::MAX_ASSETS, "{}", many.left_out);
+    for (place, asset) in (1..).zip(&many.assets) {
+        assert_eq!((asset.slot.as_str(), asset.role), (format!("a{place}").as_str(), Role::Media));
+        assert!(asset.candidates[0].url.file_name().starts_with('c'), "{:?}", asset.candidates);
+    }
+    assert!(many.bytes() < 100_000, "{}", many.bytes());
+}
+
+#[test]
+fn a_long_status_is_cut() {
+    let long = observed(
+        json!({"videoId": "user:1-minimax:2-video:3", "status": "s".repeat(9000), "statusLabel": "l".repeat(9000)}),
+    );
+    assert!(long.bytes() < 600, "{}", long.bytes());
+    assert!(matches!(long.status, Some(Status::Word(word)) if word.len() < 300));
+}

@@ -116,6 +116,7 @@ fn job(content: Manifest, folder: &str, key: &ObjectKey, interpret: Interpret) -
     job.updated_at = found.updated_at;
     job.archived_at = found.archived_at;
     job.withdrawn = found.moderated_at.map(|at| Box::new(Withdrawal::moderated_on(at)));
+    job.left_out = found.left_out;
     job.folder = Some(folder.to_owned());
     job.manifest_key = Some(key.as_str().to_owned());
     job.assets = found.assets.into_iter().map(|file| asset(file, &sources)).collect();

@@ -36,6 +36,8 @@ pub enum Applied {
         record: Box<JobRecord>,
         /// What the observation did to it.
         change: Option<Change>,
+        /// Where in quarantine the callback is because the job has no room for all that it names.
+        over_budget: Option<u64>,
     },
     /// A body was kept aside.
     Quarantined {
@@ -154,5 +156,5 @@ fn change_job(txn: &mut Txn<'_>, id: &JobId, change: impl FnOnce(&mut Job)) -> R
     let before = record.job.clone();
     change(&mut record.job);
     txn.put_job(Some(&before), &record)?;
-    Ok(Applied::Job { record: Box::new(record), change: None })
+    Ok(Applied::Job { record: Box::new(record), change: None, over_budget: None })
 }

@@ -130,7 +130,7 @@ async fn what_is_recorded_is_the_queue() {
     let bench = Bench::new().await;
     bench.post(Target::Channel, progress(1)).await;
     assert_eq!(bench.ledger.state().due(9).unwrap(), []);
-    let Applied::Job { record, change } = bench.post(Target::Channel, done(1, None)).await else { panic!("a job") };
+    let Applied::Job { record, change, .. } = bench.post(Target::Channel, done(1, None)).await else { panic!("a job") };
     assert_eq!(change, Some(Change::Ended));
     assert_eq!(
         bench.ledger.state().due(9).unwrap(),

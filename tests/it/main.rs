@@ -6,6 +6,7 @@ mod api;
 mod architecture;
 mod backfill;
 mod bucket;
+mod budget;
 mod callbacks;
 mod claims;
 mod cli;

@@ -66,10 +66,15 @@ pub struct StoredFile {
 }
 
 impl Asset {
-    /// The most URLs remembered for one file; beyond it the oldest of the worst are forgotten.
+    /// The most URLs remembered for one file; beyond it, and beyond the bytes of URLs that its job can have, the oldest of
+    /// the worst are forgotten.
     pub const MAX_CANDIDATES: usize = 16;
 
-    pub(super) fn new(source: &AssetSource) -> Self {
+    /// The longest description of a failure that is remembered, in bytes.
+    const MAX_ERROR_BYTES: usize = 512;
+
+    /// A file of which nothing is known but what `source` says, as far as its URLs have together at most `url_bytes`.
+    pub(super) fn new(source: &AssetSource, url_bytes: usize) -> Self {
         let mut asset = Self {
             slot: source.slot.clone(),
             role: source.role,
@@ -87,33 +92,60 @@ impl Asset {
             asset.state = AssetState::Stuck;
             asset.miss(source.missing);
         }
-        asset.merge(source);
+        asset.merge(source, url_bytes);
         asset
     }
 
-    /// Takes over what `source` adds. True when there is something new to fetch.
-    pub(super) fn merge(&mut self, source: &AssetSource) -> bool {
+    /// Takes over what `source` adds, as far as its URLs have together at most `url_bytes` bytes. True when there is
+    /// something new to fetch.
+    pub(super) fn merge(&mut self, source: &AssetSource, url_bytes: usize) -> bool {
         if self.state == AssetState::Stored {
             return false;
         }
-        let mut added = false;
+        let mut merged = self.candidates.clone();
         for candidate in source.candidates.iter().rev() {
-            if !self.candidates.contains(candidate) {
-                self.candidates.insert(0, candidate.clone());
-                added = true;
+            if !merged.contains(candidate) {
+                merged.insert(0, candidate.clone());
             }
         }
-        if !added {
+        if merged.len() == self.candidates.len() {
             if self.candidates.is_empty() {
                 self.miss(source.missing);
             }
             return false;
         }
         // Stable: of two equally clean URLs the one heard last is tried first, since links die with age.
-        self.candidates.sort_by_key(|candidate| candidate.variant);
-        self.candidates.truncate(Self::MAX_CANDIDATES);
+        merged.sort_by_key(|candidate| candidate.variant);
+        merged.truncate(Self::MAX_CANDIDATES);
+        let mut left = url_bytes;
+        merged.retain(|candidate| match left.checked_sub(candidate.url.length()) {
+            Some(rest) => {
+                left = rest;
+                true
+            }
+            None => false,
+        });
+        if merged.iter().all(|candidate| self.candidates.contains(candidate)) {
+            return false;
+        }
+        self.candidates = merged;
         self.ask_again();
         true
+    }
+
+    /// How many bytes its URLs have together.
+    pub(super) fn url_bytes(&self) -> usize {
+        self.candidates.iter().map(|candidate| candidate.url.length()).sum()
+    }
+
+    /// How many of a source's URLs are neither here nor needed.
+    pub(super) fn lacks(&self, source: &AssetSource) -> usize {
+        match self.state {
+            AssetState::Stored => 0,
+            AssetState::Pending | AssetState::Stuck => {
+                source.candidates.iter().filter(|candidate| !self.candidates.contains(candidate)).count()
+            }
+        }
     }
 
     /// From when on the best of its links no longer works; `None` when that is not known. Of equally clean links the one
@@ -142,7 +174,8 @@ impl Asset {
             AssetState::Stored => {}
             AssetState::Pending | AssetState::Stuck => {
                 self.attempts = self.attempts.saturating_add(failure.counted.into());
-                self.last_error = Some(failure.error.clone());
+                let error = &failure.error;
+                self.last_error = Some(error[..error.floor_char_boundary(Self::MAX_ERROR_BYTES)].to_owned());
                 self.not_before = Some(due);
                 if failure.stuck.is_some() {
                     self.state = AssetState::Stuck;

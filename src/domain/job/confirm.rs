@@ -29,26 +29,40 @@ impl Job {
     /// The most final callbacks that may wait. Of more the oldest gives way: whoever wants to crowd out the true one must
     /// send this many within the time that one question to the provider takes.
     pub const MAX_UNCONFIRMED: usize = 4;
+    /// The most bytes that these may have together. Of more the largest gives way, so that a small one, as the true one is
+    /// mostly, is not crowded out by large ones.
+    pub const MAX_UNCONFIRMED_BYTES: usize = 256 << 10;
 
-    /// Keeps a final callback until it is confirmed or refuted, and makes the provider be asked at once. Returns the one
+    /// Keeps a final callback until it is confirmed or refuted, and makes the provider be asked at once. Returns those
     /// that gave way to it.
-    pub fn hold(&mut self, callback: UnconfirmedFinal) -> Option<UnconfirmedFinal> {
+    pub fn hold(&mut self, callback: UnconfirmedFinal) -> Vec<UnconfirmedFinal> {
         self.callbacks = self.callbacks.saturating_add(1);
         self.updated_at = callback.at;
         self.ask_at = Some(callback.at);
         self.unconfirmed.push(callback);
-        (self.unconfirmed.len() > Self::MAX_UNCONFIRMED).then(|| self.unconfirmed.remove(0))
+        let mut displaced = Vec::new();
+        if self.unconfirmed.len() > Self::MAX_UNCONFIRMED {
+            displaced.push(self.unconfirmed.remove(0));
+        }
+        let mut bytes: Vec<_> = self.unconfirmed.iter().map(|callback| callback.observation.bytes()).collect();
+        while bytes.iter().sum::<usize>() > Self::MAX_UNCONFIRMED_BYTES
+            && let Some((largest, _)) = bytes.iter().enumerate().max_by_key(|(_, bytes)| **bytes)
+        {
+            bytes.remove(largest);
+            displaced.push(self.unconfirmed.remove(largest));
+        }
+        displaced
     }
 
-    /// The provider says the same as the callback recorded at `position`: it is taken into account. `None` when no such
-    /// callback waits.
-    pub fn confirm(&mut self, position: u64, at: Timestamp) -> Option<Change> {
+    /// The provider says the same as the callback recorded at `position`: it is taken into account, and returned. `None`
+    /// when no such callback waits.
+    pub fn confirm(&mut self, position: u64, at: Timestamp) -> Option<(Change, UnconfirmedFinal)> {
         let callback = self.take_unconfirmed(position, at)?;
         // It was counted when it came.
         let callbacks = self.callbacks;
         let change = self.observe(&callback.observation, callback.sidecars, callback.position, at);
         self.callbacks = callbacks;
-        Some(change)
+        Some((change, callback))
     }
 
     /// The provider says otherwise: nothing follows from the callback recorded at `position`. `None` when no such

@@ -1,11 +1,16 @@
 //! What an observation means for a job: one total `match`, the same for callbacks, polling and replay.
 
+use std::collections::{HashMap, HashSet};
+
 use super::{Asset, AssetState, Change, Job, JobState, Outcome, Withdrawal};
 use crate::domain::{AssetSource, FileName, Observation, Timestamp};
 
 impl Job {
-    /// The most files one job may have; a single callback of the largest size allowed names fewer.
-    pub const MAX_ASSETS: usize = 4096;
+    /// The most files one job can have, whatever number of callbacks name them.
+    pub const MAX_ASSETS: usize = Observation::MAX_ASSETS;
+    /// The most bytes that the URLs of one job's files can have together. Of a file that gets fresh ones, older ones give
+    /// way.
+    pub const MAX_URL_BYTES: usize = Observation::MAX_URL_BYTES;
 
     /// Takes `observation` into account, which must be about this job.
     ///
@@ -58,8 +63,10 @@ impl Job {
 
     /// Links that were asked for are no reason to begin counting attempts anew: they would be asked for without end.
     pub fn keep_attempts(&mut self, before: &Self) {
+        let pending = before.assets.iter().filter(|asset| asset.state == AssetState::Pending);
+        let before: HashMap<_, _> = pending.map(|asset| (&asset.slot, asset)).collect();
         for asset in self.assets.iter_mut().filter(|asset| asset.state == AssetState::Pending) {
-            if let Some(before) = before.asset(&asset.slot).filter(|before| before.state == AssetState::Pending) {
+            if let Some(before) = before.get(&asset.slot) {
                 (asset.attempts, asset.reached) = (before.attempts, before.reached);
             }
         }
@@ -154,25 +161,70 @@ impl Job {
     /// True when there is something new to fetch or to say.
     fn merge(&mut self, observation: &Observation, sidecars: bool) -> bool {
         let mut changed = false;
-        for source in observation.assets.iter().filter(|source| sidecars || !source.role.is_sidecar()) {
-            if let Some(asset) = self.assets.iter_mut().find(|asset| asset.slot == source.slot) {
-                changed |= asset.merge(source);
+        let mut places: HashMap<_, _> =
+            self.assets.iter().enumerate().map(|(at, asset)| (asset.slot.clone(), at)).collect();
+        let mut names = UsedNames::of(&self.assets);
+        let mut url_bytes: usize = self.assets.iter().map(Asset::url_bytes).sum();
+        for source in wanted(observation, sidecars) {
+            if let Some(asset) = places.get(&source.slot).and_then(|at| self.assets.get_mut(*at)) {
+                url_bytes -= asset.url_bytes();
+                changed |= asset.merge(source, Self::MAX_URL_BYTES.saturating_sub(url_bytes));
+                url_bytes += asset.url_bytes();
             } else if self.assets.len() < Self::MAX_ASSETS {
-                let asset = Asset::new(&AssetSource { file: self.unused_name(&source.file), ..source.clone() });
+                let mut asset = Asset::new(source, Self::MAX_URL_BYTES.saturating_sub(url_bytes));
+                if asset.candidates.is_empty() && !source.candidates.is_empty() {
+                    continue;
+                }
+                asset.file = names.unused(&source.file);
+                url_bytes += asset.url_bytes();
+                places.insert(source.slot.clone(), self.assets.len());
                 self.assets.push(asset);
                 changed = true;
             }
         }
+        self.left_out = self.left_out.max(self.lacks(observation, sidecars));
         changed
     }
 
-    fn unused_name(&self, wanted: &FileName) -> FileName {
-        let taken = |name: &FileName| self.assets.iter().any(|asset| asset.file.stem() == name.stem());
+    /// How many of the files and URLs that `observation` names this job should have and has no room for.
+    pub fn lacks(&self, observation: &Observation, sidecars: bool) -> u32 {
+        if observation.outcome != Some(Outcome::Completed)
+            || self.outcome != Some(Outcome::Completed)
+            || self.state == JobState::Archived
+        {
+            return 0;
+        }
+        let places: HashMap<_, _> = self.assets.iter().map(|asset| (&asset.slot, asset)).collect();
+        let lacking = wanted(observation, sidecars).map(|source| match places.get(&source.slot) {
+            Some(asset) => asset.lacks(source),
+            None => 1,
+        });
+        observation.left_out.saturating_add(u32::try_from(lacking.sum::<usize>()).unwrap_or(u32::MAX))
+    }
+}
+
+fn wanted(observation: &Observation, sidecars: bool) -> impl Iterator<Item = &AssetSource> {
+    observation.assets.iter().filter(move |source| sidecars || !source.role.is_sidecar())
+}
+
+/// The names of a job's files, by which two of them differ even when their extensions change.
+struct UsedNames {
+    stems: HashSet<String>,
+    /// How often one was given, and the last number that stands in front of one.
+    number: usize,
+}
+
+impl UsedNames {
+    fn of(assets: &[Asset]) -> Self {
+        Self { stems: assets.iter().map(|asset| asset.file.stem().to_owned()).collect(), number: 0 }
+    }
+
+    fn unused(&mut self, wanted: &FileName) -> FileName {
         let mut name = wanted.clone();
-        let mut number = self.assets.len();
-        while taken(&name) {
-            number += 1;
-            name = wanted.numbered(number);
+        self.number = self.number.max(self.stems.len());
+        while !self.stems.insert(name.stem().to_owned()) {
+            self.number += 1;
+            name = wanted.numbered(self.number);
         }
         name
     }

@@ -1,3 +1,5 @@
+mod budget;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -35,6 +37,7 @@ fn observation(outcome: Option<Outcome>, percent: Option<u8>, assets: Vec<AssetS
         prompt: None,
         made_at: None,
         assets,
+        left_out: 0,
     }
 }
 

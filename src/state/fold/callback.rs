@@ -40,10 +40,11 @@ pub(super) fn apply(
     let is_archived = record.job.state == JobState::Archived;
     let says_more = observation.outcome == Some(Outcome::Moderated) && record.job.withdrawn.is_none();
     let unconfirmed = entry.confirm && !entry.asked && observation.outcome.is_some() && (!is_archived || says_more);
-    let change = if unconfirmed {
-        confirm::hold(txn, &mut record.job, position, entry, observation)?
+    let (change, lacks) = if unconfirmed {
+        (confirm::hold(txn, &mut record.job, position, entry, observation)?, 0)
     } else {
-        record.job.observe(&observation, entry.sidecars, position, entry.at)
+        let change = record.job.observe(&observation, entry.sidecars, position, entry.at);
+        (change, record.job.lacks(&observation, entry.sidecars))
     };
     if let (true, Some(before)) = (entry.asked, &before) {
         record.job.keep_attempts(before);
@@ -55,10 +56,13 @@ pub(super) fn apply(
     }
     txn.put_job(before.as_ref(), &record)?;
     txn.meta.counters.callbacks += u64::from(!entry.asked);
-    if let Some(replayed) = entry.replay_of {
+    let over_budget = (lacks > 0).then(|| entry.replay_of.unwrap_or(position));
+    if over_budget.is_some() {
+        keep_aside(txn, quarantined(position, entry, Reason::OverBudget, Some(record.job.id.clone())))?;
+    } else if let Some(replayed) = entry.replay_of {
         release(txn, replayed)?;
     }
-    Ok(Applied::Job { record: Box::new(record), change: Some(change) })
+    Ok(Applied::Job { record: Box::new(record), change: Some(change), over_budget })
 }
 
 /// A job that is first heard of when it is over, in an answer that does not say when it was made, was made about when its
@@ -146,11 +150,23 @@ fn quarantine(
     reason: Reason,
     job_id: Option<JobId>,
 ) -> Result<Applied, StateError> {
-    // A body looked at again that is still not understood stays what and where it was.
-    let position = entry.replay_of.unwrap_or(position);
-    let (target, bytes) = (entry.target.clone(), entry.body.len() as u64);
-    keep_aside(txn, QuarantineRecord { position, at: entry.at, target, reason, job_id, bytes })?;
+    let record = quarantined(position, entry, reason, job_id);
+    let position = record.position;
+    keep_aside(txn, record)?;
     Ok(Applied::Quarantined { position, reason })
+}
+
+fn quarantined(position: u64, entry: &CallbackEntry, reason: Reason, job_id: Option<JobId>) -> QuarantineRecord {
+    // A body looked at again that stays in quarantine stays what and where it was.
+    let position = entry.replay_of.unwrap_or(position);
+    QuarantineRecord {
+        position,
+        at: entry.at,
+        target: entry.target.clone(),
+        reason,
+        job_id,
+        bytes: entry.body.len() as u64,
+    }
 }
 
 pub(super) fn keep_aside(txn: &mut Txn<'_>, mut record: QuarantineRecord) -> Result<(), StateError> {

@@ -24,8 +24,8 @@ pub(super) fn hold(
         bytes: entry.body.len() as u64,
         observation,
     });
-    if let Some(displaced) = displaced {
-        keep_aside(txn, &job.id, displaced)?;
+    for displaced in displaced {
+        keep_aside(txn, &job.id, displaced, Reason::NotConfirmed)?;
     }
     Ok(Change::Held)
 }
@@ -33,23 +33,30 @@ pub(super) fn hold(
 pub(super) fn confirmed(txn: &mut Txn<'_>, id: &JobId, position: u64, at: Timestamp) -> Result<Applied, StateError> {
     let Some(mut record) = txn.job(id)? else { return Ok(Applied::Unknown) };
     let before = record.job.clone();
-    let change = record.job.confirm(position, at);
+    let Some((change, callback)) = record.job.confirm(position, at) else {
+        return Ok(Applied::Job { record: Box::new(record), change: None, over_budget: None });
+    };
     txn.put_job(Some(&before), &record)?;
-    Ok(Applied::Job { record: Box::new(record), change })
+    let mut over_budget = None;
+    if record.job.lacks(&callback.observation, callback.sidecars) > 0 {
+        over_budget = Some(callback.quarantine_as);
+        keep_aside(txn, id, callback, Reason::OverBudget)?;
+    }
+    Ok(Applied::Job { record: Box::new(record), change: Some(change), over_budget })
 }
 
 pub(super) fn refuted(txn: &mut Txn<'_>, id: &JobId, position: u64, at: Timestamp) -> Result<Applied, StateError> {
     let Some(mut record) = txn.job(id)? else { return Ok(Applied::Unknown) };
     let before = record.job.clone();
     if let Some(callback) = record.job.refute(position, at) {
-        keep_aside(txn, id, callback)?;
+        keep_aside(txn, id, callback, Reason::NotConfirmed)?;
         txn.put_job(Some(&before), &record)?;
     }
-    Ok(Applied::Job { record: Box::new(record), change: None })
+    Ok(Applied::Job { record: Box::new(record), change: None, over_budget: None })
 }
 
-fn keep_aside(txn: &mut Txn<'_>, job: &JobId, callback: UnconfirmedFinal) -> Result<(), StateError> {
+fn keep_aside(txn: &mut Txn<'_>, job: &JobId, callback: UnconfirmedFinal, reason: Reason) -> Result<(), StateError> {
     let UnconfirmedFinal { quarantine_as: position, at, target, bytes, .. } = callback;
-    let (reason, job_id) = (Reason::NotConfirmed, Some(job.clone()));
+    let job_id = Some(job.clone());
     callback::keep_aside(txn, QuarantineRecord { position, at, target, reason, job_id, bytes })
 }

@@ -98,7 +98,7 @@ fn take_over(
     }
     let record = JobRecord { sequence, job };
     txn.put_job(before.as_ref(), &record)?;
-    Ok(Applied::Job { record: Box::new(record), change: None })
+    Ok(Applied::Job { record: Box::new(record), change: None, over_budget: None })
 }
 
 /// Enters an object in the index, unless its bytes are there. `place` orders it among all others: a journal position that

@@ -24,7 +24,7 @@ pub(super) fn place(txn: &mut Txn<'_>, id: &JobId, folder: &str, fallback: &str)
         record.job.place(taken);
         txn.put_job(Some(&before), &record)?;
     }
-    Ok(Applied::Job { record: Box::new(record), change: None })
+    Ok(Applied::Job { record: Box::new(record), change: None, over_budget: None })
 }
 
 pub(super) fn claim(txn: &mut Txn<'_>, claim: Claim) -> Result<Applied, StateError> {
@@ -100,5 +100,5 @@ pub(super) fn stored(
         record.job.file_stored(slot, file.clone(), file.at);
         txn.put_job(Some(&before), &record)?;
     }
-    Ok(Applied::Job { record: Box::new(record), change: None })
+    Ok(Applied::Job { record: Box::new(record), change: None, over_budget: None })
 }

@@ -66,6 +66,9 @@ fn observation_is_sound(observation: &Observation) {
         assert!(text.as_ref().is_none_or(|text| !text.is_empty() && text.len() <= MAX_TEXT));
     }
     assert!(observation.assets.is_empty() || observation.outcome == Some(Outcome::Completed));
+    assert!(observation.assets.len() <= Observation::MAX_ASSETS);
+    let urls = observation.assets.iter().flat_map(|asset| &asset.candidates);
+    assert!(urls.map(|candidate| candidate.url.length()).sum::<usize>() <= Observation::MAX_URL_BYTES);
     let mut slots = std::collections::HashSet::new();
     for asset in &observation.assets {
         assert!(slots.insert(&asset.slot), "two files in one slot: {:?}", asset.slot);
@@ -83,7 +86,8 @@ fn becomes_a_sound_job(observation: &Observation) -> String {
     let at = Timestamp::default();
     let mut job = Job::new(observation.job.clone(), at);
     job.observe(observation, true, 1, at);
-    let essence = |job: &Job| (job.state, job.outcome, job.percent, job.due, job.reason, job.assets.clone());
+    let essence =
+        |job: &Job| (job.state, job.outcome, job.percent, job.due, job.reason, job.assets.clone(), job.left_out);
     let first = essence(&job);
     assert_eq!(job.due.is_some(), job.state == JobState::Archiving);
     assert_eq!(job.reason.is_some(), job.state == JobState::Stuck);
