@@ -142,7 +142,7 @@ impl Reconciler {
             let next = [Some(scan_at), paused.or(due)].into_iter().flatten().min().unwrap_or(scan_at);
             tokio::select! {
                 Some(ended) = asking.join_next(), if !asking.is_empty() => match ended {
-                    Ok((sequence, next)) => queue.put(sequence, next),
+                    Ok((sequence, next)) => queue.asked(sequence, next, Timestamp::now()),
                     Err(error) => tracing::error!(%error, "a defect cut a question to the provider off"),
                 },
                 change = changes.recv() => match change {

@@ -59,7 +59,7 @@ impl Reconciler {
 
     /// A job changed. What waits goes on waiting: repeated callbacks must not make the provider be asked more often.
     pub(super) fn heard(&self, queue: &mut Queue, JobRecord { sequence, job }: &JobRecord) {
-        let next = self.next(job, None);
+        let next = self.next(job, None).filter(|at| !queue.is_finished(*sequence, *at));
         if next.is_none() || !queue.has(*sequence) {
             queue.put(*sequence, next);
         }
@@ -71,7 +71,10 @@ impl Reconciler {
         if !job.unconfirmed.is_empty() {
             return None;
         }
-        schedule::next(job, asked.unwrap_or(job.updated_at), self.inner.config.minute)
+        let next = schedule::next(job, asked.unwrap_or(job.updated_at), self.inner.config.minute);
+        // One that is first heard of when the provider may have forgotten it is asked about once.
+        let is_late = next.is_none() && asked.is_none() && job.state == JobState::Running;
+        if is_late { Some(job.updated_at) } else { next }
     }
 
     /// Asks about a job. Returns when to ask again.
@@ -124,16 +127,24 @@ impl Reconciler {
 
     /// The provider knows no such job. True when that ends it, or takes a completed one back.
     async fn removed(&self, job: &Job) -> Result<bool, Refused> {
-        // GET may not know of a job yet that has only just been made.
-        let age = Timestamp::now().since(job.created_at.min(job.updated_at));
-        let is_over = job.id.kind() == Kind::Video && age >= self.inner.config.minute;
         let is_open = matches!(job.state, JobState::Running | JobState::Archiving | JobState::Stuck);
-        if !is_over || !is_open || job.withdrawn.is_some() {
+        if !self.is_denial(job) || !is_open || job.withdrawn.is_some() {
             return Ok(false);
         }
         tracing::info!(job = %job.id, "the provider has removed it");
         self.inner.intake.removed(job.id.clone()).await?;
         Ok(true)
+    }
+
+    /// Whether "there is no such job" means that there is none any more. GET may not know yet a job that has only just been
+    /// made; an agent job runs for up to 15 minutes and may be denied until then.
+    fn is_denial(&self, job: &Job) -> bool {
+        let minutes = match job.id.kind() {
+            Kind::Video | Kind::Image => 1,
+            Kind::Agent | Kind::Music | Kind::Speech => 15,
+        };
+        let age = Timestamp::now().since(job.created_at.min(job.updated_at));
+        age >= self.inner.config.minute.saturating_mul(minutes)
     }
 
     /// Asks for fresh links of a job. True when there are some, which are recorded then.

@@ -47,7 +47,7 @@ pub(super) fn next(job: &Job, after: Timestamp, minute: Duration) -> Option<Time
 }
 
 /// The first point after `after` of those that follow `from`. Beyond the hour each pause is as long as has passed since
-/// then, up to a day. `None` when that is beyond `last`.
+/// then, up to a day. The last one is `last`; `None` when that is over, too.
 fn point(kind: Kind, from: Timestamp, after: Timestamp, minute: Duration, last: u64) -> Option<Timestamp> {
     let at = |minutes: u64| from.after(minute.saturating_mul(u32::try_from(minutes).unwrap_or(u32::MAX)));
     let points = points(kind);
@@ -56,7 +56,7 @@ fn point(kind: Kind, from: Timestamp, after: Timestamp, minute: Duration, last: 
     while at(minutes) <= after && minutes <= last {
         minutes += minutes.min(DAY_MINUTES);
     }
-    (minutes <= last).then(|| at(minutes))
+    Some(at(minutes.min(last))).filter(|at| *at > after)
 }
 
 #[cfg(test)]
@@ -77,6 +77,11 @@ mod tests {
         );
         assert_eq!((asked(Kind::Video, 60), asked(Kind::Video, 130)), (Some(120), Some(240)));
         assert_eq!((asked(Kind::Image, 2000), asked(Kind::Image, 50_000)), (Some(3360), None));
+        let last = u32::try_from(KEPT_MINUTES).unwrap();
+        assert_eq!(
+            (asked(Kind::Agent, u64::from(last) - 1), asked(Kind::Agent, u64::from(last))),
+            (Some(KEPT_MINUTES), None)
+        );
     }
 
     #[test]
@@ -96,7 +101,11 @@ mod tests {
             assert_eq!(next(&job, ended, minute), asked, "{reason:?}");
         }
         job.reason = Some(StuckReason::NoMediaUrl);
-        assert_eq!((next(&job, after(61), minute), next(&job, after(1000), minute)), (Some(after(120)), None));
+        assert_eq!(
+            (next(&job, after(61), minute), next(&job, after(1000), minute)),
+            (Some(after(120)), Some(after(1440)))
+        );
+        assert_eq!(next(&job, after(1440), minute), None);
         job.state = JobState::Archived;
         assert_eq!(next(&job, ended, minute), None);
     }

@@ -203,6 +203,22 @@ async fn what_the_provider_has_removed_ends_as_removed_also_after_a_rebuild() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_image_and_an_agent_job_that_the_provider_denies_end_as_removed() {
+    let bench = Bench::start("", SHORT).await;
+    bench.simulator.set_read_faults("get-404=1".parse().unwrap());
+    let agent = "p5-u4821-a7-bot:minimax";
+    bench.vault.callback(json!({"imageId": "user:4821-minimax:7-image:3", "status": 1})).await;
+    bench.vault.callback(json!({"jobId": agent, "status": "started"})).await;
+    // It was made long before it was heard of, and all that while nobody asked.
+    let old = json!({"jobId": "p6-u4821-a7-bot:minimax", "status": "started", "created": "2026-01-01T00:00:00.000Z"});
+    bench.vault.callback(old).await;
+    for id in ["user:4821-minimax:7-image:3", agent, "p6-u4821-a7-bot:minimax"] {
+        let job = bench.vault.job_in(id, &["failed"]).await;
+        assert_eq!(job["outcome"], "removed", "{job:#}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_archived_stays_so_when_the_provider_forgets_it() {
     let bench = Bench::start("", SHORT).await;
     let created = bench.create("videos/create", json!({"prompt": "a boat", "replyRef": "boat"})).await;
@@ -212,8 +228,9 @@ async fn what_is_archived_stays_so_when_the_provider_forgets_it() {
     bench.simulator.set_read_faults("get-404=1".parse().unwrap());
     bench.vault.callback(json!({"videoId": video, "status": 1, "replyRef": "boat"})).await;
     let asked = bench.simulator.stats().reads;
-    let other = bench.video().await;
-    bench.vault.job_in(&other, &["failed", "archived"]).await;
+    let other = "user:4821-minimax:7-video:99";
+    bench.vault.callback(json!({"videoId": other, "status": 1})).await;
+    bench.vault.job_in(other, &["failed"]).await;
     assert!(bench.simulator.stats().reads > asked);
     assert_eq!(bench.vault.job(video).await["state"], "archived");
 }
