@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::retry;
 use crate::bucket::{BucketError, KeyParseError};
-use crate::domain::{Asset, AttemptFailure, Candidate, StuckReason, Timestamp, Variant};
+use crate::domain::{Asset, AttemptFailure, Candidate, Kind, StuckReason, Timestamp, Variant};
 use crate::fetch::{ContainerError, ErrorClass, FetchError};
 use crate::state::{RecordError, StateError};
 
@@ -159,9 +159,11 @@ impl AttemptError {
     }
 }
 
-/// The URLs that may be tried, best first.
-pub(super) fn wanted(asset: &Asset, clean_only: bool) -> impl Iterator<Item = &Candidate> {
-    let wanted = move |candidate: &&Candidate| !clean_only || candidate.variant == Variant::Clean;
+/// The URLs that may be tried, best first. With `clean_only` those of files that the provider marks must be known to be
+/// clean.
+pub(super) fn wanted(asset: &Asset, kind: Kind, clean_only: bool) -> impl Iterator<Item = &Candidate> {
+    let must_be_clean = clean_only && asset.is_of_a_marked_kind(kind);
+    let wanted = move |candidate: &&Candidate| !must_be_clean || candidate.variant == Variant::Clean;
     asset.candidates.iter().filter(wanted)
 }
 

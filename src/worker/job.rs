@@ -124,7 +124,7 @@ impl Worker {
     ) -> Result<StoredFile, AttemptError> {
         let task = Task { job: &record.job.id, asset, folder, key: None };
         let mut last = AttemptError::NoCleanUrl;
-        for candidate in attempt::wanted(asset, self.inner.config.clean_only) {
+        for candidate in attempt::wanted(asset, record.job.id.kind(), self.inner.config.clean_only) {
             let result = match self.transfer(task, candidate).await {
                 Err(AttemptError::StoreAgain(key)) => {
                     let key = super::store::parse(&key)?;

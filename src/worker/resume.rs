@@ -176,7 +176,7 @@ impl Worker {
         let due = owner.job.state == JobState::Archiving && owner.job.due.is_some();
         let asset = owner.job.asset(&record.slot).filter(|asset| due && asset.state == AssetState::Pending);
         let from = |candidate: &Candidate| source_of(&candidate.url) == point.source;
-        Ok(asset.is_some_and(|asset| attempt::wanted(asset, self.inner.config.clean_only).any(from)))
+        Ok(asset.is_some_and(|asset| attempt::wanted(asset, record.job.kind(), self.inner.config.clean_only).any(from)))
     }
 
     /// An upload as it was recorded, if it can be gone on with under this configuration.

@@ -1,7 +1,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{AttemptFailure, StuckReason};
-use crate::domain::{AssetSource, Candidate, Digest, FileName, MediaUrl, Missing, Role, Slot, Timestamp, Variant};
+use crate::domain::{
+    AssetSource, Candidate, Digest, FileName, Kind, MediaUrl, Missing, Role, Slot, Timestamp, Variant,
+};
 
 /// How far a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +68,22 @@ pub struct StoredFile {
 }
 
 impl Asset {
+    /// Whether the provider marks such files with its watermark at all: videos and images of their own, and what an agent
+    /// hands over with a clean form or a marked one beside it, or as a video. Songs, speech, an agent's stills and documents,
+    /// posters and subtitles have one form.
+    pub fn is_of_a_marked_kind(&self, kind: Kind) -> bool {
+        const VIDEO_EXTENSIONS: [&str; 6] = ["mp4", "mov", "webm", "m4v", "mkv", "avi"];
+        match kind {
+            _ if self.role.is_sidecar() => false,
+            Kind::Video | Kind::Image => true,
+            Kind::Music | Kind::Speech => false,
+            Kind::Agent => {
+                VIDEO_EXTENSIONS.contains(&self.file.extension())
+                    || self.candidates.iter().any(|candidate| candidate.variant != Variant::Unknown)
+            }
+        }
+    }
+
     /// The most URLs remembered for one file; beyond it, and beyond the bytes of URLs that its job can have, the oldest of
     /// the worst are forgotten.
     pub const MAX_CANDIDATES: usize = 16;

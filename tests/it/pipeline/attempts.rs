@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
-use crate::support::media::{MediaServer, mp4};
+use crate::support::media::{MediaServer, mp4, png};
 use crate::support::s3::S3Server;
 use crate::support::vault::{PATIENCE, TOKEN, Vault, completed, video_id};
 
@@ -113,6 +113,49 @@ async fn the_clean_file_is_preferred_and_another_is_better_than_none() {
     strict.callback(json!({"videoId": video_id(1), "status": 2, "videoURL": other})).await;
     let job = strict.job_in(&video_id(1), &["stuck"]).await;
     assert_eq!((&job["reason"], &job["assets"][0]["variant"]), (&json!("no_clean_url"), &json!("unknown")));
+}
+
+/// The provider marks videos and images. Its songs, an agent's stills and documents, and posters have one form.
+#[tokio::test(flavor = "multi_thread")]
+async fn clean_only_asks_for_a_clean_form_only_of_what_the_provider_marks() {
+    let media = MediaServer::start();
+    let (video, still) = (media.put("/v.mp4", mp4(1, 100), "video/mp4"), media.put("/s.png", png(1), "image/png"));
+    let tone = [
+        &b"RIFF\x2c\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0\x80\x3e\0\0\x02\0\x10\0data\x08\0\0\0"[..],
+        &[7; 8],
+    ]
+    .concat();
+    let (song, text) = (media.put("/a.wav", tone, "audio/wav"), media.put("/n.txt", "notes", "text/plain"));
+    let vault = Vault::start_with(|settings| {
+        settings.worker.clean_only = true;
+        settings.intake.sidecars = true;
+    })
+    .await;
+    let agent = |project: u64, files: Value| json!({"jobId": format!("p{project}-u1-a2-bot:minimax"), "status": "completed", "response": {"attachments": files}});
+    let file = |id: &str, url: &str, extra: Value| {
+        let name = url.rsplit('/').next();
+        json!({"attachmentID": id, "status": 3, "file": {"fileName": name, "fileUrl": url, "extra": extra}})
+    };
+    let whole =
+        agent(1, json!([file("a", &still, json!({})), file("b", &song, json!({})), file("c", &text, json!({}))]));
+    for (body, id) in [
+        (json!({"musicId": "user:1-minimax:2-music:3", "status": 2, "audioURL": song}), "user:1-minimax:2-music:3"),
+        (json!({"videoId": video_id(1), "status": 2, "downloadURL": video, "coverURL": still}), &*video_id(1)),
+        (whole, "p1-u1-a2-bot:minimax"),
+    ] {
+        vault.callback(body).await;
+        let job = vault.archived(id).await;
+        assert!(job["assets"].as_array().unwrap().iter().all(|asset| asset["state"] == "stored"), "{job:#}");
+    }
+    let marked = file("a", &still, json!({"watermark_url": "https://elsewhere.example.com/w.png"}));
+    for (body, id) in [
+        (json!({"imageId": "user:1-minimax:2-image:3", "status": 2, "videoURL": still}), "user:1-minimax:2-image:3"),
+        (agent(2, json!([file("a", &video, json!({}))])), "p2-u1-a2-bot:minimax"),
+        (agent(3, json!([marked])), "p3-u1-a2-bot:minimax"),
+    ] {
+        vault.callback(body).await;
+        assert_eq!(vault.job_in(id, &["stuck"]).await["reason"], "no_clean_url");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
