@@ -13,6 +13,7 @@ mod llm;
 mod music;
 mod read;
 mod refusal;
+mod rules;
 mod scheduler;
 mod speech;
 mod templates;
@@ -69,5 +70,7 @@ async fn authorize(
     if !known && request.path() != speech::WEB_SOCKET {
         return Err(Refusal::Unauthorized.into());
     }
+    let below = request.path().strip_prefix("/v1/minimax").unwrap_or_default();
+    rules::account_in_query(shared, request.method().as_str(), below, request.query_string())?;
     next.call(request).await
 }

@@ -129,7 +129,8 @@ async fn what_the_provider_confirms_is_archived() {
         bench
             .create("images/create", json!({"prompt": "a boat", "quantity": 2, "replyRef": format!("i{number}")}))
             .await;
-        let agent = json!({"prompt": "rain", "models": "hailuo-2.3,speech-2", "async": true, "replyRef": "a"});
+        let agent =
+            json!({"prompt": "rain", "models": "hailuo-2.3,speech-2.5-hd-preview", "async": true, "replyRef": "a"});
         bench.create("agent", agent).await;
     }
     let truth = bench.simulator.truth();

@@ -147,7 +147,7 @@ async fn with_no_final_callback_at_all_every_job_is_archived() {
     for id in images["imageIds"].as_array().unwrap() {
         bench.vault.callback(json!({"imageId": id, "status": 0, "replyRef": "boat"})).await;
     }
-    let agent = json!({"prompt": "rain", "models": "hailuo-2.3,speech-2", "async": true});
+    let agent = json!({"prompt": "rain", "models": "hailuo-2.3,speech-2.5-hd-preview", "async": true});
     let agent = bench.create("agent", agent).await;
     bench.vault.callback(json!({"jobId": agent["jobId"], "status": "started"})).await;
     let truth = bench.simulator.truth();
@@ -343,7 +343,7 @@ async fn what_nobody_registered_is_left_where_that_is_configured() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_result_that_is_missing_is_asked_for() {
     let bench = Bench::start("processing=1", SHORT).await;
-    let agent = json!({"prompt": "rain", "models": "hailuo-2.3,speech-2", "async": true});
+    let agent = json!({"prompt": "rain", "models": "hailuo-2.3,speech-2.5-hd-preview", "async": true});
     bench.create("agent", agent).await;
     bench.all_archived().await;
 }

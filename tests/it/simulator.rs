@@ -355,6 +355,7 @@ async fn the_scheduler_shows_what_runs_and_can_forget_it() {
 mod faults;
 mod limits;
 mod media;
+mod rules;
 mod shapes;
 mod socket;
 mod streams;

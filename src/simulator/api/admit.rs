@@ -26,7 +26,7 @@ pub(super) fn admit(shared: &Shared, request: &mut Request, count: u64) -> Resul
     match (fault(shared), request.kind) {
         (Some(Fault::Create500), Kind::Agent) => request.fails_with = Some(500),
         (Some(Fault::Create504), Kind::Agent) => request.fails_with = Some(504),
-        (Some(fault), _) => return Err(refusal(fault, busy(shared, request))),
+        (Some(fault), kind) => return Err(refusal(fault, kind, busy(shared, request))),
         (None, _) => {}
     }
     if shared.faults.credits().is_some_and(|credits| shared.stats.snapshot().jobs + count > credits) {
@@ -42,7 +42,7 @@ pub(super) fn admit(shared: &Shared, request: &mut Request, count: u64) -> Resul
 /// The same for a call that makes something else.
 pub(super) fn admit_others(shared: &Shared) -> Result<(), Refusal> {
     match fault(shared) {
-        Some(fault) => Err(refusal(fault, Refusal::Busy)),
+        Some(fault) => Err(refusal(fault, Kind::Speech, Refusal::Busy(Kind::Speech))),
         None => Ok(()),
     }
 }
@@ -53,13 +53,13 @@ fn fault(shared: &Shared) -> Option<Fault> {
     FAULTS.iter().copied().find(happens)
 }
 
-fn refusal(fault: Fault, busy: Refusal) -> Refusal {
+fn refusal(fault: Fault, kind: Kind, busy: Refusal) -> Refusal {
     match fault {
         Fault::Create400 => Refusal::BadRequest("Told to refuse this".into()),
         Fault::Create401 => Refusal::Unauthorized,
         Fault::Create404 => Refusal::NotFound,
         Fault::Create412 => Refusal::NoCredits,
-        Fault::Create422 => Refusal::Moderated,
+        Fault::Create422 => Refusal::Moderated(kind),
         Fault::Busy => busy,
         Fault::OnHold => Refusal::OnHold,
         Fault::Create504 => Refusal::TimedOut,
@@ -69,7 +69,7 @@ fn refusal(fault: Fault, busy: Refusal) -> Refusal {
 
 fn busy(shared: &Shared, request: &Request) -> Refusal {
     if request.kind != Kind::Video {
-        return Refusal::Busy;
+        return Refusal::Busy(request.kind);
     }
     let account = &request.account;
     Refusal::BusyWith(json!({account: running(shared, account)}))

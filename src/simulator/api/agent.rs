@@ -10,7 +10,7 @@ use crate::simulator::Shared;
 use crate::simulator::payload;
 
 use super::fields::Fields;
-use super::{Answer, Refusal, admit, list};
+use super::{Answer, Refusal, admit, list, rules};
 
 pub(super) fn configure(scope: &mut web::ServiceConfig) {
     scope
@@ -22,10 +22,11 @@ pub(super) fn configure(scope: &mut web::ServiceConfig) {
 async fn create(http: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> Answer {
     let fields = Fields::read(&http, payload).await?;
     fields.required("models")?;
+    rules::account(&shared, fields.get("account"))?;
     let mut request = fields.request(Kind::Agent, fields.required("prompt")?, shared.video_bytes)?;
     admit(&shared, &mut request, 1)?;
     let waits = request.background != Some(true);
-    let jobs = shared.clone().into_inner().create(request, 1).ok_or(Refusal::Busy)?;
+    let jobs = shared.clone().into_inner().create(request, 1).ok_or(Refusal::Busy(Kind::Agent))?;
     let job = jobs.first().ok_or(Refusal::Internal)?;
     if !waits {
         let started = payload::answer(job, &job.stage_after(Duration::ZERO), &shared.links);

@@ -26,7 +26,7 @@ async fn create(http: HttpRequest, payload: web::Payload, shared: web::Data<Shar
     let mut request = fields.request(Kind::Video, fields.get("prompt").unwrap_or_default(), shared.video_bytes)?;
     request.models = vec![template.model()];
     admit(&shared, &mut request, 1)?;
-    let jobs = shared.clone().into_inner().create(request, 1).ok_or(Refusal::Busy)?;
+    let jobs = shared.clone().into_inner().create(request, 1).ok_or(Refusal::Busy(Kind::Video))?;
     let job = jobs.first().ok_or(Refusal::Internal)?;
     let gap = shared.faults.stream_gap();
     let events = script(job, &shared.links).into_iter().filter(|step| gap.is_none() || !step.is_heartbeat());

@@ -6,7 +6,7 @@ use crate::simulator::Shared;
 use crate::simulator::job::{Job, Request};
 
 use super::fields::Fields;
-use super::{Answer, Refusal, admit};
+use super::{Answer, Refusal, admit, rules};
 
 pub(super) fn configure(scope: &mut web::ServiceConfig) {
     scope
@@ -23,7 +23,7 @@ async fn video(http: HttpRequest, payload: web::Payload, shared: web::Data<Share
     let prompt = fields.get("prompt").unwrap_or_default();
     let mut request = fields.request(Kind::Video, prompt, shared.video_bytes)?;
     admit(&shared, &mut request, 1)?;
-    let jobs = shared.clone().into_inner().create(request, 1).ok_or(Refusal::Busy)?;
+    let jobs = shared.clone().into_inner().create(request, 1).ok_or(Refusal::Busy(Kind::Video))?;
     let job = jobs.first().ok_or(Refusal::Internal)?;
     // The bare id is not the one inside `videoId`, as the provider's need not be.
     let body = json!({
@@ -36,9 +36,10 @@ async fn images(http: HttpRequest, payload: web::Payload, shared: web::Data<Shar
     let fields = Fields::read(&http, payload).await?;
     let quantity = fields.get("quantity").unwrap_or("1").parse().ok().filter(|count| (1..=4).contains(count));
     let quantity = quantity.ok_or_else(|| Refusal::BadRequest("Parameter quantity is from 1 to 4".into()))?;
+    rules::account(&shared, fields.get("account"))?;
     let mut request = fields.request(Kind::Image, fields.required("prompt")?, None)?;
     admit(&shared, &mut request, quantity)?;
-    let jobs = shared.clone().into_inner().create(request, quantity).ok_or(Refusal::Busy)?;
+    let jobs = shared.clone().into_inner().create(request, quantity).ok_or(Refusal::Busy(Kind::Image))?;
     let first = jobs.first().ok_or(Refusal::Internal)?;
     let each = |field: fn(&Job) -> &str| jobs.iter().map(|job| json!(field(job))).collect::<Vec<_>>();
     let body = json!({

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::domain::{JobId, Kind};
 use crate::simulator::job::{ACCOUNT, Request};
 
-use super::Refusal;
+use super::{Refusal, rules};
 
 /// The most text of a multipart call that is read.
 const MAX_TEXT: usize = 1 << 20;
@@ -118,6 +118,7 @@ impl Fields {
         if prompt.chars().nth(MAX_PROMPT).is_some() {
             return Err(Refusal::BadRequest(format!("A prompt of more than {MAX_PROMPT} characters")));
         }
+        rules::check(kind, self)?;
         let background = self.get("async").map(str::parse).transpose();
         let max_jobs = self.get("maxJobs").map(|text| text.parse().ok().filter(|number| (1..=10).contains(number)));
         if max_jobs == Some(None) {

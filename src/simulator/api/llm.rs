@@ -12,7 +12,7 @@ use crate::simulator::belongings::{Chat, Message};
 
 use super::events::{self, Event};
 use super::fields::Fields;
-use super::{Answer, Refusal, admit_others};
+use super::{Answer, Refusal, admit_others, rules};
 
 /// The most messages of one chat, and files sent with one.
 const MAX_MESSAGES: usize = 200;
@@ -27,6 +27,7 @@ pub(super) fn configure(scope: &mut web::ServiceConfig) {
 async fn say(http: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> Answer {
     let fields = Fields::read(&http, payload).await?;
     let prompt = fields.required("prompt")?;
+    rules::account(&shared, fields.get("account"))?;
     if fields.files().len() > MAX_FILES {
         return Err(Refusal::BadRequest(format!("More than {MAX_FILES} files")));
     }

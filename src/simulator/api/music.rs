@@ -20,7 +20,7 @@ async fn create(http: HttpRequest, shared: web::Data<Shared>) -> Answer {
     fields.required("styleId")?;
     let mut request = fields.request(Kind::Music, fields.required("prompt")?, None)?;
     admit(&shared, &mut request, 1)?;
-    let jobs = shared.clone().into_inner().create(request, 1).ok_or(Refusal::Busy)?;
+    let jobs = shared.clone().into_inner().create(request, 1).ok_or(Refusal::Busy(Kind::Music))?;
     let job = jobs.first().ok_or(Refusal::Internal)?;
     Ok(HttpResponse::Ok().json(payload::created(job, shared.first_links(job).as_ref())))
 }

@@ -1,6 +1,8 @@
-use actix_web::http::{StatusCode, header};
+use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, ResponseError};
 use serde_json::{Value, json};
+
+use crate::domain::Kind;
 
 /// Why a call is refused, as the provider says it.
 #[derive(Debug, thiserror::Error)]
@@ -17,12 +19,12 @@ pub(super) enum Refusal {
     NoSuchTemplate,
     #[error("Unable to locate running {0}")]
     NotRunning(String),
-    #[error("Not enough credits for this")]
+    #[error("Insufficient credits. Please recharge to get more credits or try again next day.")]
     NoCredits,
-    #[error("The prompt was refused by moderation")]
-    Moderated,
-    #[error("Account is busy executing jobs")]
-    Busy,
+    #[error("{}", moderated(*.0))]
+    Moderated(Kind),
+    #[error("{}", busy(*.0))]
+    Busy(Kind),
     /// With what runs on the account.
     #[error("Account is busy executing videos")]
     BusyWith(Value),
@@ -32,8 +34,27 @@ pub(super) enum Refusal {
     Internal,
     #[error("Timed out")]
     TimedOut,
-    #[error("Unusual account activities detected")]
+    #[error("Unusual account activities detected. Please contact customer support at contact@hailuoai.com")]
     OnHold,
+}
+
+/// The text of a 422, which differs from call to call.
+const fn moderated(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Video | Kind::Image => "Your prompt is too short, please provide more details",
+        Kind::Agent => "Your prompt contains content that violates our policies",
+        Kind::Music | Kind::Speech => "Moderated prompt",
+    }
+}
+
+/// The text of a 429, likewise.
+const fn busy(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Video => "YOU CAN QUEUE 3 JOBS AT ONCE",
+        Kind::Image => "There are currently multiple tasks in the queue, and only can be generated at once",
+        Kind::Agent => "Agent generation failed",
+        Kind::Music | Kind::Speech => "The previous request has not been completed yet. Please try again later.",
+    }
 }
 
 impl Refusal {
@@ -50,8 +71,8 @@ impl ResponseError for Refusal {
             Self::Unauthorized => 401,
             Self::NotFound | Self::NoSuchJob | Self::NoSuchTemplate | Self::NotRunning(_) => 404,
             Self::NoCredits => 412,
-            Self::Moderated => 422,
-            Self::Busy | Self::BusyWith(_) | Self::TooMany => 429,
+            Self::Moderated(_) => 422,
+            Self::Busy(_) | Self::BusyWith(_) | Self::TooMany => 429,
             Self::Internal => 500,
             Self::TimedOut => 504,
             Self::OnHold => 596,
@@ -68,10 +89,6 @@ impl ResponseError for Refusal {
         if let Self::BusyWith(running) = self {
             body["runningVideos"] = running.clone();
         }
-        let mut response = HttpResponse::build(status);
-        if let Self::TooMany = self {
-            response.insert_header((header::RETRY_AFTER, 1));
-        }
-        response.json(body)
+        HttpResponse::build(status).json(body)
     }
 }

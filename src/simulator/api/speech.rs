@@ -14,7 +14,7 @@ use crate::simulator::job::ACCOUNT;
 use crate::simulator::payload;
 
 use super::fields::Fields;
-use super::{Answer, Refusal, admit, admit_others};
+use super::{Answer, Refusal, admit, admit_others, rules};
 
 /// Where the WebSocket is, which takes no API token.
 pub(super) const WEB_SOCKET: &str = "/v1/minimax/audio/wss";
@@ -40,9 +40,10 @@ fn spoken(fields: &Fields, most: usize) -> Result<&str, Refusal> {
 
 async fn create(http: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> Answer {
     let fields = Fields::read(&http, payload).await?;
+    rules::account(&shared, fields.get("account"))?;
     let mut request = fields.request(Kind::Speech, spoken(&fields, MAX_TEXT)?, None)?;
     admit(&shared, &mut request, 1)?;
-    let jobs = shared.clone().into_inner().create(request, 1).ok_or(Refusal::Busy)?;
+    let jobs = shared.clone().into_inner().create(request, 1).ok_or(Refusal::Busy(Kind::Speech))?;
     let job = jobs.first().ok_or(Refusal::Internal)?;
     Ok(HttpResponse::Ok().json(payload::created(job, shared.first_links(job).as_ref())))
 }
@@ -51,6 +52,8 @@ async fn create(http: HttpRequest, payload: web::Payload, shared: web::Data<Shar
 async fn prepare(http: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> Answer {
     let fields = Fields::read(&http, payload).await?;
     let text = spoken(&fields, MAX_STREAM)?;
+    rules::account(&shared, fields.get("account"))?;
+    rules::check(Kind::Speech, &fields)?;
     admit_others(&shared)?;
     let account = fields.get("account").unwrap_or(ACCOUNT);
     let stream = shared.belongings.streams.add(|number| StreamToken {

@@ -8,7 +8,7 @@ use crate::simulator::Shared;
 use crate::simulator::job::{ACCOUNT, USER};
 
 use super::fields::Fields;
-use super::{Answer, Refusal, admit_others, list};
+use super::{Answer, Refusal, admit_others, list, rules};
 
 /// The provider's bounds.
 const MAX_NAME: usize = 30;
@@ -100,6 +100,7 @@ async fn clone(http: HttpRequest, payload: web::Payload, shared: web::Data<Share
 async fn delete(http: HttpRequest, payload: web::Payload, shared: web::Data<Shared>) -> Answer {
     let fields = Fields::read(&http, payload).await?;
     let id = fields.required("voice_id")?;
+    rules::account(&shared, fields.get("account"))?;
     shared.belongings.voices.remove(|voice| voice["voice_id"] == id);
     Ok(HttpResponse::Ok().finish())
 }

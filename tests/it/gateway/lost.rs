@@ -25,7 +25,7 @@ async fn all_end_archived(faults: &str) {
         ("videos/create", json!({"prompt": "a boat", "replyRef": "boat"})),
         ("videos/agent-create", json!({"templateId": "610000000000000001"})),
         ("images/create", json!({"prompt": "a kettle", "quantity": 3})),
-        ("agent", json!({"prompt": "rain", "models": "hailuo-2.3,kolors,speech-2.5", "async": true})),
+        ("agent", json!({"prompt": "rain", "models": "hailuo-2.3,kolors,speech-2.5-hd-preview", "async": true})),
         ("agent", json!({"prompt": "rain", "models": "kolors"})),
         ("audio/create-mp3", json!({"text": "hello", "voice_id": "1"})),
     ] {
