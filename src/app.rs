@@ -36,7 +36,7 @@ use crate::intake::{self, Intake, ReplyUrls};
 use crate::notify::{self, Notifier};
 use crate::provider;
 use crate::reconcile::{self, Reconciler};
-use crate::repair::{Retention, Verifier, restore};
+use crate::repair::{ArchiveKeys, Retention, Verifier, restore};
 use crate::state::{Ledger, RecoveryError};
 use crate::worker::{self, Confirmer, Worker};
 
@@ -62,6 +62,8 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// How long a segment of the journal stays there after all it tells of is over.
     pub journal_retention: Duration,
+    /// What archived segments of the journal are encrypted with.
+    pub journal_keys: ArchiveKeys,
     /// Makes and checks reply URLs.
     pub reply_urls: ReplyUrls,
     /// How callbacks are taken.
@@ -297,7 +299,7 @@ fn keep_journal(ledger: Ledger, bucket: Bucket, keep: Duration) -> impl Future<O
                 }
             }
         }
-        Retention::new(ledger, bucket, Intake::interpret, keep).run().await;
+        Retention::new(ledger, Intake::interpret, keep).run().await;
     }
 }
 

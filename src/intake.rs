@@ -248,7 +248,11 @@ impl Intake {
     /// # Errors
     /// When that cannot be recorded, or the body cannot be read.
     pub async fn replay_quarantined(&self, position: u64) -> Result<Option<Accepted>, Refused> {
-        let Some((target, body)) = self.quarantined_body(position)? else { return Ok(None) };
+        // Where the bucket has it, whoever reads it blocks.
+        let this = self.clone();
+        let found = tokio::task::spawn_blocking(move || this.quarantined_body(position)).await;
+        let found = found.unwrap_or(Err(Refused::Unavailable("the journal cannot be read")))?;
+        let Some((target, body)) = found else { return Ok(None) };
         let meaning = meaning(provider::read(&body)?);
         let fallback = self.deferred_answer(&meaning);
         let applied = self.record(target, body, meaning, Some(position)).await?;

@@ -30,13 +30,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 
-pub use archive::{Archive, ArchiveError};
+pub use archive::{
+    Archive, ArchiveError, Archived, ArchivedBytes, Patience, SEGMENT_HEAD, Standing, StoredAs, may_be_segment,
+};
 pub use entry::{CallbackEntry, Entry, KeptCallback, Quarantined};
 pub use event::Event;
 pub use progress::ReadProgress;
 pub use reader::{Damage, DamageKind, Replay};
 pub use writer::{Durability, Writer};
 
+use self::archive::Survey;
 use self::frame::{HEADER_SIZE, Header};
 
 /// Why the journal could not do what was asked.
@@ -71,6 +74,9 @@ pub struct Journal {
     /// The position after the last byte that this process has tried to write, or 0: behind it the last file may have room.
     written: Arc<AtomicU64>,
     archive: Option<Arc<dyn Archive>>,
+    /// The newest segment when this was opened.
+    opened_with: Option<u64>,
+    survey: Arc<Survey>,
     /// Whether all of the archive is read, also what nothing here says is missing.
     reads_all: bool,
     watcher: Option<Arc<ReadProgress>>,
@@ -89,9 +95,19 @@ impl Journal {
             let name = item.map_err(fail("listed"))?.file_name();
             segments.extend(name.to_str().and_then(base_of));
         }
+        let opened_with = segments.last().copied();
         let segments = Arc::new(RwLock::new(segments));
-        let written = Arc::default();
-        Ok(Self { dir: dir.into(), segments, written, archive: None, reads_all: false, watcher: None })
+        let (written, survey) = (Arc::default(), Arc::default());
+        Ok(Self {
+            dir: dir.into(),
+            segments,
+            written,
+            archive: None,
+            opened_with,
+            survey,
+            reads_all: false,
+            watcher: None,
+        })
     }
 
     /// The same with an archive for what is no longer here, which is asked when that is needed.
@@ -164,8 +180,15 @@ impl Journal {
     /// # Errors
     /// When there is no intact record, or the disk or the archive fails.
     pub fn read(&self, position: u64) -> Result<Entry, JournalError> {
+        match self.read_here(position) {
+            Err(JournalError::NotFound(_)) => self.read_archived(position),
+            read => read,
+        }
+    }
+
+    fn read_here(&self, position: u64) -> Result<Entry, JournalError> {
         let Some(base) = self.bases().into_iter().rev().find(|base| *base <= position) else {
-            return self.read_archived(position);
+            return Err(JournalError::NotFound(position));
         };
         let path = self.path(base);
         let fail = |source: io::Error| match source.kind() {
@@ -190,17 +213,6 @@ impl Journal {
         if let Some(archive) = &self.archive {
             archive.close();
         }
-    }
-
-    fn read_archived(&self, position: u64) -> Result<Entry, JournalError> {
-        let missing = || JournalError::NotFound(position);
-        let archive = self.archive.as_ref().ok_or_else(missing)?;
-        let base = archive.bases()?.into_iter().rev().find(|base| *base <= position).ok_or_else(missing)?;
-        let bytes = archive.segment_for_record(base)?;
-        let header = Header::decode(&bytes).ok_or_else(missing)?;
-        let record = usize::try_from(position - base).ok().and_then(|at| bytes.get(at..));
-        let payload = record.and_then(|record| frame::decode(record, header.salt));
-        payload.and_then(Entry::decode).ok_or_else(missing)
     }
 
     fn bases(&self) -> Vec<u64> {

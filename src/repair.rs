@@ -28,7 +28,7 @@ use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::value::RawValue;
 
-pub use archive::open_ledger;
+pub use archive::{ArchiveKeys, open_ledger};
 pub use rebuild::{RebuildError, RebuildProgress, Rebuilt, rebuild};
 pub use report::{Finding, FindingKind, Progress, Report};
 pub use restore::{RestoreError, restore};

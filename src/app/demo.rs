@@ -15,12 +15,14 @@ use url::Url;
 use super::{Running, Settings, StartError};
 use crate::api::{self, Scope, Token};
 use crate::bucket::{self, BucketError, KeyTemplate, StorageUrl};
+use crate::config::{Secrets, SecretsError, Wanted};
 use crate::domain::{JobState, Target};
 use crate::egress::{self, AllowedHosts};
 use crate::fetch;
 use crate::intake::{self, ReplyKeys, ReplyUrls};
 use crate::notify;
 use crate::reconcile;
+use crate::repair::ArchiveKeys;
 use crate::simulator::{self, Expected, Simulator};
 use crate::state::{JobRecord, StateError};
 use crate::worker::{self, Confirmer};
@@ -59,6 +61,9 @@ pub enum DemoError {
     /// Where objects are to go is no valid place.
     #[error(transparent)]
     Storage(#[from] bucket::StorageUrlError),
+    /// There is no key for the journal.
+    #[error(transparent)]
+    Secrets(#[from] SecretsError),
     /// The result could not be looked at.
     #[error(transparent)]
     State(#[from] StateError),
@@ -121,6 +126,9 @@ pub async fn demo(options: Options) -> Result<bool, DemoError> {
 }
 
 fn settings(dir: &std::path::Path, token: &SecretString) -> Result<Settings, DemoError> {
+    let wanted = Wanted { api_token: false, reply_secret: false, journal_keys: true };
+    let secrets = Secrets::load_or_create(&dir.join("data"), wanted)?;
+    let journal_keys = ArchiveKeys::new(&secrets.journal_keys).unwrap_or_else(|| unreachable!("one was made"));
     let secret: SecretString = hex::encode(rand::random::<[u8; 32]>()).into();
     let keys = ReplyKeys::new([&secret]).unwrap_or_else(|| unreachable!("one secret makes one key"));
     let base = Url::parse("http://127.0.0.1").unwrap_or_else(|_| unreachable!("it is a URL"));
@@ -130,6 +138,7 @@ fn settings(dir: &std::path::Path, token: &SecretString) -> Result<Settings, Dem
         tls: None,
         trusted_proxies: Vec::new(),
         data_dir: dir.join("data"),
+        journal_keys,
         reply_urls: ReplyUrls::new(base, keys),
         intake: intake::Config {
             max_callback_size: 1 << 20,

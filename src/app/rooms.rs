@@ -26,7 +26,8 @@ impl Rooms {
         let fetcher = Fetcher::new(&settings.fetch)?;
         let opening = {
             let (data_dir, bucket) = (settings.data_dir.clone(), bucket.clone());
-            move || open_ledger(&data_dir, &bucket, Intake::interpret)
+            let keys = settings.journal_keys.clone();
+            move || open_ledger(&data_dir, &bucket, keys, Intake::interpret)
         };
         let ledger = tokio::task::spawn_blocking(opening).await.map_err(StartError::CutOff)??;
         let client = settings.provider.as_ref().map(provider::Client::new).transpose()?;

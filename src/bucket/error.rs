@@ -22,6 +22,9 @@ pub enum BucketError {
     /// The range is empty, turned round, or begins at or behind the object's end.
     #[error("{0} has no byte in the range asked for")]
     InvalidRange(ObjectKey),
+    /// The object has more bytes than one of its kind may have.
+    #[error("{0} has more than {1} bytes")]
+    TooLarge(ObjectKey, u64),
     /// The caller cut an object into parts that some store would not take.
     #[error("invalid parts: expected {0}")]
     InvalidPart(&'static str),
@@ -72,7 +75,11 @@ impl BucketError {
     pub fn is_outage(&self) -> bool {
         match self {
             Self::Denied(_) | Self::Full(_) | Self::Unavailable(_) => true,
-            Self::NotFound(_) | Self::UploadLost { .. } | Self::InvalidRange(_) | Self::InvalidPart(_) => false,
+            Self::NotFound(_)
+            | Self::UploadLost { .. }
+            | Self::InvalidRange(_)
+            | Self::TooLarge(..)
+            | Self::InvalidPart(_) => false,
         }
     }
 

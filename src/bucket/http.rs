@@ -35,6 +35,8 @@ impl Default for Limits {
 
 /// Answers to writes and errors are a few hundred bytes of XML, mostly less.
 const MAX_ANSWER: usize = 64 * 1024;
+/// A page of a listing has a thousand keys of at most 1,024 bytes, and some hundred bytes with each.
+const MAX_LISTING: usize = 16 << 20;
 
 /// The store refused a request for a reason that sending it again does not change. `code` is its own, as listed in
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>; empty when it gave none.
@@ -50,8 +52,8 @@ pub(super) struct Refusal {
 struct Silent(Duration);
 
 #[derive(Debug, thiserror::Error)]
-#[error("an answer of more than {MAX_ANSWER} bytes")]
-struct TooLong;
+#[error("an answer of more than {0} bytes")]
+struct TooLong(usize);
 
 /// The worker retries for hours by itself; here only what a dropped connection or a full queue costs.
 pub(super) fn retries() -> RetryConfig {
@@ -105,17 +107,20 @@ impl HttpService for Guarded {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let method = request.method().clone();
         if method == Method::GET || method == Method::HEAD {
-            return checked(self.reads.call(request).await?, method == Method::HEAD).await;
+            // `object_store` holds a listing's page as a whole; an object's bytes pass by.
+            let is_listing = request.uri().query().is_some_and(|query| query.contains("list-type="));
+            let answer = checked(self.reads.call(request).await?, method == Method::HEAD).await?;
+            return if is_listing { whole(answer, MAX_LISTING).await } else { Ok(answer) };
         }
         let body = request.body().content_length() as u64;
         let Limits { silence, completion, min_speed } = self.limits;
         let answer = if method == Method::POST && body > 0 { completion } else { silence };
         let limit = answer + Duration::from_secs(body / min_speed.max(1));
-        let whole = async {
+        let answered = async {
             let (parts, body) = checked(self.writes.call(request).await?, false).await?.into_parts();
-            let (body, whole) = read(body).await?;
-            if !whole {
-                return Err(HttpError::new(HttpErrorKind::Decode, TooLong));
+            let (body, is_whole) = read(body, MAX_ANSWER).await?;
+            if !is_whole {
+                return Err(HttpError::new(HttpErrorKind::Decode, TooLong(MAX_ANSWER)));
             }
             match code(&body) {
                 // S3 may find out only after it has sent 200; those two `object_store` tries again by itself.
@@ -125,7 +130,7 @@ impl HttpService for Guarded {
                 _ => Ok(HttpResponse::from_parts(parts, body.into())),
             }
         };
-        tokio::time::timeout(limit, whole)
+        tokio::time::timeout(limit, answered)
             .await
             .unwrap_or_else(|_| Err(HttpError::new(HttpErrorKind::Timeout, Silent(limit))))
     }
@@ -139,7 +144,7 @@ async fn checked(response: HttpResponse, head: bool) -> Result<HttpResponse, Htt
         return Ok(response);
     }
     let (parts, body) = response.into_parts();
-    let (body, _) = read(body).await?;
+    let (body, _) = read(body, MAX_ANSWER).await?;
     let code = code(&body).unwrap_or_default().to_owned();
     let passed_on = match status {
         // A 404 that does not speak of the key may mean that the whole bucket is gone, or that this is no store.
@@ -159,13 +164,22 @@ fn refused(status: StatusCode, code: String) -> HttpError {
     HttpError::new(HttpErrorKind::Unknown, Refusal { status: status.as_u16(), code })
 }
 
-/// The body, and whether that is all of it; reading stops at [`MAX_ANSWER`].
-async fn read(body: HttpResponseBody) -> Result<(Bytes, bool), HttpError> {
+/// The answer with its body read, which is an error above `most` bytes.
+async fn whole(answer: HttpResponse, most: usize) -> Result<HttpResponse, HttpError> {
+    let (parts, body) = answer.into_parts();
+    match read(body, most).await? {
+        (body, true) => Ok(HttpResponse::from_parts(parts, body.into())),
+        (_, false) => Err(HttpError::new(HttpErrorKind::Decode, TooLong(most))),
+    }
+}
+
+/// The body, and whether that is all of it; reading stops at `most` bytes.
+async fn read(body: HttpResponseBody, most: usize) -> Result<(Bytes, bool), HttpError> {
     let mut whole = Vec::new();
     let mut stream = body.bytes_stream();
     while let Some(chunk) = stream.next().await {
         let chunk = chunk?;
-        if whole.len() + chunk.len() > MAX_ANSWER {
+        if whole.len() + chunk.len() > most {
             return Ok((whole.into(), false));
         }
         whole.extend_from_slice(&chunk);

@@ -21,16 +21,23 @@ pub struct Manifest {
 }
 
 /// What a manifest says it is.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 enum Schema {
     #[serde(rename = "replyvault/manifest/v1")]
     V1,
 }
 
 impl Manifest {
+    /// The most bytes a manifest has. A final callback that would not fit is left out.
+    pub const MAX_BYTES: u64 = 4 << 20;
+
     /// Describes `job` as it is at `at`. `callback` is the final one, with what is secret hidden.
     pub fn new(job: &Job, callback: Option<Box<RawValue>>, at: Timestamp) -> Self {
         Self { schema: Schema::V1, job: JobView::new(job, |_| false), callback, written_at: at }
+    }
+
+    fn without_callback(&self) -> Self {
+        Self { schema: self.schema.clone(), job: self.job.clone(), callback: None, written_at: self.written_at }
     }
 
     /// Reads a manifest's bytes.
@@ -49,8 +56,20 @@ impl Bucket {
     /// As for [`Bucket::put`].
     pub async fn put_manifest(&self, key: &ObjectKey, manifest: &Manifest) -> Result<(), BucketError> {
         // Texts, numbers and what is JSON already: nothing in it can fail to serialize.
-        let json = serde_json::to_vec_pretty(manifest).unwrap_or_default();
+        let mut json = serde_json::to_vec_pretty(manifest).unwrap_or_default();
+        if json.len() as u64 > Manifest::MAX_BYTES {
+            tracing::warn!(%key, "a final callback is too large for its manifest and is left out");
+            json = serde_json::to_vec_pretty(&manifest.without_callback()).unwrap_or_default();
+        }
         self.put(key, vec![Bytes::from(json)], "application/json").await
+    }
+
+    /// The bytes of a manifest.
+    ///
+    /// # Errors
+    /// As for [`Bucket::read_whole`] with [`Manifest::MAX_BYTES`].
+    pub async fn read_manifest(&self, key: &ObjectKey) -> Result<Bytes, BucketError> {
+        self.read_whole(key, Manifest::MAX_BYTES).await
     }
 }
 

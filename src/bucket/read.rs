@@ -1,12 +1,12 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::signer::{Method, SignedUrlOptions};
-use object_store::{GetOptions, GetRange, GetResult, GetResultPayload, ObjectStoreExt};
+use object_store::{GetOptions, GetRange, GetResult, GetResultPayload, ObjectMeta as ObjectMetadata, ObjectStoreExt};
 use url::Url;
 
 use super::local::{blocking, stream};
@@ -92,6 +92,22 @@ impl Bucket {
         })
     }
 
+    /// The whole object, when it has at most `most` bytes; more are not read.
+    ///
+    /// # Errors
+    /// As for [`Bucket::read`]; [`BucketError::TooLarge`].
+    pub async fn read_whole(&self, key: &ObjectKey, most: u64) -> Result<Bytes, BucketError> {
+        let mut stream = self.read(key, None).await?;
+        let mut whole = BytesMut::new();
+        while let Some(chunk) = stream.try_next().await? {
+            if (whole.len() + chunk.len()) as u64 > most {
+                return Err(BucketError::TooLarge(key.clone(), most));
+            }
+            whole.extend_from_slice(&chunk);
+        }
+        Ok(whole.freeze())
+    }
+
     /// Reads the object back and hashes it, holding one piece of it at a time: its digest and size in bytes; `None`
     /// only when a store in order says that there is no such object.
     ///
@@ -116,17 +132,30 @@ impl Bucket {
     pub fn list(&self, folder: Option<&ObjectFolder>) -> BoxStream<'static, Result<(ObjectKey, u64), BucketError>> {
         let path = folder.map(|folder| Path::from(folder.as_str()));
         let folder = folder.cloned();
-        let objects = self.store().objects.list(path.as_ref());
-        objects
-            .map_err(|error| BucketError::of_listing(&error))
-            .try_filter_map(move |found| {
-                let key = ObjectKey::from_listing(found.location.as_ref()).filter(|key| match &folder {
-                    Some(folder) => key.is_below(folder),
-                    None => !key.is_journal(),
-                });
-                std::future::ready(Ok(key.map(|key| (key, found.size))))
-            })
-            .boxed()
+        keys(self.store().objects.list(path.as_ref()), move |key| match &folder {
+            Some(folder) => key.is_below(folder),
+            None => !key.is_journal(),
+        })
+    }
+
+    /// The same for the journal's own segments, only those whose names sort behind `after`.
+    pub fn list_journal(&self, after: &FileName) -> BoxStream<'static, Result<(ObjectKey, u64), BucketError>> {
+        let folder = ObjectFolder::journal();
+        let (path, after) = (Path::from(folder.as_str()), Path::from(ObjectKey::journal(after).as_str()));
+        let objects = self.store().objects.list_with_offset(Some(&path), &after);
+        keys(objects, move |key| key.is_below(&folder))
+    }
+
+    /// Removes one of the journal's own segments; that it is not there is fine. No other object is ever removed.
+    ///
+    /// # Errors
+    /// When the store fails; the segment may still be there.
+    pub async fn remove_journal(&self, name: &FileName) -> Result<(), BucketError> {
+        let key = ObjectKey::journal(name);
+        match self.store().objects.delete(&Path::from(key.as_str())).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(BucketError::of_store(&key, &error)),
+        }
     }
 
     /// A link that gives the object, or its ranges, to whoever has it, for `expires`, at most seven days, and with
@@ -193,4 +222,19 @@ impl Bucket {
         }
         Err(error)
     }
+}
+
+type Listing = BoxStream<'static, object_store::Result<ObjectMetadata>>;
+
+fn keys(
+    listing: Listing,
+    is_wanted: impl Fn(&ObjectKey) -> bool + Send + 'static,
+) -> BoxStream<'static, Result<(ObjectKey, u64), BucketError>> {
+    listing
+        .map_err(|error| BucketError::of_listing(&error))
+        .try_filter_map(move |found| {
+            let key = ObjectKey::from_listing(found.location.as_ref()).filter(|key| is_wanted(key));
+            std::future::ready(Ok(key.map(|key| (key, found.size))))
+        })
+        .boxed()
 }

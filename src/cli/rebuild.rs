@@ -15,8 +15,9 @@ pub(super) async fn run(config: &Config) -> Result<(), Failure> {
         DataDirError::Io { .. } => Failure::usage(config.error("data.dir", error)),
     })?;
     let bucket = config.open_bucket().map_err(Failure::usage)?;
+    let keys = config.journal_keys().map_err(Failure::usage)?;
     let progress = RebuildProgress::default();
-    let rebuilt = watched(rebuild(held.path(), &bucket, Intake::interpret, &progress), &progress).await;
+    let rebuilt = watched(rebuild(held.path(), &bucket, keys, Intake::interpret, &progress), &progress).await;
     let rebuilt = rebuilt.map_err(|error| match error {
         RebuildError::Nothing(_) | RebuildError::NoJournal(_) => Failure::usage(config.error("data.dir", error)),
         other => Failure::found(other),
@@ -37,6 +38,7 @@ pub(super) async fn run(config: &Config) -> Result<(), Failure> {
             DamageKind::Missing => format!("before {segment}: from {from} to {to}: missing"),
         });
     }
+    lines.extend(rebuilt.problems);
     let jobs: Vec<_> = jobs
         .iter()
         .filter(|(_, count)| **count > 0)

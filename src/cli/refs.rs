@@ -55,7 +55,8 @@ pub(super) async fn add(config: &Config, arguments: NewRefArguments) -> Result<(
 
 async fn register(config: &Config, held: &DataDir, urls: &ReplyUrls, new: NewRef) -> Result<RefView, Failure> {
     let bucket = config.open_bucket().map_err(Failure::usage)?;
-    let opened = tokio::task::block_in_place(|| open_ledger(held.path(), &bucket, Intake::interpret));
+    let keys = config.journal_keys().map_err(Failure::usage)?;
+    let opened = tokio::task::block_in_place(|| open_ledger(held.path(), &bucket, keys, Intake::interpret));
     let ledger = opened.map_err(Failure::found)?;
     ledger.recovered().await;
     let intake = Intake::new(config.intake(), urls.clone(), ledger.clone());

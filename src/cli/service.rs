@@ -56,6 +56,7 @@ pub(super) fn settings(config: &Config, credentials: &Credentials) -> Result<Set
         tls: tls_files(config),
         trusted_proxies: config.server.trusted_proxies.clone(),
         data_dir: config.data.dir.clone(),
+        journal_keys: credentials.journal_keys.clone(),
         reply_urls: credentials.reply_urls.clone(),
         intake: config.intake(),
         bucket: config.bucket(),

@@ -25,8 +25,9 @@ pub(super) async fn run(config: &Config, options: Options) -> Result<(), Failure
 
 async fn here(config: &Config, held: &DataDir, options: Options) -> Result<(), Failure> {
     let bucket = config.open_bucket().map_err(Failure::usage)?;
+    let keys = config.journal_keys().map_err(Failure::usage)?;
     let fetcher = Fetcher::new(&config.fetch()).map_err(Failure::usage)?;
-    let opened = tokio::task::block_in_place(|| open_ledger(held.path(), &bucket, Intake::interpret));
+    let opened = tokio::task::block_in_place(|| open_ledger(held.path(), &bucket, keys, Intake::interpret));
     let ledger = opened.map_err(Failure::found)?;
     ledger.recovered().await;
     let verifier = Verifier::new(ledger.clone(), bucket, fetcher, provider::redacted);

@@ -4,6 +4,7 @@ use secrecy::SecretString;
 
 use super::{Config, Scope, Secrets, SecretsError, Wanted};
 use crate::intake::{ReplyKeys, ReplyUrls};
+use crate::repair::ArchiveKeys;
 
 /// Who may use the API, and what signs reply URLs: as configured, else as made on the first start.
 #[derive(Clone, Debug)]
@@ -12,6 +13,8 @@ pub struct Credentials {
     pub api_tokens: Vec<ApiToken>,
     /// Makes and checks reply URLs.
     pub reply_urls: ReplyUrls,
+    /// What archived segments of the journal are encrypted with.
+    pub journal_keys: ArchiveKeys,
     /// True when something was made just now and nobody has seen it yet.
     pub made: bool,
 }
@@ -41,7 +44,7 @@ impl Config {
     pub fn credentials(&self) -> Result<Credentials, SecretsError> {
         let auth = &self.auth;
         let api_token = auth.api_tokens.is_empty() && auth.tokens.is_empty();
-        let wanted = Wanted { api_token, reply_secret: auth.reply_secrets.is_empty() };
+        let wanted = Wanted { api_token, reply_secret: auth.reply_secrets.is_empty(), journal_keys: true };
         let secrets = Secrets::load_or_create(&self.data.dir, wanted)?;
         let admin = |name: String, token: &SecretString| ApiToken { name, token: token.clone(), scope: Scope::Admin };
         let unnamed = auth.api_tokens.iter().enumerate();
@@ -56,7 +59,8 @@ impl Config {
             .chain(unnamed.map(|(place, token)| admin(format!("api_tokens[{place}]"), &token.0)))
             .chain(named)
             .collect();
-        Ok(Credentials { api_tokens, reply_urls: self.urls_with(&secrets)?, made: secrets.made })
+        let (reply_urls, journal_keys) = (self.urls_with(&secrets)?, self.keys_of(&secrets)?);
+        Ok(Credentials { api_tokens, reply_urls, journal_keys, made: secrets.made })
     }
 
     /// Makes and checks reply URLs. The data directory is not touched where `auth.reply_secrets` has a key.
@@ -64,8 +68,23 @@ impl Config {
     /// # Errors
     /// As for [`Config::credentials`].
     pub fn reply_urls(&self) -> Result<ReplyUrls, SecretsError> {
-        let wanted = Wanted { api_token: false, reply_secret: self.auth.reply_secrets.is_empty() };
+        let reply_secret = self.auth.reply_secrets.is_empty();
+        let wanted = Wanted { api_token: false, reply_secret, journal_keys: false };
         self.urls_with(&Secrets::load_or_create(&self.data.dir, wanted)?)
+    }
+
+    /// What archived segments of the journal are encrypted with.
+    ///
+    /// # Errors
+    /// As for [`Config::credentials`].
+    pub fn journal_keys(&self) -> Result<ArchiveKeys, SecretsError> {
+        let wanted = Wanted { api_token: false, reply_secret: false, journal_keys: true };
+        self.keys_of(&Secrets::load_or_create(&self.data.dir, wanted)?)
+    }
+
+    fn keys_of(&self, secrets: &Secrets) -> Result<ArchiveKeys, SecretsError> {
+        let keys = ArchiveKeys::new(&secrets.journal_keys);
+        keys.ok_or_else(|| SecretsError::Content { path: self.data.dir.join("secrets.toml") })
     }
 
     fn urls_with(&self, secrets: &Secrets) -> Result<ReplyUrls, SecretsError> {

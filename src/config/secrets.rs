@@ -20,7 +20,9 @@ pub struct Secrets {
     pub api_token: Option<SecretString>,
     /// A key of reply URLs.
     pub reply_secret: Option<SecretString>,
-    /// True when one of them was made just now: it has never been shown to anyone.
+    /// What archived segments of the journal are encrypted with. The first encrypts, all decrypt.
+    pub journal_keys: Vec<SecretString>,
+    /// True when the API token or the reply secret was made just now: it has never been shown to anyone.
     pub made: bool,
 }
 
@@ -31,6 +33,8 @@ pub struct Wanted {
     pub api_token: bool,
     /// [`Secrets::reply_secret`].
     pub reply_secret: bool,
+    /// [`Secrets::journal_keys`].
+    pub journal_keys: bool,
 }
 
 /// Why there are no secrets. Holds none.
@@ -58,7 +62,9 @@ pub enum SecretsError {
         mode: u32,
     },
     /// It is not what was written.
-    #[error("{path}: expected nothing but api_token and reply_secret, each a text that is not empty")]
+    #[error(
+        "{path}: expected nothing but api_token, reply_secret and a list of journal_keys, each a text that is not empty"
+    )]
     Content {
         /// The file.
         path: PathBuf,
@@ -70,6 +76,8 @@ pub enum SecretsError {
 struct Content {
     api_token: Option<Secret>,
     reply_secret: Option<Secret>,
+    #[serde(default)]
+    journal_keys: Vec<Secret>,
 }
 
 impl Secrets {
@@ -78,7 +86,7 @@ impl Secrets {
     /// # Errors
     /// When the file can't be read or written, others may read it, or it is damaged.
     pub fn load_or_create(dir: &Path, wanted: Wanted) -> Result<Self, SecretsError> {
-        if wanted == (Wanted { api_token: false, reply_secret: false }) {
+        if wanted == (Wanted { api_token: false, reply_secret: false, journal_keys: false }) {
             return Ok(Self::default());
         }
         make(dir)?;
@@ -92,11 +100,15 @@ impl Secrets {
             [(wanted.api_token, &mut secrets.api_token), (wanted.reply_secret, &mut secrets.reply_secret)]
         {
             if wanted && secret.is_none() {
-                *secret = Some(BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()).into());
+                *secret = Some(random());
                 secrets.made = true;
             }
         }
-        if secrets.made {
+        let wants_key = wanted.journal_keys && secrets.journal_keys.is_empty();
+        if wants_key {
+            secrets.journal_keys.push(random());
+        }
+        if secrets.made || wants_key {
             secrets.save(dir, &path)?;
         }
         Ok(secrets)
@@ -116,19 +128,29 @@ impl Secrets {
         let content: Content = toml::from_str(&io::read_to_string(file).map_err(fail)?)
             .map_err(|_| SecretsError::Content { path: path.to_owned() })?;
         let plain = |secret: Option<Secret>| secret.map(|secret| secret.0);
-        Ok(Self { api_token: plain(content.api_token), reply_secret: plain(content.reply_secret), made: false })
+        Ok(Self {
+            api_token: plain(content.api_token),
+            reply_secret: plain(content.reply_secret),
+            journal_keys: content.journal_keys.into_iter().map(|key| key.0).collect(),
+            made: false,
+        })
     }
 
     /// Writes the file so that it is there wholly or not at all, and stays.
     fn save(&self, dir: &Path, path: &Path) -> Result<(), SecretsError> {
         let fail = |source| SecretsError::Io { path: path.to_owned(), action: "written", source };
         let mut text = "# Made by replyvault because the configuration names none. Whoever has the reply secret can\n\
-                        # make callbacks; without it, reply URLs handed out so far no longer work.\n"
+                        # make callbacks; without it, reply URLs handed out so far no longer work. What is below\n\
+                        # _journal/ in the bucket can be read with a key of journal_keys and not without: keep a copy.\n"
             .to_owned();
         for (key, secret) in [("api_token", &self.api_token), ("reply_secret", &self.reply_secret)] {
             if let Some(secret) = secret {
                 text += &format!("{key} = {}\n", toml::Value::from(secret.expose_secret()));
             }
+        }
+        if !self.journal_keys.is_empty() {
+            let keys = self.journal_keys.iter().map(|key| toml::Value::from(key.expose_secret())).collect();
+            text += &format!("journal_keys = {}\n", toml::Value::Array(keys));
         }
         let temporary = dir.join(format!("secrets.toml.{}", rand::random::<u32>()));
         let write = || {
@@ -145,13 +167,17 @@ impl Secrets {
     }
 }
 
+fn random() -> SecretString {
+    BASE64_URL_SAFE_NO_PAD.encode(rand::random::<[u8; 32]>()).into()
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 
-    const BOTH: Wanted = Wanted { api_token: true, reply_secret: true };
+    const BOTH: Wanted = Wanted { api_token: true, reply_secret: true, journal_keys: false };
 
     fn texts(secrets: &Secrets) -> [Option<&str>; 2] {
         [&secrets.api_token, &secrets.reply_secret].map(|secret| secret.as_ref().map(ExposeSecret::expose_secret))
@@ -161,7 +187,8 @@ mod tests {
     fn secrets_are_made_once_and_stay() {
         let directory = tempfile::tempdir().unwrap();
         let dir = directory.path().join("data");
-        let reply = Secrets::load_or_create(&dir, Wanted { api_token: false, reply_secret: true }).unwrap();
+        let reply = Secrets::load_or_create(&dir, Wanted { api_token: false, reply_secret: true, journal_keys: false })
+            .unwrap();
         assert!(reply.made && reply.api_token.is_none());
         let both = Secrets::load_or_create(&dir, BOTH).unwrap();
         assert!(both.made);
@@ -174,6 +201,20 @@ mod tests {
         assert_eq!((mode(&dir), mode(&dir.join("secrets.toml"))), (0o700, 0o600));
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 1);
         assert!(!format!("{both:?}").contains(texts(&both)[0].unwrap()));
+    }
+
+    #[test]
+    fn a_journal_key_is_added_to_what_an_earlier_version_made() {
+        let directory = tempfile::tempdir().unwrap();
+        let before = Secrets::load_or_create(directory.path(), BOTH).unwrap();
+        let wanted = Wanted { journal_keys: true, ..BOTH };
+        let with_key = Secrets::load_or_create(directory.path(), wanted).unwrap();
+        assert!(!with_key.made, "nothing to show");
+        assert_eq!(texts(&with_key), texts(&before));
+        let [key] = with_key.journal_keys.as_slice() else { panic!("one key") };
+        assert_eq!(key.expose_secret().len(), 43);
+        let again = Secrets::load_or_create(directory.path(), wanted).unwrap();
+        assert_eq!(again.journal_keys[0].expose_secret(), key.expose_secret());
     }
 
     #[test]

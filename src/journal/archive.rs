@@ -1,32 +1,223 @@
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
 use bytes::Bytes;
+
+use super::frame::{self, HEADER_SIZE, Header};
+use super::{Entry, Journal, JournalError};
 
 /// Where segments are that are no longer here. Its calls block.
 pub trait Archive: std::fmt::Debug + Send + Sync {
-    /// The bases of all segments there, lowest first.
+    /// The segments there whose base is `from` or beyond, by their bases. Of several with one base, the longest comes first.
     ///
     /// # Errors
-    /// When they cannot be found out; that there are none is no error.
-    fn bases(&self) -> Result<Vec<u64>, ArchiveError>;
+    /// When they cannot be found out, which takes as long as `patience` allows; that there are none is no error.
+    fn segments(&self, from: u64, patience: Patience) -> Result<Vec<Archived>, ArchiveError>;
 
-    /// A segment's bytes, as [`Journal::segment`](super::Journal::segment) gave them.
+    /// At most `length` bytes of a segment from the offset `from` on, as far as they can be read. Damage is no error.
     ///
     /// # Errors
-    /// When they cannot be had.
-    fn segment(&self, base: u64) -> Result<Bytes, ArchiveError>;
+    /// When the archive does not answer.
+    fn read(&self, segment: &Archived, from: u64, length: u64) -> Result<ArchivedBytes, ArchiveError>;
 
-    /// The same for one record of it. Whoever wants one often wants another soon.
+    /// Puts the segment with this base there and reads it back. Replaces nothing that has other bytes.
     ///
     /// # Errors
-    /// As for [`Archive::segment`].
-    fn segment_for_record(&self, base: u64) -> Result<Bytes, ArchiveError> {
-        self.segment(base)
-    }
+    /// When it is not there afterwards.
+    fn store(&self, base: u64, segment: Bytes) -> Result<StoredAs, ArchiveError>;
+
+    /// Brings what lies there in an older form into today's. Returns how many segments are damaged and stay as they are.
+    ///
+    /// # Errors
+    /// When the archive does not answer; what was done counts.
+    fn renew(&self) -> Result<usize, ArchiveError>;
 
     /// Nobody waits any more: calls that run, and all after, fail soon.
     fn close(&self);
+}
+
+/// A segment in the archive.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Archived {
+    /// The position of its first byte.
+    pub base: u64,
+    /// The position after its last byte, where the archive knows it without reading.
+    pub end: Option<u64>,
+    /// What the archive calls it.
+    pub name: String,
+}
+
+/// What could be read of an archived segment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ArchivedBytes {
+    /// The segment's first bytes, at most 64, where the archive has them apart.
+    pub head: Bytes,
+    /// The bytes asked for. Where some cannot be read, others stand in their place that are no records.
+    pub bytes: Bytes,
+    /// Why not all could be read.
+    pub problem: Option<String>,
+}
+
+/// How a segment came to be in the archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoredAs {
+    /// Under its own name; nothing else has its base.
+    New(String),
+    /// The archive has a longer one that begins with the same bytes.
+    PartOf(String),
+    /// Beside another with the same base and other bytes.
+    Conflicting(String),
+}
+
+/// How long an archive may take to be listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Some seconds: callers go on without an answer.
+    Brief,
+    /// As long as it is worth trying.
+    Thorough,
 }
 
 /// Why segments that are no longer here cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the journal's older segments cannot be read: {0}")]
 pub struct ArchiveError(pub String);
+
+/// How the journal here stands to the archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nobody knows yet.
+    Unknown,
+    /// The archive has nothing newer than what was here when the journal was opened.
+    InStep,
+    /// There was nothing here, and the archive has segments.
+    Empty,
+    /// What was here is older than the archive: a copy that was put back.
+    OlderCopy {
+        /// The end of what the archive has.
+        archive_end: u64,
+    },
+}
+
+/// What the archive was found to have when it was compared with what was here at the start.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    state: Mutex<Surveyed>,
+}
+
+#[derive(Clone, Debug, Default)]
+enum Surveyed {
+    #[default]
+    Not,
+    Failed,
+    Done(Vec<Archived>),
+}
+
+impl Journal {
+    /// How what was here at the start stands to the archive, as far as it was asked.
+    pub fn standing(&self) -> Standing {
+        match &*self.survey.state.lock().unwrap_or_else(PoisonError::into_inner) {
+            Surveyed::Not | Surveyed::Failed => Standing::Unknown,
+            Surveyed::Done(archived) => self.compare(archived),
+        }
+    }
+
+    /// Asks the archive, whether or not that was tried before. A replay from then on goes by the answer. Blocks.
+    ///
+    /// # Errors
+    /// When the archive does not answer.
+    pub fn survey_archive(&self) -> Result<Standing, ArchiveError> {
+        let Some(archive) = &self.archive else { return Ok(Standing::InStep) };
+        let archived = archive.segments(0, Patience::Thorough)?;
+        let standing = self.compare(&archived);
+        *self.survey.state.lock().unwrap_or_else(PoisonError::into_inner) = Surveyed::Done(archived);
+        Ok(standing)
+    }
+
+    /// Archived segments from `from` on that a replay may need. Where it does not know of any that it must have, the archive
+    /// is asked once, briefly; without an answer there are none.
+    pub(super) fn archived(&self, from: u64, must: bool) -> Result<Vec<Archived>, ArchiveError> {
+        let Some(archive) = &self.archive else { return Ok(Vec::new()) };
+        if must {
+            return archive.segments(from, Patience::Thorough);
+        }
+        if self.opened_with.is_none() {
+            return Ok(Vec::new());
+        }
+        let mut state = self.survey.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Surveyed::Not = *state {
+            *state = archive.segments(from, Patience::Brief).map_or(Surveyed::Failed, Surveyed::Done);
+        }
+        match &*state {
+            Surveyed::Done(archived) => Ok(archived.iter().filter(|segment| segment.base >= from).cloned().collect()),
+            Surveyed::Not | Surveyed::Failed => Ok(Vec::new()),
+        }
+    }
+
+    fn compare(&self, archived: &[Archived]) -> Standing {
+        let Some(newest) = self.opened_with else {
+            return if archived.is_empty() { Standing::InStep } else { Standing::Empty };
+        };
+        let is_beyond = |segment: &&Archived| {
+            segment.base > newest || (segment.end.is_some_and(|end| self.is_shorter_here(segment.base, end)))
+        };
+        let beyond = archived.iter().filter(is_beyond).map(|segment| segment.end.unwrap_or(segment.base + 1)).max();
+        beyond.map_or(Standing::InStep, |archive_end| Standing::OlderCopy { archive_end })
+    }
+
+    /// Whether a segment is here and ends before `end`.
+    pub(super) fn is_shorter_here(&self, base: u64, end: u64) -> bool {
+        self.bases().contains(&base)
+            && std::fs::metadata(self.path(base)).is_ok_and(|metadata| base + metadata.len() < end)
+    }
+
+    /// Puts a segment that is here into the archive. Blocks.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not there afterwards.
+    pub fn archive_segment(&self, base: u64) -> Result<StoredAs, JournalError> {
+        let archive = self.archive.as_ref().ok_or_else(|| ArchiveError("there is no archive".to_owned()))?;
+        Ok(archive.store(base, self.segment(base)?)?)
+    }
+
+    /// Brings what lies in the archive in an older form into today's. Returns how many segments are damaged and stay as they
+    /// are. Blocks.
+    ///
+    /// # Errors
+    /// When the archive does not answer; what was done counts.
+    pub fn renew_archive(&self) -> Result<usize, ArchiveError> {
+        self.archive.as_ref().map_or(Ok(0), |archive| archive.renew())
+    }
+
+    pub(super) fn read_archived(&self, position: u64) -> Result<Entry, JournalError> {
+        /// More than most records have.
+        const FIRST_READ: u64 = 64 << 10;
+        let archive = self.archive.as_ref().ok_or(JournalError::NotFound(position))?;
+        let segments = archive.segments(0, Patience::Thorough)?;
+        let covers = |segment: &&Archived| segment.base <= position && segment.end.is_none_or(|end| position < end);
+        let nearest = segments.iter().filter(covers).map(|segment| segment.base).max();
+        for segment in segments.iter().filter(|segment| Some(segment.base) == nearest) {
+            let offset = position - segment.base;
+            let mut found = archive.read(segment, offset, FIRST_READ)?;
+            let Some((length, _)) = frame::declared(&found.bytes) else { continue };
+            let whole = (frame::FRAME_SIZE + length) as u64;
+            if whole > FIRST_READ {
+                found = archive.read(segment, offset, whole)?;
+            }
+            let Some(header) = Header::decode(&found.head) else { continue };
+            if let Some(entry) = frame::decode(&found.bytes, header.salt).and_then(Entry::decode) {
+                return Ok(entry);
+            }
+        }
+        Err(JournalError::NotFound(position))
+    }
+}
+
+/// Whether what a segment begins with may be one: its header, or at least a record.
+pub fn may_be_segment(beginning: &[u8]) -> bool {
+    let is_marker = |window: &[u8]| window == frame::MARKER;
+    Header::decode(beginning).is_some() || beginning.windows(frame::MARKER.len()).any(is_marker)
+}
+
+/// How many bytes of a segment its header takes up.
+pub const SEGMENT_HEAD: usize = HEADER_SIZE;

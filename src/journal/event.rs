@@ -206,6 +206,32 @@ pub enum Event {
         /// Its size in bytes.
         bytes: u64,
     },
+    /// A claim that is open, said again before the segment that has it goes.
+    ClaimKept {
+        /// The position of the claim.
+        position: u64,
+        /// The job.
+        job: JobId,
+        /// The file.
+        slot: Slot,
+        /// What will be there.
+        file: StoredFile,
+    },
+    /// A multipart upload that has not ended, said again before the segment that has its start goes.
+    UploadKept {
+        /// The position of its start.
+        position: u64,
+        /// The job.
+        job: JobId,
+        /// The file.
+        slot: Slot,
+        /// The upload, as the bucket names it.
+        upload: String,
+        /// The parts that the store has, from the first on, as it names them.
+        parts: Vec<String>,
+        /// Where the download is behind the last of them, as the worker writes it.
+        point: Option<String>,
+    },
     /// A job that has not ended, written again before a segment that tells of it goes.
     JobKept {
         /// The position of the first entry that named it.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::frame::{self, HEADER_SIZE, Header};
 use super::search::Search;
-use super::{Entry, Journal, JournalError, ReadProgress};
+use super::{Archived, Entry, Journal, JournalError, ReadProgress};
 
 /// A stretch of the journal that cannot be read as records. What of it is on disk stays there as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,13 +43,15 @@ pub struct Replay {
     end: u64,
     /// Everything before this has been looked at.
     read_to: u64,
+    /// The segment before the one being read, where that has the same base.
+    twin: Option<(u64, Bytes)>,
     watcher: Option<Arc<ReadProgress>>,
 }
 
-/// Where a segment is, and its base.
-#[derive(Clone, Copy, Debug)]
+/// Where a segment is.
+#[derive(Clone, Debug)]
 enum Source {
-    Archive(u64),
+    Archive(Archived),
     Here(u64),
 }
 
@@ -60,6 +62,8 @@ struct Loaded {
     salt: u32,
     bytes: Bytes,
     at: usize,
+    /// Nothing is written to it any more, so nothing can be cut off.
+    is_archived: bool,
     search: Search,
 }
 
@@ -70,16 +74,22 @@ impl Journal {
     /// When the archive is needed and cannot be read.
     pub fn replay(&self, from: u64) -> Result<Replay, JournalError> {
         let here = self.bases();
-        let first_here = here.first().copied();
-        let begins = first_here.and_then(|base| self.header(base)).map_or(0, |header| header.previous_end);
-        let mut sources = Vec::new();
-        if let Some(archive) = self.archive.as_ref().filter(|_| from < begins || self.reads_all) {
-            let archived = archive.bases()?.into_iter();
-            sources.extend(archived.filter(|base| first_here.is_none_or(|first| *base < first)).map(Source::Archive));
+        let begins = here.first().and_then(|base| self.header(*base)).map_or(0, |header| header.previous_end);
+        let lowest =
+            if self.reads_all { 0 } else { here.iter().rev().find(|base| **base <= from).copied().unwrap_or(0) };
+        let mut sources: Vec<_> = here.iter().copied().map(Source::Here).collect();
+        for segment in self.archived(lowest, from < begins || self.reads_all)? {
+            let is_here = here.binary_search(&segment.base).is_ok();
+            // A crash after a segment was archived leaves it in both places, and is no reason to read it twice.
+            let is_longer = segment.end.is_none_or(|end| self.is_shorter_here(segment.base, end));
+            if !is_here || is_longer {
+                sources.push(Source::Archive(segment));
+            }
         }
-        sources.extend(here.into_iter().map(Source::Here));
-        let first = sources.iter().rposition(|source| source.base() <= from).unwrap_or(0);
-        sources.drain(..first);
+        // Stable: what is here comes first, and of several in the archive the longest.
+        sources.sort_by_key(Source::base);
+        let first_base = sources.iter().rev().map(Source::base).find(|base| *base <= from).unwrap_or(0);
+        sources.retain(|source| source.base() >= first_base);
         if let Some(watcher) = &self.watcher {
             watcher.expect(sources.len());
         }
@@ -100,15 +110,17 @@ impl Journal {
             damage: Vec::new(),
             end: 0,
             read_to: from,
+            twin: None,
             watcher: None,
         }
     }
 }
 
 impl Source {
-    fn base(self) -> u64 {
+    fn base(&self) -> u64 {
         match self {
-            Self::Archive(base) | Self::Here(base) => base,
+            Self::Archive(segment) => segment.base,
+            Self::Here(base) => *base,
         }
     }
 }
@@ -126,15 +138,21 @@ impl Replay {
 
     fn load(&mut self, source: Source) -> Result<Option<Loaded>, JournalError> {
         let base = source.base();
-        let path = self.journal.path(base);
-        let bytes = match (source, &self.journal.archive) {
-            (Source::Archive(base), Some(archive)) => archive.segment(base)?,
-            _ => self.journal.segment(base)?,
+        let mut path = self.journal.path(base);
+        let (head, bytes, archived) = match (source, &self.journal.archive) {
+            (Source::Archive(segment), Some(archive)) => {
+                let found = archive.read(&segment, 0, u64::MAX)?;
+                path = PathBuf::from(&segment.name);
+                (found.head, found.bytes, Some(segment.end))
+            }
+            _ => (Bytes::new(), self.journal.segment(base)?, None),
         };
-        let Some(header) = Header::decode(&bytes).filter(|header| header.base == base) else {
+        let end = archived.flatten().unwrap_or_default().max(base + bytes.len() as u64);
+        let header = [&bytes, &head].into_iter().find_map(|bytes| Header::decode(bytes));
+        let Some(header) = header.filter(|header| header.base == base) else {
             // A crash while a segment was begun leaves a header cut short and nothing acknowledged behind it.
-            let kind = if bytes.len() <= HEADER_SIZE { DamageKind::TornTail } else { DamageKind::Garbled };
-            self.damaged(path, base, base + bytes.len() as u64, kind);
+            let is_torn = archived.is_none() && bytes.len() <= HEADER_SIZE;
+            self.damaged(path, base, end, if is_torn { DamageKind::TornTail } else { DamageKind::Garbled });
             return Ok(None);
         };
         // No segment says that of what lies behind it; noise may.
@@ -143,8 +161,28 @@ impl Replay {
             self.damaged(path.clone(), self.read_to, previous_end, DamageKind::Missing);
         }
         self.read_to = self.read_to.max(base);
-        let at = usize::try_from(self.from.saturating_sub(base)).unwrap_or(usize::MAX).max(HEADER_SIZE);
-        Ok(Some(Loaded { path, base, salt: header.salt, bytes, at, search: Search::default() }))
+        let mut at = usize::try_from(self.from.saturating_sub(base)).unwrap_or(usize::MAX).max(HEADER_SIZE);
+        if let Some((_, twin)) = self.twin.take_if(|(twin, _)| *twin == base) {
+            // Of two with the same beginning that is read once.
+            let is_part = twin.starts_with(&bytes) || bytes.starts_with(&twin);
+            at = at.max(if is_part { twin.len() } else { 0 });
+        }
+        let is_archived = archived.is_some();
+        Ok(Some(Loaded { path, base, salt: header.salt, bytes, at, is_archived, search: Search::default() }))
+    }
+
+    /// Leaves the segment that was read. Its bytes stay while the next has the same base.
+    fn leave(&mut self) {
+        let Some(segment) = self.segment.take() else { return };
+        if let Some(watcher) = &self.watcher {
+            watcher.read(segment.bytes.len());
+        }
+        let has_twin = self.sources.as_slice().first().is_some_and(|next| next.base() == segment.base);
+        if has_twin {
+            // Behind the last record is room, or what is damaged.
+            let counted = usize::try_from(self.end.saturating_sub(segment.base)).unwrap_or(usize::MAX);
+            self.twin = Some((segment.base, segment.bytes.slice(..counted.clamp(HEADER_SIZE, segment.bytes.len()))));
+        }
     }
 
     fn damaged(&mut self, segment: PathBuf, from: u64, to: u64, kind: DamageKind) {
@@ -169,10 +207,7 @@ impl Iterator for Replay {
             let position = segment.base + segment.at as u64;
             let rest = segment.bytes.get(segment.at..).unwrap_or_default();
             if rest.iter().all(|byte| *byte == 0) {
-                if let Some(watcher) = &self.watcher {
-                    watcher.read(segment.bytes.len());
-                }
-                self.segment = None;
+                self.leave();
                 continue;
             }
             if let Some(payload) = frame::decode(rest, segment.salt) {
@@ -190,7 +225,8 @@ impl Iterator for Replay {
             let next = segment.search.next_record(&segment.bytes, segment.at + 1, segment.salt);
             let to = segment.base + next.unwrap_or(segment.bytes.len()) as u64;
             segment.at = next.unwrap_or(segment.bytes.len());
-            let kind = if next.is_none() { DamageKind::TornTail } else { DamageKind::Garbled };
+            let is_torn = next.is_none() && !segment.is_archived;
+            let kind = if is_torn { DamageKind::TornTail } else { DamageKind::Garbled };
             let path = segment.path.clone();
             self.damaged(path, position, to, kind);
         }

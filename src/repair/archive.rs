@@ -1,5 +1,18 @@
-//! The journal's older segments in the bucket: compressed, one object each, named as they are here.
+//! The journal's older segments in the bucket: compressed and encrypted, one object each.
+//!
+//! No object is ever written over by other bytes: a name has the segment's base, its end and a part of its digest. Nor is
+//! anything of what is read trusted to be small or whole: it is taken in piece by piece, up to what a segment may have, and
+//! damage leaves a hole and a report, never an outage.
 
+mod clear;
+mod keys;
+mod name;
+mod pieces;
+mod sealed;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,94 +22,255 @@ use futures_util::TryStreamExt;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+pub use self::keys::ArchiveKeys;
+use self::pieces::Pieces;
 use super::patience::patiently;
-use crate::bucket::{Bucket, BucketError, ObjectFolder, ObjectKey};
+use crate::bucket::{Bucket, BucketError, ObjectKey};
 use crate::domain::{Digest, FileName};
-use crate::journal::{Archive, ArchiveError, Journal};
+use crate::journal::{Archive, ArchiveError, Archived, ArchivedBytes, Journal, Patience, StoredAs};
 use crate::state::{Interpret, Ledger, RecoveryError};
 
-/// What an archived segment is called after its base.
-const SUFFIX: &str = ".journal.zst";
-/// The most bytes a segment may have, uncompressed: far more than a full one and the largest record behind it.
-const MAX_SEGMENT: u64 = 1 << 30;
-
-/// How long a segment stays in memory that a record was read from.
-const KEEP: Duration = Duration::from_secs(20);
+/// The most bytes a segment may have: more than a full one, the last batch behind it and the largest callback.
+const MAX_SEGMENT: u64 = 160 << 20;
+/// How long a listing may take that can be done without.
+const BRIEF: Duration = Duration::from_secs(5);
+/// How many different problems are remembered.
+const MAX_PROBLEMS: usize = 100;
 
 /// Opens journal and state below `dir`; what is no longer there of the journal is read from `bucket`. Needs a tokio
 /// runtime.
 ///
 /// # Errors
 /// As for [`Ledger::open`], or when the journal cannot be opened.
-pub fn open_ledger(dir: &Path, bucket: &Bucket, interpret: Interpret) -> Result<Ledger, RecoveryError> {
-    let archive = Arc::new(SegmentArchive::new(bucket.clone()));
+pub fn open_ledger(
+    dir: &Path,
+    bucket: &Bucket,
+    keys: ArchiveKeys,
+    interpret: Interpret,
+) -> Result<Ledger, RecoveryError> {
+    let archive = Arc::new(SegmentArchive::new(bucket.clone(), keys));
     let journal = Journal::open(&dir.join("journal"))?.with_archive(archive);
     Ledger::open(journal, &dir.join("state"), interpret)
 }
 
-/// Segments in a bucket, read on threads that may block.
+/// Segments in a bucket, read and written on threads that may block.
 pub(super) struct SegmentArchive {
     bucket: Bucket,
+    keys: ArchiveKeys,
     runtime: Handle,
-    /// The segment a record was last read from, for a while.
-    last: Arc<Mutex<Option<(u64, Bytes)>>>,
+    /// What was found damaged, each said once.
+    problems: Mutex<BTreeSet<String>>,
     closed: watch::Sender<bool>,
 }
 
 impl SegmentArchive {
     /// The archive in `bucket`. Needs a tokio runtime.
-    pub(super) fn new(bucket: Bucket) -> Self {
-        Self { bucket, runtime: Handle::current(), last: Arc::default(), closed: watch::Sender::new(false) }
+    pub(super) fn new(bucket: Bucket, keys: ArchiveKeys) -> Self {
+        let (runtime, closed) = (Handle::current(), watch::Sender::new(false));
+        Self { bucket, keys, runtime, problems: Mutex::default(), closed }
     }
 
-    /// Does `read`, again after an outage.
-    fn read<T, F>(&self, read: impl Fn() -> F) -> Result<T, ArchiveError>
-    where
-        F: Future<Output = Result<T, BucketError>>,
-    {
+    /// What of the segments that were read was damaged.
+    pub(super) fn problems(&self) -> Vec<String> {
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    fn until_closed<T>(&self, work: impl Future<Output = Result<T, BucketError>>) -> Result<T, ArchiveError> {
         let mut closed = self.closed.subscribe();
         self.runtime.block_on(async {
             tokio::select! {
-                done = patiently(BucketError::is_outage, read) => done.map_err(|error| ArchiveError(error.to_string())),
+                done = work => done.map_err(|error| ArchiveError(error.to_string())),
                 _ = closed.wait_for(|closed| *closed) => Err(ArchiveError("the service is stopping".to_owned())),
             }
         })
     }
+
+    async fn list(&self, from: u64) -> Result<Vec<Archived>, BucketError> {
+        let mut segments = Vec::new();
+        let mut listing = self.bucket.list_journal(&name::before(from));
+        while let Some((key, _)) = listing.try_next().await? {
+            segments.extend(name::parse(key.file_name()));
+        }
+        segments.sort_by_key(|segment| (segment.base, std::cmp::Reverse(segment.end), segment.name.clone()));
+        Ok(segments)
+    }
+
+    /// Bytes of a segment, as far as they can be read; one that is not there has none.
+    async fn open(&self, segment: &Archived, from: u64, length: u64) -> Result<ArchivedBytes, BucketError> {
+        let key = name::key(segment);
+        let read = async {
+            if !name::is_clear(segment) {
+                return self.open_sealed(segment, &key, from, length).await;
+            }
+            let found = clear::read(Pieces::new(self.bucket.read(&key, None).await?), from, length, true).await?;
+            if found.problem.is_none() {
+                return Ok(found);
+            }
+            // A checksum over all of it tells of damage and takes what is whole along.
+            let more = clear::read(Pieces::new(self.bucket.read(&key, None).await?), from, length, false).await?;
+            let longer = if more.bytes.len() > found.bytes.len() { more } else { found.clone() };
+            Ok(ArchivedBytes { problem: found.problem, ..longer })
+        };
+        match read.await {
+            Err(BucketError::NotFound(_)) => {
+                Ok(ArchivedBytes { problem: Some("it is gone".to_owned()), ..Default::default() })
+            }
+            Err(BucketError::InvalidRange(_)) => {
+                Ok(ArchivedBytes { problem: Some("it is empty".to_owned()), ..Default::default() })
+            }
+            read => read,
+        }
+    }
+
+    async fn open_sealed(
+        &self,
+        segment: &Archived,
+        key: &ObjectKey,
+        from: u64,
+        length: u64,
+    ) -> Result<ArchivedBytes, BucketError> {
+        let is_all = from == 0 && length >= MAX_SEGMENT;
+        let range = (!is_all).then_some(0..sealed::INDEX_WITHIN);
+        let mut pieces = Pieces::new(self.bucket.read(key, range).await?);
+        let index = match sealed::index(&mut pieces, &self.keys).await? {
+            Ok(index) if index.base == segment.base => index,
+            Ok(_) => {
+                return Ok(ArchivedBytes { problem: Some("it is another segment".to_owned()), ..Default::default() });
+            }
+            Err(problem) => return Ok(ArchivedBytes { problem: Some(problem), ..Default::default() }),
+        };
+        let from = usize::try_from(from).unwrap_or(usize::MAX).min(index.length);
+        let length = usize::try_from(length).unwrap_or(usize::MAX).min(index.length - from);
+        let (numbers, place) = index.stretches(from, length);
+        if place.is_empty() {
+            return Ok(ArchivedBytes { head: index.head, ..Default::default() });
+        }
+        if !is_all {
+            pieces = match self.bucket.read(key, Some(place)).await {
+                Ok(stream) => Pieces::new(stream),
+                // It is cut short.
+                Err(BucketError::InvalidRange(_)) => Pieces::new(Box::pin(futures_util::stream::empty())),
+                Err(error) => return Err(error),
+            };
+        }
+        let before = index.first_byte(&numbers);
+        let (bytes, damaged) = index.open(&mut pieces, numbers).await?;
+        let bytes = Bytes::from(bytes);
+        let start = (from - before).min(bytes.len());
+        let bytes = bytes.slice(start..bytes.len().min(start + length));
+        let problem = (damaged > 0).then(|| format!("{damaged} of its stretches are damaged"));
+        Ok(ArchivedBytes { head: index.head, bytes, problem })
+    }
+
+    /// Puts `bytes` there, unless they are, and reads them back.
+    async fn put(&self, name: &FileName, base: u64, bytes: &Bytes) -> Result<(), BucketError> {
+        let (keys, plain) = (self.keys.clone(), bytes.clone());
+        let sealed = tokio::task::spawn_blocking(move || sealed::seal(&keys, base, &plain)).await;
+        let failed = || BucketError::Unavailable("a segment could not be encrypted".to_owned());
+        let sealed = Bytes::from(sealed.ok().flatten().ok_or_else(failed)?);
+        let key = ObjectKey::journal(name);
+        self.bucket.put(&key, vec![sealed], "application/octet-stream").await?;
+        let segment = Archived { base, end: None, name: name.as_str().to_owned() };
+        let found = self.open_sealed(&segment, &key, 0, u64::MAX).await?;
+        if found.problem.is_none() && Digest::of(&found.bytes) == Digest::of(bytes) {
+            return Ok(());
+        }
+        Err(BucketError::Unavailable(format!("{key}: what is read back is not what was written")))
+    }
+
+    async fn store_segment(&self, base: u64, bytes: Bytes) -> Result<StoredAs, BucketError> {
+        if bytes.len() as u64 > MAX_SEGMENT {
+            return Err(BucketError::TooLarge(ObjectKey::journal(&name::before(base)), MAX_SEGMENT));
+        }
+        let name = name::sealed(base, &bytes);
+        let others: Vec<_> = self.list(base).await?.into_iter().filter(|segment| segment.base == base).collect();
+        let (mut parts, mut conflict) = (Vec::new(), false);
+        for other in others {
+            let found = self.open(&other, 0, u64::MAX).await?;
+            let is_sealed = !name::is_clear(&other);
+            match found.problem {
+                None if other.name == name.as_str() && found.bytes == bytes => return Ok(StoredAs::New(other.name)),
+                None if is_sealed && found.bytes.starts_with(&bytes) => return Ok(StoredAs::PartOf(other.name)),
+                None if bytes.starts_with(&found.bytes) => parts.push(other),
+                // A damaged copy of the same is written anew.
+                Some(_) if other.name == name.as_str() => {}
+                _ => conflict = true,
+            }
+        }
+        self.put(&name, base, &bytes).await?;
+        for part in parts {
+            // Whoever may not remove it has it twice, which is known when it is read.
+            if let Err(error) = self.bucket.remove_journal(&name::file_name(&part)).await {
+                tracing::warn!(segment = part.name, %error, "a segment that is part of another cannot be removed");
+            }
+        }
+        let name = name.as_str().to_owned();
+        Ok(if conflict { StoredAs::Conflicting(name) } else { StoredAs::New(name) })
+    }
+
+    /// Whether the segment is now encrypted with the first key.
+    async fn seal_again(&self, segment: &Archived) -> Result<bool, BucketError> {
+        if !name::is_clear(segment) {
+            let range = Some(0..sealed::INDEX_WITHIN);
+            let mut pieces = Pieces::new(self.bucket.read(&name::key(segment), range).await?);
+            match sealed::index(&mut pieces, &self.keys).await? {
+                Ok(index) if self.keys.seals_with(index.key_id) => return Ok(true),
+                Ok(_) => {}
+                Err(_) => return Ok(false),
+            }
+        }
+        let found = self.open(segment, 0, u64::MAX).await?;
+        if found.problem.is_some() {
+            return Ok(false);
+        }
+        let name = name::sealed(segment.base, &found.bytes);
+        // Of one with another key the name is the same; the bytes are, too.
+        self.put(&name, segment.base, &found.bytes).await?;
+        if segment.name != name.as_str() {
+            self.bucket.remove_journal(&name::file_name(segment)).await?;
+        }
+        tracing::info!(from = segment.name, to = %name, "an archived segment of the journal was encrypted");
+        Ok(true)
+    }
 }
 
 impl Archive for SegmentArchive {
-    fn bases(&self) -> Result<Vec<u64>, ArchiveError> {
-        let listed = || async {
-            let objects: Vec<_> = self.bucket.list(Some(&ObjectFolder::journal())).try_collect().await?;
-            Ok(objects)
-        };
-        let mut bases: Vec<_> = self.read(listed)?.iter().filter_map(|(key, _)| base_of(key.file_name())).collect();
-        bases.sort_unstable();
-        Ok(bases)
-    }
-
-    fn segment(&self, base: u64) -> Result<Bytes, ArchiveError> {
-        let key = key_of(base);
-        let compressed = self.read(|| async {
-            let chunks: Vec<Bytes> = self.bucket.read(&key, None).await?.try_collect().await?;
-            Ok(chunks.concat())
-        })?;
-        decompress(&compressed).map_err(|error| ArchiveError(format!("{key}: {error}")))
-    }
-
-    fn segment_for_record(&self, base: u64) -> Result<Bytes, ArchiveError> {
-        let kept = |last: &Option<(u64, Bytes)>| last.as_ref().filter(|(last, _)| *last == base).cloned();
-        if let Some((_, bytes)) = kept(&self.last.lock().unwrap_or_else(PoisonError::into_inner)) {
-            return Ok(bytes);
+    fn segments(&self, from: u64, patience: Patience) -> Result<Vec<Archived>, ArchiveError> {
+        match patience {
+            Patience::Thorough => self.until_closed(patiently(BucketError::is_outage, || self.list(from))),
+            Patience::Brief => self.until_closed(async {
+                let late = |_| Err(BucketError::Unavailable(format!("no answer within {} s", BRIEF.as_secs())));
+                tokio::time::timeout(BRIEF, self.list(from)).await.unwrap_or_else(late)
+            }),
         }
-        let bytes = self.segment(base)?;
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((base, bytes.clone()));
-        let last = self.last.clone();
-        self.runtime.spawn(async move {
-            tokio::time::sleep(KEEP).await;
-            last.lock().unwrap_or_else(PoisonError::into_inner).take_if(|(last, _)| *last == base);
-        });
-        Ok(bytes)
+    }
+
+    fn read(&self, segment: &Archived, from: u64, length: u64) -> Result<ArchivedBytes, ArchiveError> {
+        let mut found = self.until_closed(patiently(BucketError::is_outage, || self.open(segment, from, length)))?;
+        if let Some(problem) = &found.problem {
+            let problem = format!("{}: {problem}", name::key(segment));
+            let mut known = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+            if known.len() < MAX_PROBLEMS && known.insert(problem.clone()) {
+                tracing::error!(problem, "an archived segment of the journal cannot be read as it was written");
+            }
+        }
+        if found.bytes.len() as u64 > MAX_SEGMENT {
+            found.bytes.truncate(MAX_SEGMENT as usize);
+        }
+        Ok(found)
+    }
+
+    fn store(&self, base: u64, segment: Bytes) -> Result<StoredAs, ArchiveError> {
+        self.until_closed(self.store_segment(base, segment))
+    }
+
+    /// What lies there in clear, or under another key, is encrypted with the first.
+    fn renew(&self) -> Result<usize, ArchiveError> {
+        let mut damaged = 0;
+        for segment in self.segments(0, Patience::Thorough)? {
+            damaged += usize::from(!self.until_closed(self.seal_again(&segment))?);
+        }
+        Ok(damaged)
     }
 
     fn close(&self) {
@@ -107,92 +281,5 @@ impl Archive for SegmentArchive {
 impl std::fmt::Debug for SegmentArchive {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SegmentArchive").finish_non_exhaustive()
-    }
-}
-
-/// Puts a segment into `bucket` and reads it back.
-///
-/// # Errors
-/// When the store fails, or what was read back is not what was written.
-pub(super) async fn store(bucket: &Bucket, base: u64, segment: Bytes) -> Result<ObjectKey, BucketError> {
-    let key = key_of(base);
-    let compressed = tokio::task::spawn_blocking(move || compress(&segment)).await;
-    let compressed = compressed.map_err(std::io::Error::other).flatten();
-    let compressed = Bytes::from(compressed.map_err(|error| BucketError::Unavailable(error.to_string()))?);
-    let expected = Some((Digest::of(&compressed), compressed.len() as u64));
-    bucket.put(&key, vec![compressed], "application/zstd").await?;
-    if bucket.digest(&key).await? == expected {
-        Ok(key)
-    } else {
-        Err(BucketError::Unavailable(format!("{key}: what is read back is not what was written")))
-    }
-}
-
-fn compress(segment: &[u8]) -> std::io::Result<Vec<u8>> {
-    let mut encoder = zstd::Encoder::new(Vec::new(), zstd::DEFAULT_COMPRESSION_LEVEL)?;
-    encoder.include_checksum(true)?;
-    std::io::copy(&mut &*segment, &mut encoder)?;
-    encoder.finish()
-}
-
-fn decompress(compressed: &[u8]) -> std::io::Result<Bytes> {
-    use std::io::Read;
-    let mut bytes = Vec::new();
-    zstd::Decoder::with_buffer(compressed)?.take(MAX_SEGMENT).read_to_end(&mut bytes)?;
-    Ok(bytes.into())
-}
-
-fn key_of(base: u64) -> ObjectKey {
-    ObjectKey::journal(&FileName::clean(&format!("{base:020}{SUFFIX}")))
-}
-
-fn base_of(name: &str) -> Option<u64> {
-    let digits = name.strip_suffix(SUFFIX)?;
-    (digits.len() == 20).then(|| digits.parse().ok())?
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_segment_stays_only_for_records_and_not_for_long() {
-        let directory = tempfile::tempdir().unwrap();
-        let url = format!("file:{}", directory.path().display());
-        let url = crate::bucket::StorageUrl::parse(&url, Path::new("/")).unwrap();
-        let bucket = Bucket::open(&crate::bucket::Config::new(url)).unwrap();
-        let segment = Bytes::from_static(b"segment");
-        store(&bucket, 7, segment.clone()).await.unwrap();
-        let archive = Arc::new(SegmentArchive::new(bucket));
-        let read = async |for_record: bool| {
-            let archive = archive.clone();
-            let work = move || if for_record { archive.segment_for_record(7) } else { archive.segment(7) };
-            tokio::task::spawn_blocking(work).await.unwrap().unwrap()
-        };
-        let is_kept = || archive.last.lock().unwrap().is_some();
-        assert_eq!((read(false).await, is_kept()), (segment.clone(), false));
-        assert_eq!((read(true).await, is_kept()), (segment.clone(), true));
-        std::fs::remove_dir_all(directory.path()).unwrap();
-        assert_eq!(read(true).await, segment);
-        tokio::time::pause();
-        tokio::task::yield_now().await;
-        tokio::time::advance(KEEP * 2).await;
-        tokio::task::yield_now().await;
-        assert!(!is_kept());
-    }
-
-    #[test]
-    fn names_and_bytes_come_back() {
-        assert_eq!(key_of(7).as_str(), "_journal/00000000000000000007.journal.zst");
-        assert_eq!(base_of(key_of(u64::MAX).file_name()), Some(u64::MAX));
-        assert_eq!([base_of("7.journal.zst"), base_of("00000000000000000007.journal")], [None, None]);
-        let segment = b"callback ".repeat(1000);
-        let compressed = compress(&segment).unwrap();
-        assert!(compressed.len() < segment.len() / 10);
-        assert_eq!(decompress(&compressed).unwrap(), segment);
-        let mut damaged = compressed;
-        let middle = damaged.len() / 2;
-        damaged[middle] ^= 1;
-        assert!(decompress(&damaged).is_err());
     }
 }

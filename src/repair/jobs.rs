@@ -1,15 +1,12 @@
 //! Every job that has ended, its files in the index and its manifest.
 
-use futures_util::{FutureExt, TryStreamExt};
+use futures_util::FutureExt;
 
 use super::index::Expected;
 use super::{Finding, FindingKind, PAGE, Run, VerifyError};
 use crate::bucket::{BucketError, Manifest, ObjectFolder, ObjectKey};
 use crate::domain::{Job, JobState};
 use crate::state::{JobFilter, JobRecord};
-
-/// More than the largest callback that may be allowed and a job with the most files.
-const MAX_MANIFEST: u64 = 128 << 20;
 
 /// How often a job that changes while it is looked at is looked at again.
 const LOOKS: usize = 3;
@@ -93,31 +90,19 @@ impl Run<'_> {
     async fn read_manifest(&self, key: &ObjectKey) -> Result<Option<Content>, VerifyError> {
         let bucket = &self.inner.bucket;
         let read = self.read(key, || async {
-            let mut chunks = match bucket.read(key, None).await {
-                Err(BucketError::NotFound(_)) => return Ok(None),
-                other => other?,
-            };
-            let mut bytes = Vec::new();
-            while let Some(chunk) = chunks.try_next().await? {
-                bytes.extend_from_slice(&chunk);
-                if bytes.len() as u64 > MAX_MANIFEST {
-                    break;
-                }
+            match bucket.read_manifest(key).await {
+                Err(BucketError::NotFound(_)) => Ok(Content::Missing),
+                Err(error @ BucketError::TooLarge(..)) => Ok(Content::Damaged(error.to_string())),
+                read => Ok(match Manifest::read(&read?) {
+                    Ok(content) => Content::Read(Box::new(content)),
+                    Err(why) => Content::Damaged(why),
+                }),
             }
-            Ok(Some(bytes))
         });
-        let Some(read) = read.await? else { return Ok(None) };
-        self.progress.count(|report| report.manifests += u64::from(read.is_some()));
-        Ok(Some(match read {
-            None => Content::Missing,
-            Some(bytes) if bytes.len() as u64 > MAX_MANIFEST => {
-                Content::Damaged(format!("it has more than {MAX_MANIFEST} bytes"))
-            }
-            Some(bytes) => match Manifest::read(&bytes) {
-                Ok(content) => Content::Read(Box::new(content)),
-                Err(why) => Content::Damaged(why),
-            },
-        }))
+        let read = read.await?;
+        let is_there = read.as_ref().is_some_and(|read| !matches!(read, Content::Missing));
+        self.progress.count(|report| report.manifests += u64::from(is_there));
+        Ok(read)
     }
 }
 

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::TryStreamExt;
 
-use super::archive::SegmentArchive;
+use super::archive::{ArchiveKeys, SegmentArchive};
 use super::{RestoreError, restore};
 use crate::bucket::Bucket;
 use crate::domain::JobState;
-use crate::journal::{Archive, ArchiveError, Journal, JournalError, ReadProgress};
+use crate::journal::{Archive, ArchiveError, Journal, JournalError, Patience, ReadProgress};
 use crate::state::{Counters, Interpret, Ledger, Recovery, RecoveryError, StateError};
 
 /// A state that was made anew.
@@ -21,6 +21,8 @@ pub struct Rebuilt {
     pub recovery: Recovery,
     /// Segments of the journal that were read from the bucket.
     pub segments: usize,
+    /// What of those was damaged, or encrypted with another key.
+    pub problems: Vec<String>,
     /// Jobs that only a manifest in the bucket told of.
     pub manifests: u64,
     /// What it holds.
@@ -103,14 +105,17 @@ pub enum RebuildError {
 pub async fn rebuild(
     dir: &Path,
     bucket: &Bucket,
+    keys: ArchiveKeys,
     interpret: Interpret,
     progress: &RebuildProgress,
 ) -> Result<Rebuilt, RebuildError> {
     let (journal, state) = (Journal::open(&dir.join("journal"))?, dir.join("state"));
-    let archive = Arc::new(SegmentArchive::new(bucket.clone()));
+    let archive = Arc::new(SegmentArchive::new(bucket.clone(), keys));
     // Asked before anything is removed.
     let asked = archive.clone();
-    let segments = tokio::task::spawn_blocking(move || asked.bases()).await.map_err(|_| RebuildError::Stopped)??;
+    let segments = tokio::task::spawn_blocking(move || asked.segments(0, Patience::Thorough))
+        .await
+        .map_err(|_| RebuildError::Stopped)??;
     let segments = segments.len();
     if journal.newest().is_none() && state.is_dir() {
         return Err(RebuildError::NoJournal(dir.join("journal")));
@@ -124,14 +129,15 @@ pub async fn rebuild(
         }
         _ => {}
     }
-    let journal = journal.with_archive(archive).reading_all().watched_by(progress.journal.clone());
+    let journal = journal.with_archive(archive.clone()).reading_all().watched_by(progress.journal.clone());
     let opened = tokio::task::spawn_blocking(move || Ledger::open(journal, &state, interpret)).await;
     let ledger = opened.map_err(|_| RebuildError::Stopped)??;
     let rebuilt = async {
         let recovery = ledger.recovered().await.ok_or(RebuildError::Stopped)?;
         progress.expect_manifests(&ledger.state().counters()?);
         let manifests = restore(&ledger, bucket, interpret, &progress.manifests_read).await?;
-        Ok(Rebuilt { recovery, segments, manifests, counters: ledger.state().counters()? })
+        let problems = archive.problems();
+        Ok(Rebuilt { recovery, segments, problems, manifests, counters: ledger.state().counters()? })
     };
     let rebuilt = rebuilt.await;
     let closing = ledger.clone();

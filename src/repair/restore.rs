@@ -64,7 +64,16 @@ async fn restore_one(
     if known.is_some_and(|known| matches!(known.job.state, JobState::Archived | JobState::Failed)) {
         return Ok(false);
     }
-    let Some(bytes) = read(bucket, &key).await? else { return Ok(false) };
+    let bytes = match patiently(BucketError::is_outage, || bucket.read_manifest(&key)).await {
+        Ok(bytes) => bytes,
+        // It is gone since it was listed.
+        Err(BucketError::NotFound(_)) => return Ok(false),
+        Err(error @ BucketError::TooLarge(..)) => {
+            tracing::warn!(%error, "a manifest cannot be read and was passed over");
+            return Ok(false);
+        }
+        Err(error) => return Err(error.into()),
+    };
     let content = match Manifest::read(&bytes) {
         Ok(content) => content,
         Err(error) => {
@@ -80,16 +89,6 @@ async fn restore_one(
     let event = Event::JobFound { at: Timestamp::now(), job: Box::new(job) };
     ledger.record(event, Durability::Written).await?;
     Ok(true)
-}
-
-/// `None` when it is gone since it was listed.
-async fn read(bucket: &Bucket, key: &ObjectKey) -> Result<Option<Vec<u8>>, BucketError> {
-    let once = || async { bucket.read(key, None).await?.map_ok(|chunk| chunk.to_vec()).try_concat().await };
-    match patiently(BucketError::is_outage, once).await {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(BucketError::NotFound(_)) => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 /// The job as its manifest has it.

@@ -1,11 +1,12 @@
 //! Old segments of the journal move into the bucket.
 //!
-//! Oldest first, one at a time: the segment is stored and read back; what of it is still needed here is written again
-//! into the newest (refs that are answered to, bodies in quarantine or to be passed on, jobs that have not ended); then it is removed. Each
-//! step may run twice, and a crash between any two loses nothing.
+//! Oldest first, one at a time: the segment is stored and read back; what of it is still open is written again into the
+//! newest; then it is removed. Each step may run twice, and a crash between any two loses nothing.
 //!
-//! A segment may go when nothing it tells of has moved for as long as segments are kept: its jobs have ended, or nothing
-//! was heard of them. What is being worked on holds it, as does an upload or a claim that is open.
+//! A segment goes once it was not written to for as long as segments are kept. Nothing holds it longer: what is open is
+//! written again as it is by then, which is refs that are answered to, callbacks to be passed on, jobs that have not ended,
+//! claims and uploads. A job that changes meanwhile is written once more. Other bodies, such as those in quarantine, are read
+//! where the segment then is.
 
 mod scan;
 
@@ -13,16 +14,14 @@ use std::time::Duration;
 
 use fail::fail_point;
 
-use super::archive;
-use crate::bucket::{Bucket, BucketError};
-use crate::journal::{Entry, Journal, JournalError};
+use self::scan::Open;
+use crate::journal::{ArchiveError, Journal, JournalError, StoredAs};
 use crate::state::{Interpret, Ledger, RecordError, StateError};
 
 /// Moves old segments, for as long as it runs.
 #[derive(Clone, Debug)]
 pub struct Retention {
     ledger: Ledger,
-    bucket: Bucket,
     interpret: Interpret,
     keep: Duration,
 }
@@ -39,9 +38,9 @@ pub enum RetentionError {
     /// The state.
     #[error(transparent)]
     State(#[from] StateError),
-    /// The bucket.
+    /// The archive.
     #[error(transparent)]
-    Bucket(#[from] BucketError),
+    Archive(#[from] ArchiveError),
     /// What is still needed could not be written again.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -54,9 +53,9 @@ pub enum RetentionError {
 }
 
 impl Retention {
-    /// Moves segments of `ledger`'s journal into `bucket` that nothing has happened to for `keep`.
-    pub fn new(ledger: Ledger, bucket: Bucket, interpret: Interpret, keep: Duration) -> Self {
-        Self { ledger, bucket, interpret, keep }
+    /// Moves segments of `ledger`'s journal into its archive that nothing was written to for `keep`.
+    pub fn new(ledger: Ledger, interpret: Interpret, keep: Duration) -> Self {
+        Self { ledger, interpret, keep }
     }
 
     /// Does passes, each an eighth of the time that segments are kept after the last, though at least every hour and at
@@ -68,7 +67,11 @@ impl Retention {
         if self.ledger.recovered().await.is_none() {
             return;
         }
+        let mut is_renewed = false;
         loop {
+            if !is_renewed {
+                is_renewed = self.renew_archive().await;
+            }
             let error = self.pass().await.err().map(|error| error.to_string());
             if let Some(error) = &error
                 && last_error.as_ref() != Some(error)
@@ -88,21 +91,18 @@ impl Retention {
         let mut moved = 0;
         self.seal_quiet_segment().await?;
         while let Some(base) = self.journal().sealed().first().copied() {
-            let Some(needed) = self.blocking(move |this| this.needed_of(base)).await? else { break };
-            self.move_segment(base, needed).await?;
+            let Some(open) = self.blocking(move |this| this.open_in(base)).await? else { break };
+            self.move_segment(base, open).await?;
             moved += 1;
         }
         Ok(moved)
     }
 
-    async fn move_segment(&self, base: u64, needed: Vec<Entry>) -> Result<(), RetentionError> {
-        let segment = self.blocking(move |this| Ok(this.journal().segment(base)?)).await?;
-        let bytes = segment.len();
+    async fn move_segment(&self, base: u64, open: Open) -> Result<(), RetentionError> {
         fail_point!("retention.store", |_| Err(RetentionError::CutOff));
-        let key = archive::store(&self.bucket, base, segment).await?;
+        let stored = self.blocking(move |this| Ok(this.journal().archive_segment(base)?)).await?;
         fail_point!("retention.store.done", |_| Err(RetentionError::CutOff));
-        let written_again = needed.len();
-        self.ledger.record_again(needed).await?;
+        let written_again = self.write_again(open).await?;
         // A start after a crash goes on from what the store has.
         if !self.blocking(|this| Ok(this.ledger.settle(STORE_PATIENCE)?)).await? {
             return Err(RetentionError::StoreBehind);
@@ -110,7 +110,19 @@ impl Retention {
         fail_point!("retention.remove", |_| Err(RetentionError::CutOff));
         self.blocking(move |this| Ok(this.journal().remove(base)?)).await?;
         fail_point!("retention.remove.done", |_| Err(RetentionError::CutOff));
-        tracing::info!(%key, bytes, written_again, "a segment of the journal moved into the bucket");
+        match stored {
+            StoredAs::New(name) => {
+                tracing::info!(segment = name, written_again, "a segment of the journal moved into the bucket");
+            }
+            StoredAs::PartOf(name) => {
+                tracing::warn!(base, segment = name, "the bucket has a longer form of a segment, which stays");
+            }
+            StoredAs::Conflicting(name) => tracing::error!(
+                base,
+                segment = name,
+                "the bucket has another segment with the same base and other bytes: both are kept, and both are read"
+            ),
+        }
         Ok(())
     }
 
@@ -124,6 +136,21 @@ impl Retention {
             self.ledger.begin_segment().await?;
         }
         Ok(())
+    }
+
+    /// Encrypts what an earlier version put into the archive in clear. Returns whether that is done.
+    pub async fn renew_archive(&self) -> bool {
+        match self.blocking(|this| Ok(this.journal().renew_archive()?)).await {
+            Ok(0) => true,
+            Ok(damaged) => {
+                tracing::warn!(damaged, "archived segments that are damaged stay as they are: `verify` names them");
+                true
+            }
+            Err(error) => {
+                tracing::debug!(%error, "archived segments cannot be encrypted yet");
+                false
+            }
+        }
     }
 
     fn journal(&self) -> &Journal {

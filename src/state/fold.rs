@@ -13,7 +13,7 @@ pub use callback::adopted_id;
 use super::StateError;
 use super::keys;
 use super::records::Claim;
-use super::records::{JobRecord, MediaRecord, RefRecord};
+use super::records::{JobRecord, MediaRecord, RefRecord, UploadRecord};
 use super::txn::Txn;
 use crate::domain::{Change, Digest, Job, JobId, JobState, Observation, Origin, Reason, StoredFile};
 use crate::journal::{Entry, Event};
@@ -141,6 +141,13 @@ pub(super) fn apply(
         Event::PassedOn { id, position, .. } => outbox::take_off(txn, id, *position, true),
         Event::PassOnGivenUp { id, position, .. } => outbox::take_off(txn, id, *position, false),
         Event::PassOnKept { at, id, position, bytes } => outbox::kept(txn, id, *position, *at, *bytes),
+        Event::ClaimKept { position, job, slot, file } => {
+            kept::claim(txn, *position, Claim { job: job.clone(), slot: slot.clone(), file: file.clone() })
+        }
+        Event::UploadKept { position, job, slot, upload, parts, point } => {
+            let (parts, point) = (parts.clone(), point.clone());
+            kept::upload(txn, *position, upload, UploadRecord { job: job.clone(), slot: slot.clone(), parts, point })
+        }
         Event::JobKept { sequence, job } => kept::job(txn, position, *sequence, job),
         Event::JobFound { job, .. } => kept::found(txn, position, job),
         Event::Confirmed { at, job, position } => confirm::confirmed(txn, job, *position, *at),

@@ -256,9 +256,8 @@ async fn what_waits_survives_the_loss_of_the_segments_it_came_in() {
     assert_eq!(bench.post(&id, unclear).await, 202);
     sent.push(unclear.to_owned());
     for _ in 0..2 {
-        let running = bench.vault.running();
-        let (ledger, bucket) = (running.intake().ledger().clone(), running.bucket().clone());
-        assert!(Retention::new(ledger, bucket, Intake::interpret, Duration::ZERO).pass().await.unwrap() > 0);
+        let ledger = bench.vault.running().intake().ledger().clone();
+        assert!(Retention::new(ledger, Intake::interpret, Duration::ZERO).pass().await.unwrap() > 0);
         sent.push(bench.progress(&id, 1, 2 + sent.len() as u64).await);
     }
     bench.vault.stop().await;

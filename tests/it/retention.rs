@@ -3,14 +3,17 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use replyvault::domain::{Digest, FileName, JobId, MediaUrl, Slot, StoredFile, Timestamp, Variant};
 use replyvault::intake::Intake;
-use replyvault::repair::{RebuildProgress, Retention, rebuild};
+use replyvault::journal::{Durability, Event};
+use replyvault::repair::{RebuildProgress, Retention, open_ledger, rebuild};
+use replyvault::state::Ledger;
 use serde_json::{Value, json};
 
 use crate::support::child::Program;
 use crate::support::media::{MediaServer, mp4};
 use crate::support::s3::S3Server;
-use crate::support::vault::{PATIENCE, Vault, completed, video_id, with_bucket};
+use crate::support::vault::{PATIENCE, Vault, completed, journal_keys, video_id, with_bucket};
 
 /// A service that has one of everything: a job in each state, refs of both kinds, bodies in quarantine.
 struct Full {
@@ -54,8 +57,8 @@ impl Full {
     /// Moves all that may go; nothing need be old for that.
     async fn move_segments(&self) -> usize {
         let running = self.vault.running();
-        let (ledger, bucket) = (running.intake().ledger().clone(), running.bucket().clone());
-        Retention::new(ledger, bucket, Intake::interpret, Duration::ZERO).pass().await.unwrap()
+        let ledger = running.intake().ledger().clone();
+        Retention::new(ledger, Intake::interpret, Duration::ZERO).pass().await.unwrap()
     }
 
     async fn archived_segments(&self) -> Vec<String> {
@@ -105,9 +108,11 @@ impl Full {
         let answer = vault.callback(completed(2, "http://192.0.2.1/late.mp4")).await;
         assert_eq!((&answer["state"], &answer["final"]), (&json!("archived"), &json!(true)));
         let (_, kept) = vault.get("/api/v1/quarantine").await;
-        let id = kept["items"][0]["quarantineId"].as_str().unwrap();
-        let (status, again) = vault.send("POST", &format!("/api/v1/quarantine/{id}/replay"), &json!(null)).await;
-        assert_eq!((status.as_u16(), &again["quarantineId"]), (202, &json!(id)));
+        for id in kept["items"].as_array().unwrap().iter().map(|item| &item["quarantineId"]) {
+            let path = format!("/api/v1/quarantine/{}/replay", id.as_str().unwrap());
+            let (status, again) = vault.send("POST", &path, &json!(null)).await;
+            assert_eq!((status.as_u16(), &again["quarantineId"]), (202, id));
+        }
         let (status, retried) =
             vault.send("POST", &format!("/api/v1/jobs/{}/retry", video_id(6).replace(':', "%3A")), &json!(null)).await;
         assert_eq!(status, 202, "{retried}");
@@ -161,9 +166,11 @@ async fn without_the_moved_segments_the_manifests_tell_of_the_rest() {
         items.sort_by_key(ToString::to_string);
         items
     };
-    for list in ["jobs", "refs", "quarantine"] {
+    for list in ["jobs", "refs"] {
         assert_eq!(sorted(&after, list), sorted(&before, list), "{list}");
     }
+    // A body in quarantine is in the segment it came in and nowhere else.
+    assert_eq!((&after["quarantine"], &after["stats"]["quarantined"]), (&json!([]), &json!(0)));
     let media = |all: &Value| {
         let media = all["media"].as_array().unwrap().iter();
         let mut media: Vec<_> = media.map(|item| (item["sha256"].to_string(), item["key"].to_string())).collect();
@@ -171,7 +178,9 @@ async fn without_the_moved_segments_the_manifests_tell_of_the_rest() {
         media
     };
     assert_eq!(media(&after), media(&before));
-    after["stats"]["callbacks"] = before["stats"]["callbacks"].clone();
+    for counted in ["callbacks", "quarantined"] {
+        after["stats"][counted] = before["stats"][counted].clone();
+    }
     assert_eq!(after["stats"], before["stats"]);
     assert_eq!(full.fetched(), [1, 1, 1]);
     full.goes_on().await;
@@ -193,7 +202,7 @@ async fn with_the_whole_data_directory_lost_the_bucket_tells_what_there_was() {
     let bucket = full.vault.running().bucket().clone();
     full.vault.stop().await;
     let progress = RebuildProgress::default();
-    let rebuilt = rebuild(&full.data(), &bucket, Intake::interpret, &progress).await.unwrap();
+    let rebuilt = rebuild(&full.data(), &bucket, journal_keys(), Intake::interpret, &progress).await.unwrap();
     assert_eq!((rebuilt.segments, rebuilt.manifests), (1, 1), "{rebuilt:?}");
     let ((read, segments), looked_at) = (progress.journal().segments(), progress.manifests());
     assert!(read == segments && read >= 2 && progress.journal().bytes() > 0, "{progress:?}");
@@ -234,13 +243,114 @@ async fn while_the_bucket_cannot_be_read_callbacks_are_taken_and_the_rebuild_wai
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_being_worked_on_holds_its_segment() {
-    let full = Full::of(Vault::start().await).await;
+async fn a_job_that_is_worked_on_is_carried_forward_and_holds_no_segment() {
+    let mut full = Full::of(Vault::start().await).await;
     let gone = full.media.url("/not-there.mp4");
     full.vault.callback(completed(10, &gone)).await;
     full.vault.job_in(&video_id(10), &["archiving"]).await;
-    assert_eq!(full.move_segments().await, 0);
-    assert_eq!(full.archived_segments().await, [""; 0]);
+    assert!(full.move_segments().await > 0);
+    assert_eq!(full.segments(), 1);
+    // It goes on, whatever is left of what moved.
+    full.vault.stop().await;
+    std::fs::remove_dir_all(full.data().join("state")).unwrap();
+    std::fs::remove_dir_all(full.vault.dir.path().join("bucket/_journal")).unwrap();
+    full.vault.start_again().await;
+    full.media.put("/not-there.mp4", mp4(10, 3000), "video/mp4");
+    let job = full.vault.job_in(&video_id(10), &["archived", "stuck"]).await;
+    assert_eq!(job["callbacks"], 1, "{job:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_in_quarantine_are_written_once_and_read_where_they_are() {
+    let mut full = Full::of(Vault::start().await).await;
+    let body = |number: u64| json!({"what": "is this", "number": number, "padding": "x".repeat(100_000)});
+    for number in 0..10 {
+        assert_eq!(full.vault.post(&full.vault.channel_url(), body(number).to_string()).await.0, 202);
+    }
+    let before = full.everything().await;
+    for round in 0..3 {
+        full.vault.callback(json!({"videoId": video_id(20 + round), "status": 1, "percent": 1})).await;
+        assert!(full.move_segments().await > 0);
+        let (_, stats) = full.vault.get("/api/v1/stats").await;
+        assert!(stats["journalBytes"].as_u64().unwrap() < 100_000, "{stats}");
+    }
+    let ids: Vec<_> =
+        before["quarantine"].as_array().unwrap().iter().map(|item| item["quarantineId"].clone()).collect();
+    for round in 0..2 {
+        assert_eq!(full.everything().await["quarantine"], before["quarantine"]);
+        for id in &ids {
+            let path = format!("/api/v1/quarantine/{}/replay", id.as_str().unwrap());
+            let (status, again) = full.vault.send("POST", &path, &json!(null)).await;
+            assert_eq!((status.as_u16(), &again["quarantineId"]), (202, id), "{again}");
+        }
+        if round == 0 {
+            full.vault.stop().await;
+            std::fs::remove_dir_all(full.data().join("state")).unwrap();
+            full.vault.start_again().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn open_claims_and_uploads_are_carried_forward_and_hold_no_segment() {
+    let mut vault = Vault::start().await;
+    vault.callback(completed(1, "http://192.0.2.1/refused.mp4")).await;
+    vault.job_in(&video_id(1), &["stuck"]).await;
+    let bucket = vault.running().bucket().clone();
+    vault.stop().await;
+    // Nobody works on anything here, so what is open stays so.
+    let data = vault.settings.data_dir.clone();
+    let open = {
+        let (data, bucket) = (data.clone(), bucket.clone());
+        move || {
+            let (data, bucket) = (data.clone(), bucket.clone());
+            async move {
+                let opening = move || open_ledger(&data, &bucket, journal_keys(), Intake::interpret);
+                let ledger = tokio::task::spawn_blocking(opening).await.unwrap().unwrap();
+                ledger.recovered().await.unwrap();
+                ledger
+            }
+        }
+    };
+    let close = async |ledger: Ledger| tokio::task::spawn_blocking(move || ledger.close()).await.unwrap();
+    let ledger = open().await;
+    let (at, job, slot) = (Timestamp::now(), video_id(1).parse::<JobId>().unwrap(), Slot::media());
+    let file = StoredFile {
+        file: FileName::clean("video.mp4"),
+        sha256: Digest::of(b"bytes"),
+        bytes: 5,
+        content_type: "video/mp4".to_owned(),
+        key: "video/1/video.mp4".to_owned(),
+        deduplicated: false,
+        url: MediaUrl::parse("http://192.0.2.1/refused.mp4").unwrap(),
+        variant: Variant::Clean,
+        at,
+    };
+    let upload = r#"{"key":"video/1/video.mp4","id":"an-upload","part_size":5}"#.to_owned();
+    let parts = vec!["part-0".to_owned(), "part-1".to_owned()];
+    let (first, point) = (0, "a point".to_owned());
+    for event in [
+        Event::Claimed { at, job: job.clone(), slot: slot.clone(), file },
+        Event::UploadStarted { at, job: job.clone(), slot, upload: upload.clone() },
+        Event::UploadAdvanced { at, upload, first, parts, bytes: 10, point },
+    ] {
+        ledger.record(event, Durability::Synced).await.unwrap();
+    }
+    let opened = |ledger: &Ledger| (ledger.state().claims().unwrap(), ledger.state().uploads_of(&job).unwrap());
+    let before = opened(&ledger);
+    assert_eq!((before.0.len(), before.1.len()), (1, 1));
+    for round in 1..3 {
+        ledger.record(Event::Retried { at, job: job.clone() }, Durability::Synced).await.unwrap();
+        let moved = Retention::new(ledger.clone(), Intake::interpret, Duration::ZERO).pass().await.unwrap();
+        assert!(moved > 0, "{round}");
+        assert_eq!(opened(&ledger), before, "{round}");
+    }
+    close(ledger).await;
+    std::fs::remove_dir_all(data.join("state")).unwrap();
+    std::fs::remove_dir_all(vault.dir.path().join("bucket/_journal")).unwrap();
+    let ledger = open().await;
+    assert_eq!(opened(&ledger), before, "also without the segments that they stood in");
+    close(ledger).await;
 }
 
 /// The points of failure between a segment here and one in the bucket; their names are held against the source with

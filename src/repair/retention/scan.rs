@@ -1,58 +1,135 @@
-//! Whether a segment may go, and what of it is still needed here.
+//! What of a segment is still open, so that it has to be written again before the segment goes.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::{Retention, RetentionError};
-use crate::domain::{JobId, JobState, RefId, Target, Timestamp};
+use crate::domain::{Digest, Job, JobId, JobState, RefId, Target, Timestamp};
 use crate::journal::{CallbackEntry, Entry, Event, KeptCallback, Quarantined};
-use crate::state::{JobRecord, Meaning, State, adopted_id};
+use crate::state::{JobRecord, Meaning, State, StateError, UploadRecord, adopted_id};
 
-/// What is known of a segment while it is read.
-struct Scan<'a> {
-    retention: &'a Retention,
-    state: &'a State,
-    jobs: HashSet<JobId>,
-    refs: HashSet<RefId>,
-    needed: Vec<Entry>,
+/// What a segment names that may still be open. It has no more in it than the segment has.
+#[derive(Default)]
+pub(super) struct Open {
+    refs: BTreeSet<RefId>,
+    jobs: BTreeSet<JobId>,
+    /// Claims, with their positions.
+    claims: Vec<ClaimAt>,
+    /// Uploads, with the positions of their starts.
+    uploads: Vec<UploadAt>,
+    /// Callbacks that wait to be passed on.
+    outbox: Vec<Entry>,
 }
 
+/// How many records are held in memory to be written again.
+const PAGE: usize = 64;
+/// How often jobs that change while they are written again are written once more.
+const ROUNDS: usize = 8;
+
 impl Retention {
-    /// What has to be written again before a segment goes; `None` while it may not.
-    pub(super) fn needed_of(&self, base: u64) -> Result<Option<Vec<Entry>>, RetentionError> {
+    /// What of a segment may be open; `None` while it may not go.
+    pub(super) fn open_in(&self, base: u64) -> Result<Option<Open>, RetentionError> {
         if !self.is_quiet(base) {
             return Ok(None);
         }
-        let mut scan = Scan {
-            retention: self,
-            state: self.ledger.state(),
-            jobs: HashSet::new(),
-            refs: HashSet::new(),
-            needed: Vec::new(),
-        };
+        let (state, mut open) = (self.ledger.state(), Open::default());
         let mut only_repetitions = true;
         for item in self.journal().read_segment(base) {
             let (position, entry) = item?;
             only_repetitions &= is_repetition(&entry);
-            let may_go = match entry {
-                Entry::Callback(callback) => scan.callback(position, callback)?,
-                Entry::Kept(kept) => scan.kept(position, kept)?,
-                Entry::Event(event) => scan.event(event)?,
-            };
-            if !may_go {
-                return Ok(None);
+            match entry {
+                Entry::Callback(callback) => {
+                    if callback.target == Target::Channel {
+                        open.refs.insert(adopted_id(position, callback.at));
+                    }
+                    self.body(state, &mut open, position, callback)?;
+                }
+                // Of several places the last one counts.
+                Entry::Kept(kept) if state.callback_at(kept.position)? == position => {
+                    self.body(state, &mut open, kept.position, kept.callback)?;
+                }
+                Entry::Kept(_) => {}
+                Entry::Event(event) => open.event(position, event),
             }
         }
         if only_repetitions && !self.has_news_after(base)? {
             // Moving it on would free no room, for ever.
             return Ok(None);
         }
-        for id in std::mem::take(&mut scan.jobs) {
-            if !scan.job(&id)? {
-                return Ok(None);
+        Ok(Some(open))
+    }
+
+    /// A body is written again while it waits to be passed on. Whoever else wants one reads it where it is.
+    fn body(
+        &self,
+        state: &State,
+        open: &mut Open,
+        position: u64,
+        callback: CallbackEntry,
+    ) -> Result<(), RetentionError> {
+        if let Meaning::Job(observation) = (self.interpret)(&callback.body) {
+            open.jobs.insert(observation.job);
+        }
+        let Target::Ref(id) = &callback.target else { return Ok(()) };
+        if state.waits_in_outbox(id, position)? {
+            let (at, id, bytes) = (callback.at, id.clone(), callback.body.len() as u64);
+            open.outbox.push(Entry::Event(Event::PassOnKept { at, id, position, bytes }));
+            let quarantined = state.quarantined(position)?;
+            let quarantined = quarantined.map(|record| Quarantined { reason: record.reason, job: record.job_id });
+            open.outbox.push(Entry::Kept(KeptCallback { position, quarantined, callback }));
+        }
+        Ok(())
+    }
+
+    /// Writes again what is still open, as it is by now. Returns how many entries that took.
+    pub(super) async fn write_again(&self, open: Open) -> Result<usize, RetentionError> {
+        let Open { refs, jobs, claims, uploads, outbox } = open;
+        let mut written = outbox.len();
+        self.ledger.record_again(outbox).await?;
+        written += self.write_pages(refs.into_iter().collect(), ref_again).await?;
+        written += self.write_jobs(jobs.into_iter().collect()).await?;
+        written += self.write_pages(claims, claim_again).await?;
+        written += self.write_pages(uploads, upload_again).await?;
+        Ok(written)
+    }
+
+    async fn write_pages<T: Clone + Send + 'static>(
+        &self,
+        items: Vec<T>,
+        again: fn(&State, T) -> Result<Option<Event>, StateError>,
+    ) -> Result<usize, RetentionError> {
+        let mut written = 0;
+        for page in items.chunks(PAGE) {
+            let page = page.to_vec();
+            let events = self.blocking(move |this| {
+                let events = page.into_iter().map(|item| again(this.ledger.state(), item));
+                Ok(events.filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?)
+            });
+            let events = events.await?;
+            written += events.len();
+            self.ledger.record_again(events.into_iter().map(Entry::Event).collect()).await?;
+        }
+        Ok(written)
+    }
+
+    /// Jobs that have not ended. What happens to one between its being read and its being written would be lost with the
+    /// segments before it, so it is looked at again.
+    async fn write_jobs(&self, jobs: Vec<JobId>) -> Result<usize, RetentionError> {
+        let mut written = 0;
+        for page in jobs.chunks(PAGE) {
+            let (page, mut known) = (page.to_vec(), HashMap::new());
+            for _ in 0..ROUNDS {
+                let (ids, before) = (page.clone(), std::mem::take(&mut known));
+                let (changed, after) = self.blocking(move |this| changed(this.ledger.state(), ids, before)).await?;
+                known = after;
+                if changed.is_empty() {
+                    break;
+                }
+                written += changed.len();
+                self.ledger.record_again(changed.into_iter().map(Entry::Event).collect()).await?;
             }
         }
-        Ok(Some(scan.needed))
+        Ok(written)
     }
 
     /// Whether a segment has anything but repetitions.
@@ -81,66 +158,19 @@ impl Retention {
     }
 }
 
-/// Each says whether the segment may still go.
-impl Scan<'_> {
-    fn callback(&mut self, position: u64, callback: CallbackEntry) -> Result<bool, RetentionError> {
-        if callback.target == Target::Channel {
-            self.reply_ref(&adopted_id(position, callback.at))?;
-        }
-        self.body(position, callback)?;
-        Ok(true)
-    }
-
-    fn kept(&mut self, position: u64, kept: KeptCallback) -> Result<bool, RetentionError> {
-        // Of several places the last one counts.
-        if self.state.callback_at(kept.position)? == position {
-            self.body(kept.position, kept.callback)?;
-        }
-        Ok(true)
-    }
-
-    /// A body is needed while it is in quarantine or waits to be passed on, and while it decides a job that has not ended.
-    fn body(&mut self, position: u64, callback: CallbackEntry) -> Result<(), RetentionError> {
-        let quarantined = self.state.quarantined(position)?;
-        let decides = match (self.retention.interpret)(&callback.body) {
-            Meaning::Job(observation) => {
-                let record = self.state.job(&observation.job)?;
-                self.jobs.insert(observation.job);
-                record.is_some_and(|record| {
-                    let held = record.job.unconfirmed.iter().any(|callback| callback.quarantine_as == position);
-                    held || (record.job.final_callback == Some(position) && !has_ended(&record))
-                })
-            }
-            Meaning::Unclear(_) => false,
-        };
-        let over = match &callback.target {
-            Target::Ref(id) if self.state.waits_in_outbox(id, position)? => Some(id.clone()),
-            _ => None,
-        };
-        if let Some(id) = &over {
-            let (at, id, bytes) = (callback.at, id.clone(), callback.body.len() as u64);
-            self.needed.push(Entry::Event(Event::PassOnKept { at, id, position, bytes }));
-        }
-        if quarantined.is_some() || decides || over.is_some() {
-            let quarantined = quarantined.map(|record| Quarantined { reason: record.reason, job: record.job_id });
-            self.needed.push(Entry::Kept(KeptCallback { position, quarantined, callback }));
-        }
-        Ok(())
-    }
-
-    fn event(&mut self, event: Event) -> Result<bool, RetentionError> {
+impl Open {
+    fn event(&mut self, position: u64, event: Event) {
         match event {
             Event::RefAdded { id, .. } | Event::GatewayRefAdded { id, .. } | Event::RefKept { id, .. } => {
-                self.reply_ref(&id)?;
+                self.refs.insert(id);
             }
-            Event::UploadStarted { job, upload, .. } => {
-                let open = self.state.uploads_of(&job)?;
-                return Ok(open.iter().all(|(name, _)| *name != upload));
-            }
+            Event::UploadStarted { job, upload, .. } => self.uploads.push((position, job, upload)),
+            Event::UploadKept { position, job, upload, .. } => self.uploads.push((position, job, upload)),
             Event::Claimed { job, file, .. } => {
-                let open = self.state.claim(&file.sha256)?;
-                return Ok(open.is_none_or(|claim| claim.job != job));
+                self.claims.push((position, job.clone(), file.sha256));
+                self.jobs.insert(job);
             }
+            Event::ClaimKept { position, job, file, .. } => self.claims.push((position, job, file.sha256)),
             Event::Repeated { job, .. }
             | Event::Placed { job, .. }
             | Event::Stored { job, .. }
@@ -164,51 +194,75 @@ impl Scan<'_> {
             | Event::UploadEnded { .. }
             | Event::Released { .. } => {}
         }
-        Ok(true)
     }
+}
 
-    fn reply_ref(&mut self, id: &RefId) -> Result<(), RetentionError> {
-        if let Some(record) = self.state.reply_ref(id)?
-            && self.refs.insert(record.id.clone())
-        {
-            self.needed.push(Entry::Event(Event::RefKept {
-                id: record.id,
-                reply_ref: record.reply_ref,
-                origin: record.origin,
-                notify_url: record.notify_url,
-                labels: record.labels,
-                made: record.made,
-                pass_on_to: record.pass_on_to,
-                created_at: record.created_at,
-            }));
-        }
-        Ok(())
-    }
+fn ref_again(state: &State, id: RefId) -> Result<Option<Event>, StateError> {
+    Ok(state.reply_ref(&id)?.map(|record| Event::RefKept {
+        id: record.id,
+        reply_ref: record.reply_ref,
+        origin: record.origin,
+        notify_url: record.notify_url,
+        labels: record.labels,
+        made: record.made,
+        pass_on_to: record.pass_on_to,
+        created_at: record.created_at,
+    }))
+}
 
-    fn job(&mut self, id: &JobId) -> Result<bool, RetentionError> {
-        let Some(record) = self.state.job(id)? else { return Ok(true) };
-        if record.job.state == JobState::Archiving || !is_past(record.job.updated_at, self.retention.keep) {
-            return Ok(false);
+type ClaimAt = (u64, JobId, Digest);
+
+fn claim_again(state: &State, (position, job, sha256): ClaimAt) -> Result<Option<Event>, StateError> {
+    let claim = state.claim(&sha256)?.filter(|claim| claim.job == job);
+    Ok(claim.map(|claim| Event::ClaimKept { position, job, slot: claim.slot, file: claim.file }))
+}
+
+type UploadAt = (u64, JobId, String);
+
+fn upload_again(state: &State, (position, job, upload): UploadAt) -> Result<Option<Event>, StateError> {
+    let record = state.uploads_of(&job)?.into_iter().find(|(name, _)| *name == upload);
+    Ok(record.map(|(_, UploadRecord { slot, parts, point, .. })| Event::UploadKept {
+        position,
+        job,
+        slot,
+        upload,
+        parts,
+        point,
+    }))
+}
+
+/// Those of the jobs that have not ended and are not as they were, and all of them as they are.
+fn changed(
+    state: &State,
+    ids: Vec<JobId>,
+    mut known: HashMap<JobId, Job>,
+) -> Result<(Vec<Event>, HashMap<JobId, Job>), RetentionError> {
+    let mut events = Vec::new();
+    for id in ids {
+        let Some(JobRecord { sequence, job }) = state.job(&id)? else { continue };
+        // A stuck one may be tried again.
+        let has_ended = matches!(job.state, JobState::Archived | JobState::Failed);
+        if !has_ended && known.get(&id) != Some(&job) {
+            known.insert(id, job.clone());
+            events.push(Event::JobKept { sequence, job: Box::new(job) });
         }
-        if !has_ended(&record) {
-            let JobRecord { sequence, job } = record;
-            self.needed.push(Entry::Event(Event::JobKept { sequence, job: Box::new(job) }));
-        }
-        Ok(true)
     }
+    Ok((events, known))
 }
 
 /// Whether an entry only says again what was said before.
 fn is_repetition(entry: &Entry) -> bool {
     matches!(
         entry,
-        Entry::Kept(_) | Entry::Event(Event::RefKept { .. } | Event::JobKept { .. } | Event::PassOnKept { .. })
+        Entry::Kept(_)
+            | Entry::Event(
+                Event::RefKept { .. }
+                    | Event::JobKept { .. }
+                    | Event::PassOnKept { .. }
+                    | Event::ClaimKept { .. }
+                    | Event::UploadKept { .. }
+            )
     )
-}
-
-/// A stuck job may be tried again, and needs its final callback for that.
-fn has_ended(record: &JobRecord) -> bool {
-    matches!(record.job.state, JobState::Archived | JobState::Failed)
 }
 
 fn is_past(at: Timestamp, time: Duration) -> bool {

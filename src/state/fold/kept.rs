@@ -5,9 +5,9 @@
 
 use super::super::StateError;
 use super::super::keys;
-use super::super::records::{JobRecord, MediaRecord, QuarantineRecord};
+use super::super::records::{Claim, JobRecord, MediaRecord, QuarantineRecord, UploadRecord};
 use super::super::txn::Txn;
-use super::Applied;
+use super::{Applied, storage};
 use crate::domain::{Job, StoredFile};
 use crate::journal::KeptCallback;
 
@@ -46,12 +46,29 @@ pub(super) fn forget(txn: &mut Txn<'_>, position: u64) -> Result<(), StateError>
 
 pub(super) fn job(txn: &mut Txn<'_>, position: u64, sequence: u64, job: &Job) -> Result<Applied, StateError> {
     let known = txn.job(&job.id)?;
-    // What was counted more often has seen more.
-    let knows_all = known.as_ref().is_some_and(|known| known.job.callbacks >= job.callbacks);
-    if knows_all || (known.is_some() && sequence >= txn.meta.begins) {
+    // What was counted more often has seen more: it came while this was written, and is written again behind it.
+    let knows_more = known.as_ref().is_some_and(|known| known.job.callbacks > job.callbacks);
+    if knows_more || (known.is_some() && sequence >= txn.meta.begins) {
         return Ok(Applied::Done);
     }
     take_over(txn, position, sequence, known, job)
+}
+
+pub(super) fn claim(txn: &mut Txn<'_>, position: u64, claim: Claim) -> Result<Applied, StateError> {
+    if position < txn.meta.begins { storage::claim(txn, claim) } else { Ok(Applied::Done) }
+}
+
+pub(super) fn upload(
+    txn: &mut Txn<'_>,
+    position: u64,
+    name: &str,
+    record: UploadRecord,
+) -> Result<Applied, StateError> {
+    if position < txn.meta.begins && !txn.contains(&keys::upload(name))? {
+        txn.mark(keys::upload_of_job(&record.job, name));
+        txn.put(keys::upload(name), &record)?;
+    }
+    Ok(Applied::Done)
 }
 
 pub(super) fn found(txn: &mut Txn<'_>, position: u64, job: &Job) -> Result<Applied, StateError> {

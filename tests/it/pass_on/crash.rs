@@ -48,8 +48,8 @@ async fn run(point: &str, action: &str, kill: bool) {
 async fn register(dir: &std::path::Path, pass_on_to: String) -> RefId {
     let bucket = replyvault::bucket::Bucket::open(&config(&format!("file:{}", dir.join("bucket").display()))).unwrap();
     let data = dir.join("data");
-    let ledger =
-        tokio::task::spawn_blocking(move || open_ledger(&data, &bucket, Intake::interpret)).await.unwrap().unwrap();
+    let open = move || open_ledger(&data, &bucket, crate::support::vault::journal_keys(), Intake::interpret);
+    let ledger = tokio::task::spawn_blocking(open).await.unwrap().unwrap();
     ledger.recovered().await.unwrap();
     let intake = Intake::new(crate::support::vault::settings(dir).intake, reply_urls("http://vault"), ledger.clone());
     let made = intake.register_gateway(None, Some(pass_on_to)).await.unwrap();

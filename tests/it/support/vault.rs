@@ -13,6 +13,7 @@ use replyvault::fetch;
 use replyvault::intake::{self, ReplyKeys, ReplyUrls};
 use replyvault::notify;
 use replyvault::reconcile;
+use replyvault::repair::ArchiveKeys;
 use replyvault::worker;
 use reqwest::{Client, Response, StatusCode};
 use secrecy::SecretString;
@@ -170,6 +171,7 @@ pub(crate) fn settings(dir: &Path) -> Settings {
         tls: None,
         trusted_proxies: Vec::new(),
         data_dir: dir.join("data"),
+        journal_keys: journal_keys(),
         reply_urls: ReplyUrls::new("http://127.0.0.1".parse().unwrap(), ReplyKeys::new([&secret]).unwrap()),
         intake: intake::Config {
             max_callback_size: 1 << 20,
@@ -217,6 +219,11 @@ pub(crate) fn settings(dir: &Path) -> Settings {
         journal_retention: Duration::from_secs(86_400),
         shutdown_grace: Duration::from_secs(5),
     }
+}
+
+/// What archived segments are encrypted with.
+pub(crate) fn journal_keys() -> ArchiveKeys {
+    ArchiveKeys::new([&"test-journal-key-0123456789".into()]).unwrap()
 }
 
 /// The same with another bucket.
