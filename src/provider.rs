@@ -9,6 +9,7 @@ mod budget;
 mod client;
 pub mod edit;
 mod error;
+pub mod escapes;
 mod job;
 mod json;
 mod list;
