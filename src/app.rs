@@ -175,10 +175,13 @@ impl Running {
         }
         let Rooms { bucket, fetcher, ledger, client, intake, reconciler, worker } = Rooms::open(&settings).await?;
         let shutdown_grace = settings.shutdown_grace;
-        let gateway = settings.gateway.map(|config| Gateway::new(config, intake.clone())).transpose()?;
+        let trouble = client.as_ref().map(|client| client.trouble().clone());
+        let gateway = settings.gateway.map(|config| Gateway::new(config, intake.clone(), trouble)).transpose()?;
         let verifier = Verifier::new(ledger.clone(), bucket.clone(), fetcher, provider::redacted);
         let confirmer = Confirmer::new(ledger.clone(), client.filter(|_| confirms), settings.confirm_patience);
-        let notifier = Notifier::new(settings.notify, ledger.clone())?;
+        let urls = intake.urls().clone();
+        let rewrite: notify::Rewrite = Arc::new(move |record, body| gateway::relayed(&urls, record, body));
+        let notifier = Notifier::new(settings.notify, ledger.clone(), rewrite)?;
         let api = Api::new(settings.api, intake.clone(), bucket.clone(), verifier, reconciler.clone());
         let listeners = listeners.into_iter().map(|(listener, _)| listener).collect();
         let mut watching = JoinSet::new();

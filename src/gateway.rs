@@ -3,24 +3,32 @@
 //!
 //! Bodies stream both ways. Only what has to be understood is held, within bounds: the bodies of calls that create jobs
 //! (of multipart forms only the fields of the callback) and answers that are JSON, which may tell of jobs and may show
-//! the replyUrl that was put in here. Where such an answer turns out to be too large to be held, it passes unread.
+//! the replyUrl that was put in here. Of no answer does the signature of a reply URL reach a caller, however it is written;
+//! an answer in which it could not be seen is refused.
 
 mod access;
 mod answer;
+mod ask;
 mod body;
 mod call;
+mod cors;
 mod create;
 mod edit;
 mod events;
 mod forward;
+mod frames;
 mod headers;
 mod learn;
+mod path;
 mod show;
+mod tokens;
+mod veil;
 mod websocket;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::http::Method;
 use actix_web::web::{self, Data, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use secrecy::SecretString;
@@ -29,10 +37,15 @@ use url::Url;
 
 use self::access::{Access, Admission};
 use self::call::{Call, PREFIX};
-use self::websocket::StreamTokens;
+use self::forward::Onward;
+use self::learn::Caller;
+use self::tokens::StreamTokens;
 use crate::domain::MediaUrl;
-use crate::egress::{self, ClientSetupError, Policy};
+use crate::egress::{self, ClientSetupError, Policy, header};
 use crate::intake::{Intake, Problem};
+use crate::provider::Trouble;
+
+pub use show::relayed;
 
 /// How the gateway works.
 #[derive(Clone, Debug)]
@@ -65,8 +78,12 @@ struct Inner {
     intake: Intake,
     adopt_listed: bool,
     tokens: StreamTokens,
-    /// How many answers may be held that are larger than [`answer::SMALL`].
-    large_answers: Semaphore,
+    /// How many large answers may be held.
+    large_answers: Arc<Semaphore>,
+    /// Questions of our own.
+    asked: Semaphore,
+    /// What is known to keep the vault's own account from being used.
+    trouble: Option<Trouble>,
 }
 
 impl Gateway {
@@ -77,11 +94,11 @@ impl Gateway {
     /// The longest that sending a request may take with all that: 5 GB over 4 Mbit/s, and some more.
     const LONGEST_UPLOAD: Duration = Duration::from_secs(4 * 60 * 60);
 
-    /// A gateway that hands what it learns to `intake`.
+    /// A gateway that hands what it learns to `intake`, and of the provider's accounts to `trouble`.
     ///
     /// # Errors
     /// When TLS cannot be set up.
-    pub fn new(config: Config, intake: Intake) -> Result<Self, ClientSetupError> {
+    pub fn new(config: Config, intake: Intake, trouble: Option<Trouble>) -> Result<Self, ClientSetupError> {
         let http = egress::ClientConfig {
             connect_timeout: Self::CONNECT_TIMEOUT,
             head_timeout: Self::LONGEST_UPLOAD,
@@ -97,7 +114,9 @@ impl Gateway {
                 intake,
                 adopt_listed: config.adopt_listed,
                 tokens: StreamTokens::default(),
-                large_answers: Semaphore::new(answer::LARGE_AT_ONCE),
+                large_answers: Arc::new(Semaphore::new(answer::LARGE_AT_ONCE)),
+                asked: Semaphore::new(ask::ASKED_AT_ONCE),
+                trouble,
             }),
         })
     }
@@ -111,36 +130,45 @@ pub fn routes(config: &mut ServiceConfig) {
 }
 
 async fn any(request: HttpRequest, payload: Payload, gateway: Data<Gateway>) -> HttpResponse {
+    if let Some(answer) = cors::preflight(&request) {
+        return answer;
+    }
     let answered = gateway.pass(&request, payload).await;
-    answered.unwrap_or_else(|problem| problem.error_response())
+    let mut answer = answered.unwrap_or_else(|problem| problem.error_response());
+    cors::allow(&request, answer.headers_mut());
+    answer
 }
 
 impl Gateway {
     async fn pass(&self, request: &HttpRequest, payload: Payload) -> Result<HttpResponse, Problem> {
-        let path = call::path(request)?;
-        let call = Call::of(request.method(), path, websocket::is_asked_for(request));
+        let path = path::normal(request.uri().path())?;
+        let call = Call::of(request.method(), &path, websocket::is_asked_for(request));
         let admission = self.admit(request, call)?;
         let mut headers = headers::forwarded(request);
         admission.authorize(&mut headers);
-        if call.is_read() {
-            // What is compressed cannot be read.
-            headers.remove(egress::header::ACCEPT_ENCODING);
-        }
-        tracing::debug!(method = %request.method(), path = %path, ?call, as_provider = admission.is_providers(), "passed on");
+        let caller = Caller {
+            authorization: headers.get(header::AUTHORIZATION).cloned(),
+            is_ours: admission.is_ours(),
+            is_head: request.method() == Method::HEAD,
+        };
+        tracing::debug!(method = %request.method(), ?call, as_provider = !caller.is_ours, "passed on");
+        let method = egress::Method::from_bytes(request.method().as_str().as_bytes());
+        let method = method.map_err(|_| Problem::invalid("the method: expected one of HTTP's"))?;
+        let onward = Onward { method, url: self.url(&path, request.uri().query())?, headers };
         match call {
-            Call::Speak => self.speak(request, payload, headers).await,
-            Call::Create(_) => self.create(request, payload, headers, call).await,
-            Call::Job | Call::List | Call::Tells | Call::SpeechToken | Call::Other => {
-                let exchange = self.forward(request, headers, body::of_request(request, payload)).await?;
-                self.answer(call, None, exchange).await
+            Call::Speak => self.speak(request, payload, onward, &caller).await,
+            Call::Create(_) | Call::SpeechToken => self.create(request, payload, onward, &caller, call).await,
+            Call::Job | Call::List | Call::Tells | Call::Other => {
+                let exchange = self.forward(onward, body::of_request(request, payload)).await?;
+                self.answer(call, &caller, None, exchange).await
             }
         }
     }
 
     fn admit(&self, request: &HttpRequest, call: Call) -> Result<Admission, Problem> {
         let known = self.inner.access.admit(request);
-        let known =
-            known.or_else(|| (call == Call::Speak && self.inner.tokens.knows(request)).then_some(Admission::Open));
+        let known = known
+            .or_else(|| (call == Call::Speak && self.inner.tokens.of(request).is_some()).then_some(Admission::Open));
         known.ok_or_else(access::unauthorized)
     }
 
@@ -148,10 +176,10 @@ impl Gateway {
         &self.inner.intake
     }
 
-    /// The URL at the provider for a request here.
-    fn url(&self, request: &HttpRequest) -> Result<MediaUrl, Problem> {
-        let target = request.uri().path_and_query().map_or(PREFIX, |target| target.as_str());
-        let url = MediaUrl::parse(&format!("{}{target}", self.inner.base));
+    /// The URL at the provider for a path in normal form.
+    fn url(&self, path: &str, query: Option<&str>) -> Result<MediaUrl, Problem> {
+        let query = query.map(|query| format!("?{query}")).unwrap_or_default();
+        let url = MediaUrl::parse(&format!("{}{PREFIX}{path}{query}", self.inner.base));
         url.map_err(|error| Problem::invalid(format!("the path: {error}")))
     }
 }

@@ -1,5 +1,6 @@
-//! Passes callbacks on to the receivers that callers of the gateway named: the same bytes, at least once,
-//! those over one ref's URL one after the other in the order they came.
+//! Passes callbacks on to the receivers that callers of the gateway named, at least once, those over one ref's URL one after
+//! the other in the order they came: the same bytes, but for what was put into the call here, in whose place stands what its
+//! caller gave.
 //!
 //! What waits is recorded in the same batch as the callback, and so is what became of it; a crash between a receiver's
 //! answer and its record makes one callback be sent twice. How often something was tried is only known here: after a
@@ -15,6 +16,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{Id, JoinError, JoinSet};
@@ -25,7 +27,10 @@ use self::queue::Queue;
 use self::receivers::Receivers;
 use crate::domain::RefId;
 use crate::egress::{self, Client, ClientConfig, ClientSetupError, Policy};
-use crate::state::{Ledger, State, StateError};
+use crate::state::{Ledger, RefRecord, State, StateError};
+
+/// A callback over a ref's URL as its receiver is to get it.
+pub type Rewrite = Arc<dyn Fn(&RefRecord, Bytes) -> Bytes + Send + Sync>;
 
 /// How callbacks are passed on.
 #[derive(Clone, Debug)]
@@ -51,6 +56,7 @@ struct Inner {
     patience: Duration,
     ledger: Ledger,
     client: Client,
+    rewrite: Rewrite,
     receivers: Receivers,
     /// KiB of bodies that may be in memory at once.
     bodies: Semaphore,
@@ -77,11 +83,11 @@ impl Notifier {
     /// After a defect, which would strike again at once.
     const AFTER_DEFECT: Duration = Duration::from_secs(3600);
 
-    /// Passes on what `ledger` has.
+    /// Passes on what `ledger` has, as `rewrite` gives it.
     ///
     /// # Errors
     /// When the HTTP client cannot be set up.
-    pub fn new(config: Config, ledger: Ledger) -> Result<Self, ClientSetupError> {
+    pub fn new(config: Config, ledger: Ledger, rewrite: Rewrite) -> Result<Self, ClientSetupError> {
         let times = ClientConfig::new(Self::CONNECT_TIME, Self::REQUEST_TIME);
         let client = Client::new(Policy::new(config.egress), times)?;
         Ok(Self {
@@ -89,6 +95,7 @@ impl Notifier {
                 patience: config.patience,
                 ledger,
                 client,
+                rewrite,
                 receivers: Receivers::default(),
                 bodies: Semaphore::new(Self::BODIES_KIB as usize),
                 stop: watch::Sender::new(false),

@@ -21,7 +21,7 @@ use crate::domain::{JobId, Kind, Observation, ReplyRef, Timestamp};
 pub use client::{Answer, Client, ClientConfig, JobList, ListPage, ProviderError, Trouble};
 pub use json::NotJson;
 use json::Object;
-pub use list::{MAX_JOBS, ToldOf, read_all, told_of};
+pub use list::{MAX_JOBS, ToldOf, made_by, read_all, told_of};
 pub use redact::redacted;
 
 /// What a body turned out to be.

@@ -74,11 +74,17 @@ impl Reconciler {
 
     /// What keeps the provider from being asked, in words.
     pub fn trouble(&self) -> Option<&'static str> {
-        match (self.is_token_refused(), self.accounts_on_hold()) {
-            (true, _) => Some("the token is refused"),
-            (false, 0) => None,
-            (false, _) => Some("an account is on hold"),
+        match (self.is_token_refused(), self.accounts_on_hold(), self.accounts_without_credits()) {
+            (true, ..) => Some("the token is refused"),
+            (false, 1.., _) => Some("an account is on hold"),
+            (false, 0, 1..) => Some("an account is out of credits"),
+            (false, 0, 0) => None,
         }
+    }
+
+    /// How many accounts were lately told to have no credits.
+    pub fn accounts_without_credits(&self) -> usize {
+        self.inner.client.trouble().accounts_without_credits()
     }
 
     /// How many accounts the provider has put on hold.

@@ -66,6 +66,12 @@ fn registry(api: &Api, snapshot: Option<&Snapshot>) -> Registry {
             "Accounts that the provider has put on hold and that are left alone",
             on_hold,
         );
+        let without_credits = reconciler.accounts_without_credits() as u64;
+        gauge(
+            "provider_accounts_without_credits",
+            "Accounts that calls through the gateway were lately told have no credits",
+            without_credits,
+        );
         let refused = u64::from(reconciler.is_token_refused());
         gauge("provider_token_refused", "1 while the provider refuses the token", refused);
     }

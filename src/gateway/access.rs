@@ -80,9 +80,9 @@ impl Admission {
         }
     }
 
-    /// Whether the caller has a token of the provider's own.
-    pub(super) fn is_providers(&self) -> bool {
-        matches!(self, Self::Providers)
+    /// Whether the provider sees the vault's own token.
+    pub(super) fn is_ours(&self) -> bool {
+        matches!(self, Self::Ours(_))
     }
 }
 

@@ -10,85 +10,110 @@ use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use futures_util::stream::{BoxStream, once, unfold};
 use futures_util::{StreamExt, future};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::body::{Pump, carry};
 use super::call::{Call, Created};
 use super::forward::{Exchange, unanswered};
+use super::learn::{Caller, Creation};
+use super::veil::{Unclear, Veil};
 use super::{Gateway, headers};
-use crate::domain::RefId;
 use crate::egress::header::{self, HeaderMap};
 use crate::egress::{EgressError, Response};
 use crate::intake::Problem;
 
 /// Answers of up to this many bytes are held without asking.
-pub(super) const SMALL: usize = 256 << 10;
+const SMALL: usize = 256 << 10;
 /// The largest answer that is held, in bytes.
 const LARGEST: usize = 16 << 20;
 /// How many of more than [`SMALL`] are held at once.
 pub(super) const LARGE_AT_ONCE: usize = 4;
+/// What is sent at a time of an answer that is held, in bytes.
+const PIECE: usize = 64 << 10;
 
-type Pieces = BoxStream<'static, Result<Bytes, EgressError>>;
+pub(super) type Pieces = BoxStream<'static, Result<Bytes, EgressError>>;
 
 /// The body of an answer that was to be read.
 enum Held {
-    Whole(Bytes),
+    /// With leave to hold it, where it is large.
+    Whole(Bytes, Option<OwnedSemaphorePermit>),
     /// Too much: what was read of it, and the rest.
     TooLarge(Bytes, Box<Response>),
 }
 
 impl Gateway {
-    /// Hands the provider's answer on. `reference` is the ref that was made for the call.
+    /// Hands the provider's answer on, without any signature of ours. `creation` is known of calls that create jobs.
     ///
     /// # Errors
-    /// When the provider breaks off an answer that is read first.
+    /// When the provider breaks off an answer that is read first, or sends one that cannot be looked through.
     pub(super) async fn answer(
         &self,
         call: Call,
-        reference: Option<RefId>,
+        caller: &Caller,
+        creation: Option<Creation>,
         exchange: Exchange,
     ) -> Result<HttpResponse, Problem> {
         let Exchange { response, pump } = exchange;
-        let head = builder(&response);
+        let status = response.status();
+        // Nobody asked for another protocol, or for part of an answer, in which half a signature could stand.
+        if status.is_informational() || status.as_u16() == 206 {
+            return Err(unreadable(&format!("it has the status {}", status.as_u16())));
+        }
+        if let Some(coding) = coding(response.headers()) {
+            return Err(unreadable(&format!("it is encoded as {coding}, which was not asked for")));
+        }
+        let head = self.builder(&response);
         let length = response.content_length();
-        if call.is_read() && is_of_type(response.headers(), "application/json") {
-            let (status, head_of) = (response.status(), response.headers().clone());
+        if !caller.is_head && is_held(call, response.headers()) {
+            let head_of = response.headers().clone();
             return match self.hold(response, pump).await? {
-                Held::Whole(body) => {
-                    self.learn(call, status, reference.as_ref(), &body).await;
-                    Ok(self.shown(call, head, &head_of, body))
+                Held::Whole(body, permit) => {
+                    self.learn(call, caller, creation.as_ref(), status, &body).await;
+                    self.shown(call, head, &head_of, body, permit)
                 }
                 Held::TooLarge(begun, rest) => {
-                    tracing::warn!(
-                        ?call,
-                        bytes = begun.len(),
-                        "an answer is too large to be read, and passes as it is"
-                    );
+                    tracing::warn!(?call, bytes = begun.len(), "an answer is too large to be read for jobs");
                     let begun = once(future::ready(Ok(begun)));
-                    Ok(streamed(head, length, begun.chain(pieces(*rest)).boxed(), None))
+                    Ok(streamed(head, length, self.veiled(begun.chain(pieces(*rest)).boxed()), None))
                 }
             };
         }
-        if let (Call::Create(Created::Events), Some(reference)) = (call, reference)
-            && is_of_type(response.headers(), "text/event-stream")
-        {
-            return Ok(streamed(head, None, self.events(reference, pieces(response)), pump));
+        if let (Call::Create(Created::Events), true) = (call, status.is_success()) {
+            let events = self.events(creation.unwrap_or_default(), caller.clone(), pieces(response));
+            return Ok(streamed(head, None, self.veiled(events), pump));
         }
-        Ok(streamed(head, length, pieces(response), pump))
+        self.learn(call, caller, creation.as_ref(), status, &Bytes::new()).await;
+        Ok(streamed(head, length, self.veiled(pieces(response)), pump))
     }
 
     /// An answer as the caller is to see it.
-    fn shown(&self, call: Call, mut head: HttpResponseBuilder, headers: &HeaderMap, body: Bytes) -> HttpResponse {
-        let changed = std::str::from_utf8(&body).ok().and_then(|text| self.shown_text(call, text));
-        let Some(changed) = changed else { return head.body(body) };
-        let mut answer = head.body(changed);
-        // They are about the body as it was.
-        for name in ["content-md5", "digest", "content-digest", "repr-digest"] {
-            if headers.contains_key(name) {
-                answer.headers_mut().remove(HeaderName::from_static(name));
+    fn shown(
+        &self,
+        call: Call,
+        mut head: HttpResponseBuilder,
+        headers: &HeaderMap,
+        body: Bytes,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<HttpResponse, Problem> {
+        let own = std::str::from_utf8(&body).ok().and_then(|text| self.shown_text(call, text)).map(Bytes::from);
+        let veiled = Veil::over(self.intake().urls(), own.as_ref().unwrap_or(&body));
+        let changed = veiled.map_err(|error| unreadable(&error.to_string()))?.or(own);
+        let is_changed = changed.is_some();
+        let body = changed.unwrap_or(body);
+        let mut answer = match permit {
+            None => head.body(body),
+            Some(permit) => head.body(SizedStream::new(body.len() as u64, slices(body, permit))),
+        };
+        if is_changed {
+            // They are about the body as it was.
+            for name in ["content-md5", "digest", "content-digest", "repr-digest"] {
+                if headers.contains_key(name) {
+                    answer.headers_mut().remove(HeaderName::from_static(name));
+                }
             }
+            answer.headers_mut().remove(ETAG);
         }
-        answer.headers_mut().remove(ETAG);
-        answer
+        Ok(answer)
     }
 
     async fn hold(&self, mut response: Response, mut pump: Option<Pump>) -> Result<Held, Problem> {
@@ -96,15 +121,52 @@ impl Gateway {
         let mut permit = None;
         loop {
             let chunk = beside(&mut pump, response.chunk()).await.map_err(|error| unanswered(&error))?;
-            let Some(chunk) = chunk else { return Ok(Held::Whole(body.freeze())) };
+            let Some(chunk) = chunk else { return Ok(Held::Whole(body.freeze(), permit)) };
             body.extend_from_slice(&chunk);
             if body.len() > SMALL && permit.is_none() {
-                permit = self.inner.large_answers.acquire().await.ok();
+                let free = self.inner.large_answers.clone().acquire_owned();
+                permit = beside(&mut pump, free).await.ok();
             }
             if body.len() > LARGEST {
                 return Ok(Held::TooLarge(body.freeze(), Box::new(response)));
             }
         }
+    }
+
+    /// The same with our signatures hidden.
+    fn veiled(&self, pieces: Pieces) -> Pieces {
+        let begin = (Some(pieces), Veil::new(self.intake().urls()));
+        let veiled = unfold(begin, |(pieces, mut veil)| async move {
+            let mut pieces = pieces?;
+            loop {
+                let passed = match pieces.next().await {
+                    Some(Ok(piece)) => veil.feed(&piece),
+                    Some(Err(error)) => return Some((Err(error), (None, veil))),
+                    None => {
+                        let rest = veil.finish();
+                        return (!rest.is_empty()).then(|| (Ok(rest), (None, veil)));
+                    }
+                };
+                match passed {
+                    Ok(passed) if passed.is_empty() => {}
+                    Ok(passed) => return Some((Ok(passed), (Some(pieces), veil))),
+                    Err(Unclear) => return Some((Err(EgressError::Broken(Unclear.to_string())), (None, veil))),
+                }
+            }
+        });
+        veiled.boxed()
+    }
+
+    /// The head of an answer, without its length.
+    pub(super) fn builder(&self, response: &Response) -> HttpResponseBuilder {
+        let status = StatusCode::from_u16(response.status().as_u16()).unwrap_or(StatusCode::BAD_GATEWAY);
+        let mut head = HttpResponse::build(status);
+        for (name, value) in headers::returned(response.headers(), self.intake().urls()) {
+            if name != CONTENT_LENGTH {
+                head.append_header((name, value));
+            }
+        }
+        head
     }
 }
 
@@ -116,18 +178,6 @@ async fn beside<T>(pump: &mut Option<Pump>, wanted: impl Future<Output = T>) -> 
         wanted.as_mut().poll(cx)
     })
     .await
-}
-
-/// The head of an answer, without its length.
-pub(super) fn builder(response: &Response) -> HttpResponseBuilder {
-    let status = StatusCode::from_u16(response.status().as_u16()).unwrap_or(StatusCode::BAD_GATEWAY);
-    let mut head = HttpResponse::build(status);
-    for (name, value) in headers::returned(response.headers()) {
-        if name != CONTENT_LENGTH {
-            head.append_header((name, value));
-        }
-    }
-    head
 }
 
 /// An answer that is handed on as it comes.
@@ -152,6 +202,15 @@ fn pieces(response: Response) -> Pieces {
     .boxed()
 }
 
+/// A body that is held, with leave to do so until the last of it is sent.
+fn slices(body: Bytes, permit: OwnedSemaphorePermit) -> Pieces {
+    unfold((body, permit), |(mut body, permit)| async {
+        let next = body.split_to(PIECE.min(body.len()));
+        (!next.is_empty()).then(|| (Ok(next), (body, permit)))
+    })
+    .boxed()
+}
+
 /// An answer's body, which carries the request's over as well.
 struct Passing {
     pieces: Pieces,
@@ -167,7 +226,28 @@ impl Stream for Passing {
     }
 }
 
-fn is_of_type(headers: &HeaderMap, expected: &str) -> bool {
+/// 502: the provider's answer cannot be looked through, and may show what it must not.
+pub(super) fn unreadable(why: &str) -> Problem {
+    tracing::warn!(why, "an answer of the provider is not passed on");
+    let message = format!("the provider's answer cannot be passed on: {why}");
+    Problem::new(StatusCode::BAD_GATEWAY, "provider_unreadable", message)
+}
+
+/// What an answer's body is encoded as, if it is.
+fn coding(headers: &HeaderMap) -> Option<String> {
+    let values = headers.get_all(header::CONTENT_ENCODING).iter();
+    let values = values.map(|value| String::from_utf8_lossy(value.as_bytes()).trim().to_ascii_lowercase());
+    values.into_iter().find(|value| !matches!(&**value, "" | "identity"))
+}
+
+/// Whether an answer is held: what says that it is JSON, and where jobs are told of, all that may be.
+fn is_held(call: Call, headers: &HeaderMap) -> bool {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(expected)
+    let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if essence.ends_with("/json") || essence.ends_with("+json") {
+        return true;
+    }
+    let is_other =
+        essence == "text/event-stream" || ["image/", "video/", "audio/"].iter().any(|of| essence.starts_with(of));
+    call.is_read() && call != Call::Create(Created::Events) && !is_other
 }

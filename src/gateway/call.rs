@@ -1,8 +1,4 @@
-use actix_web::HttpRequest;
 use actix_web::http::Method;
-use percent_encoding::percent_decode_str;
-
-use crate::intake::Problem;
 
 /// What all paths of the provider's API begin with.
 pub(super) const PREFIX: &str = "/v1/minimax";
@@ -38,8 +34,10 @@ pub(super) enum Created {
 }
 
 impl Call {
-    /// Tells what `method` does at `path`, which is the provider's without [`PREFIX`].
+    /// Tells what `method` does at `path`, which is the provider's without [`PREFIX`], in normal form. Some servers take
+    /// names in either case.
     pub(super) fn of(method: &Method, path: &str, is_websocket: bool) -> Self {
+        let path = path.to_ascii_lowercase();
         let path: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
         match (method, &path[..]) {
             (&Method::POST, ["videos" | "images", "create"]) => Self::Create(Created::Ids),
@@ -63,21 +61,6 @@ impl Call {
     }
 }
 
-/// The path of a request behind [`PREFIX`], as it stands.
-///
-/// # Errors
-/// When it would lead elsewhere: the provider's other APIs are none of the gateway's.
-pub(super) fn path(request: &HttpRequest) -> Result<&str, Problem> {
-    let path = request.uri().path();
-    let rest = path.strip_prefix(PREFIX).ok_or_else(|| Problem::not_found("path"))?;
-    // A URL's parser takes these for steps up, in either form and with either slash.
-    let decoded = percent_decode_str(rest).decode_utf8_lossy();
-    if decoded.split(['/', '\\']).any(|part| matches!(part, "." | "..")) {
-        return Err(Problem::invalid("the path: expected no . and .. in it"));
-    }
-    Ok(rest)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -93,6 +76,7 @@ mod tests {
         assert_eq!(of("GET", "/agent/jobs"), Call::Tells);
         assert_eq!(of("GET", "/audio/voices"), Call::Other);
         assert_eq!(of("GET", ""), Call::Other);
+        assert_eq!(of("POST", "/Videos/CREATE"), Call::Create(Created::Ids));
         assert_eq!(Call::of(&Method::GET, "/audio/wss", true), Call::Speak);
     }
 

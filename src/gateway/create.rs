@@ -1,22 +1,25 @@
 //! Calls that create jobs: a ref is registered for each, and its URL put into the body.
 
 use std::cell::OnceCell;
-use std::io;
+use std::io::{self, Read};
 use std::rc::Rc;
 
-use actix_web::http::header::CONTENT_TYPE;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use actix_web::web::Payload;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 use bytes::{Bytes, BytesMut};
+use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use futures_util::FutureExt;
 
 use super::Gateway;
 use super::body::{self, Outgoing};
 use super::call::Call;
 use super::edit::multipart::Parts;
-use super::edit::{Callback, Wish, form, json};
-use crate::domain::{RefId, Target};
-use crate::egress::header::HeaderMap;
+use super::edit::{Callback, Plan, Wish, form, json};
+use super::forward::Onward;
+use super::learn::{Caller, Creation, Owner};
+use crate::domain::Target;
+use crate::egress::header::{self, HeaderMap};
 use crate::intake::Problem;
 
 /// The largest body taken that is not a multipart form, in bytes: the provider's prompts have a few thousand characters.
@@ -24,11 +27,11 @@ const MAX_BODY: usize = 1 << 20;
 /// Multipart forms of up to this many bytes are held, and sent with their length.
 const SMALL_FORM: usize = 256 << 10;
 
-/// The ref of a call, as soon as there is one.
-type Made = Rc<OnceCell<RefId>>;
+/// What is known of a call, as soon as its body is read.
+type Made = Rc<OnceCell<Creation>>;
 
 impl Gateway {
-    /// Sends a call on that creates jobs, and learns of them.
+    /// Sends a call on that creates jobs, and learns of them; or one that only prepares a speech stream.
     ///
     /// # Errors
     /// When no ref can be registered for it, its body cannot be read, or the provider does not answer.
@@ -36,41 +39,80 @@ impl Gateway {
         &self,
         request: &HttpRequest,
         payload: Payload,
-        headers: HeaderMap,
+        mut onward: Onward,
+        caller: &Caller,
         call: Call,
     ) -> Result<HttpResponse, Problem> {
-        let made = Made::default();
+        let making = Making { gateway: self.clone(), call, made: Made::default() };
         let outgoing = match (body::is_there(request), kind(request)) {
             (false, _) => Outgoing::default(),
-            (true, Kind::Multipart(boundary)) => self.multipart(Parts::new(&boundary), payload, &made).await?,
-            (true, Kind::Form) => self.small(payload, &made, |body| Some(form::wish(body)), with_form).await?,
-            (true, Kind::Json) => self.small(payload, &made, json::wish, json::with_callback).await?,
+            (true, kind) if is_encoded(request) => making.encoded(kind, payload, &mut onward.headers).await?,
+            (true, Kind::Multipart(boundary)) => making.multipart(Parts::new(&boundary), payload).await?,
+            (true, kind) => making.small(kind, payload).await?,
         };
         // Without an answer there may be a job all the same, which calls back over its ref.
-        let exchange = self.forward(request, headers, outgoing).await?;
-        self.answer(call, made.get().cloned(), exchange).await
+        let exchange = self.forward(onward, outgoing).await?;
+        self.answer(call, caller, making.made.get().cloned(), exchange).await
     }
+}
 
+/// Makes jobs call back here.
+#[derive(Clone)]
+struct Making {
+    gateway: Gateway,
+    call: Call,
+    made: Made,
+}
+
+impl Making {
     /// A body that is held, with the callback set.
-    async fn small(
-        &self,
-        mut payload: Payload,
-        made: &Made,
-        wish: impl Fn(&[u8]) -> Option<Wish>,
-        set: impl Fn(&[u8], &Callback) -> Option<Vec<u8>>,
-    ) -> Result<Outgoing, Problem> {
+    async fn small(&self, kind: Kind, mut payload: Payload) -> Result<Outgoing, Problem> {
         let body = body::whole(&mut payload, MAX_BODY).await?;
-        let callback = match wish(&body) {
-            Some(wish) => self.register(wish, made).await?,
-            None => None,
-        };
-        let edited = callback.and_then(|callback| set(&body, &callback));
+        let edited = self.edited(&kind, &body).await?;
         Ok(Outgoing::whole(edited.map_or(body, Bytes::from)))
     }
 
+    /// A compressed body: as it would be without that, with the callback set. What cannot be unpacked goes on as it is.
+    async fn encoded(&self, kind: Kind, mut payload: Payload, headers: &mut HeaderMap) -> Result<Outgoing, Problem> {
+        let body = body::whole(&mut payload, MAX_BODY).await?;
+        let coding = headers.get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let Some(plain) = unpacked(&body, coding, MAX_BODY) else { return Ok(Outgoing::whole(body)) };
+        headers.remove(header::CONTENT_ENCODING);
+        let edited = self.edited(&kind, &plain).await?;
+        Ok(Outgoing::whole(edited.unwrap_or(plain)))
+    }
+
+    /// `None` when the body is to stay as it is.
+    async fn edited(&self, kind: &Kind, body: &[u8]) -> Result<Option<Vec<u8>>, Problem> {
+        match kind {
+            Kind::Json => {
+                let callback = match json::wish(body) {
+                    Some(wish) => self.register(wish).await?,
+                    None => None,
+                };
+                Ok(callback.and_then(|callback| json::with_callback(body, &callback)))
+            }
+            Kind::Form => {
+                let callback = self.register(form::wish(body)).await?;
+                Ok(callback.map(|callback| form::with_callback(body, &callback)))
+            }
+            Kind::Multipart(boundary) => {
+                let mut parts = Parts::new(boundary);
+                let passed = parts.feed(body);
+                let end = if parts.is_closing() {
+                    let callback = self.register(parts.wish()).await?;
+                    parts.close(callback.as_ref())
+                } else {
+                    parts.finish()
+                };
+                Ok(Some([passed, end].concat()))
+            }
+        }
+    }
+
     /// A form, held if it is small, else rewritten on its way.
-    async fn multipart(&self, parts: Parts, payload: Payload, made: &Made) -> Result<Outgoing, Problem> {
-        let mut form = Rewriting { gateway: self.clone(), parts, payload, made: made.clone(), is_over: false };
+    async fn multipart(&self, parts: Parts, payload: Payload) -> Result<Outgoing, Problem> {
+        let mut form = Rewriting { making: self.clone(), parts, payload, is_over: false };
         let mut begun = BytesMut::new();
         while let Some(piece) = form.next().await {
             begun.extend_from_slice(&piece?);
@@ -88,24 +130,39 @@ impl Gateway {
     }
 
     /// Registers the ref of a call. `None` when the call is to stay as it is.
-    async fn register(&self, wish: Wish, made: &Made) -> Result<Option<Callback>, Problem> {
-        let Some(plan) = wish.plan(self.intake().urls()) else { return Ok(None) };
-        let has_own = plan.reply_ref.is_some();
-        let record = self.intake().register_gateway(plan.reply_ref, plan.pass_on_to).await?;
-        let _ = made.set(record.id.clone());
+    async fn register(&self, wish: Wish) -> Result<Option<Callback>, Problem> {
+        let account = wish.account.clone();
+        let known = |owner| drop(self.made.set(Creation { owner, account }));
+        if !matches!(self.call, Call::Create(_)) {
+            known(Owner::default());
+            return Ok(None);
+        }
+        let intake = self.gateway.intake();
+        let (reply_ref, is_free, pass_on_to) = match wish.plan(intake.urls()) {
+            Plan::Set { reply_ref, is_free, pass_on_to } => (reply_ref, is_free, pass_on_to),
+            Plan::Leave { over: Some(Target::Ref(id)), .. } => {
+                known(Owner::Ref { id, made: false });
+                return Ok(None);
+            }
+            Plan::Leave { reply_ref, .. } => {
+                known(Owner::Nobody(reply_ref));
+                return Ok(None);
+            }
+        };
+        let record = intake.register_gateway(reply_ref, pass_on_to).await?;
+        known(Owner::Ref { id: record.id.clone(), made: true });
         Ok(Some(Callback {
-            reply_url: self.intake().urls().reply_url(&Target::Ref(record.id)),
-            made_ref: (!has_own).then(|| record.reply_ref.as_str().to_owned()),
+            reply_url: intake.urls().reply_url(&Target::Ref(record.id)),
+            made_ref: is_free.then(|| record.reply_ref.as_str().to_owned()),
         }))
     }
 }
 
 /// A form as it is sent on.
 struct Rewriting {
-    gateway: Gateway,
+    making: Making,
     parts: Parts,
     payload: Payload,
-    made: Made,
     is_over: bool,
 }
 
@@ -136,7 +193,7 @@ impl Rewriting {
         if !self.parts.is_closing() {
             return Ok(passed);
         }
-        let callback = self.gateway.register(self.parts.wish(), &self.made).boxed_local().await;
+        let callback = self.making.register(self.parts.wish()).boxed_local().await;
         let callback = callback.inspect_err(|_| self.is_over = true)?;
         let end = self.parts.close(callback.as_ref());
         Ok([passed, end].concat().into())
@@ -163,6 +220,62 @@ fn kind(request: &HttpRequest) -> Kind {
     }
 }
 
-fn with_form(body: &[u8], callback: &Callback) -> Option<Vec<u8>> {
-    Some(form::with_callback(body, callback))
+fn is_encoded(request: &HttpRequest) -> bool {
+    let mut codings = request.headers().get_all(CONTENT_ENCODING);
+    codings.any(|coding| !matches!(coding.as_bytes().trim_ascii(), b"" | b"identity"))
+}
+
+/// A body without its compression, of at most `limit` bytes; `None` when that is not known here, or it is not that.
+fn unpacked(body: &[u8], coding: &str, limit: usize) -> Option<Vec<u8>> {
+    let read = |source: &mut dyn Read| {
+        let mut plain = Vec::new();
+        source.take(limit as u64 + 1).read_to_end(&mut plain).ok()?;
+        (plain.len() <= limit).then_some(plain)
+    };
+    match &*coding.trim().to_ascii_lowercase() {
+        "gzip" | "x-gzip" => read(&mut MultiGzDecoder::new(body)),
+        // Some leave out the frame that belongs around it.
+        "deflate" => read(&mut ZlibDecoder::new(body)).or_else(|| read(&mut DeflateDecoder::new(body))),
+        "zstd" => read(&mut zstd::Decoder::new(body).ok()?),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
+
+    use super::*;
+
+    #[test]
+    fn bodies_are_unpacked_within_bounds() {
+        let text = b"{\"prompt\":\"a boat\"}".repeat(9);
+        let gzip = {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+            encoder.write_all(&text).unwrap();
+            encoder.finish().unwrap()
+        };
+        let zlib = {
+            let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+            encoder.write_all(&text).unwrap();
+            encoder.finish().unwrap()
+        };
+        let bare = {
+            let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
+            encoder.write_all(&text).unwrap();
+            encoder.finish().unwrap()
+        };
+        let zstd = zstd::encode_all(&text[..], 0).unwrap();
+        for (coding, packed) in
+            [("GZIP", &gzip), (" x-gzip", &gzip), ("deflate", &zlib), ("deflate", &bare), ("zstd", &zstd)]
+        {
+            assert_eq!(unpacked(packed, coding, text.len()).as_deref(), Some(&text[..]), "{coding}");
+            assert_eq!(unpacked(packed, coding, text.len() - 1), None, "{coding}");
+            assert_eq!(unpacked(&packed[..packed.len() - 9], coding, text.len()), None, "{coding}");
+        }
+        assert_eq!((unpacked(&text, "gzip", 1000), unpacked(&gzip, "br", 1000)), (None, None));
+    }
 }

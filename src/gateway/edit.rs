@@ -6,7 +6,7 @@ pub(super) mod json;
 pub(super) mod multipart;
 mod wish;
 
-pub(super) use wish::Wish;
+pub(super) use wish::{Given, Plan, Wish};
 
 /// What a call is to carry.
 #[derive(Clone, Debug, PartialEq, Eq)]

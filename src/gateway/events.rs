@@ -1,17 +1,19 @@
-//! Event streams, read line by line as they pass.
+//! Event streams, read line by line as they pass, whatever their type is called.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use futures_util::stream::{BoxStream, unfold};
+use futures_util::stream::unfold;
+use serde::Deserialize;
 
 use super::Gateway;
+use super::answer::Pieces;
 use super::call::{Call, Created};
-use crate::domain::{JobId, RefId};
+use super::learn::{Caller, Creation};
+use crate::domain::JobId;
 use crate::egress::EgressError;
-use crate::provider::{Answer, told_of};
+use crate::provider::told_of;
 
 /// The longest line that is read, in bytes; the rest of a longer one passes as it is.
 const MAX_LINE: usize = 1 << 20;
@@ -28,7 +30,7 @@ impl Lines {
     /// Takes a piece of the stream; gives whole lines, line ends included, each with whether it can be read.
     fn feed(&mut self, mut piece: Bytes) -> Vec<(Bytes, bool)> {
         let mut lines = Vec::new();
-        while let Some(at) = memchr::memchr(b'\n', &piece) {
+        while let Some(at) = memchr::memchr2(b'\n', b'\r', &piece) {
             self.begun.extend_from_slice(&piece.split_to(at + 1));
             lines.push((self.begun.split().freeze(), !std::mem::take(&mut self.passes)));
         }
@@ -45,24 +47,25 @@ impl Lines {
 
 struct Passing {
     gateway: Gateway,
-    reference: Arc<RefId>,
-    stream: BoxStream<'static, Result<Bytes, EgressError>>,
+    creation: Creation,
+    caller: Caller,
+    stream: Pieces,
     lines: Lines,
+    /// The data of an event whose end has not come.
+    event: BytesMut,
+    /// Whether the last line ended with a carriage return.
+    after_cr: bool,
     ready: VecDeque<Bytes>,
     known: Option<JobId>,
     is_over: bool,
 }
 
 impl Gateway {
-    /// A stream of events that tells of a job made over `reference`.
-    pub(super) fn events(
-        &self,
-        reference: RefId,
-        stream: BoxStream<'static, Result<Bytes, EgressError>>,
-    ) -> BoxStream<'static, Result<Bytes, EgressError>> {
-        let (gateway, reference) = (self.clone(), Arc::new(reference));
-        let (lines, ready) = Default::default();
-        let passing = Passing { gateway, reference, stream, lines, ready, known: None, is_over: false };
+    /// A stream of events that tells of a job of `creation`'s.
+    pub(super) fn events(&self, creation: Creation, caller: Caller, stream: Pieces) -> Pieces {
+        let gateway = self.clone();
+        let (lines, event, after_cr, ready, known, is_over) = Default::default();
+        let passing = Passing { gateway, creation, caller, stream, lines, event, after_cr, ready, known, is_over };
         unfold(passing, |mut passing| async { passing.next().await.map(|piece| (piece, passing)) }).boxed()
     }
 }
@@ -100,26 +103,61 @@ impl Passing {
 
     /// A line as its caller is to see it.
     fn read(&mut self, line: Bytes) -> Bytes {
-        let Some(data) = line.strip_prefix(b"data:") else { return line };
-        let data = Bytes::copy_from_slice(data.trim_ascii());
-        for told in told_of(&data) {
-            if self.known.as_ref() != Some(&told.job) {
-                // The event is not kept waiting for the disk: the job's callback tells of it, too.
-                let (gateway, reference, job) =
-                    (self.gateway.clone(), self.reference.clone(), Answer::naming(&told.job, None));
-                tokio::spawn(async move { gateway.learn_own(&reference, job).await });
-                self.known = Some(told.job);
+        let text = line.trim_ascii_end();
+        let is_rest = std::mem::replace(&mut self.after_cr, line.ends_with(b"\r")) && line.as_ref() == b"\n";
+        let data = match text.strip_prefix(b"data:") {
+            Some(data) => data.trim_ascii_start(),
+            // What is no event, but a refusal perhaps.
+            None if text.starts_with(b"{") => text,
+            None => {
+                // A blank line ends an event, and one that is only the rest of a line's end is none.
+                if text.is_empty() && !is_rest {
+                    self.event.clear();
+                }
+                return line;
             }
+        };
+        if self.event.len() + data.len() < MAX_LINE {
+            self.event.extend_from_slice(data);
         }
-        let shown = std::str::from_utf8(&data)
+        self.heard();
+        let shown = std::str::from_utf8(data)
             .ok()
             .and_then(|text| self.gateway.shown_text(Call::Create(Created::Events), text));
         match shown {
             Some(shown) => {
-                let ending = &line[line.trim_ascii_end().len()..];
-                [b"data: ", shown.as_bytes(), ending].concat().into()
+                let begins = &line[..text.len() - data.len()];
+                [begins, shown.as_bytes(), &line[text.len()..]].concat().into()
             }
             None => line,
+        }
+    }
+
+    /// Takes in what an event says, once all of its lines are there.
+    fn heard(&mut self) {
+        #[derive(Deserialize)]
+        struct Event {
+            status: Option<serde_json::Value>,
+        }
+        let Ok(event) = serde_json::from_slice::<Event>(&self.event) else { return };
+        let data = std::mem::take(&mut self.event);
+        let is_finished = event.status.is_some_and(|status| status == "finished");
+        for told in told_of(&data) {
+            let (gateway, owner, caller) = (self.gateway.clone(), self.creation.owner.clone(), self.caller.clone());
+            let is_new = self.known.as_ref() != Some(&told.job);
+            self.known = Some(told.job.clone());
+            if !is_new && !is_finished {
+                continue;
+            }
+            // The event is not kept waiting for the disk: the job's callback tells of it, too.
+            tokio::spawn(async move {
+                if is_new {
+                    gateway.learn_own(&owner, owner.naming(&told.job)).await;
+                }
+                if is_finished {
+                    gateway.ask_finished(owner, caller, told.job).await;
+                }
+            });
         }
     }
 }
@@ -132,12 +170,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_byte_passes_and_lines_come_whole(text in "[ab\n]{0,60}", size in 1usize..20) {
+        fn every_byte_passes_and_lines_come_whole(text in "[ab\r\n]{0,60}", size in 1usize..20) {
             let mut lines = Lines::default();
             let mut seen = Vec::new();
             for piece in text.as_bytes().chunks(size) {
                 for (line, is_read) in lines.feed(Bytes::copy_from_slice(piece)) {
-                    prop_assert!(is_read && line.ends_with(b"\n"));
+                    prop_assert!(is_read && (line.ends_with(b"\n") || line.ends_with(b"\r")));
                     seen.extend_from_slice(&line);
                 }
             }

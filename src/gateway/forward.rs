@@ -2,14 +2,14 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
-use actix_web::HttpRequest;
 use actix_web::http::StatusCode;
 use tokio::time::timeout;
 
 use super::Gateway;
 use super::body::{Outgoing, Pump, carry};
+use crate::domain::MediaUrl;
 use crate::egress::header::{self, HeaderMap};
-use crate::egress::{EgressError, Response};
+use crate::egress::{EgressError, Method, Response};
 use crate::intake::Problem;
 
 /// An answer of the provider, and what of the request's body it has not got yet.
@@ -18,20 +18,20 @@ pub(super) struct Exchange {
     pub(super) pump: Option<Pump>,
 }
 
+/// A request as it goes on.
+pub(super) struct Onward {
+    pub(super) method: Method,
+    pub(super) url: MediaUrl,
+    pub(super) headers: HeaderMap,
+}
+
 impl Gateway {
     /// Sends a request on.
     ///
     /// # Errors
     /// When the provider cannot be reached, or does not answer.
-    pub(super) async fn forward(
-        &self,
-        request: &HttpRequest,
-        mut headers: HeaderMap,
-        outgoing: Outgoing,
-    ) -> Result<Exchange, Problem> {
-        let url = self.url(request)?;
-        let method = crate::egress::Method::from_bytes(request.method().as_str().as_bytes());
-        let method = method.map_err(|_| Problem::invalid("the method: expected one of HTTP's"))?;
+    pub(super) async fn forward(&self, onward: Onward, outgoing: Outgoing) -> Result<Exchange, Problem> {
+        let Onward { method, url, mut headers } = onward;
         let Outgoing { body, mut pump, is_other } = outgoing;
         if is_other {
             headers.remove(header::CONTENT_LENGTH);

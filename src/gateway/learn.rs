@@ -4,23 +4,84 @@ use futures_util::stream::iter;
 
 use super::Gateway;
 use super::call::{Call, Created};
-use crate::domain::{JobId, RefId};
+use crate::domain::{JobId, RefId, ReplyRef};
 use crate::egress::StatusCode;
+use crate::egress::header::HeaderValue;
 use crate::intake::{Refused, Unknown};
-use crate::provider::{Answer, read_all, told_of};
+use crate::provider::{Answer, made_by, read_all, told_of};
 
 /// Jobs of one list that are looked up at a time.
 const AT_ONCE: usize = 16;
 
+/// On whose behalf a call goes on.
+#[derive(Clone, Default)]
+pub(super) struct Caller {
+    /// What the provider sees.
+    pub(super) authorization: Option<HeaderValue>,
+    /// Whether that is the vault's own token.
+    pub(super) is_ours: bool,
+    /// Whether the call is a HEAD.
+    pub(super) is_head: bool,
+}
+
+/// What is known of a call that creates jobs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Creation {
+    pub(super) owner: Owner,
+    /// The provider's account, where the call names one.
+    pub(super) account: Option<String>,
+}
+
+/// Whose the jobs of a call are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// The ref's whose URL the call has; `made`: for this call.
+    Ref { id: RefId, made: bool },
+    /// Nobody's: the call has no URL of a ref's, and perhaps a reference.
+    Nobody(Option<ReplyRef>),
+}
+
+impl Default for Owner {
+    fn default() -> Self {
+        Self::Nobody(None)
+    }
+}
+
+impl Owner {
+    /// What names a job that was made for it.
+    pub(super) fn naming(&self, job: &JobId) -> Answer {
+        match self {
+            Self::Ref { .. } => Answer::naming(job, None),
+            Self::Nobody(reply_ref) => Answer::naming(job, reply_ref.as_ref()),
+        }
+    }
+}
+
 impl Gateway {
     /// Takes in what an answer says of jobs, as if it were their callbacks. What cannot be recorded is lost to us and not to
     /// the caller, who gets the answer all the same.
-    pub(super) async fn learn(&self, call: Call, status: StatusCode, reference: Option<&RefId>, body: &Bytes) {
-        match (call, reference) {
-            (Call::Create(created), Some(reference)) => self.learn_created(created, status, reference, body).await,
-            (Call::SpeechToken, _) if status.is_success() => self.inner.tokens.learn(body),
+    pub(super) async fn learn(
+        &self,
+        call: Call,
+        caller: &Caller,
+        creation: Option<&Creation>,
+        status: StatusCode,
+        body: &Bytes,
+    ) {
+        match (call, creation) {
+            (Call::Create(created), creation) => {
+                let creation = creation.cloned().unwrap_or_default();
+                self.learn_created(created, &creation, status, body).await;
+                if caller.is_ours {
+                    self.note(&creation, status);
+                }
+            }
+            (Call::SpeechToken, creation) if status.is_success() => {
+                let account = creation.and_then(|creation| creation.account.clone());
+                self.inner.tokens.learn(body, caller, account);
+            }
             // A failed agent job is answered with the status it failed with.
-            (Call::Job | Call::Create(Created::Job), _) => self.learn_jobs(read_all(body), Unknown::Configured).await,
+            (Call::Job, _) => self.learn_jobs(read_all(body), Unknown::Configured).await,
             (Call::List, _) if status.is_success() => {
                 let unknown = if self.inner.adopt_listed { Unknown::Adopt } else { Unknown::Skip };
                 self.learn_jobs(read_all(body), unknown).await;
@@ -29,35 +90,46 @@ impl Gateway {
         }
     }
 
-    async fn learn_created(&self, created: Created, status: StatusCode, reference: &RefId, body: &Bytes) {
-        let jobs = match created {
-            Created::Job => read_all(body),
-            // A refusal may tell of the jobs that are in the way.
-            Created::Ids | Created::Events if !status.is_success() => Vec::new(),
-            Created::Ids | Created::Events => {
-                told_of(body).into_iter().map(|told| Answer::naming(&told.job, None)).collect()
-            }
+    async fn learn_created(&self, created: Created, creation: &Creation, status: StatusCode, body: &Bytes) {
+        let mut jobs = if created == Created::Job { read_all(body) } else { Vec::new() };
+        let named = match status {
+            status if status.is_success() => told_of(body),
+            // A refusal may tell of the jobs that are in the way; what it is itself about was made.
+            status if status.is_server_error() => made_by(body),
+            _ => Vec::new(),
         };
-        if status.is_client_error() && jobs.is_empty() {
-            // No job will ever call back over it.
-            if let Err(error) = self.intake().remove_ref(reference).await {
-                tracing::warn!(%reference, %error, "a ref that no job was made for stays");
+        for told in named {
+            if !jobs.iter().any(|job| job.observation.job == told.job) {
+                jobs.push(creation.owner.naming(&told.job));
             }
         }
+        if is_refusal(status)
+            && jobs.is_empty()
+            && let Owner::Ref { id, made: true } = &creation.owner
+            // No job will ever call back over it.
+            && let Err(error) = self.intake().remove_ref(id).await
+        {
+            tracing::warn!(reference = %id, %error, "a ref that no job was made for stays");
+        }
         for job in jobs {
-            self.learn_own(reference, job).await;
+            self.learn_own(&creation.owner, job).await;
         }
     }
 
-    /// A job that was made over the given ref.
-    pub(super) async fn learn_own(&self, reference: &RefId, job: Answer) {
+    /// A job that was made by a call.
+    pub(super) async fn learn_own(&self, owner: &Owner, job: Answer) {
         let id = job.observation.job.clone();
-        if let Err(error) = self.intake().job_created(reference.clone(), job.body, job.observation).await {
+        let recorded = match owner {
+            Owner::Ref { id, .. } => self.intake().job_created(id.clone(), job.body, job.observation).await,
+            // Whoever may call may have it archived.
+            Owner::Nobody(_) => self.intake().observe(job.body, job.observation, Unknown::Adopt).await,
+        };
+        if let Err(error) = recorded {
             unrecorded(&id, &error);
         }
     }
 
-    async fn learn_jobs(&self, jobs: Vec<Answer>, unknown: Unknown) {
+    pub(super) async fn learn_jobs(&self, jobs: Vec<Answer>, unknown: Unknown) {
         iter(jobs)
             .for_each_concurrent(AT_ONCE, |job| async move {
                 let id = job.observation.job.clone();
@@ -67,6 +139,23 @@ impl Gateway {
             })
             .await;
     }
+
+    /// What the answer to a call that creates jobs says of the account.
+    fn note(&self, creation: &Creation, status: StatusCode) {
+        let Some(trouble) = &self.inner.trouble else { return };
+        let account = creation.account.as_deref();
+        match status.as_u16() {
+            596 => trouble.put_on_hold(account),
+            412 => trouble.out_of_credits(account),
+            200..300 => trouble.has_credits(account),
+            _ => {}
+        }
+    }
+}
+
+/// No job was made. After other errors of the provider's there may be one all the same.
+fn is_refusal(status: StatusCode) -> bool {
+    status.is_client_error() || status.as_u16() == 596
 }
 
 fn unrecorded(job: &JobId, error: &Refused) {

@@ -1,21 +1,23 @@
+use bytes::Bytes;
+
 use super::Gateway;
 use super::call::Call;
+use super::veil::Veil;
 use crate::domain::{Origin, RefId, Target};
+use crate::intake::ReplyUrls;
 use crate::provider::edit::{Change, Scalar, changed, json_text};
+use crate::state::RefRecord;
 
 impl Gateway {
     /// An answer's JSON as its caller would see it without the gateway: with the caller's own replyUrl and replyRef, or
     /// none. `None` when it is that already.
     pub(super) fn shown_text(&self, call: Call, text: &str) -> Option<String> {
-        if !text.contains("replyUrl") && !text.contains("replyRef") {
-            return None;
-        }
         changed(json_text(text.as_bytes())?, |member| {
             let Scalar::Text(value) = &member.value else { return None };
-            match &*member.name {
-                "replyUrl" => self.callers_url(value).map(|own| as_given(call, own)),
-                "replyRef" => self.is_made(value).then(|| as_given(call, None)),
-                _ => None,
+            match self.callers_url(value) {
+                Some(own) => Some(as_given(call, own)),
+                None if member.name == "replyRef" => self.is_made(value).then(|| as_given(call, None)),
+                None => None,
             }
         })
     }
@@ -45,5 +47,34 @@ fn as_given(call: Call, own: Option<String>) -> Change {
         Some(own) => Change::Text(own),
         None if call == Call::Tells => Change::Text(String::new()),
         None => Change::Remove,
+    }
+}
+
+/// A callback over a ref's URL as the provider would have sent it to the caller's own: where it repeats that URL or the
+/// reference that was made here, it has what the caller gave, or nothing. Every other byte is as it came.
+pub fn relayed(urls: &ReplyUrls, record: &RefRecord, body: Bytes) -> Bytes {
+    let own = json_text(&body).and_then(|text| {
+        let own = changed(text, |member| {
+            let Scalar::Text(value) = &member.value else { return None };
+            match urls.parse(value) {
+                Some(Target::Ref(id)) if id == record.id => {
+                    Some(record.pass_on_to.clone().map_or(Change::Remove, Change::Text))
+                }
+                None if member.name == "replyRef" && record.made && *value == record.reply_ref.as_str() => {
+                    Some(Change::Remove)
+                }
+                _ => None,
+            }
+        })?;
+        // With the byte order mark, if it had one.
+        Some(Bytes::from([&body[..body.len() - text.len()], own.as_bytes()].concat()))
+    });
+    let own = own.unwrap_or(body);
+    match Veil::over(urls, &own) {
+        Ok(hidden) => hidden.unwrap_or(own),
+        Err(error) => {
+            tracing::warn!(reference = %record.id, %error, "a callback is passed on as an empty object");
+            Bytes::from_static(b"{}")
+        }
     }
 }

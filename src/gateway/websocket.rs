@@ -1,7 +1,6 @@
 //! Speech over a WebSocket, which carries no header but a token in its query.
 
 use std::io;
-use std::time::Duration;
 
 use actix_web::body::BodyStream;
 use actix_web::http::header::{CONNECTION, UPGRADE};
@@ -10,56 +9,23 @@ use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::unfold;
-use moka::sync::Cache;
-use serde::Deserialize;
-use sha2::{Digest, Sha256};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf, split};
-use url::form_urlencoded;
+use tokio::time::Instant;
 
 use super::Gateway;
-use super::answer::builder;
+use super::answer::unreadable;
 use super::body::{Outgoing, Pump};
 use super::call::Call;
-use super::forward::unanswered;
-use crate::egress::header::{self, HeaderMap, HeaderValue};
+use super::forward::{Onward, unanswered};
+use super::frames::FrameVeil;
+use super::learn::Caller;
+use super::tokens::Stream;
+use crate::egress::header::{self, HeaderValue};
 use crate::egress::{StatusCode, Upgraded};
 use crate::intake::Problem;
 
 /// What is read of the provider's side at a time, in bytes.
 const PIECE: usize = 16 << 10;
-
-/// The tokens that answers gave here, as digests, for as long as the provider takes them.
-pub(super) struct StreamTokens(Cache<[u8; 32], ()>);
-
-impl Default for StreamTokens {
-    fn default() -> Self {
-        const LIVES: Duration = Duration::from_secs(24 * 60 * 60);
-        const MOST: u64 = 100_000;
-        Self(Cache::builder().max_capacity(MOST).time_to_live(LIVES).build())
-    }
-}
-
-impl StreamTokens {
-    /// Remembers the token in an answer of `create-stream`.
-    pub(super) fn learn(&self, body: &[u8]) {
-        #[derive(Deserialize)]
-        struct Answer {
-            token: String,
-        }
-        if let Ok(Answer { token }) = serde_json::from_slice(body)
-            && !token.is_empty()
-        {
-            self.0.insert(Sha256::digest(token.as_bytes()).into(), ());
-        }
-    }
-
-    /// Whether the request's query has such a token.
-    pub(super) fn knows(&self, request: &HttpRequest) -> bool {
-        let mut pairs = form_urlencoded::parse(request.query_string().as_bytes());
-        let token = pairs.find(|(name, _)| name == "token");
-        token.is_some_and(|(_, token)| self.0.contains_key(&<[u8; 32]>::from(Sha256::digest(token.as_bytes()))))
-    }
-}
 
 /// Whether a request asks to go on as a WebSocket.
 pub(super) fn is_asked_for(request: &HttpRequest) -> bool {
@@ -71,7 +37,8 @@ pub(super) fn is_asked_for(request: &HttpRequest) -> bool {
 }
 
 impl Gateway {
-    /// Connects the caller's WebSocket with the provider's: once both have agreed, every byte passes as it is.
+    /// Connects the caller's WebSocket with the provider's: once both have agreed, every byte passes as it is, but for our
+    /// signatures in what the provider says. When it is over, the recording of what was said is looked for.
     ///
     /// # Errors
     /// When the provider cannot be reached, or does not answer.
@@ -79,46 +46,85 @@ impl Gateway {
         &self,
         request: &HttpRequest,
         payload: Payload,
-        mut headers: HeaderMap,
+        mut onward: Onward,
+        caller: &Caller,
     ) -> Result<HttpResponse, Problem> {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        let exchange = self.forward(request, headers, Outgoing::default()).await?;
+        onward.headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+        onward.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        let exchange = self.forward(onward, Outgoing::default()).await?;
         if exchange.response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return self.answer(Call::Other, None, exchange).await;
+            return self.answer(Call::Other, caller, None, exchange).await;
         }
-        let mut head = builder(&exchange.response);
+        let headers = exchange.response.headers();
+        let is_websocket =
+            headers.get(header::UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
+        if !is_websocket || headers.contains_key(header::SEC_WEBSOCKET_EXTENSIONS) {
+            return Err(unreadable("it goes on as something that was not asked for"));
+        }
+        let mut head = self.builder(&exchange.response);
+        let stream = self.inner.tokens.of(request);
+        let spoken = stream.map(|stream| Spoken { gateway: self.clone(), stream, begun: Instant::now() });
         let (read, write) = split(exchange.response.upgraded().await.map_err(|error| unanswered(&error))?);
-        let back = Speaking { read, pump: Some(Box::pin(carry(payload, write))) };
+        let veil = FrameVeil::new(self.intake().urls());
+        let back = Speaking { read: Some(read), pump: Some(Box::pin(carry(payload, write))), veil, _spoken: spoken };
         Ok(head.upgrade("websocket").body(BodyStream::new(unfold(back, Speaking::next).boxed_local())))
+    }
+}
+
+/// A stream that was opened. However it ends, what was spoken over it is looked for then.
+struct Spoken {
+    gateway: Gateway,
+    stream: Stream,
+    begun: Instant,
+}
+
+impl Drop for Spoken {
+    fn drop(&mut self) {
+        let Stream { caller, account } = self.stream.clone();
+        tokio::spawn(self.gateway.clone().ask_spoken(caller, account, self.begun));
     }
 }
 
 /// What the provider says, while what the caller says is carried over.
 struct Speaking {
-    read: ReadHalf<Upgraded>,
+    /// `None` when it is at its end.
+    read: Option<ReadHalf<Upgraded>>,
     pump: Option<Pump>,
+    veil: FrameVeil,
+    _spoken: Option<Spoken>,
 }
 
 impl Speaking {
     async fn next(mut self) -> Option<(io::Result<Bytes>, Self)> {
         let mut piece = vec![0; PIECE];
-        let read = loop {
-            match &mut self.pump {
+        loop {
+            let source = self.read.as_mut()?;
+            let read = match &mut self.pump {
                 Some(pump) => tokio::select! {
-                    read = self.read.read(&mut piece) => break read,
-                    () = pump => self.pump = None,
+                    read = source.read(&mut piece) => read,
+                    () = pump => {
+                        self.pump = None;
+                        continue;
+                    }
                 },
-                None => break self.read.read(&mut piece).await,
+                None => source.read(&mut piece).await,
+            };
+            let passed = match read {
+                Ok(0) => {
+                    self.read = None;
+                    Ok(self.veil.finish())
+                }
+                Ok(length) => self.veil.feed(&piece[..length]).map_err(io::Error::other),
+                Err(error) => Err(error),
+            };
+            match passed {
+                Ok(passed) if passed.is_empty() => {}
+                Ok(passed) => return Some((Ok(passed), self)),
+                Err(error) => {
+                    self.read = None;
+                    return Some((Err(error), self));
+                }
             }
-        };
-        match read {
-            Ok(0) => None,
-            Ok(length) => {
-                piece.truncate(length);
-                Some((Ok(piece.into()), self))
-            }
-            Err(error) => Some((Err(error), self)),
         }
     }
 }

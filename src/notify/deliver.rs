@@ -12,7 +12,7 @@ use crate::domain::{MediaUrl, RefId, Timestamp};
 use crate::egress::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use crate::egress::{Body, EgressError, Method, Response, StatusCode};
 use crate::journal::{Durability, Event, JournalError};
-use crate::state::{OutboxRecord, RecordError, StateError};
+use crate::state::{OutboxRecord, RecordError, RefRecord, StateError};
 
 /// What became of the first of a ref's callbacks.
 #[derive(Debug)]
@@ -74,7 +74,7 @@ impl Notifier {
             (None, _) | (_, None) => Verdict::GiveUp("ref_removed"),
             (_, Some(Err(_))) => Verdict::GiveUp("invalid_url"),
             (_, Some(Ok(_))) if is_late => Verdict::GiveUp("expired"),
-            (_, Some(Ok(url))) => self.pass_on(position, record, &url).await,
+            (Some(known), Some(Ok(url))) => self.pass_on(position, record, known, &url).await,
         };
         let (at, id) = (Timestamp::now(), id.clone());
         match verdict {
@@ -97,7 +97,7 @@ impl Notifier {
         }
     }
 
-    async fn pass_on(&self, position: u64, record: OutboxRecord, url: &MediaUrl) -> Verdict {
+    async fn pass_on(&self, position: u64, record: OutboxRecord, known: &RefRecord, url: &MediaUrl) -> Verdict {
         fail_point!("notify.send", |_| Verdict::Failed("as asked for".to_owned(), None));
         let receiver = url.expose().origin().ascii_serialization();
         let turn = match self.inner.receivers.admit(&receiver, Self::REQUEST_TIME) {
@@ -107,7 +107,7 @@ impl Notifier {
         let kib = u32::try_from(record.bytes.div_ceil(1024)).unwrap_or(u32::MAX).min(Self::BODIES_KIB);
         // It is never closed.
         let _room = self.inner.bodies.acquire_many(kib).await.ok();
-        let body = match self.body(position).await {
+        let body = match self.body(position, known.clone()).await {
             Ok(Some(body)) => body,
             Ok(None) => return Verdict::GiveUp("body_lost"),
             Err(error) => {
@@ -152,12 +152,12 @@ impl Notifier {
     }
 
     /// What to send of a callback; `None` when something else stands where its bytes should.
-    async fn body(&self, position: u64) -> Result<Option<Bytes>, ReadError> {
+    async fn body(&self, position: u64, known: RefRecord) -> Result<Option<Bytes>, ReadError> {
         let inner = self.inner.clone();
         let read = tokio::task::spawn_blocking(move || {
             let at = inner.ledger.state().callback_at(position)?;
             let callback = inner.ledger.journal().read(at)?.into_callback();
-            Ok(callback.map(|callback| callback.body))
+            Ok(callback.map(|callback| (inner.rewrite)(&known, callback.body)))
         });
         read.await.unwrap_or(Err(ReadError::CutOff))
     }

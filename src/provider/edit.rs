@@ -47,9 +47,10 @@ pub enum Change {
     Remove,
 }
 
-/// A body that is JSON, without its byte order mark. `None` if it is not.
+/// A body that is JSON, without its byte order mark and with the space around it. `None` if it is not.
 pub fn json_text(body: &[u8]) -> Option<&str> {
-    super::json::parse(body).ok().map(super::json::Value::raw)
+    super::json::parse(body).ok()?;
+    std::str::from_utf8(body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body)).ok()
 }
 
 /// Shows every member of every object in a JSON text, in order.

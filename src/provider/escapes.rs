@@ -27,8 +27,8 @@ impl Cell {
 /// Layers with fewer escapes than the one before, at most; behind them comes one without any.
 const MAX_LAYERS: usize = 6;
 
-/// The text's layers: as it is, with its escapes taken off once, with theirs taken off, and so on. NUL bytes are in none,
-/// so UTF-16 and UTF-32 read like ASCII. The text must be shorter than 4 GiB.
+/// The text's layers: as it is, with its escapes taken off once, with theirs taken off, and so on. NUL characters are in
+/// none, so UTF-16 and UTF-32 read like ASCII. The text must be shorter than 4 GiB.
 pub fn layers(text: &[u8]) -> impl Iterator<Item = Vec<Cell>> {
     let cell = |(at, byte): (usize, &u8)| {
         let at = u32::try_from(at).unwrap_or(u32::MAX);
@@ -72,11 +72,11 @@ fn without_escapes(cells: &[Cell], all: bool) -> Option<Vec<Cell>> {
                     front = Some(made);
                     continue;
                 }
-                left.push(made);
+                left.extend((byte != 0).then_some(made));
                 at += length;
             }
             Escape::No | Escape::Cut => {
-                left.push(cell);
+                left.extend((cell.byte != 0).then_some(cell));
                 at += 1;
             }
         }

@@ -39,9 +39,17 @@ pub fn read_all(body: &Bytes) -> Vec<Answer> {
 
 /// Every job that an answer names, shown or not, in its order, at most [`MAX_JOBS`]. What is no JSON names none.
 pub fn told_of(body: &[u8]) -> Vec<ToldOf> {
-    let Ok(value) = json::parse(body) else { return Vec::new() };
+    json::parse(body).map_or_else(|_| Vec::new(), |value| named_in(entries(value)))
+}
+
+/// The jobs that an answer itself is about, and not what it lists, as [`told_of`].
+pub fn made_by(body: &[u8]) -> Vec<ToldOf> {
+    json::parse(body).map_or_else(|_| Vec::new(), |value| named_in(vec![value]))
+}
+
+fn named_in(values: Vec<Value<'_>>) -> Vec<ToldOf> {
     let mut told = Vec::new();
-    for object in entries(value).into_iter().filter_map(Value::object) {
+    for object in values.into_iter().filter_map(Value::object) {
         let request = object.object("request").unwrap_or_default();
         let reply = |name| object.text(name).or_else(|| request.text(name));
         let reply_ref = reply("replyRef").and_then(|text| ReplyRef::new(&text).ok());

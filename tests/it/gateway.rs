@@ -3,6 +3,7 @@
 mod clients;
 mod creates;
 mod endpoints;
+mod ids;
 mod learns;
 mod lost;
 pub(crate) mod pair;
@@ -10,3 +11,4 @@ mod passes;
 pub(crate) mod provider;
 mod secrets;
 mod streams;
+mod veiled;

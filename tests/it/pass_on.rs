@@ -133,6 +133,44 @@ async fn what_comes_over_a_refs_url_is_passed_on_in_order_and_unchanged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_put_into_the_call_becomes_what_its_caller_gave_and_every_other_byte_stays() {
+    let bench = Bench::start().await;
+    let own = bench.receiver.url("/own?token=\"1\"");
+    let intake = bench.vault.running().intake().clone();
+    let urls = intake.urls().clone();
+    let other = intake.register_gateway(None, Some("https://another.example/secret".to_owned())).await.unwrap();
+    for made in [true, false] {
+        let named = (!made).then(|| ReplyRef::new("mine").unwrap());
+        let record = intake.register_gateway(named, Some(own.clone())).await.unwrap();
+        let (url, name) = (urls.reply_url(&Target::Ref(record.id.clone())), record.reply_ref.as_str().to_owned());
+        let signature = url.rsplit('/').next().unwrap().to_owned();
+        let foreign = urls.reply_url(&Target::Ref(other.id.clone()));
+        let foreign_signature = foreign.rsplit('/').next().unwrap().to_owned();
+        let id = video_id(if made { 1 } else { 2 });
+        let body = format!(
+            "\u{feff}\n{{ \"videoId\":\"{id}\",\"status\":1, \"seed\": 1.50e+3, \"replyUrl\" : \"{}\" , \"replyRef\":\"{name}\",\n\
+             \"request\":{{\"replyRef\":\"{name}\",\"replyUrl\":\"{url}\"}},\"desc\":\"see {url}.\",\"o\":\"{foreign}\",\"u\":\"\\u00e9\"}}\n ",
+            url.replace('/', "\\/"),
+        );
+        assert_eq!(bench.post(&record.id, body.clone()).await, 200);
+        let stars = "*".repeat(43);
+        let mut expected = body.replace(&url.replace('/', "\\/"), &own.replace('"', "\\\""));
+        expected = expected
+            .replace(&format!("\"replyUrl\":\"{url}\""), &format!("\"replyUrl\":\"{}\"", own.replace('"', "\\\"")));
+        expected = expected.replace(&signature, &stars).replace(&foreign_signature, &stars);
+        if made {
+            expected = expected
+                .replace(&format!("\"replyRef\":\"{name}\",\n"), "")
+                .replace(&format!("\"replyRef\":\"{name}\","), "");
+        }
+        assert_eq!(bench.settled().await.1, 0);
+        let got = bench.receiver.got().pop().unwrap();
+        assert_eq!(got.2, expected);
+        assert!(!got.2.contains("another.example"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_receiver_of_a_caller_of_the_gateway_gets_what_the_provider_says() {
     let receiver = Receiver::start();
     let simulator = Simulator::start(simulator::Config::default()).await.unwrap();

@@ -2,15 +2,16 @@
 
 use url::form_urlencoded::{byte_serialize, parse};
 
-use super::{Callback, Wish};
+use super::{Callback, Given, Wish};
 
 /// What the caller asks for.
 pub(in crate::gateway) fn wish(body: &[u8]) -> Wish {
     let mut wish = Wish::default();
     for (name, value) in parse(body) {
         match &*name {
-            "replyUrl" => wish.reply_url = Some(value.into_owned()),
-            "replyRef" => wish.reply_ref = Some(value.into_owned()),
+            "replyUrl" => wish.reply_url = Given::text(value),
+            "replyRef" => wish.reply_ref = Given::text(value),
+            "account" => wish.account = Some(value.into_owned()),
             _ => {}
         }
     }
@@ -40,8 +41,8 @@ mod tests {
     fn fields_are_replaced_and_the_rest_stays() {
         let callback = Callback { reply_url: "https://v/r?a=b".to_owned(), made_ref: None };
         let body = b"prompt=a+b%20c&replyUrl=https%3A%2F%2Fh%2F&x=%zz&replyRef=mine";
-        assert_eq!(wish(body).reply_url.as_deref(), Some("https://h/"));
-        assert_eq!(wish(body).reply_ref.as_deref(), Some("mine"));
+        assert_eq!((wish(body).reply_url, wish(body).reply_ref), (Given::text("https://h/"), Given::text("mine")));
+        assert_eq!(wish(b"account=17&prompt=x").account.as_deref(), Some("17"));
         let edited = String::from_utf8(with_callback(body, &callback)).unwrap();
         assert_eq!(edited, "prompt=a+b%20c&x=%zz&replyRef=mine&replyUrl=https%3A%2F%2Fv%2Fr%3Fa%3Db");
         let made = Callback { made_ref: Some("m".to_owned()), ..callback };

@@ -7,7 +7,7 @@ use actix_web::http::header::{ContentDisposition, HeaderValue};
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::memmem;
 
-use super::{Callback, Wish};
+use super::{Callback, Given, Wish};
 
 /// The longest head of a part, in bytes.
 const MAX_HEAD: usize = 16 << 10;
@@ -50,6 +50,8 @@ enum State {
 enum Field {
     ReplyUrl,
     ReplyRef,
+    /// Which is only read.
+    Account,
 }
 
 impl Parts {
@@ -93,6 +95,7 @@ impl Parts {
             let is_replaced = match field {
                 Field::ReplyUrl => callback.is_some(),
                 Field::ReplyRef => callback.is_some_and(|callback| callback.made_ref.is_some()),
+                Field::Account => false,
             };
             if !is_replaced {
                 self.out.extend_from_slice(&part);
@@ -207,7 +210,7 @@ impl Parts {
             }
             _ => {
                 // The provider takes no such value, and will say so.
-                self.wish.is_odd = true;
+                self.note(field, Given::Odd);
                 self.out.extend_from_slice(&head);
                 self.state = State::Passing;
                 true
@@ -216,11 +219,11 @@ impl Parts {
     }
 
     fn take(&mut self, head: Bytes, field: Field, value: &[u8]) {
-        let text = std::str::from_utf8(value).ok().map(str::to_owned);
-        self.wish.is_odd |= text.is_none();
-        match field {
-            Field::ReplyUrl => self.wish.reply_url = text,
-            Field::ReplyRef => self.wish.reply_ref = text,
+        self.note(field, std::str::from_utf8(value).map_or(Given::Odd, Given::text));
+        if field == Field::Account {
+            self.out.extend_from_slice(&head);
+            self.out.extend_from_slice(value);
+            return;
         }
         // Of a field that comes again and again, the last counts.
         if let Some(before) = self.taken.iter().position(|(known, _)| *known == field) {
@@ -229,6 +232,15 @@ impl Parts {
         let mut part = BytesMut::from(&head[..]);
         part.extend_from_slice(value);
         self.taken.push((field, part.freeze()));
+    }
+
+    fn note(&mut self, field: Field, given: Given) {
+        match (field, given) {
+            (Field::ReplyUrl, given) => self.wish.reply_url = given,
+            (Field::ReplyRef, given) => self.wish.reply_ref = given,
+            (Field::Account, Given::Text(account)) => self.wish.account = Some(account),
+            (Field::Account, _) => {}
+        }
     }
 
     fn give_up(&mut self, delimiter: &[u8]) {
@@ -255,6 +267,7 @@ fn field(head: &[u8]) -> Option<Field> {
     match disposition.get_name()? {
         "replyUrl" => Some(Field::ReplyUrl),
         "replyRef" => Some(Field::ReplyRef),
+        "account" => Some(Field::Account),
         _ => None,
     }
 }
@@ -298,8 +311,7 @@ mod tests {
                 Content-Type: image/png\r\n\r\n\u{1}\r\n--xy\r\n\r\n--xyz \r\ncontent-disposition:form-data;name=replyRef\r\n\
                 \r\nmine\r\n--xyz\r\nContent-Disposition: form-data; name=\"replyUrl\"\r\n\r\nhttps://v/r\r\n--xyz--\r\nend";
             assert_eq!(String::from_utf8(out).unwrap(), expected, "{size}");
-            let expected = (Some("https://h/x".to_owned()), Some("mine".to_owned()), false);
-            assert_eq!((wish.reply_url, wish.reply_ref, wish.is_odd), expected);
+            assert_eq!((wish.reply_url, wish.reply_ref), (Given::text("https://h/x"), Given::text("mine")));
         }
         let (out, _) = through(b"--xyz--", 3, Some(&callback(Some("m"))));
         let expected = "--xyz\r\nContent-Disposition: form-data; name=\"replyUrl\"\r\n\r\nhttps://v/r\r\n--xyz\r\n\
@@ -312,7 +324,17 @@ mod tests {
         let long = "u".repeat(MAX_VALUE + 1);
         let body = format!("--xyz\r\nContent-Disposition: form-data; name=\"replyUrl\"\r\n\r\n{long}\r\n--xyz--");
         let (out, wish) = through(body.as_bytes(), 1000, None);
-        assert!(out == body.as_bytes() && wish.is_odd);
+        assert!(out == body.as_bytes() && wish.reply_url == Given::Odd);
+    }
+
+    #[test]
+    fn the_account_is_read_and_stays_in_its_place() {
+        let body = "--xyz\r\nContent-Disposition: form-data; name=\"account\"\r\n\r\n730015522\r\n--xyz\r\n\
+            Content-Disposition: form-data; name=\"prompt\"\r\n\r\nx\r\n--xyz--\r\n";
+        for size in 1..body.len() {
+            let (out, wish) = through(body.as_bytes(), size, None);
+            assert_eq!((String::from_utf8(out).unwrap().as_str(), wish.account.as_deref()), (body, Some("730015522")));
+        }
     }
 
     proptest! {

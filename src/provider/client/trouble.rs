@@ -16,6 +16,8 @@ pub struct Trouble(Arc<Mutex<Known>>);
 #[derive(Debug, Default)]
 struct Known {
     on_hold: HashMap<String, Instant>,
+    /// Accounts without credits, and until when that is worth saying.
+    without_credits: HashMap<String, Instant>,
     token_refused: bool,
     until: Option<Instant>,
     /// Questions in a row that led to nothing, and when the last of them failed.
@@ -26,6 +28,10 @@ struct Known {
 impl Trouble {
     /// The provider speaks of hours.
     const HOLD: Duration = Duration::from_secs(2 * 3600);
+    /// The provider says to try again the next day.
+    const CREDITS: Duration = Duration::from_secs(24 * 3600);
+    /// Stands for an account that the provider chose: nothing is asked in this name.
+    const UNNAMED: &str = "?";
     /// More accounts are not remembered; each of their jobs then asks once.
     const MOST: usize = 1000;
     /// A refused token takes somebody to mend.
@@ -64,6 +70,30 @@ impl Trouble {
         (!rest.is_zero()).then_some(rest)
     }
 
+    /// Takes note of an account, or one that nobody named, that calls which make jobs are told is on hold.
+    pub fn put_on_hold(&self, account: Option<&str>) {
+        self.hold(account.unwrap_or(Self::UNNAMED));
+    }
+
+    /// Takes note of an account, or one that nobody named, that has no credits for a job.
+    pub fn out_of_credits(&self, account: Option<&str>) {
+        let account = account.unwrap_or(Self::UNNAMED);
+        tracing::warn!(account, "the provider makes no job: the account is out of credits");
+        remember(&mut self.known().without_credits, account, Self::CREDITS);
+    }
+
+    /// Takes note that it has: a job was made.
+    pub fn has_credits(&self, account: Option<&str>) {
+        let mut known = self.known();
+        known.without_credits.remove(account.unwrap_or(Self::UNNAMED));
+    }
+
+    /// How many accounts were lately told to have no credits.
+    pub fn accounts_without_credits(&self) -> usize {
+        let now = Instant::now();
+        self.known().without_credits.values().filter(|until| **until > now).count()
+    }
+
     /// Takes note of how a question ended that was sent at `sent`.
     pub(super) fn heard(&self, account: &str, sent: Instant, error: Option<&ProviderError>) {
         match error {
@@ -86,11 +116,7 @@ impl Trouble {
 
     fn hold(&self, account: &str) {
         tracing::warn!(account, "the provider has put the account on hold: it is left alone for hours");
-        let mut known = self.known();
-        known.on_hold.retain(|_, until| *until > Instant::now());
-        if known.on_hold.len() < Self::MOST {
-            known.on_hold.insert(account.to_owned(), Instant::now() + Self::HOLD);
-        }
+        remember(&mut self.known().on_hold, account, Self::HOLD);
     }
 
     fn failed(&self, error: &ProviderError) {
@@ -109,6 +135,16 @@ impl Trouble {
         };
         known.failures = known.failures.saturating_add(1);
         (known.failed_at, known.until) = (Some(Instant::now()), Some(Instant::now() + pause));
+    }
+}
+
+fn remember(accounts: &mut HashMap<String, Instant>, account: &str, long: Duration) {
+    /// As long as an id of the provider's may be, and some more.
+    const MAX_NAME: usize = 64;
+    let now = Instant::now();
+    accounts.retain(|_, until| *until > now);
+    if account.len() <= MAX_NAME && (accounts.len() < Trouble::MOST || accounts.contains_key(account)) {
+        accounts.insert(account.to_owned(), now + long);
     }
 }
 
@@ -142,6 +178,22 @@ mod tests {
         assert_eq!((pause(), trouble.failures()), (None, 0));
         trouble.heard("1", Instant::now(), Some(&ProviderError::TokenRefused));
         assert!(trouble.is_token_refused() && pause() == Some(300));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_calls_that_make_jobs_are_told_is_known_and_keeps_no_other_question_from_being_asked() {
+        let trouble = Trouble::default();
+        trouble.put_on_hold(Some("1"));
+        trouble.put_on_hold(None);
+        trouble.out_of_credits(Some("1"));
+        trouble.out_of_credits(Some(&"9".repeat(1000)));
+        assert!(trouble.hold_of("1").is_some() && trouble.hold_of("").is_none() && trouble.paused_until().is_none());
+        assert_eq!((trouble.accounts_on_hold(), trouble.accounts_without_credits()), (2, 1));
+        trouble.has_credits(Some("1"));
+        assert_eq!(trouble.accounts_without_credits(), 0);
+        trouble.out_of_credits(None);
+        tokio::time::advance(Duration::from_secs(25 * 3600)).await;
+        assert_eq!((trouble.accounts_on_hold(), trouble.accounts_without_credits()), (0, 0));
     }
 
     #[tokio::test(start_paused = true)]

@@ -22,8 +22,17 @@ pub(crate) struct WebSocket {
 impl WebSocket {
     /// Opens one, or says the status and the body that it met instead.
     pub(crate) async fn open(address: SocketAddr, path: &str) -> Result<(Self, BTreeMap<String, String>), raw::Raw> {
+        Self::open_with(address, path, "").await
+    }
+
+    /// The same with more lines in the request's head.
+    pub(crate) async fn open_with(
+        address: SocketAddr,
+        path: &str,
+        more: &str,
+    ) -> Result<(Self, BTreeMap<String, String>), raw::Raw> {
         let head = format!(
-            "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+            "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{more}\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
         let mut stream = BufReader::new(TcpStream::connect(address).await.unwrap());
