@@ -36,7 +36,7 @@ use crate::intake::{self, Intake, ReplyUrls};
 use crate::notify::{self, Notifier};
 use crate::provider;
 use crate::reconcile::{self, Reconciler};
-use crate::repair::{ArchiveKeys, Retention, Verifier, restore};
+use crate::repair::{ArchiveKeys, Retention, Verifier, compare_with_archive, restore};
 use crate::state::{Ledger, RecoveryError};
 use crate::worker::{self, Confirmer, Worker};
 
@@ -294,7 +294,8 @@ fn refresh(reconciler: Reconciler) -> worker::Refresh {
 )]
 fn keep_journal(ledger: Ledger, bucket: Bucket, keep: Duration) -> impl Future<Output = ()> + Send {
     async move {
-        if ledger.recovered().await.is_some_and(|recovery| recovery.has_gaps()) {
+        let Some(recovery) = compare_with_archive(&ledger).await else { return };
+        if recovery.has_gaps() || recovery.made_anew || ledger.journal().standing().is_older_copy() {
             match restore(&ledger, &bucket, Intake::interpret, &AtomicU64::default()).await {
                 Ok(jobs) => tracing::info!(jobs, "what the journal lacks was looked for in the bucket's manifests"),
                 Err(error) => {

@@ -6,6 +6,7 @@
 mod args;
 mod asking;
 mod backfill;
+mod backup;
 mod check;
 mod client;
 mod failure;
@@ -73,6 +74,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
             backfill::run(&config()?, what).await
         }
         Command::Rebuild => rebuild::run(&config()?).await,
+        Command::Backup { dir } => backup::run(&config()?, dir).await,
         Command::Config(ConfigCommand::Check) => check::run(&config()?),
         Command::Config(ConfigCommand::Show) => say(config()?.show()),
         Command::Health { url: Some(url) } => client::health(url.as_str()).await,

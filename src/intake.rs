@@ -130,7 +130,7 @@ impl From<RecordError> for Refused {
 impl From<StateError> for Refused {
     fn from(error: StateError) -> Self {
         match error {
-            StateError::Rebuilding => Self::Unavailable("the state is being rebuilt"),
+            StateError::Rebuilding | StateError::Incomplete => Self::Unavailable("the state is being rebuilt"),
             StateError::Store(_) | StateError::Panicked | StateError::DamagedBlock | StateError::Damaged(_) => {
                 tracing::error!(%error, "the state cannot be read");
                 Self::Unavailable("the state cannot be read")

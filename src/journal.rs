@@ -36,7 +36,7 @@ pub use archive::{
 pub use entry::{CallbackEntry, Entry, KeptCallback, Quarantined};
 pub use event::Event;
 pub use progress::ReadProgress;
-pub use reader::{Damage, DamageKind, Replay};
+pub use reader::{Damage, DamageKind, Replay, SegmentCheck};
 pub use writer::{Durability, Writer};
 
 use self::archive::Survey;
@@ -77,6 +77,8 @@ pub struct Journal {
     /// The newest segment when this was opened.
     opened_with: Option<u64>,
     survey: Arc<Survey>,
+    /// Segments that were archived beside others of the same base.
+    conflicts: Arc<AtomicU64>,
     /// Whether all of the archive is read, also what nothing here says is missing.
     reads_all: bool,
     watcher: Option<Arc<ReadProgress>>,
@@ -105,6 +107,7 @@ impl Journal {
             archive: None,
             opened_with,
             survey,
+            conflicts: Arc::default(),
             reads_all: false,
             watcher: None,
         })
@@ -220,7 +223,7 @@ impl Journal {
     }
 
     fn path(&self, base: u64) -> PathBuf {
-        self.dir.join(format!("{base:020}.journal"))
+        self.dir.join(Self::segment_name(base))
     }
 }
 

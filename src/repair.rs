@@ -9,10 +9,13 @@
 //! only if they are the same; and it writes a manifest again from the job, only if all that it names is there.
 
 mod archive;
+mod backup;
 mod index;
 mod jobs;
+mod journal_check;
 mod listing;
 mod mend;
+mod older_copy;
 mod patience;
 mod rebuild;
 mod report;
@@ -29,6 +32,8 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::value::RawValue;
 
 pub use archive::{ArchiveKeys, open_ledger};
+pub use backup::{Backup, BackupError, backup};
+pub use older_copy::compare_with_archive;
 pub use rebuild::{RebuildError, RebuildProgress, Rebuilt, rebuild};
 pub use report::{Finding, FindingKind, Progress, Report};
 pub use restore::{RestoreError, restore};
@@ -61,6 +66,9 @@ pub enum VerifyError {
     /// The bucket, time and again.
     #[error("the bucket could not be read: {0}")]
     Bucket(#[from] BucketError),
+    /// The journal, here or in the bucket.
+    #[error("the journal could not be read: {0}")]
+    Journal(String),
 }
 
 /// Verifies. Cheap to clone.
@@ -104,6 +112,7 @@ impl Verifier {
         run.check_index().await?;
         run.check_jobs().await?;
         run.check_listing().await?;
+        run.check_journal().await?;
         progress.complete();
         Ok(())
     }

@@ -52,6 +52,9 @@ pub enum StateError {
     /// A record does not have the form it was written in.
     #[error("a record of the state store is damaged: {0}")]
     Damaged(#[from] postcard::Error),
+    /// It is in order, and was not made of all there is.
+    #[error("the state lacks what the archive has")]
+    Incomplete,
     /// It is being opened or rebuilt.
     #[error("the state is being rebuilt from the journal")]
     Rebuilding,
@@ -61,9 +64,11 @@ impl StateError {
     /// True when opening the store anew would not help.
     fn is_damage(&self) -> bool {
         match self {
-            Self::Damaged(_) | Self::DamagedBlock | Self::Panicked | Self::Store(sled::Error::Corruption { .. }) => {
-                true
-            }
+            Self::Incomplete
+            | Self::Damaged(_)
+            | Self::DamagedBlock
+            | Self::Panicked
+            | Self::Store(sled::Error::Corruption { .. }) => true,
             Self::Store(_) | Self::Rebuilding => false,
         }
     }

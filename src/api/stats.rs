@@ -19,6 +19,8 @@ pub(super) struct Snapshot {
     pub(super) expiring: u64,
     pub(super) fetching: u64,
     pub(super) journal_bytes: u64,
+    pub(super) older_copy: bool,
+    pub(super) archive_conflicts: u64,
 }
 
 impl Snapshot {
@@ -32,6 +34,8 @@ impl Snapshot {
             expiring: state.dying(now, now.after(Duration::from_secs(3600)))?,
             fetching: state.fetching_count() as u64,
             journal_bytes: ledger.journal().disk_bytes(),
+            older_copy: ledger.journal().standing().is_older_copy(),
+            archive_conflicts: ledger.journal().conflicts(),
         })
     }
 
@@ -84,6 +88,10 @@ pub(super) struct Stats {
     oldest_due: Option<Timestamp>,
     /// Bytes of the journal on the disk.
     journal_bytes: u64,
+    /// Whether the data directory was older than the bucket at the start: a copy that was put back.
+    older_copy: bool,
+    /// Segments archived since the start beside others with the same base and other bytes.
+    archive_conflicts: u64,
 }
 
 /// Counts.
@@ -98,7 +106,7 @@ pub(super) async fn stats(api: Data<Api>) -> Result<Json<Stats>, Problem> {
     let snapshot = api.snapshot().await?;
     let queue_depth = snapshot.queue_depth();
     let jobs = JobState::ALL.into_iter().map(|state| (state.as_str(), snapshot.jobs(state))).collect();
-    let Snapshot { counters, oldest_due, expiring, fetching, journal_bytes } = snapshot;
+    let Snapshot { counters, oldest_due, expiring, fetching, journal_bytes, older_copy, archive_conflicts } = snapshot;
     // The others are there to prove the state whole.
     let Counters { objects, bytes_stored, bytes_deduplicated, refs, quarantined, callbacks, outbox, .. } = counters;
     Ok(Json(Stats {
@@ -115,5 +123,7 @@ pub(super) async fn stats(api: Data<Api>) -> Result<Json<Stats>, Problem> {
         outbox_depth: outbox,
         oldest_due,
         journal_bytes,
+        older_copy,
+        archive_conflicts,
     }))
 }

@@ -102,6 +102,15 @@ pub(super) enum Command {
     /// Make the state anew from the journal; the service must be stopped
     #[command(after_help = "Example:\n  replyvault rebuild --config /etc/replyvault/config.toml")]
     Rebuild,
+    /// Copy the data directory, so that it can be put back; the service may be running
+    #[command(
+        after_help = "Copies the journal and secrets.toml, reads them back, and leaves out the state, which is made anew from them.\nMedia stay where they are, in the bucket. Keep the copy as safe as secrets.toml itself.\n\nTo put it back: stop the service, move the data directory away, copy DIR to its place, start.\n\nExample:\n  replyvault backup /backup/replyvault-$(date +%F)"
+    )]
+    Backup {
+        /// Where to copy it: a directory that is empty or not there
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
     /// Ask the provider about every job whose end it has not told
     #[command(
         after_help = "Needs provider.api_token. Asks the running service for it where there is one, which does the same by itself,\nspread over time; without one, what the provider tells of is archived before the command ends.\nJobs that nobody has heard of are found where they still run.\n\nExample:\n  replyvault reconcile"

@@ -1,9 +1,9 @@
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use super::frame::{self, HEADER_SIZE, Header};
+use super::frame::{self, Header};
 use super::{Entry, Journal, JournalError};
 
 /// Where segments are that are no longer here. Its calls block.
@@ -99,6 +99,16 @@ pub enum Standing {
     },
 }
 
+impl Standing {
+    /// Whether what was here is older than the archive.
+    pub fn is_older_copy(self) -> bool {
+        matches!(self, Self::OlderCopy { .. })
+    }
+}
+
+/// No segment is longer, where it is not known how long one is.
+const LONGEST: u64 = 1 << 28;
+
 /// What the archive was found to have when it was compared with what was here at the start.
 #[derive(Debug, Default)]
 pub(super) struct Survey {
@@ -161,7 +171,8 @@ impl Journal {
         let is_beyond = |segment: &&Archived| {
             segment.base > newest || (segment.end.is_some_and(|end| self.is_shorter_here(segment.base, end)))
         };
-        let beyond = archived.iter().filter(is_beyond).map(|segment| segment.end.unwrap_or(segment.base + 1)).max();
+        let beyond =
+            archived.iter().filter(is_beyond).map(|segment| segment.end.unwrap_or(segment.base + LONGEST)).max();
         beyond.map_or(Standing::InStep, |archive_end| Standing::OlderCopy { archive_end })
     }
 
@@ -177,7 +188,16 @@ impl Journal {
     /// When it cannot be read, or is not there afterwards.
     pub fn archive_segment(&self, base: u64) -> Result<StoredAs, JournalError> {
         let archive = self.archive.as_ref().ok_or_else(|| ArchiveError("there is no archive".to_owned()))?;
-        Ok(archive.store(base, self.segment(base)?)?)
+        let stored = archive.store(base, self.segment(base)?)?;
+        if let StoredAs::Conflicting(_) = stored {
+            self.conflicts.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(stored)
+    }
+
+    /// How many segments were archived beside others of the same base since this was opened.
+    pub fn conflicts(&self) -> u64 {
+        self.conflicts.load(Ordering::Relaxed)
     }
 
     /// Brings what lies in the archive in an older form into today's. Returns how many segments are damaged and stay as they
@@ -219,5 +239,5 @@ pub fn may_be_segment(beginning: &[u8]) -> bool {
     Header::decode(beginning).is_some() || beginning.windows(frame::MARKER.len()).any(is_marker)
 }
 
-/// How many bytes of a segment its header takes up.
-pub const SEGMENT_HEAD: usize = HEADER_SIZE;
+/// In so many bytes of a segment is what its header says.
+pub const SEGMENT_HEAD: usize = 64;

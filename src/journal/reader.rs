@@ -45,7 +45,24 @@ pub struct Replay {
     read_to: u64,
     /// The segment before the one being read, where that has the same base.
     twin: Option<(u64, Bytes)>,
+    /// What the archive said of the last segment read from it.
+    problem: Option<String>,
     watcher: Option<Arc<ReadProgress>>,
+}
+
+/// What a look at one segment found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentCheck {
+    /// What it is called where it is.
+    pub name: String,
+    /// Whether it is in the archive.
+    pub is_archived: bool,
+    /// Intact entries.
+    pub entries: u64,
+    /// What of it, and in front of it, cannot be read.
+    pub damage: Vec<Damage>,
+    /// Why, where the archive says it.
+    pub problem: Option<String>,
 }
 
 /// Where a segment is.
@@ -101,6 +118,17 @@ impl Journal {
         self.read_sources(vec![Source::Here(base)], base)
     }
 
+    /// Goes through all segments in the archive and then those here, for [`Replay::check_next`].
+    ///
+    /// # Errors
+    /// When the archive does not answer.
+    pub fn check_archive(&self) -> Result<Replay, JournalError> {
+        let mut sources: Vec<_> = self.archived(0, true)?.into_iter().map(Source::Archive).collect();
+        sources.extend(self.bases().into_iter().map(Source::Here));
+        sources.sort_by_key(Source::base);
+        Ok(self.read_sources(sources, 0))
+    }
+
     fn read_sources(&self, sources: Vec<Source>, from: u64) -> Replay {
         Replay {
             journal: self.clone(),
@@ -111,6 +139,7 @@ impl Journal {
             end: 0,
             read_to: from,
             twin: None,
+            problem: None,
             watcher: None,
         }
     }
@@ -136,6 +165,30 @@ impl Replay {
         self.end
     }
 
+    /// Reads the next segment and says what of it cannot be read. Blocks.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    pub fn check_next(&mut self) -> Option<Result<SegmentCheck, JournalError>> {
+        let source = self.sources.next()?;
+        let (name, is_archived) = match &source {
+            Source::Archive(segment) => (segment.name.clone(), true),
+            Source::Here(base) => (Journal::segment_name(*base), false),
+        };
+        self.damage.clear();
+        self.problem = None;
+        match self.load(source) {
+            Ok(loaded) => self.segment = loaded,
+            Err(error) => return Some(Err(error)),
+        }
+        let mut entries = 0;
+        while self.next_in_segment().is_some() {
+            entries += 1;
+        }
+        let (damage, problem) = (std::mem::take(&mut self.damage), self.problem.take());
+        Some(Ok(SegmentCheck { name, is_archived, entries, damage, problem }))
+    }
+
     fn load(&mut self, source: Source) -> Result<Option<Loaded>, JournalError> {
         let base = source.base();
         let mut path = self.journal.path(base);
@@ -143,6 +196,7 @@ impl Replay {
             (Source::Archive(segment), Some(archive)) => {
                 let found = archive.read(&segment, 0, u64::MAX)?;
                 path = PathBuf::from(&segment.name);
+                self.problem = found.problem;
                 (found.head, found.bytes, Some(segment.end))
             }
             _ => (Bytes::new(), self.journal.segment(base)?, None),
@@ -191,31 +245,23 @@ impl Replay {
     }
 }
 
-impl Iterator for Replay {
-    type Item = Result<(u64, Entry), JournalError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
+impl Replay {
+    /// The next entry of the segment that is being read; `None` at its end, which leaves it.
+    fn next_in_segment(&mut self) -> Option<(u64, Entry)> {
         loop {
-            let Some(segment) = &mut self.segment else {
-                let source = self.sources.next()?;
-                match self.load(source) {
-                    Ok(loaded) => self.segment = loaded,
-                    Err(error) => return Some(Err(error)),
-                }
-                continue;
-            };
+            let segment = self.segment.as_mut()?;
             let position = segment.base + segment.at as u64;
             let rest = segment.bytes.get(segment.at..).unwrap_or_default();
             if rest.iter().all(|byte| *byte == 0) {
                 self.leave();
-                continue;
+                return None;
             }
             if let Some(payload) = frame::decode(rest, segment.salt) {
                 segment.at += frame::FRAME_SIZE + payload.len();
                 self.end = segment.base + segment.at as u64;
                 self.read_to = self.read_to.max(self.end);
                 if let Some(entry) = Entry::decode(payload) {
-                    return Some(Ok((position, entry)));
+                    return Some((position, entry));
                 }
                 // Intact, and of a type this version does not know.
                 let (path, to) = (segment.path.clone(), self.end);
@@ -229,6 +275,23 @@ impl Iterator for Replay {
             let kind = if is_torn { DamageKind::TornTail } else { DamageKind::Garbled };
             let path = segment.path.clone();
             self.damaged(path, position, to, kind);
+        }
+    }
+}
+
+impl Iterator for Replay {
+    type Item = Result<(u64, Entry), JournalError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(entry) = self.next_in_segment() {
+                return Some(Ok(entry));
+            }
+            let source = self.sources.next()?;
+            match self.load(source) {
+                Ok(loaded) => self.segment = loaded,
+                Err(error) => return Some(Err(error)),
+            }
         }
     }
 }

@@ -17,6 +17,16 @@ impl Journal {
         bases
     }
 
+    /// The bases of the segments that are here, oldest first.
+    pub fn segments_here(&self) -> Vec<u64> {
+        self.bases()
+    }
+
+    /// What the file of the segment with this base is called.
+    pub fn segment_name(base: u64) -> String {
+        format!("{base:020}.journal")
+    }
+
     /// The base of the newest segment, if there is one.
     pub fn newest(&self) -> Option<u64> {
         self.bases().last().copied()

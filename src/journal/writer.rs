@@ -89,12 +89,13 @@ impl Writer {
         result
     }
 
-    /// Leaves the segment as it is, full or not, and begins the next.
+    /// Leaves the segment as it is, full or not, and begins the next, at `at_least` or behind.
     ///
     /// # Errors
     /// When the disk refuses; the next append tries again.
-    pub fn begin_next(&mut self) -> Result<(), JournalError> {
+    pub fn begin_next(&mut self, at_least: u64) -> Result<(), JournalError> {
         self.roll()?;
+        self.next_base = self.next_base.max(at_least);
         self.segment = Some(self.begin_segment()?);
         Ok(())
     }

@@ -53,6 +53,11 @@ pub fn open_ledger(
     Ledger::open(journal, &dir.join("state"), interpret)
 }
 
+/// Whether an object has the name of an archived segment.
+pub(super) fn is_segment(key: &ObjectKey) -> bool {
+    name::parse(key.file_name()).is_some_and(|segment| name::key(&segment) == *key)
+}
+
 /// Segments in a bucket, read and written on threads that may block.
 pub(super) struct SegmentArchive {
     bucket: Bucket,

@@ -28,6 +28,10 @@ pub enum FindingKind {
     OrphanObject,
     /// No job of this vault has the manifest's folder.
     OrphanManifest,
+    /// A segment of the journal cannot be read as it was written.
+    DamagedSegment,
+    /// A stretch of the journal is neither here nor in the bucket.
+    MissingSegment,
     /// Nobody knows: the store failed when it was asked.
     Unreadable,
 }
@@ -44,6 +48,8 @@ impl FindingKind {
             Self::DamagedManifest => "damaged_manifest",
             Self::OrphanObject => "orphan_object",
             Self::OrphanManifest => "orphan_manifest",
+            Self::DamagedSegment => "damaged_segment",
+            Self::MissingSegment => "missing_segment",
             Self::Unreadable => "unreadable",
         }
     }
@@ -106,6 +112,12 @@ pub struct Report {
     pub jobs: u64,
     /// Manifests read.
     pub manifests: u64,
+    /// Archived segments of the journal that were read.
+    #[serde(default)]
+    pub segments: u64,
+    /// Entries in the journal's segments, here and in the bucket.
+    #[serde(default)]
+    pub journal_entries: u64,
     /// Objects in the bucket's listing.
     pub objects_listed: u64,
     /// Findings that are damage, mended or not.
@@ -132,12 +144,13 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} index entries ({} objects read back, {}), {} jobs, {} manifests, {} objects listed",
+            "{} index entries ({} objects read back, {}), {} jobs, {} manifests, {} archived segments, {} objects listed",
             self.index_entries,
             self.objects_hashed,
             bytesize::ByteSize(self.bytes_hashed),
             self.jobs,
             self.manifests,
+            self.segments,
             self.objects_listed
         )?;
         for (kind, count) in &self.by_kind {

@@ -56,8 +56,10 @@ pub struct Ledger {
 #[derive(Debug)]
 enum Order {
     Record(Box<Ticket>),
-    /// Begin the next segment.
-    BeginSegment(oneshot::Sender<Result<(), RecordError>>),
+    /// Begin the next segment, there or behind.
+    BeginSegment(u64, oneshot::Sender<Result<(), RecordError>>),
+    /// Have the state made anew.
+    StartOver,
 }
 
 #[derive(Debug)]
@@ -104,7 +106,7 @@ impl Ledger {
     pub fn open(journal: Journal, dir: &Path, interpret: Interpret) -> Result<Self, RecoveryError> {
         let state = State::new(dir);
         let opened = state.open_store()?;
-        let writer = Writer::new(journal.clone(), opened.applied.max(first_position(&journal)))?;
+        let writer = Writer::new(journal.clone(), opened.applied.max(first_position()))?;
         let (sender, receiver) = mpsc::channel(WAITING);
         let (batches, batch_receiver) = sync_channel(BATCHES);
         let health = Arc::new(Mutex::new(None));
@@ -167,9 +169,27 @@ impl Ledger {
     /// # Errors
     /// When the disk refuses or the service is stopping; recording goes on as before.
     pub async fn begin_segment(&self) -> Result<(), RecordError> {
+        self.begin_segment_at(0).await
+    }
+
+    /// The same, at a position or behind it: nothing is recorded before it from then on.
+    ///
+    /// # Errors
+    /// As for [`Ledger::begin_segment`].
+    pub async fn begin_segment_at(&self, position: u64) -> Result<(), RecordError> {
         let (answer, answered) = oneshot::channel();
-        self.send(Order::BeginSegment(answer)).await?;
+        self.send(Order::BeginSegment(position, answer)).await?;
         answered.await.unwrap_or(Err(RecordError::Stopping))
+    }
+
+    /// Has the state made anew from journal and archive: it turned out to lack some of it. Returns when it is; `None` when the
+    /// service stops before.
+    pub async fn start_over(&self) -> Option<Recovery> {
+        let mut recovery = self.recovery.clone();
+        recovery.mark_unchanged();
+        self.send(Order::StartOver).await.ok()?;
+        recovery.changed().await.ok()?;
+        recovery.borrow().clone()
     }
 
     /// What the last append to the journal failed with, if it failed.
@@ -226,11 +246,11 @@ impl Ledger {
     }
 }
 
-/// Where a journal begins that has nothing yet: further on than any before it in the same bucket got, unless that was
-/// written to at more than 64 MiB a second all its life. So positions of two journals never meet in an archive.
-fn first_position(journal: &Journal) -> u64 {
+/// Where what is recorded from now on may begin: further on than anything in the bucket got, unless that was written at more
+/// than 64 MiB a second all the time. So nothing collides with what an older copy of this journal does not know of.
+fn first_position() -> u64 {
     const POSITIONS_PER_MS: u64 = 1 << 16;
-    if journal.newest().is_some() { 0 } else { Timestamp::now().millis().saturating_mul(POSITIONS_PER_MS) }
+    Timestamp::now().millis().saturating_mul(POSITIONS_PER_MS)
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, RecoveryError> {
@@ -257,8 +277,14 @@ fn commit_all(
                     bytes += size(&ticket);
                     tickets.push(*ticket);
                 }
-                Order::BeginSegment(answer) => {
-                    let begun = writer.begin_next().map_err(|error| RecordError::Journal(Arc::new(error)));
+                Order::StartOver => {
+                    let work = Work::Mend { error: StateError::Incomplete, end: writer.end() };
+                    if folding.hand_on(work, batches).is_err() {
+                        return;
+                    }
+                }
+                Order::BeginSegment(at_least, answer) => {
+                    let begun = writer.begin_next(at_least).map_err(|error| RecordError::Journal(Arc::new(error)));
                     let _ = answer.send(begun);
                 }
             }

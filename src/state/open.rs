@@ -26,6 +26,8 @@ pub struct Recovery {
     pub damage: Vec<Damage>,
     /// Everything before this is folded in.
     pub applied: u64,
+    /// Whether there was a journal and nothing was folded in of it before.
+    pub made_anew: bool,
 }
 
 impl Recovery {
@@ -216,6 +218,7 @@ fn fold_in(store: &Store, journal: &Journal, interpret: Interpret) -> Result<Rec
             pending = 0;
         }
     }
+    recovery.made_anew = from == 0 && recovery.replayed > 0;
     recovery.applied = from.max(entries.end());
     recovery.damage = entries.damage().to_vec();
     txn.commit(recovery.applied)?;

@@ -159,6 +159,10 @@ impl Store {
         self.shared.to_write.notify_one();
     }
 
+    pub(super) fn is_in_bulk(&self) -> bool {
+        self.shared.pace().in_bulk
+    }
+
     /// What sled failed with, if it failed.
     pub(super) fn failure(&self) -> Option<StateError> {
         self.shared.pace().failed.clone()

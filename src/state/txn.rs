@@ -40,6 +40,11 @@ impl<'a> Txn<'a> {
         Ok(txn)
     }
 
+    /// Whether entries are folded in that were recorded before.
+    pub(super) fn is_replay(&self) -> bool {
+        self.store.is_in_bulk()
+    }
+
     pub(super) fn get<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StateError> {
         match self.writes.get(key) {
             Some(Some(value)) => Ok(Some(postcard::from_bytes(value)?)),

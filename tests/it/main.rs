@@ -4,7 +4,9 @@
 
 mod api;
 mod architecture;
+mod archive;
 mod backfill;
+mod backup;
 mod bucket;
 mod budget;
 mod callbacks;

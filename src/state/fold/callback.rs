@@ -34,8 +34,10 @@ pub(super) fn apply(
         date_by_links(&mut observation);
     }
     let before = known.as_ref().map(|record| record.job.clone());
-    let mut record =
-        known.unwrap_or_else(|| JobRecord { sequence: position, job: Job::new(observation.job.clone(), entry.at) });
+    let mut record = match known {
+        Some(known) => known,
+        None => JobRecord { sequence: unused(txn, position)?, job: Job::new(observation.job.clone(), entry.at) },
+    };
     // An archived job never turns back: all that can follow is that it is shown as moderated.
     let is_archived = record.job.state == JobState::Archived;
     let says_more = observation.outcome == Some(Outcome::Moderated) && record.job.withdrawn.is_none();
@@ -63,6 +65,14 @@ pub(super) fn apply(
         release(txn, replayed)?;
     }
     Ok(Applied::Job { record: Box::new(record), change: Some(change), over_budget })
+}
+
+/// The position, or one near it where another job has that: of two segments with one base both are read.
+fn unused(txn: &Txn<'_>, mut position: u64) -> Result<u64, StateError> {
+    while txn.is_replay() && txn.contains(&keys::job(position))? {
+        position += 1;
+    }
+    Ok(position)
 }
 
 /// A job that is first heard of when it is over, in an answer that does not say when it was made, was made about when its

@@ -149,6 +149,7 @@ impl Folder {
                     total.replayed += recovery.replayed;
                     total.damage.extend(recovery.damage);
                     total.applied = recovery.applied;
+                    total.made_anew |= recovery.made_anew;
                     if recovery.applied >= deferred_end {
                         break;
                     }

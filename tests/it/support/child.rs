@@ -177,6 +177,13 @@ impl Process {
         (kib * 1024, std::fs::read_dir(format!("{process}/fd")).unwrap().count())
     }
 
+    /// The most memory it ever had, in bytes.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.lock().unwrap().id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
     /// Gets what may be anything but JSON; its status.
     pub(crate) async fn touch(&self, path: &str) -> Option<u16> {
         let sent = self.client.get(format!("{}{path}", self.base)).bearer_auth(TOKEN).send().await.ok()?;

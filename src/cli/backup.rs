@@ -1,0 +1,33 @@
+use std::path::{Path, PathBuf};
+
+use super::{Failure, say};
+use crate::config::Config;
+use crate::repair::{Backup, BackupError, backup};
+
+/// Copies what cannot be made anew of the data directory, whether or not a service is running, and says what it holds.
+pub(super) async fn run(config: &Config, target: PathBuf) -> Result<(), Failure> {
+    let (data, into) = (config.data.dir.clone(), target.clone());
+    let copied = tokio::task::spawn_blocking(move || backup(&data, &into)).await.map_err(Failure::found)?;
+    let copied = copied.map_err(|error| match error {
+        BackupError::NotEmpty(_) | BackupError::Inside(_) => Failure::usage(error),
+        BackupError::Nothing(_) => Failure::usage(config.error("data.dir", error)),
+        other => Failure::found(other),
+    })?;
+    let damaged = copied.damaged;
+    say(text(&target, copied))?;
+    if damaged > 0 {
+        return Err(Failure::found(format!("{damaged} stretches of the journal are damaged, here and in the copy")));
+    }
+    Ok(())
+}
+
+fn text(target: &Path, copied: Backup) -> String {
+    let Backup { segments, entries, bytes, end, files, .. } = copied;
+    let files = if files.is_empty() { "no other files".to_owned() } else { files.join(", ") };
+    let line = format!(
+        "{}: {segments} segments of the journal with {entries} entries ({}) up to position {end}, {files}; read back",
+        target.display(),
+        bytesize::ByteSize(bytes)
+    );
+    format!("{}\n", crate::telemetry::escaped(&line))
+}

@@ -1,0 +1,330 @@
+//! The archived journal is damaged, foreign, huge, of another key, or newer than the data directory that is put back.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use replyvault::intake::Intake;
+use replyvault::repair::{ArchiveKeys, FindingKind, RebuildProgress, Report, Retention, rebuild};
+use serde_json::{Value, json};
+
+use crate::support::child::{Program, TOKEN};
+use crate::support::media::{MediaServer, mp4};
+use crate::support::s3::S3Server;
+use crate::support::vault::{PATIENCE, Vault, completed, journal_keys, video_id, with_bucket};
+
+fn running(number: u64) -> Value {
+    json!({"videoId": video_id(number), "status": 1, "percent": 10, "replyRef": format!("ref-{number}")})
+}
+
+fn data(vault: &Vault) -> PathBuf {
+    vault.settings.data_dir.clone()
+}
+
+async fn quarantined(vault: &Vault, text: &str) -> String {
+    let (status, answer) = vault.post(&vault.channel_url(), json!({"what": text}).to_string()).await;
+    assert_eq!(status, 202, "{answer}");
+    answer["quarantineId"].as_str().unwrap().to_owned()
+}
+
+async fn move_segments(vault: &Vault) {
+    let ledger = vault.running().intake().ledger().clone();
+    assert!(Retention::new(ledger, Intake::interpret, Duration::ZERO).pass().await.unwrap() > 0);
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for item in std::fs::read_dir(from).unwrap() {
+        let item = item.unwrap();
+        let target = to.join(item.file_name());
+        if item.file_type().unwrap().is_dir() {
+            copy_dir(&item.path(), &target);
+        } else {
+            std::fs::copy(item.path(), target).unwrap();
+        }
+    }
+}
+
+/// What lies below `_journal/` in a directory that holds a bucket.
+fn archived(bucket: &Path) -> BTreeMap<String, Vec<u8>> {
+    let Ok(items) = std::fs::read_dir(bucket.join("_journal")) else { return BTreeMap::new() };
+    let items = items.map(|item| item.unwrap());
+    items.map(|item| (item.file_name().into_string().unwrap(), std::fs::read(item.path()).unwrap())).collect()
+}
+
+async fn stats(vault: &Vault) -> Value {
+    vault.get("/api/v1/stats").await.1
+}
+
+async fn until(what: &str, mut done: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !done().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "{what}");
+}
+
+/// A vault whose data directory was copied, which then went on and archived, and then got the copy back.
+struct PutBack {
+    vault: Vault,
+    media: MediaServer,
+    bucket: PathBuf,
+    /// Bodies in quarantine, from before the copy and after it.
+    kept: [String; 2],
+    objects: BTreeMap<String, Vec<u8>>,
+}
+
+impl PutBack {
+    async fn of(mut vault: Vault, bucket: PathBuf, with_state: bool) -> Self {
+        let media = MediaServer::start();
+        let copy = vault.dir.path().join("copy");
+        vault.callback(running(1)).await;
+        let before = quarantined(&vault, "before").await;
+        vault.stop().await;
+        copy_dir(&data(&vault), &copy);
+        vault.start_again().await;
+        vault.callback(running(2)).await;
+        let after = quarantined(&vault, "after").await;
+        let url = media.put("/3.mp4", mp4(3, 3000), "video/mp4");
+        vault.callback(completed(3, &url)).await;
+        vault.archived(&video_id(3)).await;
+        move_segments(&vault).await;
+        // Neither in the copy nor archived as a segment; its manifest is there.
+        let url = media.put("/4.mp4", mp4(4, 3000), "video/mp4");
+        vault.callback(completed(4, &url)).await;
+        vault.archived(&video_id(4)).await;
+        vault.stop().await;
+        std::fs::remove_dir_all(data(&vault)).unwrap();
+        copy_dir(&copy, &data(&vault));
+        if !with_state {
+            std::fs::remove_dir_all(data(&vault).join("state")).unwrap();
+        }
+        let objects = archived(&bucket);
+        assert!(!objects.is_empty());
+        Self { vault, media, bucket, kept: [before, after], objects }
+    }
+
+    async fn knows_all(&self) {
+        let vault = &self.vault;
+        let job = format!("/api/v1/jobs/{}", video_id(4).replace(':', "%3A"));
+        until("its manifest is read", async || vault.get(&job).await.0 == 200).await;
+        for (number, state) in [(1, "running"), (2, "running"), (3, "archived"), (4, "archived")] {
+            assert_eq!(vault.job(&video_id(number)).await["state"], state, "{number}");
+        }
+        for id in &self.kept {
+            let (status, body) = vault.get(&format!("/api/v1/quarantine/{id}")).await;
+            assert_eq!(status, 200, "{body}");
+        }
+        assert_eq!([3, 4].map(|number| self.media.hits(&format!("/{number}.mp4"))), [1, 1], "nothing is fetched again");
+    }
+
+    /// It goes on, archives, and knows all of it when its state is lost once more.
+    async fn goes_on(&mut self) {
+        self.vault.callback(running(5)).await;
+        let late = quarantined(&self.vault, "late").await;
+        move_segments(&self.vault).await;
+        self.vault.callback(running(6)).await;
+        let objects = archived(&self.bucket);
+        assert!(objects.len() > self.objects.len(), "something moved");
+        for (name, bytes) in &self.objects {
+            assert_eq!(objects.get(name), Some(bytes), "{name} is what it was");
+        }
+        self.vault.stop().await;
+        std::fs::remove_dir_all(data(&self.vault).join("state")).unwrap();
+        self.vault.start_again().await;
+        self.knows_all().await;
+        for number in [5, 6] {
+            assert_eq!(self.vault.job(&video_id(number)).await["state"], "running");
+        }
+        assert_eq!(self.vault.get(&format!("/api/v1/quarantine/{late}")).await.0, 200);
+        assert_eq!(stats(&self.vault).await["archiveConflicts"], 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_copy_of_the_data_directory_is_noticed_and_gets_what_the_bucket_has_beyond_it() {
+    for with_state in [true, false] {
+        let vault = Vault::start().await;
+        let bucket = vault.dir.path().join("bucket");
+        let mut put_back = PutBack::of(vault, bucket, with_state).await;
+        put_back.vault.start_again().await;
+        assert_eq!(stats(&put_back.vault).await["olderCopy"], true, "{with_state}");
+        put_back.knows_all().await;
+        put_back.goes_on().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_copy_is_noticed_as_soon_as_the_bucket_answers_and_takes_callbacks_meanwhile() {
+    for with_state in [true, false] {
+        let s3 = S3Server::start().await;
+        let vault = Vault::start_with(with_bucket(s3.config("vault"))).await;
+        let bucket = s3.root.path().join(&s3.bucket).join("vault");
+        let mut put_back = PutBack::of(vault, bucket, with_state).await;
+        s3.break_with(503);
+        put_back.vault.start_without_waiting().await;
+        let vault = &put_back.vault;
+        assert_eq!(vault.post(&vault.channel_url(), running(9).to_string()).await.0, 200);
+        s3.break_with(0);
+        until("it is noticed", async || stats(vault).await["olderCopy"] == true).await;
+        until("the state is there", async || vault.get("/api/v1/stats").await.0 == 200).await;
+        let job = format!("/api/v1/jobs/{}", video_id(2).replace(':', "%3A"));
+        until("what is beyond is read", async || vault.get(&job).await.0 == 200).await;
+        put_back.knows_all().await;
+        assert_eq!(put_back.vault.job(&video_id(9)).await["state"], "running");
+        put_back.goes_on().await;
+        assert_eq!(put_back.vault.job(&video_id(9)).await["state"], "running");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_directory_that_is_in_step_is_no_older_copy() {
+    let mut vault = Vault::start().await;
+    vault.callback(running(1)).await;
+    move_segments(&vault).await;
+    for without_state in [false, true] {
+        vault.stop().await;
+        if without_state {
+            std::fs::remove_dir_all(data(&vault).join("state")).unwrap();
+        }
+        vault.start_again().await;
+        assert_eq!(stats(&vault).await["olderCopy"], false);
+        assert_eq!(vault.job(&video_id(1)).await["state"], "running");
+    }
+}
+
+async fn verified(vault: &Vault) -> Report {
+    let (status, task) = vault.send("POST", "/api/v1/tasks/verify", &json!({})).await;
+    assert_eq!(status, 202, "{task}");
+    let path = format!("/api/v1/tasks/{}", task["taskId"].as_str().unwrap());
+    until("it is verified", async || vault.get(&path).await.1["state"] != "running").await;
+    let task = vault.get(&path).await.1;
+    assert_eq!(task["state"], "done", "{task}");
+    serde_json::from_value(task["report"].clone()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_archived_segment_is_reported_and_keeps_nothing_else_away() {
+    let mut vault = Vault::start().await;
+    let media = MediaServer::start();
+    let url = media.put("/1.mp4", mp4(1, 3000), "video/mp4");
+    vault.callback(completed(1, &url)).await;
+    vault.archived(&video_id(1)).await;
+    move_segments(&vault).await;
+    vault.callback(running(2)).await;
+    move_segments(&vault).await;
+    vault.callback(running(3)).await;
+    let report = verified(&vault).await;
+    assert!(report.is_clean() && report.segments >= 2, "{report:?}");
+    let folder = vault.dir.path().join("bucket/_journal");
+    std::fs::write(folder.join("notes.txt"), "whose is this").unwrap();
+    let first = folder.join(archived(&vault.dir.path().join("bucket")).keys().next().unwrap());
+    let whole = std::fs::read(&first).unwrap();
+    let mut flipped = whole.clone();
+    flipped[whole.len() * 2 / 3] ^= 1;
+    for (what, bytes) in [
+        ("a flipped byte", Some(flipped)),
+        ("a cut", Some(whole[..whole.len() / 2].to_vec())),
+        ("noise", Some(vec![7; 5000])),
+        ("nothing", Some(Vec::new())),
+        ("gone", None),
+    ] {
+        match bytes {
+            Some(bytes) => std::fs::write(&first, bytes).unwrap(),
+            None => std::fs::remove_file(&first).unwrap(),
+        }
+        vault.stop().await;
+        std::fs::remove_dir_all(data(&vault).join("state")).unwrap();
+        vault.start_without_waiting().await;
+        tokio::time::timeout(PATIENCE, vault.running().ready()).await.unwrap_or_else(|_| panic!("{what}"));
+        // By its manifest, and by what was written again.
+        vault.archived(&video_id(1)).await;
+        for number in [2, 3] {
+            assert_eq!(vault.job(&video_id(number)).await["state"], "running", "{what}");
+        }
+        let report = verified(&vault).await;
+        let expected = if what == "gone" { FindingKind::MissingSegment } else { FindingKind::DamagedSegment };
+        assert_eq!(report.by_kind.get(&expected), Some(&1), "{what}: {report:?}");
+        assert_eq!(report.by_kind.get(&FindingKind::OrphanObject), Some(&1), "{what}: {report:?}");
+    }
+    assert_eq!(media.hits("/1.mp4"), 1);
+    // So it is for `rebuild`.
+    let bucket = vault.running().bucket().clone();
+    vault.stop().await;
+    std::fs::write(&first, &whole[..whole.len() / 2]).unwrap();
+    let progress = RebuildProgress::default();
+    let dir = data(&vault);
+    let rebuilt = rebuild(&dir, &bucket, journal_keys(), Intake::interpret, &progress);
+    let rebuilt = tokio::time::timeout(PATIENCE, rebuilt).await.unwrap().unwrap();
+    assert!(rebuilt.recovery.has_gaps() && rebuilt.problems.len() == 1, "{rebuilt:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_key_manifests_alone_tell_and_the_keys_are_named() {
+    let mut vault = Vault::start().await;
+    let media = MediaServer::start();
+    let url = media.put("/1.mp4", mp4(1, 3000), "video/mp4");
+    vault.callback(completed(1, &url)).await;
+    vault.archived(&video_id(1)).await;
+    move_segments(&vault).await;
+    let bucket = vault.running().bucket().clone();
+    vault.stop().await;
+    std::fs::remove_dir_all(data(&vault)).unwrap();
+    let other = || ArchiveKeys::new([&"another-key".into()]).unwrap();
+    let progress = RebuildProgress::default();
+    let dir = data(&vault);
+    let rebuilt = rebuild(&dir, &bucket, other(), Intake::interpret, &progress);
+    let rebuilt = tokio::time::timeout(PATIENCE, rebuilt).await.unwrap().unwrap();
+    assert_eq!(rebuilt.manifests, 1, "{rebuilt:?}");
+    let [problem] = rebuilt.problems.as_slice() else { panic!("{rebuilt:?}") };
+    assert!(problem.contains("encrypted with the key") && problem.contains("secrets.toml"), "{problem}");
+    vault.settings.journal_keys = other();
+    vault.start_again().await;
+    assert_eq!(vault.job(&video_id(1)).await["state"], "archived");
+    // With the key back, all of it is read.
+    vault.stop().await;
+    let rebuilt = rebuild(&data(&vault), &bucket, journal_keys(), Intake::interpret, &progress).await.unwrap();
+    assert!(rebuilt.problems.is_empty() && rebuilt.counters.callbacks >= 1, "{rebuilt:?}");
+    assert_eq!(media.hits("/1.mp4"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn small_objects_that_grow_large_take_little_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut program = Program::new(dir.path());
+    program.set("DATA__JOURNAL_RETENTION", "1s".to_owned());
+    let process = program.start().await;
+    let media = MediaServer::start();
+    process.post_until_accepted(&completed(1, &media.put("/1.mp4", mp4(1, 3000), "video/mp4"))).await;
+    process.job_in(&video_id(1), "archived").await;
+    let journal = dir.path().join("bucket/_journal");
+    until("a segment moved", async || std::fs::read_dir(&journal).is_ok_and(|items| items.count() > 0)).await;
+    process.kill();
+    drop(process);
+    // 99 KB that are two gigabytes, and a manifest without end.
+    let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    std::io::copy(&mut std::io::Read::take(std::io::repeat(b' '), 2 << 30), &mut encoder).unwrap();
+    let bomb = encoder.finish().unwrap();
+    std::fs::write(journal.join("00000000000000000001.journal.zst"), &bomb).unwrap();
+    let folder = dir.path().join("bucket/video/2026/01/01/video-9");
+    std::fs::create_dir_all(&folder).unwrap();
+    let huge = std::fs::File::create(folder.join("manifest.json")).unwrap();
+    huge.set_len(3 << 30).unwrap();
+    std::fs::remove_dir_all(dir.path().join("data/state")).unwrap();
+    let process = program.start().await;
+    process.job_in(&video_id(1), "archived").await;
+    let call = async |method: reqwest::Method, path: &str| -> Value {
+        let request = process.client.request(method, format!("{}/api/v1/tasks/{path}", process.base));
+        request.bearer_auth(TOKEN).json(&json!({})).send().await.unwrap().json().await.unwrap()
+    };
+    let task = call(reqwest::Method::POST, "verify").await["taskId"].as_str().unwrap().to_owned();
+    until("it is verified", async || call(reqwest::Method::GET, &task).await["state"] != "running").await;
+    let report = call(reqwest::Method::GET, &task).await["report"].clone();
+    let found = report["findings"].as_array().unwrap().iter().find(|finding| finding["kind"] == "damaged_segment");
+    assert_eq!(found.unwrap()["key"], "_journal/00000000000000000001.journal.zst", "{report}");
+    assert_eq!(report["byKind"]["orphan_manifest"], 1, "{report}");
+    let peak = process.peak_memory();
+    assert!(peak < 300 << 20, "{} MiB", peak >> 20);
+    assert_eq!(process.terminate().await, Some(0));
+}
