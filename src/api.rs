@@ -161,8 +161,16 @@ fn v1(config: &mut ServiceConfig) {
         .service(resource("/media", "GET, HEAD").route(get().to(media::list)))
         .service(resource("/media/{sha256}", "GET, HEAD").route(get().to(media::show)))
         .service(resource("/media/{sha256}/content", "GET, HEAD").route(get().to(media::content)))
-        .service(resource("/quarantine", "GET, HEAD").route(get().to(quarantine::list)))
-        .service(resource("/quarantine/{id}", "GET, HEAD").route(get().to(quarantine::show)))
+        .service(
+            resource("/quarantine", "DELETE, GET, HEAD")
+                .route(get().to(quarantine::list))
+                .route(web::delete().to(quarantine::delete_all)),
+        )
+        .service(
+            resource("/quarantine/{id}", "DELETE, GET, HEAD")
+                .route(get().to(quarantine::show))
+                .route(web::delete().to(quarantine::delete)),
+        )
         .service(resource("/quarantine/{id}/replay", "POST").route(web::post().to(quarantine::replay)))
         .service(resource("/events", "GET").route(web::get().to(events::events)))
         .service(resource("/stats", "GET, HEAD").route(get().to(stats::stats)))

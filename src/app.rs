@@ -190,6 +190,10 @@ impl Running {
             watching.spawn(certificate.watch());
         }
         watching.spawn(keep_journal(ledger.clone(), bucket.clone(), settings.journal_retention));
+        watching.spawn({
+            let intake = intake.clone();
+            async move { intake.bound_quarantine().await }
+        });
         if let Some(reconciler) = reconciler {
             watching.spawn(async move { reconciler.run().await });
         }

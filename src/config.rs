@@ -170,6 +170,11 @@ impl Config {
             adopt_unknown_refs: self.auth.unknown_refs == UnknownRefs::Adopt,
             sidecars: self.storage.sidecars,
             confirm: self.provider.confirm,
+            quarantine: intake::QuarantineLimits {
+                items: self.data.quarantine_items,
+                bytes: self.data.quarantine_size.0,
+                age: self.data.quarantine_retention.0,
+            },
         }
     }
 

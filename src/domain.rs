@@ -23,7 +23,7 @@ pub use job::{
 pub use job_id::{JobId, JobIdParseError, Kind};
 pub use media_url::{MediaUrl, MediaUrlError};
 pub use observation::{AssetSource, Candidate, Missing, Observation, Role, Slot, Status, Variant};
-pub use record::{Origin, Reason};
+pub use record::{Origin, QuarantineRemoval, Reason};
 pub use reply_ref::{RefId, ReplyRef, Target, TextIdError};
 pub use time::Timestamp;
 pub use view::{AssetProgress, AssetView, JobView, StatusView};

@@ -8,6 +8,7 @@ mod asked;
 mod flood;
 mod http;
 mod problem;
+mod quarantine;
 mod refs;
 mod reply_url;
 
@@ -15,8 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use serde_json::value::RawValue;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 
 pub use asked::Unknown;
 pub use http::{
@@ -24,6 +24,7 @@ pub use http::{
     routes,
 };
 pub use problem::{ErrorBody, ErrorDetail, Problem};
+pub use quarantine::{QuarantineFilter, QuarantineLimits};
 pub use refs::{NewRef, RegisterError};
 pub use reply_url::{ReplyKeys, ReplyUrls};
 
@@ -46,6 +47,8 @@ pub struct Config {
     pub sidecars: bool,
     /// Whether the provider is asked before a final callback is believed.
     pub confirm: bool,
+    /// How much may be in quarantine.
+    pub quarantine: QuarantineLimits,
 }
 
 impl Config {
@@ -67,6 +70,8 @@ struct Inner {
     flood: Flood,
     /// KiB of bodies that may be in memory at once.
     bodies: Arc<Semaphore>,
+    /// Told when a body went into quarantine.
+    quarantine_grew: Notify,
 }
 
 /// A callback that is kept.
@@ -131,7 +136,7 @@ impl From<StateError> for Refused {
     fn from(error: StateError) -> Self {
         match error {
             StateError::Rebuilding | StateError::Incomplete => Self::Unavailable("the state is being rebuilt"),
-            StateError::Store(_) | StateError::Panicked | StateError::DamagedBlock | StateError::Damaged(_) => {
+            error => {
                 tracing::error!(%error, "the state cannot be read");
                 Self::Unavailable("the state cannot be read")
             }
@@ -153,7 +158,8 @@ impl Intake {
     /// Takes callbacks for the URLs in `urls` into `ledger`.
     pub fn new(config: Config, urls: ReplyUrls, ledger: Ledger) -> Self {
         let bodies = Arc::new(Semaphore::new(Self::BODIES_KIB));
-        Self { inner: Arc::new(Inner { config, urls, ledger, flood: Flood::new(), bodies }) }
+        let inner = Inner { config, urls, ledger, flood: Flood::new(), bodies, quarantine_grew: Notify::new() };
+        Self { inner: Arc::new(inner) }
     }
 
     /// What reads a body: the same for new callbacks and for replay.
@@ -219,13 +225,17 @@ impl Intake {
                     return Ok(accepted);
                 }
             }
-            Some(Known::Unclear(position, reason)) => {
+            // It may have been deleted since.
+            Some(Known::Unclear(position, reason)) if self.state().quarantined(position)?.is_some() => {
                 return Ok(Accepted::Quarantined { position, reason: reason.as_str() });
             }
-            None => {}
+            Some(Known::Unclear(..)) | None => {}
         }
         let fallback = self.deferred_answer(&meaning);
         let applied = self.record(target, body, meaning, None).await?;
+        if let Applied::Quarantined { .. } | Applied::Job { over_budget: Some(_), .. } = &applied {
+            self.inner.quarantine_grew.notify_one();
+        }
         match &applied {
             Applied::Job { record, change: Some(Change::Held), .. } => {
                 // Once refuted it may be true all the same when it comes again: a failure can be foretold.
@@ -241,44 +251,6 @@ impl Intake {
             _ => {}
         }
         answer(applied, fallback)
-    }
-
-    /// Looks at a quarantined body again, as if it came now over the URL it came over. `None`: there is no such body.
-    ///
-    /// # Errors
-    /// When that cannot be recorded, or the body cannot be read.
-    pub async fn replay_quarantined(&self, position: u64) -> Result<Option<Accepted>, Refused> {
-        // Where the bucket has it, whoever reads it blocks.
-        let this = self.clone();
-        let found = tokio::task::spawn_blocking(move || this.quarantined_body(position)).await;
-        let found = found.unwrap_or(Err(Refused::Unavailable("the journal cannot be read")))?;
-        let Some((target, body)) = found else { return Ok(None) };
-        let meaning = meaning(provider::read(&body)?);
-        let fallback = self.deferred_answer(&meaning);
-        let applied = self.record(target, body, meaning, Some(position)).await?;
-        answer(applied, fallback).map(Some)
-    }
-
-    /// The bytes of a quarantined body and where it came in. `None`: there is no such body.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    fn quarantined_body(&self, position: u64) -> Result<Option<(Target, Bytes)>, Refused> {
-        let Some(record) = self.state().quarantined(position)? else {
-            return Ok(None);
-        };
-        let at = self.state().callback_at(record.position)?;
-        let callback = self.inner.ledger.journal().read(at)?.into_callback();
-        Ok(callback.map(|callback| (callback.target, callback.body)))
-    }
-
-    /// A quarantined body as it may be shown: as it came, but for signatures and the queries of URLs. `None`: there is no
-    /// such body.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn quarantined_shown(&self, position: u64) -> Result<Option<Box<RawValue>>, Refused> {
-        Ok(self.quarantined_body(position)?.and_then(|(_, body)| provider::redacted(&body)))
     }
 
     /// Makes a job's stuck files due again. `None`: there is no such job.

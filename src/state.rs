@@ -21,7 +21,9 @@ mod txn;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
 
 use tokio::sync::{Notify, broadcast};
 
@@ -34,7 +36,7 @@ pub use records::{
     Claim, Counters, JobRecord, MediaRecord, OutboxRecord, QuarantineRecord, RefRecord, Reference, UploadRecord,
 };
 
-use self::store::Store;
+use self::store::{Store, StoreHold};
 use crate::domain::{RefId, Slot};
 
 /// Why the state could not be read or written.
@@ -49,6 +51,18 @@ pub enum StateError {
     /// What was read is not what was written.
     #[error("a block of the state store is damaged")]
     DamagedBlock,
+    /// The records are not those that were written.
+    #[error("{0}")]
+    Untrue(String),
+    /// What folds entries in came upon a defect of its own; the store is as it was.
+    #[error("an entry of the journal could not be folded in: {0}")]
+    Defect(String),
+    /// sled does not get on with what it is to write.
+    #[error("the state store takes too long to write")]
+    Stalled,
+    /// The old handle is still held, by a reader or by the thread that writes.
+    #[error("the state store is still in use")]
+    InUse,
     /// A record does not have the form it was written in.
     #[error("a record of the state store is damaged: {0}")]
     Damaged(#[from] postcard::Error),
@@ -61,17 +75,38 @@ pub enum StateError {
 }
 
 impl StateError {
-    /// True when opening the store anew would not help.
+    /// True when opening the store anew would not help: it has to be made anew. What the system refuses is no damage: no
+    /// room, no more files, a read that failed, a lock.
     fn is_damage(&self) -> bool {
         match self {
-            Self::Incomplete
-            | Self::Damaged(_)
-            | Self::DamagedBlock
-            | Self::Panicked
-            | Self::Store(sled::Error::Corruption { .. }) => true,
-            Self::Store(_) | Self::Rebuilding => false,
+            Self::Incomplete | Self::Damaged(_) | Self::DamagedBlock | Self::Panicked | Self::Untrue(_) => true,
+            Self::Store(sled::Error::Io(error)) => {
+                let text = format!("{error:?}");
+                !is_of_system(&text)
+                    && error.kind() != std::io::ErrorKind::WriteZero
+                    && !text.contains("could not acquire lock")
+            }
+            // A form of its file that this version of sled does not have, a state that it thinks impossible.
+            Self::Store(_) => true,
+            Self::Defect(_) | Self::Stalled | Self::InUse | Self::Rebuilding => false,
         }
     }
+
+    /// What sled panicked with. It panics at some damage, and where it does not expect the system to refuse.
+    fn of_panic(panic: &(dyn std::any::Any + Send)) -> Self {
+        let text = panic_text(panic);
+        if is_of_system(&text) { sled::Error::Io(std::io::Error::other(text)).into() } else { Self::Panicked }
+    }
+}
+
+/// Whether a text has an error of the system's in it. sled's errors lose the number when they are cloned, and keep the text.
+fn is_of_system(text: &str) -> bool {
+    text.contains("Os { code:")
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic".to_owned())
 }
 
 /// The way to read the state. Cheap to clone.
@@ -85,6 +120,12 @@ struct Shared {
     dir: PathBuf,
     /// `None` while the store is opened or rebuilt.
     store: RwLock<Option<Arc<Store>>>,
+    /// The last that was opened, which somebody may still hold.
+    last: Mutex<StoreHold>,
+    /// True while it cannot be opened or brought up to date.
+    is_failing: AtomicBool,
+    /// Since when a batch is being folded in.
+    folding_since: Mutex<Option<Instant>>,
     /// Told whenever a job becomes due or its due time changes.
     due_changed: Notify,
     /// Told whenever there is something to ask the provider, or the time to ask changes.
@@ -122,6 +163,9 @@ impl State {
             shared: Arc::new(Shared {
                 dir: dir.to_owned(),
                 store: RwLock::new(None),
+                last: Mutex::default(),
+                is_failing: AtomicBool::new(false),
+                folding_since: Mutex::default(),
                 due_changed: Notify::new(),
                 asks_changed: Notify::new(),
                 leased: Mutex::default(),
@@ -132,9 +176,15 @@ impl State {
         }
     }
 
-    /// True when it can be read.
-    pub fn is_ready(&self) -> bool {
-        self.store().is_ok()
+    /// Why it cannot do its work, if it cannot.
+    pub fn problem(&self) -> Option<&'static str> {
+        let Ok(store) = self.store() else {
+            let is_failing = self.shared.is_failing.load(Ordering::Relaxed);
+            return Some(if is_failing { "it cannot be opened" } else { "being rebuilt from the journal" });
+        };
+        let since = *self.shared.folding_since.lock().unwrap_or_else(PoisonError::into_inner);
+        let hangs = since.is_some_and(|since| since.elapsed() > Store::STALLED) || store.is_stalled();
+        hangs.then_some("the disk takes too long")
     }
 
     /// Resolves when a job became due, or the time of one changed, since the last call.
@@ -197,6 +247,10 @@ impl State {
     }
 
     fn set_store(&self, store: Option<Arc<Store>>) {
+        if let Some(store) = &store {
+            *self.shared.last.lock().unwrap_or_else(PoisonError::into_inner) = store.hold();
+            self.shared.is_failing.store(false, Ordering::Relaxed);
+        }
         *self.shared.store.write().unwrap_or_else(PoisonError::into_inner) = store;
         self.shared.due_changed.notify_one();
         self.shared.asks_changed.notify_one();

@@ -115,8 +115,8 @@ impl Api {
     }
 
     async fn state_problem(&self) -> Option<&'static str> {
-        if !self.state().is_ready() {
-            return Some("being rebuilt from the journal");
+        if let Some(problem) = self.state().problem() {
+            return Some(problem);
         }
         let state = self.state().clone();
         let read = move || state.counters().err().map(|_| "it cannot be read");

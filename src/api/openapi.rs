@@ -29,6 +29,8 @@ use crate::intake;
         quarantine::list,
         quarantine::show,
         quarantine::replay,
+        quarantine::delete,
+        quarantine::delete_all,
         stats::stats,
         tasks::verify::verify,
         tasks::reconcile::reconcile,

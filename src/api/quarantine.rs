@@ -6,9 +6,10 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::list::{List, Slice};
 use super::{Api, Problem, input};
-use crate::domain::Timestamp;
+use crate::domain::{Reason, Timestamp};
 use crate::intake::{
-    CallbackAnswer, ErrorBody, QuarantineAnswer, accepted_response, parse_quarantine_id, quarantine_id,
+    CallbackAnswer, ErrorBody, QuarantineAnswer, QuarantineFilter, accepted_response, parse_quarantine_id,
+    quarantine_id,
 };
 use crate::state::QuarantineRecord;
 
@@ -101,6 +102,63 @@ pub(super) async fn show(api: Data<Api>, id: Path<String>) -> Result<Json<Quaran
     let body = web::block(move || Ok::<_, Problem>(intake.quarantined_shown(position)?));
     let body = body.await.map_err(|_| Problem::unavailable("the journal cannot be read right now"))??;
     Ok(Json(QuarantinedBody { of: record.into(), body: body.ok_or_else(no_such_body)? }))
+}
+
+/// Which bodies to delete; without any of it, all.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct QuarantineSelection {
+    /// Only those that were kept aside for this reason.
+    #[param(example = "unknown_shape")]
+    reason: Option<String>,
+    /// Only those that came before.
+    #[param(value_type = Option<String>, format = DateTime)]
+    before: Option<String>,
+}
+
+/// How many bodies were deleted.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Deleted {
+    /// Their number.
+    #[schema(example = 12)]
+    deleted: u64,
+}
+
+/// Deletes a body that was kept aside.
+#[utoipa::path(
+    delete, path = "/api/v1/quarantine/{id}", tag = "quarantine", params(("id" = String, Path)),
+    responses(
+        (status = 204, description = "it is deleted"),
+        (status = 404, description = "no such body", body = ErrorBody),
+        (status = 503, description = "could not be made durable", body = ErrorBody),
+    )
+)]
+pub(super) async fn delete(api: Data<Api>, id: Path<String>) -> Result<HttpResponse, Problem> {
+    let deleted = api.intake().delete_quarantined(position(&id)?).await?;
+    if deleted { Ok(HttpResponse::NoContent().finish()) } else { Err(no_such_body()) }
+}
+
+/// Deletes what was kept aside by now.
+#[utoipa::path(
+    delete, path = "/api/v1/quarantine", tag = "quarantine", params(QuarantineSelection),
+    responses(
+        (status = 200, description = "how many are deleted", body = Deleted),
+        (status = 400, description = "a parameter is not what was expected", body = ErrorBody),
+        (status = 503, description = "could not be made durable; some may be deleted", body = ErrorBody),
+    )
+)]
+pub(super) async fn delete_all(request: HttpRequest, api: Data<Api>) -> Result<Json<Deleted>, Problem> {
+    let QuarantineSelection { reason, before } = input::query(&request)?;
+    let known = |name: &str| Reason::ALL.into_iter().find(|reason| reason.as_str() == name);
+    let reason = input::given(reason.as_deref())
+        .map(|name| known(name).ok_or_else(|| Problem::invalid("reason: expected a reason as the list shows it")))
+        .transpose()?;
+    let before = input::given(before.as_deref())
+        .map(|text| Timestamp::parse_rfc3339(text).ok_or_else(|| Problem::invalid("before: expected an RFC 3339 time")))
+        .transpose()?;
+    let deleted = api.intake().delete_quarantine(QuarantineFilter { reason, before }).await?;
+    Ok(Json(Deleted { deleted }))
 }
 
 /// Looks at a body again, as if it came now over the URL it came over.

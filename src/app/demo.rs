@@ -146,6 +146,7 @@ fn settings(dir: &std::path::Path, token: &SecretString) -> Result<Settings, Dem
             adopt_unknown_refs: true,
             sidecars: false,
             confirm: false,
+            quarantine: intake::QuarantineLimits::default(),
         },
         bucket: bucket::Config::new(StorageUrl::parse("file:bucket", dir)?),
         fetch: fetch::Config {

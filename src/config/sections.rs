@@ -10,6 +10,7 @@ use super::secret::Secret;
 use super::values::{Setting, Size, Span, Speed, between, setting};
 use crate::bucket::{KeyTemplate, KeyTemplateError, StorageUrl};
 use crate::egress::HostPattern;
+use crate::intake::QuarantineLimits;
 
 /// `[server]`: the HTTP service.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -53,11 +54,24 @@ pub struct Data {
     pub dir: PathBuf,
     /// How long a journal segment stays after its jobs have all ended.
     pub journal_retention: Span,
+    /// How many bodies may be in quarantine.
+    pub quarantine_items: u64,
+    /// How many bytes they may have together.
+    pub quarantine_size: Size,
+    /// How long one stays there.
+    pub quarantine_retention: Span,
 }
 
 impl Default for Data {
     fn default() -> Self {
-        Self { dir: "data".into(), journal_retention: Span(Duration::from_secs(31 * 86_400)) }
+        let quarantine = QuarantineLimits::default();
+        Self {
+            dir: "data".into(),
+            journal_retention: Span(Duration::from_secs(31 * 86_400)),
+            quarantine_items: quarantine.items,
+            quarantine_size: Size(quarantine.bytes),
+            quarantine_retention: Span(quarantine.age),
+        }
     }
 }
 

@@ -36,9 +36,37 @@ pub enum Reason {
     NotConfirmed,
     /// It names more files or longer URLs than a job can have. What fits was taken into account.
     OverBudget,
+    /// What takes callbacks in came upon a defect of its own.
+    InternalError,
+}
+
+/// Why bodies left quarantine without having been understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QuarantineRemoval {
+    /// Somebody asked for it.
+    Asked,
+    /// There was more than there may be.
+    Quota,
+    /// They had been there for as long as they may be.
+    Age,
 }
 
 impl Reason {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::UnknownShape,
+        Self::UnknownId,
+        Self::InvalidReplyRef,
+        Self::ReplyRefMismatch,
+        Self::JobOfAnotherRef,
+        Self::UnknownReplyRef,
+        Self::RefRemoved,
+        Self::NotConfirmed,
+        Self::OverBudget,
+        Self::InternalError,
+    ];
+
     /// The name used in the API.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -51,6 +79,7 @@ impl Reason {
             Self::RefRemoved => "ref_removed",
             Self::NotConfirmed => "not_confirmed",
             Self::OverBudget => "over_budget",
+            Self::InternalError => "internal_error",
         }
     }
 }

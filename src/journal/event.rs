@@ -3,7 +3,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
-    AttemptFailure, Digest, Job, JobId, JobState, Origin, RefId, ReplyRef, Slot, StoredFile, Timestamp,
+    AttemptFailure, Digest, Job, JobId, JobState, Origin, QuarantineRemoval, RefId, ReplyRef, Slot, StoredFile,
+    Timestamp,
 };
 
 /// What happened besides callbacks. Kept as JSON, so that journals outlive the version that wrote them: what is added to an
@@ -65,6 +66,15 @@ pub enum Event {
         folder: String,
         /// The folder taken otherwise.
         fallback: String,
+    },
+    /// Bodies left quarantine without having been understood.
+    QuarantineRemoved {
+        /// When.
+        at: Timestamp,
+        /// Their positions.
+        positions: Vec<u64>,
+        /// Why.
+        why: QuarantineRemoval,
     },
     /// A multipart upload was started; recorded before its first part is sent.
     UploadStarted {

@@ -81,14 +81,34 @@ async fn restore_one(
             return Ok(false);
         }
     };
-    let known = ledger.state().job(&content.job.job_id)?;
-    if known.is_some_and(|known| !known.job.state.yields_to(content.job.state)) {
+    let mut job = job(content, folder, &key, interpret);
+    for asset in &mut job.assets {
+        let Some(file) = &asset.stored else { continue };
+        if !is_there(bucket, file).await? {
+            let error = format!("the manifest names {}, which is not there with its size", file.key);
+            tracing::warn!(job = %job.id, error);
+            // A retry asks the provider for a link.
+            (asset.state, asset.stuck) = (AssetState::Stuck, Some(StuckReason::AttemptsExhausted));
+            (asset.stored, asset.last_error) = (None, Some(error));
+            if job.state == JobState::Archived {
+                (job.state, job.reason, job.archived_at) = (JobState::Stuck, asset.stuck, None);
+            }
+        }
+    }
+    let known = ledger.state().job(&job.id)?;
+    if known.is_some_and(|known| !known.job.state.yields_to(job.state)) {
         return Ok(false);
     }
-    let job = job(content, folder, &key, interpret);
     let event = Event::JobFound { at: Timestamp::now(), job: Box::new(job) };
     ledger.record(event, Durability::Written).await?;
     Ok(true)
+}
+
+/// Whether an object is there that may hold a file's bytes, by its size.
+async fn is_there(bucket: &Bucket, file: &StoredFile) -> Result<bool, BucketError> {
+    let Ok(key) = file.key.parse::<ObjectKey>() else { return Ok(false) };
+    let found = patiently(BucketError::is_outage, || bucket.size(&key)).await?;
+    Ok(found == Some(file.bytes))
 }
 
 /// The job as its manifest has it.

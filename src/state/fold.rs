@@ -55,6 +55,8 @@ pub enum Applied {
     },
     /// The replyRef is registered with other content.
     RefConflict,
+    /// So many bodies left quarantine.
+    Removed(u64),
     /// What became of a claim.
     Claim(Box<ClaimOutcome>),
     /// Nothing anybody waits for.
@@ -110,6 +112,7 @@ pub(super) fn apply(
             refs::make(txn, RefRecord { made: *made, pass_on_to: pass_on_to.clone(), ..plain })
         }
         Event::RefRemoved { at, id } => refs::remove(txn, id, *at),
+        Event::QuarantineRemoved { positions, .. } => callback::remove(txn, positions),
         Event::Placed { job, folder, fallback, .. } => storage::place(txn, job, folder, fallback),
         Event::UploadStarted { job, slot, upload, .. } => upload::started(txn, job, slot, upload),
         Event::UploadAdvanced { upload, first, parts, bytes, point, .. } => {
@@ -155,6 +158,14 @@ pub(super) fn apply(
         Event::Unanswered { job, due, .. } => change_job(txn, job, |job| job.ask_again(*due)),
         Event::Removed { at, job } => change_job(txn, job, |job| job.remove(position, *at)),
         Event::Retried { at, job } => change_job(txn, job, |job| job.retry(*at)),
+    }
+}
+
+/// What to do about an entry whose folding came upon a defect: a callback's body is kept aside, for when that is mended.
+pub(super) fn pass_over(txn: &mut Txn<'_>, position: u64, entry: &Entry) -> Result<(), StateError> {
+    match entry {
+        Entry::Callback(entry) => callback::quarantine(txn, position, entry, Reason::InternalError, None).map(drop),
+        Entry::Kept(_) | Entry::Event(_) => Ok(()),
     }
 }
 

@@ -40,7 +40,7 @@ pub(super) enum Table {
     Outbox = b'p',
     /// Quarantine, by position.
     Quarantine = b'q',
-    /// Refs, by id.
+    /// Refs that are not deleted, by id.
     Refs = b'r',
     /// Jobs by state, for the states that few jobs are in: state, job.
     JobStates = b's',
@@ -48,6 +48,8 @@ pub(super) enum Table {
     Uploads = b'u',
     /// The same by job: hash of its id, upload.
     JobUploads = b'v',
+    /// Refs that were deleted, by id.
+    RemovedRefs = b'w',
     /// What goes by a replyRef: the ref that answers to it by its hash alone; its jobs by hash, a letter, job. One table, so
     /// that who is looked for at the same time lies together.
     Names = b'x',
@@ -133,6 +135,10 @@ pub(super) fn quarantine(position: u64) -> Vec<u8> {
 
 pub(super) fn reply_ref_id(id: &RefId) -> Vec<u8> {
     Table::Refs.key(&[id.as_str().as_bytes()])
+}
+
+pub(super) fn removed_ref(id: &RefId) -> Vec<u8> {
+    Table::RemovedRefs.key(&[id.as_str().as_bytes()])
 }
 
 pub(super) fn outbox_of(id: &RefId) -> Vec<u8> {

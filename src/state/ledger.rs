@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::apply::{Folder, Folding};
 use super::fold::{Applied, Meaning};
-use super::open::{Recovery, RecoveryError};
+use super::open::{Aside, Recovery, RecoveryError};
 use super::{State, StateError};
 use crate::domain::Timestamp;
 use crate::journal::{Durability, Entry, Event, Journal, JournalError, Writer};
@@ -102,11 +102,16 @@ impl Ledger {
     /// read when [`Ledger::recovered`] resolves.
     ///
     /// # Errors
-    /// When the state cannot be opened, or the end of the journal not be read.
+    /// When the end of the journal cannot be read, or a thread not be started. A state that cannot be opened is tried again.
     pub fn open(journal: Journal, dir: &Path, interpret: Interpret) -> Result<Self, RecoveryError> {
         let state = State::new(dir);
-        let opened = state.open_store()?;
-        let writer = Writer::new(journal.clone(), opened.applied.max(first_position()))?;
+        let mut aside = Aside::default();
+        let opened = state.open_store(&mut aside).inspect_err(|error| {
+            tracing::error!(%error, "the state cannot be opened; callbacks are accepted while it is tried again");
+        });
+        let opened = opened.ok();
+        let applied = opened.as_ref().map_or(0, |opened| opened.applied);
+        let writer = Writer::new(journal.clone(), applied.max(first_position()))?;
         let (sender, receiver) = mpsc::channel(WAITING);
         let (batches, batch_receiver) = sync_channel(BATCHES);
         let health = Arc::new(Mutex::new(None));
@@ -117,7 +122,7 @@ impl Ledger {
             spawn("journal", move || commit_all(writer, receiver, &folding, &batches, &health))
         };
         let folder = Folder { folding, journal: journal.clone(), interpret, recovered };
-        let apply = spawn("state", move || folder.run(opened, &batch_receiver));
+        let apply = spawn("state", move || folder.run(opened, aside, &batch_receiver));
         Ok(Self {
             journal,
             state,
@@ -226,7 +231,8 @@ impl Ledger {
         }
         // What is not written by then is folded in again at the next start.
         let _ = self.settle(STOP_PATIENCE);
-        self.state.set_store(None);
+        // A hung disk must not hold up the stop.
+        let _ = self.state.release_store();
     }
 
     async fn submit(

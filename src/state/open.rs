@@ -1,9 +1,10 @@
 //! Opening the store, and making it anew when it cannot be trusted.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::fold;
 use super::keys::{META, Table};
@@ -24,6 +25,8 @@ pub struct Recovery {
     pub moved_aside: Option<(String, PathBuf)>,
     /// What of the journal could not be read.
     pub damage: Vec<Damage>,
+    /// Positions of entries that were passed over, since folding them in came upon a defect.
+    pub passed_over: Vec<u64>,
     /// Everything before this is folded in.
     pub applied: u64,
     /// Whether there was a journal and nothing was folded in of it before.
@@ -46,6 +49,14 @@ pub enum RecoveryError {
     /// The store fails even when made anew.
     #[error(transparent)]
     State(#[from] StateError),
+    /// Folding in the entry at this position came upon a defect; the store is as it was before.
+    #[error("the entry at {position} cannot be folded in: {what}")]
+    Defect {
+        /// The entry's position.
+        position: u64,
+        /// What the defect said.
+        what: String,
+    },
     /// The store cannot be moved aside.
     #[error("{path} cannot be moved aside: {source}")]
     MoveAside {
@@ -63,68 +74,103 @@ const LEAST_CACHE_BYTES: u64 = 16 << 20;
 /// How many entries are folded in between two commits of a replay.
 const REPLAY_BATCH: usize = 1000;
 
-/// A store that can be read, and why it is a new one, if it is.
+/// A store that can be read.
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) store: Arc<Store>,
-    pub(super) moved_aside: Option<(String, PathBuf)>,
     /// Everything before this journal position is folded in.
     pub(super) applied: u64,
 }
 
+/// What becomes of a store that is damaged.
+#[derive(Debug, Default)]
+pub(super) struct Aside {
+    /// Why it has to be put aside, until it is.
+    pub(super) damage: Option<String>,
+    /// Why one was put aside, and where it is.
+    pub(super) moved: Option<(String, PathBuf)>,
+}
+
 impl State {
-    /// Takes the store away from readers and puts it aside, for whoever wants to look at it. `None` when it cannot be
-    /// moved; then it is opened again.
-    pub(super) fn move_aside(&self, reason: &str) -> Option<(String, PathBuf)> {
+    /// Takes the store away from readers, and waits for a while until none of them has it any more.
+    ///
+    /// # Errors
+    /// [`StateError::InUse`] when somebody still holds it then.
+    pub(super) fn release_store(&self) -> Result<(), StateError> {
+        const PATIENCE: Duration = Duration::from_secs(5);
+        const POLL: Duration = Duration::from_millis(2);
         self.set_store(None);
-        match move_aside(&self.shared.dir) {
-            Ok(aside) => Some((reason.to_owned(), aside)),
-            Err(error) => {
-                tracing::error!(%error, "the damaged state stays where it is");
-                None
+        let until = Instant::now() + PATIENCE;
+        while self.shared.last.lock().unwrap_or_else(PoisonError::into_inner).is_held() {
+            if Instant::now() >= until {
+                return Err(StateError::InUse);
             }
+            std::thread::sleep(POLL);
         }
+        Ok(())
     }
 
-    /// Opens the store. One that fails is moved aside and made anew, with nothing in it.
-    pub(super) fn open_store(&self) -> Result<Opened, RecoveryError> {
-        self.set_store(None);
+    /// Opens the store. One that is damaged is put aside for whoever wants to look at it, and made anew with nothing in it.
+    ///
+    /// # Errors
+    /// When the system refuses, now: it may be tried again.
+    pub(super) fn open_store(&self, aside: &mut Aside) -> Result<Opened, RecoveryError> {
+        self.release_store()?;
         let dir = &self.shared.dir;
+        let open = || {
+            prove(dir)?;
+            Ok(open_sled(dir, CACHE_BYTES)?)
+        };
+        let known = aside.damage.clone().map(|damage| Err(StateError::Untrue(damage)));
         // sled answers some damage with a panic instead of an error.
-        let opened = catch_unwind(AssertUnwindSafe(|| prove(dir).and_then(|()| open(dir, CACHE_BYTES))));
-        let (blocks, moved_aside) = match opened.unwrap_or_else(|_| Err("it panicked".to_owned())) {
-            Ok(blocks) => (blocks, None),
-            Err(reason) => {
-                let aside = move_aside(dir)?;
-                (open_sled(dir, CACHE_BYTES).map_err(StateError::Store)?, Some((reason, aside)))
+        let opened = known.unwrap_or_else(|| {
+            catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|panic| Err(StateError::of_panic(&*panic)))
+        });
+        let blocks = match opened {
+            Err(error) if error.is_damage() => {
+                put_aside(dir, error.to_string(), aside)?;
+                open_sled(dir, CACHE_BYTES).map_err(StateError::Store)?
             }
+            opened => opened?,
         };
         let store = Arc::new(Store::new(blocks)?);
         let applied = Txn::begin(&store)?.meta.applied;
-        Ok(Opened { store, moved_aside, applied })
+        Ok(Opened { store, applied })
+    }
+
+    /// Takes the store from readers as it is, to bring it up to date again.
+    pub(super) fn take_store(&self) -> Option<Opened> {
+        let store = self.store().ok()?;
+        self.set_store(None);
+        let applied = Txn::begin(&store).ok()?.meta.applied;
+        Some(Opened { store, applied })
     }
 }
 
 /// sled does not notice all damage: noise in its file can make it open without an error and without half the records. So
 /// the records of every kind are counted and compared with the numbers that were written along with them.
-fn prove(dir: &Path) -> Result<(), String> {
+fn prove(dir: &Path) -> Result<(), StateError> {
     // Whoever reads all of it once gains nothing from keeping it, and what is kept beside the cache goes with the handle.
-    let store = open(dir, LEAST_CACHE_BYTES)?;
-    let found = store.get(&META).map_err(|error| error.to_string())?;
+    let store = open_sled(dir, LEAST_CACHE_BYTES)?;
+    let found = store.get(&META)?;
     let version = match &found {
-        Some(bytes) => postcard::take_from_bytes::<u32>(bytes).map_err(|error| error.to_string())?.0,
+        Some(bytes) => postcard::take_from_bytes::<u32>(bytes)?.0,
         None if store.is_empty() => return Ok(()),
-        None => return Err("it has records and does not say which journal entries they cover".to_owned()),
+        None => {
+            let untrue = "it has records and does not say which journal entries they cover";
+            return Err(StateError::Untrue(untrue.to_owned()));
+        }
     };
     if version != VERSION {
-        return Err(format!("it was made by another version (form {version}, expected {VERSION})"));
+        let untrue = format!("it was made by another version (form {version}, expected {VERSION})");
+        return Err(StateError::Untrue(untrue));
     }
-    let meta: Meta = postcard::from_bytes(&found.unwrap_or_default()).map_err(|error| error.to_string())?;
+    let meta: Meta = postcard::from_bytes(&found.unwrap_or_default())?;
     compare(&store, &meta.counters)
 }
 
-fn compare(store: &Blocks, counters: &Counters) -> Result<(), String> {
-    let found = store.count().map_err(|error| error.to_string())?;
+fn compare(store: &Blocks, counters: &Counters) -> Result<(), StateError> {
+    let found = store.count()?;
     let in_state = |state| counters.jobs.get(&state).copied().unwrap_or_default();
     let jobs: u64 = counters.jobs.values().sum();
     for (table, expected) in [
@@ -140,7 +186,8 @@ fn compare(store: &Blocks, counters: &Counters) -> Result<(), String> {
         (Table::MediaDigests, counters.objects),
         (Table::ObjectKeys, counters.object_keys),
         (Table::References, counters.references),
-        (Table::Refs, counters.refs + counters.refs_removed),
+        (Table::Refs, counters.refs),
+        (Table::RemovedRefs, counters.refs_removed),
         (Table::Names, counters.refs.saturating_sub(counters.refs_of_gateway) + counters.jobs_tied),
         (Table::GatewayRefs, counters.refs_of_gateway),
         (Table::Outbox, counters.outbox),
@@ -149,14 +196,11 @@ fn compare(store: &Blocks, counters: &Counters) -> Result<(), String> {
     ] {
         let found = found.get(&(table as u8)).copied().unwrap_or_default();
         if found != expected {
-            return Err(format!("it has {found} records of the kind {table:?}, expected {expected}"));
+            let untrue = format!("it has {found} records of the kind {table:?}, expected {expected}");
+            return Err(StateError::Untrue(untrue));
         }
     }
     Ok(())
-}
-
-fn open(dir: &Path, cache_bytes: u64) -> Result<Blocks, String> {
-    open_sled(dir, cache_bytes).map_err(|error| error.to_string())
 }
 
 pub(super) fn open_sled(dir: &Path, cache_bytes: u64) -> Result<Blocks, sled::Error> {
@@ -177,24 +221,58 @@ pub(super) fn open_sled(dir: &Path, cache_bytes: u64) -> Result<Blocks, sled::Er
     config.open().map(Blocks::new)
 }
 
-fn move_aside(dir: &Path) -> Result<PathBuf, RecoveryError> {
-    let aside = dir.with_extension(format!("damaged-{}", Timestamp::now().millis()));
-    match std::fs::rename(dir, &aside) {
-        Ok(()) => Ok(aside),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(aside),
-        Err(source) => Err(RecoveryError::MoveAside { path: dir.to_owned(), source }),
+/// Puts a damaged store aside, in the place of any that was put aside before. One that was only begun since then is removed.
+fn put_aside(dir: &Path, damage: String, aside: &mut Aside) -> Result<(), RecoveryError> {
+    let place = dir.with_extension(format!("damaged-{}", Timestamp::now().millis()));
+    let done = if aside.moved.is_some() { std::fs::remove_dir_all(dir) } else { std::fs::rename(dir, &place) };
+    match done {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            return Err(RecoveryError::MoveAside { path: dir.to_owned(), source });
+        }
+        _ => {}
     }
+    aside.damage = None;
+    if aside.moved.is_none() {
+        if let Err(error) = remove_others_aside(dir, &place) {
+            tracing::warn!(%error, "what was put aside before could not be removed");
+        }
+        aside.moved = Some((damage, place));
+    }
+    Ok(())
 }
 
-/// Folds in what the journal has beyond the store.
-pub(super) fn replay(store: &Store, journal: &Journal, interpret: Interpret) -> Result<Recovery, RecoveryError> {
+fn remove_others_aside(dir: &Path, aside: &Path) -> std::io::Result<()> {
+    let (Some(parent), Some(name)) = (dir.parent(), dir.file_name()) else { return Ok(()) };
+    let prefix = format!("{}.damaged-", name.to_string_lossy());
+    for entry in std::fs::read_dir(parent)? {
+        let path = entry?.path();
+        let is_aside = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix));
+        if is_aside && path != aside {
+            std::fs::remove_dir_all(path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Folds in what the journal has beyond the store, but for the entries at `passed_over`, whose bodies go to quarantine.
+pub(super) fn replay(
+    store: &Store,
+    journal: &Journal,
+    interpret: Interpret,
+    passed_over: &BTreeSet<u64>,
+) -> Result<Recovery, RecoveryError> {
     store.set_in_bulk(true);
-    let recovery = fold_in(store, journal, interpret);
+    let recovery = fold_in(store, journal, interpret, passed_over);
     store.set_in_bulk(false);
     recovery
 }
 
-fn fold_in(store: &Store, journal: &Journal, interpret: Interpret) -> Result<Recovery, RecoveryError> {
+fn fold_in(
+    store: &Store,
+    journal: &Journal,
+    interpret: Interpret,
+    passed_over: &BTreeSet<u64>,
+) -> Result<Recovery, RecoveryError> {
     let mut recovery = Recovery::default();
     let mut txn = Txn::begin(store)?;
     let from = txn.meta.applied;
@@ -205,11 +283,16 @@ fn fold_in(store: &Store, journal: &Journal, interpret: Interpret) -> Result<Rec
         if let Some(gap) = entries.damage().iter().rfind(|damage| damage.kind == DamageKind::Missing) {
             txn.meta.begins = txn.meta.begins.max(gap.to);
         }
-        let meaning = match &entry {
-            Entry::Callback(callback) => Some(interpret(&callback.body)),
-            Entry::Event(_) | Entry::Kept(_) => None,
+        let fold_one = || match &entry {
+            _ if passed_over.contains(&position) => fold::pass_over(&mut txn, position, &entry),
+            Entry::Callback(callback) => {
+                fold::apply(&mut txn, position, &entry, Some(interpret(&callback.body))).map(drop)
+            }
+            Entry::Event(_) | Entry::Kept(_) => fold::apply(&mut txn, position, &entry, None).map(drop),
         };
-        fold::apply(&mut txn, position, &entry, meaning)?;
+        // What a defect left half done in the transaction goes with it.
+        catch_unwind(AssertUnwindSafe(fold_one))
+            .map_err(|panic| RecoveryError::Defect { position, what: super::panic_text(&*panic) })??;
         recovery.replayed += 1;
         pending += 1;
         if pending == REPLAY_BATCH {

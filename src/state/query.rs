@@ -1,6 +1,7 @@
 //! Reading the state.
 
 use std::ops::Bound;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
@@ -76,13 +77,15 @@ impl State {
 
     /// A ref that is not deleted.
     pub fn reply_ref(&self, id: &RefId) -> Result<Option<RefRecord>, StateError> {
-        let record: Option<RefRecord> = self.get(&keys::reply_ref_id(id))?;
-        Ok(record.filter(|record| record.removed_at.is_none()))
+        self.get(&keys::reply_ref_id(id))
     }
 
     /// A ref, deleted or not.
     pub fn reply_ref_ever(&self, id: &RefId) -> Result<Option<RefRecord>, StateError> {
-        self.get(&keys::reply_ref_id(id))
+        match self.reply_ref(id)? {
+            Some(record) => Ok(Some(record)),
+            None => self.get(&keys::removed_ref(id)),
+        }
     }
 
     /// The ref that answers to a replyRef.
@@ -100,13 +103,10 @@ impl State {
         let end = before.map_or_else(|| vec![Table::Refs as u8 + 1], keys::reply_ref_id);
         let mut items = Vec::new();
         for item in store.range_back(start..end) {
-            let record: RefRecord = postcard::from_bytes(&item?.1)?;
-            if record.removed_at.is_none() {
-                if items.len() == limit {
-                    return Ok((items, true));
-                }
-                items.push(record);
+            if items.len() == limit {
+                return Ok((items, true));
             }
+            items.push(postcard::from_bytes(&item?.1)?);
         }
         Ok((items, false))
     }
@@ -183,14 +183,21 @@ impl State {
         self.page(&Table::Quarantine.prefix(), limit, before, |_, value| Ok(Some(postcard::from_bytes(value)?)))
     }
 
-    /// At most `limit` jobs about which the provider is to be asked, with the time from which on, the earliest first.
+    /// At most `limit` jobs about which the provider is to be asked, with the time from which on, the earliest first. A time
+    /// further ahead than any question is put off was set by a clock that was wrong, and has come.
     pub fn asks(&self, limit: usize) -> Result<Vec<(Timestamp, u64)>, StateError> {
+        /// Two hours for an account on hold, one otherwise, and some.
+        const LONGEST_DELAY: Duration = Duration::from_secs(6 * 3600);
         let store = self.store()?;
+        let now = Timestamp::now();
+        let ahead = keys::ask(now.after(LONGEST_DELAY), u64::MAX);
         let mut asks = Vec::new();
-        for item in store.with_prefix(Table::Asks.prefix()).take(limit) {
+        let wrong = store.range(ahead.clone()..keys::after(Table::Asks));
+        for item in wrong.chain(store.range(Table::Asks.prefix()..ahead.clone())).take(limit) {
             let key = item?.0;
             if let (Some(millis), Some(sequence)) = (keys::number_at(&key, 1), keys::trailing_number(&key)) {
-                asks.push((Timestamp::from_millis_clamped(millis), sequence));
+                let at = if *key >= *ahead { now } else { Timestamp::from_millis_clamped(millis) };
+                asks.push((at, sequence));
             }
         }
         Ok(asks)

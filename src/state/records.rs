@@ -163,6 +163,8 @@ pub struct Counters {
     pub jobs_placed: u64,
     /// Bodies in quarantine.
     pub quarantined: u64,
+    /// Their bytes.
+    pub quarantined_bytes: u64,
     /// Callbacks that were written again.
     pub kept: u64,
     /// Callbacks that wait to be passed on.
@@ -191,4 +193,4 @@ pub(super) struct Meta {
 }
 
 /// The form of the records; a store of any other is rebuilt from the journal.
-pub(super) const VERSION: u32 = 13;
+pub(super) const VERSION: u32 = 14;

@@ -10,17 +10,18 @@
 
 mod blocks;
 mod range;
+mod sync;
 mod waiting;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
-use std::thread::JoinHandle;
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use fail::fail_point;
 use sled::IVec;
 
 pub(super) use self::blocks::Blocks;
+use self::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, thread};
 use self::waiting::Waiting;
 use super::StateError;
 
@@ -31,8 +32,11 @@ pub(super) type Write = (IVec, Option<IVec>);
 #[derive(Debug)]
 pub(super) struct Store {
     shared: Arc<Shared>,
-    writer: Option<JoinHandle<()>>,
 }
+
+/// Tells whether somebody still holds a store: a reader, or the thread that writes.
+#[derive(Debug, Default)]
+pub(super) struct StoreHold(Weak<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -48,8 +52,6 @@ struct Shared {
 /// What decides how fast is written.
 #[derive(Debug)]
 struct Pace {
-    /// What waits takes up about this much memory.
-    bytes: usize,
     /// When the last commit was.
     last_commit: Instant,
     /// True while the writer waits for something to do.
@@ -58,6 +60,8 @@ struct Pace {
     hurrying: usize,
     in_bulk: bool,
     closing: bool,
+    /// Since when sled has been writing.
+    writing_since: Option<Instant>,
     failed: Option<StateError>,
 }
 
@@ -65,6 +69,10 @@ struct Pace {
 const MOST: usize = 112 << 20;
 /// From here on nothing holds the writer back.
 const MUCH: usize = 96 << 20;
+/// How long who commits waits for room before giving up: the disk hangs then, and callbacks wait.
+const ROOM_PATIENCE: Duration = Duration::from_secs(5);
+/// The same when nobody waits for an answer.
+const ROOM_PATIENCE_IN_BULK: Duration = Duration::from_secs(15);
 /// For how long what was committed may wait for more to be merged with.
 const LINGER: Duration = Duration::from_millis(100);
 /// For how long after a commit more are expected.
@@ -81,26 +89,33 @@ const AT_ONCE_IN_BULK: usize = 1 << 14;
 const ENOUGH_IN_BULK: usize = 16 << 20;
 
 impl Store {
+    /// What takes longer than this hangs.
+    pub(super) const STALLED: Duration = Duration::from_secs(10);
+
     /// Keeps records in `written`, which nobody else writes to.
     ///
     /// # Errors
     /// When the thread cannot be started.
     pub(super) fn new(written: Blocks) -> Result<Self, StateError> {
-        let mut store = Self::without_writer(written);
+        let store = Self::without_writer(written);
         let shared = store.shared.clone();
-        let writer = std::thread::Builder::new().name("state-writer".to_owned()).spawn(move || shared.write_behind());
-        store.writer = Some(writer.map_err(sled::Error::Io)?);
+        // It ends by itself when the store is dropped; whoever needs it gone looks at `hold`.
+        thread::Builder::new()
+            .name("state-writer".to_owned())
+            .spawn(move || shared.write_behind())
+            .map_err(sled::Error::Io)?;
         Ok(store)
     }
 
-    fn without_writer(written: Blocks) -> Self {
+    /// One that writes nothing to sled.
+    pub(super) fn without_writer(written: Blocks) -> Self {
         let pace = Pace {
-            bytes: 0,
             last_commit: Instant::now(),
             idle: false,
             hurrying: 0,
             in_bulk: false,
             closing: false,
+            writing_since: None,
             failed: None,
         };
         let shared = Shared {
@@ -110,7 +125,7 @@ impl Store {
             to_write: Condvar::new(),
             has_written: Condvar::new(),
         };
-        Self { shared: Arc::new(shared), writer: None }
+        Self { shared: Arc::new(shared) }
     }
 
     /// The value under a key.
@@ -132,20 +147,24 @@ impl Store {
         }
     }
 
-    /// Makes `writes` visible, all at once. Waits while too much is not written yet.
+    /// Makes `writes` visible, all at once. Waits while too much is not written yet, for some seconds.
     ///
     /// # Errors
-    /// When sled has failed; then it has to be opened anew.
+    /// When sled has failed; then it has to be opened anew. [`StateError::Stalled`] when there is no room in time.
     pub(super) fn commit(&self, writes: Vec<Write>) -> Result<(), StateError> {
         let bytes = waiting::size(&writes);
-        let pace = self.shared.wait_until(None, |pace| pace.bytes == 0 || pace.bytes + bytes <= MOST);
+        let has_room = |waiting: &Waiting| waiting.bytes() == 0 || waiting.bytes() + bytes <= MOST;
+        let patience = if self.shared.pace().in_bulk { ROOM_PATIENCE_IN_BULK } else { ROOM_PATIENCE };
+        let pace = self.shared.wait_until(patience, has_room);
         if let Some(failed) = &pace.failed {
             return Err(failed.clone());
         }
+        if !has_room(&self.shared.waiting()) {
+            return Err(StateError::Stalled);
+        }
         drop(pace);
-        self.shared.waiting.write().unwrap_or_else(PoisonError::into_inner).push(writes, bytes);
+        self.shared.waiting.write().unwrap_or_else(PoisonError::into_inner).push(writes);
         let mut pace = self.shared.pace();
-        pace.bytes += bytes;
         pace.last_commit = Instant::now();
         if std::mem::take(&mut pace.idle) {
             self.shared.to_write.notify_one();
@@ -168,6 +187,17 @@ impl Store {
         self.shared.pace().failed.clone()
     }
 
+    /// Whether sled has been busy with one write for too long.
+    pub(super) fn is_stalled(&self) -> bool {
+        let pace = self.shared.pace();
+        !pace.in_bulk && pace.writing_since.is_some_and(|since| since.elapsed() > Self::STALLED)
+    }
+
+    /// What tells whether somebody still holds it, when this handle is gone.
+    pub(super) fn hold(&self) -> StoreHold {
+        StoreHold(Arc::downgrade(&self.shared))
+    }
+
     /// Waits until sled has all that is committed by now, and the system has it, too; at most for `patience`. Returns whether
     /// it has.
     ///
@@ -175,8 +205,8 @@ impl Store {
     /// When sled has failed.
     pub(super) fn settle(&self, patience: Duration) -> Result<bool, StateError> {
         let last = self.shared.waiting().last();
-        let is_written = |_: &Pace| Some(self.shared.waiting().first()) > last;
-        let pace = self.shared.wait_until(Some(patience), is_written);
+        let is_written = |waiting: &Waiting| Some(waiting.first()) > last;
+        let pace = self.shared.wait_until(patience, is_written);
         if let Some(failed) = &pace.failed {
             return Err(failed.clone());
         }
@@ -190,22 +220,28 @@ impl Drop for Store {
     fn drop(&mut self) {
         self.shared.pace().closing = true;
         self.shared.to_write.notify_one();
-        if let Some(writer) = self.writer.take() {
-            let _ = writer.join();
-        }
+    }
+}
+
+impl StoreHold {
+    /// Whether somebody still holds the store.
+    pub(super) fn is_held(&self) -> bool {
+        self.0.strong_count() > 0
     }
 }
 
 impl Pace {
-    /// Whether what waits is worth being written.
-    fn has_enough(&self) -> bool {
+    /// Whether so many bytes are worth being written.
+    fn is_enough(&self, bytes: usize) -> bool {
         let least = if self.in_bulk && self.hurrying == 0 { ENOUGH_IN_BULK } else { 1 };
-        self.bytes >= least
+        bytes >= least
     }
 }
 
+/// Of the two locks `pace` is taken first. What waits changes without it, and whoever changed it takes it afterwards: who
+/// waits for a change cannot miss it.
 impl Shared {
-    fn waiting(&self) -> std::sync::RwLockReadGuard<'_, Waiting> {
+    fn waiting(&self) -> RwLockReadGuard<'_, Waiting> {
         self.waiting.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -214,16 +250,17 @@ impl Shared {
     }
 
     /// Makes the writer hurry until `enough` is true, sled fails, or `patience` has passed.
-    fn wait_until(&self, patience: Option<Duration>, enough: impl Fn(&Pace) -> bool) -> MutexGuard<'_, Pace> {
-        let until = patience.map(|patience| Instant::now() + patience);
+    fn wait_until(&self, patience: Duration, enough: impl Fn(&Waiting) -> bool) -> MutexGuard<'_, Pace> {
+        let enough = || enough(&self.waiting());
+        let until = Instant::now() + patience;
         let mut pace = self.pace();
-        if enough(&pace) {
+        if enough() {
             return pace;
         }
         pace.hurrying += 1;
         self.to_write.notify_one();
-        while pace.failed.is_none() && !enough(&pace) {
-            let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
+        while pace.failed.is_none() && !enough() {
+            let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
@@ -238,13 +275,15 @@ impl Shared {
     fn write_behind(&self) {
         while self.wait_for_work() {
             let began = Instant::now();
+            self.pace().writing_since = Some(began);
             // sled answers some damage with a panic instead of an error.
             let written = catch_unwind(AssertUnwindSafe(|| self.write_some(self.at_once())));
             let failed = match written {
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(error),
-                Err(_) => Some(StateError::Panicked),
+                Err(panic) => Some(StateError::of_panic(&*panic)),
             };
+            self.pace().writing_since = None;
             if failed.is_some() {
                 self.pace().failed = failed;
                 self.has_written.notify_all();
@@ -257,10 +296,10 @@ impl Shared {
     /// Returns false when there will be nothing more to do.
     fn wait_for_work(&self) -> bool {
         let mut pace = self.pace();
-        while !pace.closing && !pace.has_enough() {
+        while !pace.closing && !pace.is_enough(self.waiting().bytes()) {
             pace.idle = true;
             pace = self.to_write.wait(pace).unwrap_or_else(PoisonError::into_inner);
-            if pace.bytes > 0 && !pace.closing && !pace.in_bulk && pace.hurrying == 0 {
+            if self.waiting().bytes() > 0 && !pace.closing && !pace.in_bulk && pace.hurrying == 0 {
                 pace = self.to_write.wait_timeout(pace, LINGER).unwrap_or_else(PoisonError::into_inner).0;
             }
         }
@@ -270,9 +309,10 @@ impl Shared {
     /// Leaves the processors to those who commit, the more so the less waits.
     fn rest(&self, worked: Duration) {
         let pace = self.pace();
-        let hurries = pace.closing || pace.in_bulk || pace.hurrying > 0 || pace.bytes > MUCH;
-        if !hurries && pace.bytes > 0 && pace.last_commit.elapsed() < BUSY {
-            let rest = worked.mul_f64(REST * (1.0 - pace.bytes as f64 / MUCH as f64));
+        let bytes = self.waiting().bytes();
+        let hurries = pace.closing || pace.in_bulk || pace.hurrying > 0 || bytes > MUCH;
+        if !hurries && bytes > 0 && pace.last_commit.elapsed() < BUSY {
+            let rest = worked.mul_f64(REST * (1.0 - bytes as f64 / MUCH as f64));
             drop(self.to_write.wait_timeout(pace, rest).unwrap_or_else(PoisonError::into_inner));
         }
     }
@@ -289,12 +329,10 @@ impl Shared {
     /// Writes the oldest commits to sled: as many as have `at_once` writes together, and at least one.
     fn write_some(&self, at_once: usize) -> Result<(), StateError> {
         let merged = self.waiting().oldest(at_once);
-        fail_point!("state.write", |_| Err(StateError::Store(sled::Error::Io(std::io::Error::other("injected")))));
+        fail_point!("state.write", |_| Err(sled::Error::Io(std::io::Error::from_raw_os_error(28)).into()));
         self.written.write(merged.writes)?;
-        let bytes = self.waiting.write().unwrap_or_else(PoisonError::into_inner).retire(merged.commits);
-        let mut pace = self.pace();
-        pace.bytes -= bytes;
-        if pace.hurrying > 0 {
+        self.waiting.write().unwrap_or_else(PoisonError::into_inner).retire(merged.commits);
+        if self.pace().hurrying > 0 {
             self.has_written.notify_all();
         }
         Ok(())
@@ -302,4 +340,8 @@ impl Shared {
 }
 
 #[cfg(test)]
+#[cfg(shuttle)]
+mod model;
+#[cfg(test)]
+#[cfg(not(shuttle))]
 mod tests;

@@ -1,5 +1,6 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -64,7 +65,9 @@ impl<'a> Txn<'a> {
         if let Some(value) = self.reads.borrow().get(key) {
             return Ok(value.clone());
         }
-        let value = self.store.get(key)?;
+        // sled answers some damage with a panic instead of an error.
+        let value = catch_unwind(AssertUnwindSafe(|| self.store.get(key)))
+            .unwrap_or_else(|panic| Err(StateError::of_panic(&*panic)))?;
         self.reads.borrow_mut().insert(key.to_owned(), value.clone());
         Ok(value)
     }

@@ -80,6 +80,7 @@ impl Vault {
             adopt_unknown_refs: options.adopt,
             sidecars: false,
             confirm: false,
+            quarantine: intake::QuarantineLimits::default(),
         };
         let intake = Intake::new(config, urls, ledger);
         let bucket = Bucket::open(&options.storage).unwrap();

@@ -71,4 +71,49 @@ async fn while_the_disk_is_full_callbacks_get_503_and_then_it_recovers_by_itself
         assert_eq!(process.get(&format!("/api/v1/jobs/{}", video_id(number))).await.is_some(), known, "{number}");
     }
     assert_eq!(process.terminate().await, Some(0));
+    assert_eq!(damaged_copies(&disk.0), 0);
+}
+
+fn damaged_copies(dir: &Path) -> usize {
+    let names = std::fs::read_dir(dir.join("data")).unwrap().map(|entry| entry.unwrap().file_name());
+    names.filter(|name| name.to_string_lossy().contains("damaged")).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_is_opened_while_the_disk_is_full_is_not_thrown_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(dir.path()) else {
+        println!("skipped: a file system cannot be mounted here");
+        return;
+    };
+    let program = Program::new(&disk.0);
+    let process = program.start().await;
+    for number in 1..20 {
+        process.post_until_accepted(&json!({"videoId": video_id(number), "status": 1})).await;
+    }
+    assert_eq!(process.terminate().await, Some(0));
+    // Room for the log alone.
+    let filler = disk.0.join("filler");
+    let _ = std::fs::write(&filler, vec![0; 32 << 20]);
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open(&filler)
+        .unwrap()
+        .set_len(std::fs::metadata(&filler).unwrap().len().saturating_sub(64 << 10))
+        .unwrap();
+    let process = program.start().await;
+    // Several tries of what fails.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert!(damaged_copies(&disk.0) == 0, "{}", process.log());
+    std::fs::remove_file(&filler).unwrap();
+    process.post_until_accepted(&json!({"videoId": video_id(30), "status": 1})).await;
+    let visible = async {
+        while process.get(&format!("/api/v1/jobs/{}", video_id(30))).await.is_none() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, visible).await.unwrap_or_else(|_| panic!("{}", process.log()));
+    assert!(process.get(&format!("/api/v1/jobs/{}", video_id(1))).await.is_some());
+    assert!(damaged_copies(&disk.0) == 0, "{}", process.log());
+    assert_eq!(process.terminate().await, Some(0));
 }

@@ -219,6 +219,11 @@ async fn with_the_whole_data_directory_lost_the_bucket_tells_what_there_was() {
     found["assets"][0]["sourceUrl"] = late["assets"][0]["sourceUrl"].clone();
     assert_eq!(found, late);
     assert_eq!(full.fetched(), [1, 1, 1]);
+    // A body that is only in the bucket is looked at again all the same.
+    let (_, kept) = full.vault.get("/api/v1/quarantine").await;
+    let id = kept["items"][0]["quarantineId"].as_str().unwrap();
+    let (status, again) = full.vault.send("POST", &format!("/api/v1/quarantine/{id}/replay"), &json!(null)).await;
+    assert_eq!((status.as_u16(), &again["quarantineId"]), (202, &json!(id)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

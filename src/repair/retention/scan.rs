@@ -187,6 +187,7 @@ impl Open {
                 self.jobs.insert(job.id);
             }
             Event::RefRemoved { .. }
+            | Event::QuarantineRemoved { .. }
             | Event::PassedOn { .. }
             | Event::PassOnGivenUp { .. }
             | Event::PassOnKept { .. }

@@ -153,7 +153,7 @@ pub fn adopted_id(position: u64, at: Timestamp) -> RefId {
     RefId::from_ulid(&ulid.to_string()).unwrap_or_else(|_| unreachable!("a ULID is 26 letters and digits"))
 }
 
-fn quarantine(
+pub(super) fn quarantine(
     txn: &mut Txn<'_>,
     position: u64,
     entry: &CallbackEntry,
@@ -183,16 +183,30 @@ pub(super) fn keep_aside(txn: &mut Txn<'_>, mut record: QuarantineRecord) -> Res
     let key = keys::quarantine(record.position);
     match txn.get::<QuarantineRecord>(&key)? {
         Some(known) => record.at = known.at,
-        None => txn.meta.counters.quarantined += 1,
+        None => {
+            txn.meta.counters.quarantined += 1;
+            txn.meta.counters.quarantined_bytes += record.bytes;
+        }
     }
     txn.put(key, &record)
 }
 
-fn release(txn: &mut Txn<'_>, position: u64) -> Result<(), StateError> {
-    if txn.contains(&keys::quarantine(position))? {
-        txn.remove(keys::quarantine(position));
-        super::kept::forget(txn, position)?;
-        txn.meta.counters.quarantined = txn.meta.counters.quarantined.saturating_sub(1);
+pub(super) fn remove(txn: &mut Txn<'_>, positions: &[u64]) -> Result<Applied, StateError> {
+    let mut removed = 0;
+    for position in positions {
+        removed += u64::from(release(txn, *position)?);
     }
-    Ok(())
+    Ok(Applied::Removed(removed))
+}
+
+/// Returns whether it was there.
+fn release(txn: &mut Txn<'_>, position: u64) -> Result<bool, StateError> {
+    let key = keys::quarantine(position);
+    let Some(record) = txn.get::<QuarantineRecord>(&key)? else { return Ok(false) };
+    txn.remove(key);
+    super::kept::forget(txn, position)?;
+    let counters = &mut txn.meta.counters;
+    counters.quarantined = counters.quarantined.saturating_sub(1);
+    counters.quarantined_bytes = counters.quarantined_bytes.saturating_sub(record.bytes);
+    Ok(true)
 }

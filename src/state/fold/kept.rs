@@ -29,8 +29,9 @@ pub(super) fn callback(txn: &mut Txn<'_>, position: u64, entry: &KeptCallback) -
             job_id: quarantined.job.clone(),
             bytes: entry.callback.body.len() as u64,
         };
-        txn.put(key, &record)?;
         txn.meta.counters.quarantined += 1;
+        txn.meta.counters.quarantined_bytes += record.bytes;
+        txn.put(key, &record)?;
     }
     Ok(Applied::Done)
 }

@@ -26,7 +26,8 @@ pub(super) fn make(txn: &mut Txn<'_>, record: RefRecord) -> Result<Applied, Stat
 /// A ref written again: taken over where nothing is known of it and of its reference.
 pub(super) fn kept(txn: &mut Txn<'_>, record: RefRecord) -> Result<Applied, StateError> {
     let is_free = record.origin == Origin::Gateway || !txn.contains(&keys::ref_name(&record.reply_ref))?;
-    if is_free && !txn.contains(&keys::reply_ref_id(&record.id))? {
+    let is_known = txn.contains(&keys::reply_ref_id(&record.id))? || txn.contains(&keys::removed_ref(&record.id))?;
+    if is_free && !is_known {
         put(txn, &record)?;
     }
     Ok(Applied::Done)
@@ -34,7 +35,7 @@ pub(super) fn kept(txn: &mut Txn<'_>, record: RefRecord) -> Result<Applied, Stat
 
 /// A ref that is not deleted.
 pub(super) fn live(txn: &Txn<'_>, id: &RefId) -> Result<Option<RefRecord>, StateError> {
-    Ok(txn.get::<RefRecord>(&keys::reply_ref_id(id))?.filter(|known| known.removed_at.is_none()))
+    txn.get(&keys::reply_ref_id(id))
 }
 
 /// The ref that answers to a replyRef.
@@ -46,19 +47,22 @@ pub(super) fn named(txn: &Txn<'_>, name: &ReplyRef) -> Result<Option<RefRecord>,
 }
 
 pub(super) fn remove(txn: &mut Txn<'_>, id: &RefId, at: Timestamp) -> Result<Applied, StateError> {
-    let Some(mut record) = txn.get::<RefRecord>(&keys::reply_ref_id(id))? else { return Ok(Applied::Unknown) };
-    if record.removed_at.is_none() {
-        record.removed_at = Some(at);
-        txn.put(keys::reply_ref_id(id), &record)?;
-        let counters = &mut txn.meta.counters;
-        counters.refs = counters.refs.saturating_sub(1);
-        counters.refs_removed += 1;
-        if record.origin == Origin::Gateway {
-            counters.refs_of_gateway = counters.refs_of_gateway.saturating_sub(1);
-            txn.remove(keys::gateway_ref(&record.reply_ref, id));
-        } else {
-            txn.remove(keys::ref_name(&record.reply_ref));
-        }
+    let Some(mut record) = live(txn, id)? else {
+        let removed = txn.get(&keys::removed_ref(id))?;
+        return Ok(removed.map_or(Applied::Unknown, |record| Applied::Ref { record: Box::new(record), created: false }));
+    };
+    record.removed_at = Some(at);
+    // Out of the way of who lists those that are left.
+    txn.remove(keys::reply_ref_id(id));
+    txn.put(keys::removed_ref(id), &record)?;
+    let counters = &mut txn.meta.counters;
+    counters.refs = counters.refs.saturating_sub(1);
+    counters.refs_removed += 1;
+    if record.origin == Origin::Gateway {
+        counters.refs_of_gateway = counters.refs_of_gateway.saturating_sub(1);
+        txn.remove(keys::gateway_ref(&record.reply_ref, id));
+    } else {
+        txn.remove(keys::ref_name(&record.reply_ref));
     }
     Ok(Applied::Ref { record: Box::new(record), created: false })
 }

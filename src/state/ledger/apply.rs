@@ -1,19 +1,19 @@
 //! The second thread: folds what is journalled into the store, and mends the store when it fails.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SendError, SyncSender};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use fail::fail_point;
 use tokio::sync::{oneshot, watch};
 
 use super::super::fold::{self, Applied, Meaning};
-use super::super::open::{self, Opened, Recovery, RecoveryError};
+use super::super::open::{self, Aside, Opened, Recovery, RecoveryError};
 use super::super::txn::Txn;
-use super::super::{State, StateError};
+use super::super::{State, StateError, panic_text};
 use super::{Batch, Interpret, RecordError, Ticket, Work};
 use crate::journal::{Damage, DamageKind, Entry, Journal};
 
@@ -81,9 +81,11 @@ impl Folding {
             answers.push(answer);
             entries.push((position, entry, meaning));
         }
-        // A defect in folding one entry, or in the store, must not end the thread that all callbacks depend on.
+        *self.state.shared.folding_since.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        // A defect in folding one entry must not end the thread that all callbacks depend on.
         let folded = catch_unwind(AssertUnwindSafe(|| apply_batch(&self.state, entries, end)));
-        match folded.unwrap_or(Err(StateError::Panicked)) {
+        *self.state.shared.folding_since.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        match folded.unwrap_or_else(|panic| Err(StateError::Defect(panic_text(&*panic)))) {
             Ok(results) => {
                 for (answer, result) in answers.into_iter().zip(results) {
                     let _ = answer.send(Ok(result));
@@ -98,10 +100,19 @@ impl Folding {
     }
 }
 
+/// How far bringing the store up to date is.
+#[derive(Default)]
+struct Attempt {
+    opened: Option<Opened>,
+    aside: Aside,
+    /// Entries that came upon a defect.
+    passed_over: BTreeSet<u64>,
+}
+
 impl Folder {
-    pub(super) fn run(self, opened: Opened, batches: &Receiver<Work>) {
+    pub(super) fn run(self, opened: Option<Opened>, aside: Aside, batches: &Receiver<Work>) {
         let Folding { state, behind } = &self.folding;
-        self.catch_up(Some(opened), None, batches);
+        self.catch_up(Attempt { opened, aside, passed_over: BTreeSet::new() }, batches);
         loop {
             // While it mends, and until then, nobody else folds.
             behind.fetch_sub(1, Ordering::AcqRel);
@@ -115,20 +126,26 @@ impl Folder {
                 Err(RecvTimeoutError::Disconnected) => return,
             };
             let Err(error) = outcome else { continue };
-            let damaged = error.is_damage();
-            let error = error.to_string();
-            tracing::error!(error, "the state store failed; callbacks are still accepted while it is opened anew");
-            // What fails for good, as sled does after one full disk, is mended by opening it anew; damage is not.
-            let moved_aside = if damaged { state.move_aside(&error) } else { None };
-            self.catch_up(None, moved_aside, batches);
+            tracing::error!(%error, "the state failed; callbacks are still accepted while it is brought up to date");
+            let mut attempt = Attempt::default();
+            match error {
+                // The store is as it was.
+                StateError::Defect(_) | StateError::Stalled => attempt.opened = state.take_store(),
+                error if error.is_damage() => attempt.aside.damage = Some(error.to_string()),
+                // What fails for good, as sled does after one full disk, is mended by opening it anew.
+                _ => {}
+            }
+            self.catch_up(attempt, batches);
         }
     }
 
     /// Brings the store up to date, for as long as it takes, and gives it to readers. What is journalled meanwhile is
     /// answered at once, and read from the journal in the end.
-    fn catch_up(&self, mut opened: Option<Opened>, moved_aside: Option<(String, PathBuf)>, batches: &Receiver<Work>) {
+    fn catch_up(&self, mut work: Attempt, batches: &Receiver<Work>) {
         const PAUSE: Duration = Duration::from_secs(1);
+        const MAX_PAUSE: Duration = Duration::from_secs(30);
         const POLL: Duration = Duration::from_millis(5);
+        let mut pause = PAUSE;
         let mut deferred_end = 0;
         let mut total = Recovery::default();
         loop {
@@ -138,7 +155,7 @@ impl Folder {
                 None => closed = true,
             };
             let attempt = std::thread::scope(|scope| {
-                let attempt = scope.spawn(|| self.bring_up_to_date(&mut opened));
+                let attempt = scope.spawn(|| self.bring_up_to_date(&mut work));
                 while !attempt.is_finished() {
                     answer(&mut deferred_end);
                 }
@@ -155,12 +172,24 @@ impl Folder {
                     }
                     continue;
                 }
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => "it panicked".to_owned(),
+                Ok(Err(RecoveryError::Defect { position, what })) if work.passed_over.insert(position) => {
+                    tracing::error!(position, error = what, "an entry of the journal cannot be folded in: passed over");
+                    continue;
+                }
+                Ok(Err(error)) => error,
+                Err(panic) => StateError::of_panic(&*panic).into(),
             };
-            tracing::error!(error, "the state cannot be brought up to date yet");
-            opened = None;
-            let retry = Instant::now() + PAUSE;
+            tracing::error!(%error, retry_in = ?pause, "the state cannot be brought up to date yet");
+            self.folding.state.shared.is_failing.store(true, Ordering::Relaxed);
+            match &error {
+                RecoveryError::State(StateError::Stalled) => {}
+                RecoveryError::State(error) if error.is_damage() => {
+                    (work.opened, work.aside.damage) = (None, Some(error.to_string()));
+                }
+                _ => work.opened = None,
+            }
+            let retry = Instant::now() + pause;
+            pause = (2 * pause).min(MAX_PAUSE);
             while Instant::now() < retry {
                 answer(&mut deferred_end);
             }
@@ -169,19 +198,20 @@ impl Folder {
                 return;
             }
         }
-        let Some(opened) = opened else { return };
-        total.moved_aside = moved_aside.or(opened.moved_aside);
+        let Some(opened) = work.opened else { return };
+        total.moved_aside = work.aside.moved;
+        total.passed_over = work.passed_over.into_iter().collect();
         report(&total);
         self.folding.state.set_store(Some(opened.store));
         self.recovered.send_replace(Some(total));
     }
 
-    fn bring_up_to_date(&self, opened: &mut Option<Opened>) -> Result<Recovery, RecoveryError> {
-        let opened = match opened {
+    fn bring_up_to_date(&self, work: &mut Attempt) -> Result<Recovery, RecoveryError> {
+        let opened = match &mut work.opened {
             Some(opened) => opened,
-            None => opened.insert(self.folding.state.open_store()?),
+            opened => opened.insert(self.folding.state.open_store(&mut work.aside)?),
         };
-        open::replay(&opened.store, &self.journal, self.interpret)
+        open::replay(&opened.store, &self.journal, self.interpret, &work.passed_over)
     }
 }
 

@@ -96,7 +96,7 @@ proptest! {
                     prop_assert_eq!(found, expected);
                 }
                 Step::Reopen => {
-                    while store.shared.pace().bytes > 0 {
+                    while store.shared.waiting().bytes() > 0 {
                         write(&store);
                     }
                     drop(store);
@@ -108,7 +108,7 @@ proptest! {
 }
 
 fn write(store: &Store) {
-    if store.shared.pace().bytes > 0 {
+    if store.shared.waiting().bytes() > 0 {
         store.shared.write_some(40).unwrap();
     }
 }
@@ -132,7 +132,7 @@ fn sled_has_whole_commits_in_their_order() {
     store.shared.write_some(5).unwrap();
     assert_eq!((value("a"), value("covers")), (None, Some("3".into())));
     assert_eq!(store.get(b"b").unwrap().as_deref(), Some(b"2".as_slice()));
-    assert_eq!(store.shared.pace().bytes, 0);
+    assert_eq!(store.shared.waiting().bytes(), 0);
 }
 
 #[test]
@@ -161,9 +161,22 @@ fn who_commits_waits_while_too_much_is_not_written() {
     for number in 0..64_u32 {
         let key = (number % 8).to_be_bytes().as_slice().into();
         store.commit(vec![(key, Some(value.clone()))]).unwrap();
-        assert!(store.shared.pace().bytes <= MOST);
+        assert!(store.shared.waiting().bytes() <= MOST);
     }
     assert!(store.settle(Duration::from_secs(600)).unwrap());
-    assert_eq!(store.shared.pace().bytes, 0);
+    assert_eq!(store.shared.waiting().bytes(), 0);
     assert_eq!(store.shared.written.count().unwrap()[&0], 8);
+}
+
+#[test]
+fn who_commits_without_room_is_told_in_time() {
+    let dir = tempfile::tempdir().unwrap();
+    // Nobody writes: sled hangs.
+    let store = open(dir.path());
+    let value: IVec = vec![7; 4 << 20].into();
+    let commit = |number: u32| store.commit(vec![(number.to_be_bytes().as_slice().into(), Some(value.clone()))]);
+    let refused = (0..64).map(commit).find_map(Result::err);
+    assert!(matches!(refused, Some(StateError::Stalled)), "{refused:?}");
+    write(&store);
+    commit(99).unwrap();
 }

@@ -12,6 +12,8 @@ pub(super) struct Waiting {
     commits: VecDeque<Commit>,
     first: u64,
     latest: BTreeMap<IVec, Latest>,
+    /// The sum over the commits.
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -43,12 +45,19 @@ pub(super) fn size(writes: &[Write]) -> usize {
 }
 
 impl Waiting {
-    pub(super) fn push(&mut self, writes: Vec<Write>, bytes: usize) {
+    pub(super) fn push(&mut self, writes: Vec<Write>) {
+        let bytes = size(&writes);
+        self.bytes += bytes;
         let commit = self.first + self.commits.len() as u64;
         for (key, value) in &writes {
             self.latest.insert(key.clone(), Latest { commit, value: value.clone() });
         }
         self.commits.push_back(Commit { writes, bytes });
+    }
+
+    /// About how much memory it all takes up.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// What is to be read under a key; `None` if nothing that waits says so.
@@ -90,11 +99,10 @@ impl Waiting {
         merged
     }
 
-    /// Forgets the oldest commits, which sled has. Returns how much they took up.
-    pub(super) fn retire(&mut self, commits: usize) -> usize {
-        let mut bytes = 0;
+    /// Forgets the oldest commits, which sled has.
+    pub(super) fn retire(&mut self, commits: usize) {
         for commit in self.commits.drain(..commits) {
-            bytes += commit.bytes;
+            self.bytes -= commit.bytes;
             for (key, _) in commit.writes {
                 if self.latest.get(&key).is_some_and(|latest| latest.commit == self.first) {
                     self.latest.remove(&key);
@@ -105,6 +113,5 @@ impl Waiting {
         if self.commits.is_empty() {
             self.commits = VecDeque::new();
         }
-        bytes
     }
 }

@@ -142,3 +142,155 @@ async fn a_state_that_cannot_be_brought_up_to_date_does_not_hold_up_a_stop() {
     });
     closed.recv_timeout(std::time::Duration::from_secs(30)).expect("the stop hangs");
 }
+
+/// Waits until `condition` holds, for as long as a busy machine may need.
+async fn until(condition: impl Fn() -> bool) {
+    let wait = async {
+        while !condition() {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), wait).await.expect("it never happens");
+}
+
+fn damaged_copies(dir: &Path) -> usize {
+    let names = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with("state.damaged-")).count()
+}
+
+#[test]
+fn what_the_system_refuses_is_no_damage() {
+    use std::io::{Error, ErrorKind};
+    const EIO: i32 = 5;
+    const EMFILE: i32 = 24;
+    const ENOSPC: i32 = 28;
+    for number in [EIO, EMFILE, ENOSPC] {
+        let error = StateError::from(sled::Error::Io(Error::from_raw_os_error(number)));
+        assert!(!error.is_damage() && !error.clone().is_damage(), "{error:?}");
+        let panic = format!("should be able to truncate: {:?}", Error::from_raw_os_error(number));
+        assert!(!StateError::of_panic(&panic).is_damage());
+    }
+    let lock = sled::Error::Io(Error::other("could not acquire lock on \"db\": WouldBlock"));
+    assert!(!StateError::from(lock).is_damage());
+    for damage in [
+        sled::Error::Corruption { at: None, bt: () },
+        sled::Error::Io(ErrorKind::UnexpectedEof.into()),
+        sled::Error::ReportableBug("impossible".to_owned()),
+        sled::Error::Unsupported("another version".to_owned()),
+    ] {
+        assert!(StateError::from(damage.clone()).is_damage(), "{damage:?}");
+    }
+    assert!(StateError::of_panic(&"index out of bounds").is_damage());
+}
+
+#[tokio::test]
+async fn a_store_that_the_system_does_not_let_open_stays_and_is_tried_again_while_callbacks_are_taken() {
+    let bench = Bench::new().await;
+    bench.post(Target::Channel, done(1, None)).await;
+    bench.ledger.close();
+    let (state, away) = (bench.dir.path().join("state"), bench.dir.path().join("away"));
+    std::fs::rename(&state, &away).unwrap();
+    // A link to itself cannot be opened: ELOOP.
+    std::os::unix::fs::symlink(&state, &state).unwrap();
+    let bench = Bench { ledger: open(bench.dir.path()), ..bench };
+    until(|| bench.ledger.state().problem() == Some("it cannot be opened")).await;
+    assert_eq!(bench.post(Target::Channel, done(2, None)).await, Applied::Deferred);
+    std::fs::remove_file(&state).unwrap();
+    std::fs::rename(&away, &state).unwrap();
+    let recovery = bench.ledger.recovered().await.unwrap();
+    assert_eq!((recovery.moved_aside, recovery.replayed, recovery.damage.len()), (None, 1, 0));
+    assert_eq!(bench.ledger.state().problem(), None);
+    assert!(bench.job(1) != bench.job(2));
+    assert_eq!(damaged_copies(bench.dir.path()), 0);
+    // It began where no position had been used, and goes on from there.
+    let (_, recovery) = bench.reopen().await;
+    assert_eq!((recovery.replayed, recovery.damage.len()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_reader_that_keeps_the_store_for_long_is_waited_for() {
+    let bench = Bench::new().await;
+    bench.post(Target::Channel, done(1, None)).await;
+    let held = bench.ledger.state().store().unwrap();
+    bench.ledger.state().set_store(None);
+    assert_eq!(bench.post(Target::Channel, done(2, None)).await, Applied::Deferred);
+    until(|| bench.ledger.state().problem() == Some("it cannot be opened")).await;
+    assert_eq!(bench.post(Target::Channel, done(3, None)).await, Applied::Deferred);
+    drop(held);
+    until(|| bench.ledger.state().problem().is_none()).await;
+    bench.job(3);
+    assert_eq!(damaged_copies(bench.dir.path()), 0);
+}
+
+#[tokio::test]
+async fn of_damaged_states_one_is_kept_aside() {
+    let bench = Bench::new().await;
+    bench.post(Target::Channel, done(1, None)).await;
+    bench.ledger.close();
+    for _ in 0..3 {
+        fill_with_zeros(&bench.dir.path().join("state"));
+        let ledger = open(bench.dir.path());
+        let (_, aside) = ledger.recovered().await.unwrap().moved_aside.unwrap();
+        ledger.close();
+        assert!(aside.is_dir());
+        assert_eq!(damaged_copies(bench.dir.path()), 1);
+    }
+}
+
+#[tokio::test]
+async fn an_entry_that_folding_comes_upon_a_defect_with_is_kept_aside_and_the_rest_is_folded_in() {
+    fn defective(body: &[u8]) -> Meaning {
+        assert!(!body.windows(4).any(|word| word == b"boom"), "a defect");
+        interpret(body)
+    }
+    let open =
+        |dir: &Path| Ledger::open(Journal::open(&dir.join("journal")).unwrap(), &dir.join("state"), defective).unwrap();
+    let bench = Bench::new().await;
+    bench.post(Target::Channel, done(1, None)).await;
+    bench.post(Target::Channel, done(2, Some("boom"))).await;
+    bench.post(Target::Channel, done(3, None)).await;
+    bench.ledger.close();
+    remove(&bench.dir.path().join("state"));
+    let bench = Bench { ledger: open(bench.dir.path()), ..bench };
+    let recovery = bench.ledger.recovered().await.unwrap();
+    assert_eq!((recovery.passed_over.len(), recovery.moved_aside), (1, None));
+    bench.job(1);
+    bench.job(3);
+    // While it runs, too.
+    bench.ledger.state().set_store(None);
+    bench.post(Target::Channel, done(4, Some("boom"))).await;
+    bench.post(Target::Channel, done(5, None)).await;
+    until(|| bench.ledger.state().problem().is_none()).await;
+    bench.job(5);
+    let kept = bench.ledger.state().quarantine(10, None).unwrap().items;
+    assert_eq!(kept.iter().map(|record| record.reason).collect::<Vec<_>>(), [Reason::InternalError; 2]);
+    assert_eq!(bench.ledger.state().jobs(&JobFilter::default(), 10, None).unwrap().items.len(), 3);
+}
+
+#[tokio::test]
+async fn a_store_that_hangs_does_not_hold_up_callbacks_nor_a_stop() {
+    let bench = Bench::new().await;
+    bench.post(Target::Channel, done(1, None)).await;
+    // One that nothing is taken from any more, and that is full.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let hung = Store::without_writer(open::open_sled(elsewhere.path(), 1 << 20).unwrap());
+    let full = |number: u32| (number.to_be_bytes().as_slice().into(), Some(vec![7; 4 << 20].into()));
+    let mut number = 0;
+    while hung.commit(vec![full(number)]).is_ok() {
+        number += 1;
+    }
+    bench.ledger.state().set_store(Some(std::sync::Arc::new(hung)));
+    let answered = async {
+        for number in 0..50 {
+            bench.post(Target::Channel, done(number, Some(&"x".repeat(1000)))).await;
+        }
+        while bench.ledger.state().problem().is_none() {
+            let body = json!({"videoId": id(1), "status": 1, "desc": "x".repeat(500_000)});
+            bench.post(Target::Channel, body).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), answered).await.expect("callbacks are held up");
+    let ledger = bench.ledger.clone();
+    let closed = tokio::task::spawn_blocking(move || ledger.close());
+    tokio::time::timeout(std::time::Duration::from_secs(60), closed).await.expect("the stop is held up").unwrap();
+}

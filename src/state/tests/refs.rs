@@ -144,3 +144,38 @@ async fn the_answer_to_a_call_ties_its_job_unless_another_ref_has_claimed_it() {
     assert_eq!((bench.job(3).ref_id, bench.job(4).ref_id), (None, Some(ref_id(1))));
     assert_eq!(bench.ledger.state().counters().unwrap().quarantined, 1);
 }
+
+#[tokio::test]
+async fn deleted_refs_are_not_walked_by_who_lists() {
+    let bench = Bench::new().await;
+    for number in 1..40 {
+        bench.add_ref(number, &format!("name-{number}")).await;
+    }
+    for number in 2..40 {
+        bench.event(Event::RefRemoved { at: now(), id: ref_id(number) }).await;
+    }
+    let state = bench.ledger.state();
+    let table = state.store().unwrap().with_prefix(keys::Table::Refs.prefix()).count();
+    assert_eq!(table, 1, "what a list walks");
+    let (listed, more) = state.refs(9, None).unwrap();
+    assert_eq!((listed.len(), more), (1, false));
+    assert!(state.reply_ref(&ref_id(2)).unwrap().is_none());
+    assert!(state.reply_ref_ever(&ref_id(2)).unwrap().unwrap().removed_at.is_some());
+    let again = bench.event(Event::RefRemoved { at: now(), id: ref_id(2) }).await;
+    assert!(matches!(again, Applied::Ref { created: false, record } if record.id == ref_id(2)));
+    // Written again after it was deleted, it stays so.
+    let kept = Event::RefKept {
+        id: ref_id(2),
+        reply_ref: ReplyRef::new("name-2").unwrap(),
+        origin: Origin::Registered,
+        notify_url: None,
+        labels: Default::default(),
+        made: false,
+        pass_on_to: None,
+        created_at: now(),
+    };
+    bench.event(kept).await;
+    assert!(bench.ledger.state().reply_ref(&ref_id(2)).unwrap().is_none());
+    let (_, recovery) = bench.reopen().await;
+    assert_eq!(recovery.moved_aside, None, "the counts are right");
+}

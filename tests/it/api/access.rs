@@ -15,12 +15,14 @@ const GETS: [&str; 9] = [
     "/api",
 ];
 
-fn changes() -> [(Method, String); 6] {
+fn changes() -> [(Method, String); 8] {
     [
         (Method::POST, "/api/v1/refs".to_owned()),
         (Method::DELETE, "/api/v1/refs/ref_01jd0000000000000000000000".to_owned()),
         (Method::POST, format!("/api/v1/jobs/{}/retry", id(1))),
         (Method::POST, "/api/v1/quarantine/q_0000000000000040/replay".to_owned()),
+        (Method::DELETE, "/api/v1/quarantine/q_0000000000000040".to_owned()),
+        (Method::DELETE, "/api/v1/quarantine".to_owned()),
         (Method::POST, "/api/v1/tasks/verify".to_owned()),
         (Method::PUT, "/api/v1/anything".to_owned()),
     ]

@@ -1,3 +1,4 @@
+use replyvault::intake::QuarantineLimits;
 use reqwest::Method;
 
 use super::*;
@@ -80,4 +81,70 @@ async fn what_is_not_there_is_not_found() {
     }
     let response = vault.send(Method::POST, &format!("{QUARANTINE}/q_0000000000000040/replay")).await;
     assert_eq!(refusal(response).await, (404, "not_found".to_owned()));
+}
+
+#[tokio::test]
+async fn one_is_deleted_or_all_that_match_and_they_stay_deleted() {
+    let vault = Vault::with(Options { adopt: false, ..Options::new(storage("memory:")) }).await;
+    let mut kept = Vec::new();
+    for number in 0..6 {
+        let body = if number < 4 { json!({"odd": number}) } else { json!({"videoId": id(number), "status": 1}) };
+        kept.push(vault.callback(body).await.1["quarantineId"].as_str().unwrap().to_owned());
+    }
+    let deleted = async |query: &str| {
+        let response = vault.send(Method::DELETE, &format!("{QUARANTINE}{query}")).await;
+        (response.status().as_u16(), response.json::<Value>().await.unwrap_or_default()["deleted"].clone())
+    };
+    assert_eq!(deleted(&format!("/{}", kept[0])).await, (204, Value::Null));
+    assert_eq!(deleted(&format!("/{}", kept[0])).await.0, 404);
+    assert_eq!(refusal(vault.send(Method::GET, &format!("{QUARANTINE}/{}", kept[0])).await).await.0, 404);
+    assert_eq!(deleted("?before=2020-01-01T00:00:00Z").await, (200, json!(0)));
+    assert_eq!(deleted("?reason=unknown_reply_ref").await, (200, json!(2)));
+    for refused in ["?reason=whatever", "?before=yesterday", "?after=2020-01-01T00:00:00Z"] {
+        assert_eq!(deleted(refused).await.0, 400);
+    }
+    assert_eq!(vault.get("/api/v1/stats").await["quarantined"], 3);
+    // A repeat of what is kept is answered from its record; of what was deleted there is none.
+    assert_eq!(vault.callback(json!({"odd": 1})).await.1["quarantineId"], json!(kept[1]));
+    let again = vault.callback(json!({"odd": 0})).await;
+    assert_eq!(again.0, 202);
+    assert_ne!(again.1["quarantineId"], json!(kept[0]));
+    assert_eq!(deleted("").await, (200, json!(4)));
+    assert_eq!(vault.get(QUARANTINE).await["items"], json!([]));
+    let state = vault.intake.ledger().state().clone();
+    assert_eq!(state.counters().unwrap().quarantined_bytes, 0);
+    vault.intake.ledger().close();
+    let journal = Journal::open(&vault.dir.path().join("journal")).unwrap();
+    for name in ["state", "anew"] {
+        let ledger = Ledger::open(journal.clone(), &vault.dir.path().join(name), Intake::interpret).unwrap();
+        ledger.recovered().await.unwrap();
+        assert_eq!(ledger.state().quarantine(9, None).unwrap().items, []);
+        ledger.close();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_quarantine_loses_the_oldest_of_who_sent_most_and_nothing_of_others() {
+    let limits = QuarantineLimits { items: 32, ..QuarantineLimits::default() };
+    let vault = crate::support::vault::Vault::start_with(|settings| settings.intake.quarantine = limits).await;
+    let (_, reference) = vault.send("POST", "/api/v1/refs", &json!({"replyRef": "quiet"})).await;
+    let quiet = reference["replyUrl"].as_str().unwrap().rsplit_once("/reply/").unwrap().1.to_owned();
+    for number in 0..4 {
+        vault.post(&vault.url(&format!("/reply/{quiet}")), json!({"quiet": number}).to_string()).await;
+    }
+    for number in 0..200 {
+        let (status, _) = vault.post(&vault.channel_url(), json!({"loud": number}).to_string()).await;
+        assert_eq!(status, 202);
+    }
+    let listed = async || vault.get("/api/v1/quarantine?limit=200").await.1["items"].as_array().unwrap().clone();
+    let wait = async {
+        while listed().await.len() > 32 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(crate::support::vault::PATIENCE, wait).await.expect("it stays too full");
+    let items = listed().await;
+    assert_eq!(items.iter().filter(|item| item["target"] != "minimax").count(), 4);
+    let (_, newest) = vault.get(&format!("/api/v1/quarantine/{}", items[0]["quarantineId"].as_str().unwrap())).await;
+    assert_eq!(newest["body"], json!({"loud": 199}));
 }

@@ -36,6 +36,8 @@ async fn every_endpoint_is_described() {
         "GET /api/v1/media/{sha256}",
         "GET /api/v1/media/{sha256}/content",
         "HEAD /api/v1/media/{sha256}/content",
+        "DELETE /api/v1/quarantine",
+        "DELETE /api/v1/quarantine/{id}",
         "GET /api/v1/quarantine",
         "GET /api/v1/quarantine/{id}",
         "POST /api/v1/quarantine/{id}/replay",

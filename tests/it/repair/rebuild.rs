@@ -93,3 +93,26 @@ async fn a_manifest_that_says_no_more_than_the_journal_is_not_taken_over() {
         assert_eq!(journal_bytes().unwrap(), before);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_whose_object_is_gone_or_cut_makes_no_index_entry_and_no_archived_job() {
+    let mut archive = Archive::of(&[1000, 2000, 3000]).await;
+    std::fs::remove_dir_all(archive.vault.dir.path().join("data")).unwrap();
+    std::fs::remove_file(archive.path(archive.key(0))).unwrap();
+    std::fs::write(archive.path(archive.key(1)), "cut").unwrap();
+    for manifests in ["3", "0"] {
+        let ended = archive.run(&["rebuild"]).await;
+        assert!(
+            ended.code == 0
+                && ended.stdout.contains(&format!(" and {manifests} manifests\njobs: archived 1, stuck 2\n")),
+            "{ended:?}"
+        );
+    }
+    archive.vault.start_again().await;
+    let (_, media) = archive.vault.get("/api/v1/media").await;
+    let keys: Vec<_> = media["items"].as_array().unwrap().iter().map(|media| media["key"].as_str().unwrap()).collect();
+    assert_eq!(keys, [archive.key(2)]);
+    let lost = archive.vault.job(&video_id(0)).await;
+    assert!(lost["assets"][0]["lastError"].as_str().unwrap().contains("is not there"), "{lost:#}");
+    assert_eq!(archive.vault.job(&video_id(2)).await["state"], "archived");
+}

@@ -179,6 +179,7 @@ pub(crate) fn settings(dir: &Path) -> Settings {
             adopt_unknown_refs: true,
             sidecars: false,
             confirm: false,
+            quarantine: intake::QuarantineLimits::default(),
         },
         bucket,
         fetch: fetch::Config {

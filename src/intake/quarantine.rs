@@ -1,0 +1,302 @@
+//! Bodies kept aside: looked at again, shown, deleted, and bounded, so that no sender pushes out what another sent.
+
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use super::{Accepted, Intake, Refused, answer, meaning};
+use crate::domain::{QuarantineRemoval, Reason, Target, Timestamp};
+use crate::journal::{Durability, Event};
+use crate::provider;
+use crate::state::{Applied, QuarantineRecord, StateError};
+
+/// How much may be in quarantine, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuarantineLimits {
+    /// Bodies.
+    pub items: u64,
+    /// Bytes of bodies.
+    pub bytes: u64,
+    /// How long a body stays.
+    pub age: Duration,
+}
+
+impl Default for QuarantineLimits {
+    fn default() -> Self {
+        Self { items: 100_000, bytes: 256 << 20, age: Duration::from_secs(90 * 86_400) }
+    }
+}
+
+/// Which bodies are meant; all that are not excluded.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct QuarantineFilter {
+    /// Only those that are here for this reason.
+    pub reason: Option<Reason>,
+    /// Only those that came before.
+    pub before: Option<Timestamp>,
+}
+
+impl QuarantineFilter {
+    fn takes(&self, record: &QuarantineRecord) -> bool {
+        self.reason.is_none_or(|reason| record.reason == reason) && self.before.is_none_or(|before| record.at < before)
+    }
+}
+
+/// Bodies in one journal event, and looked at in one go.
+const BATCH: usize = 1000;
+
+impl Intake {
+    /// Looks at a quarantined body again, as if it came now over the URL it came over. `None`: there is no such body.
+    ///
+    /// # Errors
+    /// When that cannot be recorded, or the body cannot be read.
+    pub async fn replay_quarantined(&self, position: u64) -> Result<Option<Accepted>, Refused> {
+        let intake = self.clone();
+        // It may have to be fetched from the bucket.
+        let read = tokio::task::spawn_blocking(move || intake.quarantined_body(position)).await;
+        let found = read.map_err(|_| Refused::Unavailable("the journal cannot be read"))??;
+        let Some((target, body)) = found else { return Ok(None) };
+        let meaning = meaning(provider::read(&body)?);
+        let fallback = self.deferred_answer(&meaning);
+        let applied = self.record(target, body, meaning, Some(position)).await?;
+        answer(applied, fallback).map(Some)
+    }
+
+    /// The bytes of a quarantined body and where it came in. `None`: there is no such body. Blocks.
+    fn quarantined_body(&self, position: u64) -> Result<Option<(Target, Bytes)>, Refused> {
+        let Some(record) = self.state().quarantined(position)? else {
+            return Ok(None);
+        };
+        let at = self.state().callback_at(record.position)?;
+        let callback = self.inner.ledger.journal().read(at)?.into_callback();
+        Ok(callback.map(|callback| (callback.target, callback.body)))
+    }
+
+    /// A quarantined body as it may be shown: as it came, but for signatures and the queries of URLs. `None`: there is no
+    /// such body. Blocks.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn quarantined_shown(&self, position: u64) -> Result<Option<Box<RawValue>>, Refused> {
+        Ok(self.quarantined_body(position)?.and_then(|(_, body)| provider::redacted(&body)))
+    }
+
+    /// Deletes a quarantined body. False: there is no such body.
+    ///
+    /// # Errors
+    /// When that cannot be recorded.
+    pub async fn delete_quarantined(&self, position: u64) -> Result<bool, Refused> {
+        if self.state().quarantined(position)?.is_none() {
+            return Ok(false);
+        }
+        Ok(self.remove_quarantined(vec![position], QuarantineRemoval::Asked).await? > 0)
+    }
+
+    /// Deletes what `filter` takes of the bodies that are in quarantine now. Returns how many.
+    ///
+    /// # Errors
+    /// When that cannot be recorded; some may be deleted then.
+    pub async fn delete_quarantine(&self, filter: QuarantineFilter) -> Result<u64, Refused> {
+        self.remove_all(move |record| filter.takes(record), QuarantineRemoval::Asked).await
+    }
+
+    /// Keeps the quarantine within its limits, until it is dropped.
+    pub async fn bound_quarantine(&self) {
+        const LOOK: Duration = Duration::from_secs(3600);
+        const PAUSE: Duration = Duration::from_secs(5);
+        self.inner.ledger.recovered().await;
+        let mut clock = SteadyClock::start();
+        let mut looked = None;
+        loop {
+            let mut bounded = self.bound_size().await;
+            // A clock that was wrong for a while must not delete what is young.
+            if bounded.is_ok() && looked.is_none_or(|looked: Instant| looked.elapsed() >= LOOK) && clock.is_steady() {
+                bounded = self.bound_age().await;
+                looked = Some(Instant::now());
+            }
+            let pause = match bounded {
+                Ok(0) => LOOK,
+                Ok(_) => Duration::ZERO,
+                Err(error) => {
+                    tracing::warn!(%error, "the quarantine cannot be kept within its limits yet");
+                    PAUSE
+                }
+            };
+            tokio::select! {
+                () = self.inner.quarantine_grew.notified(), if pause == LOOK => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    async fn bound_age(&self) -> Result<u64, Refused> {
+        let age = u64::try_from(self.inner.config.quarantine.age.as_millis()).unwrap_or(u64::MAX);
+        let before = Timestamp::from_millis_clamped(Timestamp::now().millis().saturating_sub(age));
+        let removed = self.remove_all(move |record| record.at < before, QuarantineRemoval::Age).await?;
+        if removed > 0 {
+            tracing::warn!(removed, "bodies were in quarantine for as long as they may be, and are deleted");
+        }
+        Ok(0)
+    }
+
+    async fn bound_size(&self) -> Result<u64, Refused> {
+        let limits = self.inner.config.quarantine;
+        let counters = self.state().counters()?;
+        if counters.quarantined <= limits.items && counters.quarantined_bytes <= limits.bytes {
+            return Ok(0);
+        }
+        let mut all = VecDeque::new();
+        let mut targets = HashMap::new();
+        self.visit_quarantine(|record| {
+            let next = targets.len();
+            let target = *targets.entry(record.target).or_insert(next);
+            all.push_front(Kept { position: record.position, target, bytes: record.bytes });
+        })
+        .await?;
+        let surplus = surplus(all, limits);
+        let mut removed = 0;
+        for positions in surplus.chunks(BATCH) {
+            removed += self.remove_quarantined(positions.to_vec(), QuarantineRemoval::Quota).await?;
+        }
+        tracing::warn!(removed, "the quarantine is full: the oldest bodies of those who sent most are deleted");
+        Ok(removed)
+    }
+
+    async fn remove_all(
+        &self,
+        takes: impl Fn(&QuarantineRecord) -> bool,
+        why: QuarantineRemoval,
+    ) -> Result<u64, Refused> {
+        let mut positions = Vec::new();
+        self.visit_quarantine(|record| positions.extend(takes(&record).then_some(record.position))).await?;
+        let mut removed = 0;
+        for positions in positions.chunks(BATCH) {
+            removed += self.remove_quarantined(positions.to_vec(), why).await?;
+        }
+        Ok(removed)
+    }
+
+    async fn remove_quarantined(&self, positions: Vec<u64>, why: QuarantineRemoval) -> Result<u64, Refused> {
+        let event = Event::QuarantineRemoved { at: Timestamp::now(), positions, why };
+        match self.inner.ledger.record(event, Durability::Synced).await? {
+            Applied::Removed(removed) => Ok(removed),
+            _ => Err(Refused::Unavailable("the state is being rebuilt")),
+        }
+    }
+
+    /// Shows all that is in quarantine, the newest first, a page at a time.
+    async fn visit_quarantine(&self, mut visit: impl FnMut(QuarantineRecord)) -> Result<(), Refused> {
+        let mut before = None;
+        loop {
+            let state = self.state().clone();
+            let page = tokio::task::spawn_blocking(move || state.quarantine(BATCH, before)).await;
+            let page = page.unwrap_or(Err(StateError::Panicked))?;
+            page.items.into_iter().for_each(&mut visit);
+            before = match page.next {
+                Some(next) => Some(next),
+                None => return Ok(()),
+            };
+        }
+    }
+}
+
+/// A body in quarantine, as far as its size matters.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    position: u64,
+    /// Whom it counts for.
+    target: usize,
+    bytes: u64,
+}
+
+/// What has to go of `all`, which is in the order of age: each time the oldest of the target with the largest share, until a
+/// sixteenth of the room is free. Who has less than an equal share of the room loses nothing.
+fn surplus(all: impl IntoIterator<Item = Kept>, limits: QuarantineLimits) -> Vec<u64> {
+    let goal = |limit: u64| limit - limit / 16;
+    let (mut items, mut bytes) = (0, 0);
+    let mut of_target: HashMap<usize, (VecDeque<Kept>, u64)> = HashMap::new();
+    for kept in all {
+        (items, bytes) = (items + 1, bytes + kept.bytes);
+        let (queue, sum) = of_target.entry(kept.target).or_default();
+        queue.push_back(kept);
+        *sum += kept.bytes;
+    }
+    // As part of the room, in whole numbers.
+    let share = |items: usize, bytes: u64| {
+        let (items, bytes) = (items as u128 * u128::from(limits.bytes), u128::from(bytes) * u128::from(limits.items));
+        items.max(bytes)
+    };
+    let mut largest: BinaryHeap<(u128, usize)> =
+        of_target.iter().map(|(target, (queue, sum))| (share(queue.len(), *sum), *target)).collect();
+    let mut surplus = Vec::new();
+    while items > goal(limits.items) || bytes > goal(limits.bytes) {
+        let Some((_, target)) = largest.pop() else { break };
+        let Some((queue, sum)) = of_target.get_mut(&target) else { break };
+        let Some(oldest) = queue.pop_front() else { continue };
+        *sum -= oldest.bytes;
+        (items, bytes) = (items - 1, bytes - oldest.bytes);
+        surplus.push(oldest.position);
+        largest.push((share(queue.len(), *sum), target));
+    }
+    surplus
+}
+
+/// Tells whether the system's clock goes as it should.
+struct SteadyClock {
+    since: Instant,
+    at: Timestamp,
+}
+
+impl SteadyClock {
+    fn start() -> Self {
+        Self { since: Instant::now(), at: Timestamp::now() }
+    }
+
+    /// Whether it has gone as far as time has, for an hour at least; else it is watched anew.
+    fn is_steady(&mut self) -> bool {
+        const WATCHED: Duration = Duration::from_secs(3590);
+        const TOLERANCE: Duration = Duration::from_secs(600);
+        let (passed, now) = (self.since.elapsed(), Timestamp::now());
+        if passed.abs_diff(now.since(self.at)) > TOLERANCE {
+            *self = Self::start();
+            return false;
+        }
+        passed >= WATCHED
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn who_has_less_than_an_equal_share_loses_nothing_and_there_is_room_afterwards(
+            sent in proptest::collection::vec((0..6_usize, 1..5000_u64), 0..300),
+            items in 16..200_u64,
+            bytes in 1000..200_000_u64,
+        ) {
+            let limits = QuarantineLimits { items, bytes, age: Duration::MAX };
+            let all: Vec<Kept> = sent.iter().enumerate()
+                .map(|(position, (target, bytes))| Kept { position: position as u64, target: *target, bytes: *bytes })
+                .collect();
+            let gone = surplus(all.clone(), limits);
+            let left = || all.iter().filter(|kept| !gone.contains(&kept.position));
+            prop_assert!(left().count() as u64 <= items && left().map(|kept| kept.bytes).sum::<u64>() <= bytes);
+            let targets = all.iter().map(|kept| kept.target).collect::<std::collections::HashSet<_>>();
+            for target in &targets {
+                let own: Vec<_> = all.iter().filter(|kept| kept.target == *target).collect();
+                let parts = targets.len() as u64;
+                let is_small = own.len() as u64 * parts <= items - items / 16
+                    && own.iter().map(|kept| kept.bytes).sum::<u64>() * parts <= bytes - bytes / 16;
+                let lost = own.iter().filter(|kept| gone.contains(&kept.position)).count();
+                prop_assert!(!is_small || lost == 0, "a small sender lost {lost}");
+                prop_assert!(own[..lost].iter().all(|kept| gone.contains(&kept.position)), "the oldest first");
+            }
+        }
+    }
+}
