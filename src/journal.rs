@@ -1,13 +1,13 @@
 //! The append-only, durable record of everything accepted from outside, and of outcomes.
 //!
 //! The journal is the truth: state is a fold over it. It is a folder of segments, each named by the position of its
-//! first byte; a position is a byte offset that only ever grows. A segment starts with a header that holds a random
+//! first byte; a position is a byte offset that only ever grows. A segment starts with a header, twice, that holds a random
 //! salt and how far the segment before it counts, then come records, each with a checksum that the salt enters, so
 //! that no callback's body can pass for a record.
 //!
-//! One [`Writer`] appends. A write or sync that fails seals its segment: a second sync of the same file proves nothing,
-//! so the next append opens a new segment whose header says where the sealed one ends. Zeros at a segment's end are
-//! room not yet used.
+//! One [`Writer`] appends, and holds a lock on the folder. A write or sync that fails seals its segment: a second sync of
+//! the same file proves nothing, so the next append opens a new segment whose header says where the sealed one ends.
+//! Zeros at a segment's end are room not yet used.
 //!
 //! Old segments may move into an [`Archive`], oldest first. What is read then starts there; a stretch that is in neither
 //! place is reported as missing.
@@ -16,31 +16,37 @@ mod archive;
 mod entry;
 mod event;
 mod frame;
+mod header;
+mod lock;
+mod private;
 mod progress;
 mod reader;
 mod search;
 mod segment;
+mod strays;
 mod writer;
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 pub use archive::{
     Archive, ArchiveError, Archived, ArchivedBytes, Patience, SEGMENT_HEAD, Standing, StoredAs, may_be_segment,
 };
 pub use entry::{CallbackEntry, Entry, KeptCallback, Quarantined};
 pub use event::Event;
+pub use private::{close_to_others, make_private_dir};
 pub use progress::ReadProgress;
 pub use reader::{Damage, DamageKind, Replay, SegmentCheck};
+pub use strays::Strays;
 pub use writer::{Durability, Writer};
 
 use self::archive::Survey;
-use self::frame::{HEADER_SIZE, Header};
+use self::header::{FoundHeader, HEADER_SIZE};
 
 /// Why the journal could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +67,9 @@ pub enum JournalError {
     /// No intact record stands at the position asked for.
     #[error("no intact journal record at position {0}")]
     NotFound(u64),
+    /// Another process writes here, or has begun to: this one must not.
+    #[error("{0}: another process writes to this journal")]
+    Taken(PathBuf),
     /// A record is larger than the format allows.
     #[error("a journal record of {0} bytes; at most {max} fit", max = frame::MAX_PAYLOAD)]
     TooLarge(usize),
@@ -79,38 +88,67 @@ pub struct Journal {
     survey: Arc<Survey>,
     /// Segments that were archived beside others of the same base.
     conflicts: Arc<AtomicU64>,
+    /// Where whoever writes puts its name.
+    owner_file: Option<Arc<Path>>,
     /// Whether all of the archive is read, also what nothing here says is missing.
     reads_all: bool,
     watcher: Option<Arc<ReadProgress>>,
 }
 
 impl Journal {
-    /// Opens the journal in `dir`, which is made if it is not there.
+    /// Opens the journal in `dir`, which is made if it is not there, and closed to others than its owner.
     ///
     /// # Errors
-    /// When the folder cannot be made or listed.
+    /// When the folder cannot be made, closed or listed.
     pub fn open(dir: &Path) -> Result<Self, JournalError> {
         let fail = |action| move |source| JournalError::Io { path: dir.to_owned(), action, source };
-        std::fs::create_dir_all(dir).map_err(fail("created"))?;
-        let mut segments = BTreeSet::new();
-        for item in std::fs::read_dir(dir).map_err(fail("listed"))? {
-            let name = item.map_err(fail("listed"))?.file_name();
-            segments.extend(name.to_str().and_then(base_of));
-        }
-        let opened_with = segments.last().copied();
-        let segments = Arc::new(RwLock::new(segments));
-        let (written, survey) = (Arc::default(), Arc::default());
-        Ok(Self {
+        make_private_dir(dir).map_err(fail("made and closed to others"))?;
+        let mut journal = Self {
             dir: dir.into(),
-            segments,
-            written,
+            segments: Arc::default(),
+            written: Arc::default(),
             archive: None,
-            opened_with,
-            survey,
+            opened_with: None,
+            survey: Arc::default(),
             conflicts: Arc::default(),
+            owner_file: None,
             reads_all: false,
             watcher: None,
-        })
+        };
+        let bases = journal.list()?;
+        for base in &bases {
+            // Nobody comes by the folder; a file may have another name elsewhere.
+            if let Err(error) = close_to_others(&journal.path(*base)) {
+                tracing::warn!(%error, segment = %journal.path(*base).display(), "a segment of the journal stays open to others");
+            }
+        }
+        journal.opened_with = bases.last().copied();
+        *journal.segments.write().unwrap_or_else(PoisonError::into_inner) = bases;
+        Ok(journal)
+    }
+
+    /// Opens the journal of the data directory `data`.
+    ///
+    /// # Errors
+    /// As for [`Journal::open`].
+    pub fn open_in(data: &Path) -> Result<Self, JournalError> {
+        Ok(Self { owner_file: Some(data.join("lock").into()), ..Self::open(&data.join("journal"))? })
+    }
+
+    /// Whether another process, or a writer in this one, writes to the journal of the data directory `data`.
+    pub fn is_written_to(data: &Path) -> bool {
+        lock::Lock::is_held(&data.join("journal"))
+    }
+
+    /// The bases of the segments in the folder as it now is.
+    fn list(&self) -> Result<BTreeSet<u64>, JournalError> {
+        let fail = |source| JournalError::Io { path: self.dir.to_path_buf(), action: "listed", source };
+        let mut segments = BTreeSet::new();
+        for item in std::fs::read_dir(&*self.dir).map_err(fail)? {
+            let name = item.map_err(fail)?.file_name();
+            segments.extend(name.to_str().and_then(base_of));
+        }
+        Ok(segments)
     }
 
     /// The same with an archive for what is no longer here, which is asked when that is needed.
@@ -137,11 +175,8 @@ impl Journal {
     /// # Errors
     /// When the last segment cannot be looked at.
     pub fn end(&self) -> Result<u64, JournalError> {
-        let Some(base) = self.bases().last().copied() else { return Ok(0) };
-        let path = self.path(base);
-        let length =
-            std::fs::metadata(&path).map_err(|source| JournalError::Io { path, action: "read", source })?.len();
-        Ok(self.without_room(base + length))
+        let last = self.lengths()?.pop();
+        Ok(last.map_or(0, |(base, length)| self.without_room(base.saturating_add(length))))
     }
 
     /// The end of a file without the room that this process has reserved there.
@@ -156,26 +191,31 @@ impl Journal {
         self.written.store(written, Ordering::Relaxed);
     }
 
-    /// The end of the last intact record of the last segment.
+    /// The end of the last intact record: of the last segment that more than a begun header is left of.
     ///
     /// # Errors
-    /// When the last segment cannot be read.
+    /// When a segment cannot be read.
     pub fn intact_end(&self) -> Result<u64, JournalError> {
-        let Some(base) = self.bases().last().copied() else { return Ok(0) };
-        let mut replay = self.read_segment(base);
-        for entry in replay.by_ref() {
-            entry?;
+        for (base, _) in self.lengths()?.into_iter().rev() {
+            let mut replay = self.read_segment(base);
+            for entry in replay.by_ref() {
+                entry?;
+            }
+            match replay.damage() {
+                // Nobody was told that anything is in it.
+                [Damage { kind: DamageKind::TornTail, from, .. }] if *from == base => {}
+                // What cannot be read was written: it must not be taken for something that never was.
+                [Damage { kind: DamageKind::Garbled, from, to, .. }] if *from == base => return Ok(*to),
+                _ => return Ok(replay.end().max(base)),
+            }
         }
-        Ok(replay.end().max(base))
+        Ok(0)
     }
 
     /// Bytes on disk, without room that is not yet used.
     pub fn disk_bytes(&self) -> u64 {
-        let length = |base| {
-            let length = std::fs::metadata(self.path(base)).map_or(0, |metadata| metadata.len());
-            self.without_room(base + length).saturating_sub(base)
-        };
-        self.bases().into_iter().map(length).sum()
+        let segments = self.lengths().unwrap_or_default().into_iter();
+        segments.map(|(base, length)| self.without_room(base.saturating_add(length)).saturating_sub(base)).sum()
     }
 
     /// Reads the record at `position` again. Blocks; where the archive has it, for as long as that takes.
@@ -195,20 +235,23 @@ impl Journal {
         };
         let path = self.path(base);
         let fail = |source: io::Error| match source.kind() {
-            io::ErrorKind::UnexpectedEof => JournalError::NotFound(position),
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound => JournalError::NotFound(position),
             _ => JournalError::Io { path: path.clone(), action: "read", source },
         };
         let file = File::open(&path).map_err(fail)?;
-        let mut header = [0; HEADER_SIZE];
-        file.read_exact_at(&mut header, 0).map_err(fail)?;
-        let header = Header::decode(&header).ok_or(JournalError::NotFound(position))?;
         let mut frame = [0; frame::FRAME_SIZE];
         file.read_exact_at(&mut frame, position - base).map_err(fail)?;
         let length = frame::payload_length(&frame).ok_or(JournalError::NotFound(position))?;
         let mut record = vec![0; frame::FRAME_SIZE + length];
         file.read_exact_at(&mut record, position - base).map_err(fail)?;
-        let payload = frame::decode(&record, header.salt).ok_or(JournalError::NotFound(position))?;
-        Entry::decode(payload).ok_or(JournalError::NotFound(position))
+        let mut header = Vec::with_capacity(HEADER_SIZE);
+        file.take(HEADER_SIZE as u64).read_to_end(&mut header).map_err(fail)?;
+        let header = match FoundHeader::read(&header, base) {
+            Some(header) => Some(header),
+            None => FoundHeader::recover(&self.bytes(base)?, base),
+        };
+        let payload = header.and_then(|header| frame::decode(&record, header.salt));
+        payload.and_then(Entry::decode).ok_or(JournalError::NotFound(position))
     }
 
     /// Ends what is being read from the archive, with an error.
@@ -219,7 +262,7 @@ impl Journal {
     }
 
     fn bases(&self) -> Vec<u64> {
-        self.segments.read().unwrap_or_else(std::sync::PoisonError::into_inner).iter().copied().collect()
+        self.segments.read().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
     }
 
     fn path(&self, base: u64) -> PathBuf {
@@ -229,7 +272,9 @@ impl Journal {
 
 fn base_of(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".journal")?;
-    (digits.len() == 20).then(|| digits.parse().ok())?
+    // Nobody writes that far; behind the last position nothing could be written.
+    let in_reach = |base: &u64| *base < 1 << 63;
+    (digits.len() == 20).then(|| digits.parse().ok())?.filter(in_reach)
 }
 
 #[cfg(test)]

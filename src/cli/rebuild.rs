@@ -34,6 +34,7 @@ pub(super) async fn run(config: &Config) -> Result<(), Failure> {
             DamageKind::TornTail => {
                 format!("{segment}: from {from}: the last write was cut off; it was never acknowledged")
             }
+            DamageKind::Header => format!("{segment}: its header is damaged; its records were read all the same"),
             DamageKind::Garbled => format!("{segment}: from {from} to {to}: damaged, passed over"),
             DamageKind::Missing => format!("before {segment}: from {from} to {to}: missing"),
         });

@@ -3,7 +3,8 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use super::frame::{self, Header};
+use super::frame;
+use super::header::{self, FoundHeader};
 use super::{Entry, Journal, JournalError};
 
 /// Where segments are that are no longer here. Its calls block.
@@ -224,7 +225,11 @@ impl Journal {
             if whole > FIRST_READ {
                 found = archive.read(segment, offset, whole)?;
             }
-            let Some(header) = Header::decode(&found.head) else { continue };
+            let header = match FoundHeader::read(&found.head, segment.base) {
+                Some(header) => Some(header),
+                None => FoundHeader::recover(&archive.read(segment, 0, u64::MAX)?.bytes, segment.base),
+            };
+            let Some(header) = header else { continue };
             if let Some(entry) = frame::decode(&found.bytes, header.salt).and_then(Entry::decode) {
                 return Ok(entry);
             }
@@ -236,8 +241,8 @@ impl Journal {
 /// Whether what a segment begins with may be one: its header, or at least a record.
 pub fn may_be_segment(beginning: &[u8]) -> bool {
     let is_marker = |window: &[u8]| window == frame::MARKER;
-    Header::decode(beginning).is_some() || beginning.windows(frame::MARKER.len()).any(is_marker)
+    header::is_header(beginning) || beginning.windows(frame::MARKER.len()).any(is_marker)
 }
 
-/// In so many bytes of a segment is what its header says.
+/// How many of a segment's first bytes an archive keeps apart: the first copy of its header is in them.
 pub const SEGMENT_HEAD: usize = 64;

@@ -1,48 +1,12 @@
-//! How a header and a record look on disk. Numbers are little-endian.
+//! How a record looks on disk. Numbers are little-endian.
 
-/// Bytes of a segment's header.
-pub(super) const HEADER_SIZE: usize = 64;
 /// Bytes in front of a record's payload: marker, length, checksum.
 pub(super) const FRAME_SIZE: usize = 12;
 /// The longest payload: far above the largest callback that can be configured.
 pub(super) const MAX_PAYLOAD: usize = 256 << 20;
 
-const MAGIC: [u8; 8] = *b"RVJOURN1";
 /// What a record starts with: no UTF-8 text, and so no callback, has such bytes.
 pub(super) const MARKER: [u8; 4] = *b"\xF5rv\xF6";
-
-/// A segment's first bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Header {
-    /// The position of the header's first byte.
-    pub(super) base: u64,
-    /// Where the segment before this one ends: what stands there beyond this position was never acknowledged.
-    pub(super) previous_end: u64,
-    /// Enters every record's checksum.
-    pub(super) salt: u32,
-}
-
-impl Header {
-    pub(super) fn encode(self) -> [u8; HEADER_SIZE] {
-        let mut bytes = [0; HEADER_SIZE];
-        bytes[..8].copy_from_slice(&MAGIC);
-        bytes[8..16].copy_from_slice(&self.base.to_le_bytes());
-        bytes[16..24].copy_from_slice(&self.previous_end.to_le_bytes());
-        bytes[24..28].copy_from_slice(&self.salt.to_le_bytes());
-        let checksum = crc32c::crc32c(&bytes[..28]);
-        bytes[28..32].copy_from_slice(&checksum.to_le_bytes());
-        bytes
-    }
-
-    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        let checksum = number(bytes, 28)?;
-        if bytes.get(..8)? != MAGIC || checksum != crc32c::crc32c(&bytes[..28]) {
-            return None;
-        }
-        let wide = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
-        Some(Self { base: wide(8)?, previous_end: wide(16)?, salt: number(bytes, 24)? })
-    }
-}
 
 /// Appends a record with the payload that `fill` writes. Returns the payload's length.
 pub(super) fn encode(buffer: &mut Vec<u8>, salt: u32, fill: impl FnOnce(&mut Vec<u8>)) -> usize {

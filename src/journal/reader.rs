@@ -4,8 +4,9 @@ use std::vec::IntoIter;
 
 use bytes::Bytes;
 
-use super::frame::{self, HEADER_SIZE, Header};
-use super::search::Search;
+use super::frame;
+use super::header::{FoundHeader, HEADER_SIZE};
+use super::search::{self, Search};
 use super::{Archived, Entry, Journal, JournalError, ReadProgress};
 
 /// A stretch of the journal that cannot be read as records. What of it is on disk stays there as it is.
@@ -24,8 +25,11 @@ pub struct Damage {
 /// What is wrong with a stretch of the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DamageKind {
-    /// Nothing intact follows in its segment: what a crash in the middle of a write leaves.
+    /// Nothing intact follows in its segment, of which nobody says where it ends: what a crash in the middle of a write
+    /// leaves.
     TornTail,
+    /// It is a copy of a segment's header. What it says is known all the same, and the records are read.
+    Header,
     /// It is not what was written.
     Garbled,
     /// It was written and is not there.
@@ -79,8 +83,8 @@ struct Loaded {
     salt: u32,
     bytes: Bytes,
     at: usize,
-    /// Nothing is written to it any more, so nothing can be cut off.
-    is_archived: bool,
+    /// Whether all of it was known to whoever wrote the next, or moved it away, so nothing of it can be a write cut off.
+    is_sealed: bool,
     search: Search,
 }
 
@@ -90,12 +94,12 @@ impl Journal {
     /// # Errors
     /// When the archive is needed and cannot be read.
     pub fn replay(&self, from: u64) -> Result<Replay, JournalError> {
-        let here = self.bases();
-        let begins = here.first().and_then(|base| self.header(*base)).map_or(0, |header| header.previous_end);
+        let lengths = self.lengths()?;
+        let here: Vec<_> = lengths.iter().map(|(base, _)| *base).collect();
         let lowest =
             if self.reads_all { 0 } else { here.iter().rev().find(|base| **base <= from).copied().unwrap_or(0) };
         let mut sources: Vec<_> = here.iter().copied().map(Source::Here).collect();
-        for segment in self.archived(lowest, from < begins || self.reads_all)? {
+        for segment in self.archived(lowest, self.reads_all || self.lacks_segments(&lengths, from))? {
             let is_here = here.binary_search(&segment.base).is_ok();
             // A crash after a segment was archived leaves it in both places, and is no reason to read it twice.
             let is_longer = segment.end.is_none_or(|end| self.is_shorter_here(segment.base, end));
@@ -111,6 +115,20 @@ impl Journal {
             watcher.expect(sources.len());
         }
         Ok(Replay { watcher: self.watcher.clone(), ..self.read_sources(sources, from) })
+    }
+
+    /// Whether some of what follows `from` is not in the segments `here`, or nobody can tell.
+    fn lacks_segments(&self, here: &[(u64, u64)], from: u64) -> bool {
+        let mut end = from;
+        for (base, length) in here {
+            // Which cannot tell where the one before it ends may have none before it.
+            let previous_end = || self.header(*base).and_then(|header| header.previous_end).unwrap_or(*base);
+            if *base > from && previous_end().min(*base) > end {
+                return true;
+            }
+            end = end.max(base.saturating_add(*length));
+        }
+        false
     }
 
     /// The entries of the segment with this base.
@@ -192,37 +210,45 @@ impl Replay {
     fn load(&mut self, source: Source) -> Result<Option<Loaded>, JournalError> {
         let base = source.base();
         let mut path = self.journal.path(base);
-        let (head, bytes, archived) = match (source, &self.journal.archive) {
+        let (head, bytes, archived_end, is_sealed) = match (source, &self.journal.archive) {
             (Source::Archive(segment), Some(archive)) => {
                 let found = archive.read(&segment, 0, u64::MAX)?;
                 path = PathBuf::from(&segment.name);
                 self.problem = found.problem;
-                (found.head, found.bytes, Some(segment.end))
+                (found.head, found.bytes, segment.end, true)
             }
-            _ => (Bytes::new(), self.journal.segment(base)?, None),
+            _ => {
+                let (bytes, is_sealed) = self.journal.counted(base)?;
+                (Bytes::new(), bytes, None, is_sealed)
+            }
         };
-        let end = archived.flatten().unwrap_or_default().max(base + bytes.len() as u64);
-        let header = [&bytes, &head].into_iter().find_map(|bytes| Header::decode(bytes));
-        let Some(header) = header.filter(|header| header.base == base) else {
-            // A crash while a segment was begun leaves a header cut short and nothing acknowledged behind it.
-            let is_torn = archived.is_none() && bytes.len() <= HEADER_SIZE;
+        let end = base.saturating_add(bytes.len() as u64).max(archived_end.unwrap_or_default());
+        let header = FoundHeader::read(&bytes, base).or_else(|| FoundHeader::read(&head, base));
+        let Some(header) = header.or_else(|| FoundHeader::recover(&bytes, base)) else {
+            // A crash while a segment was begun leaves half a header, and nothing behind it.
+            let is_begun = bytes.len() <= HEADER_SIZE || bytes.iter().all(|byte| *byte == 0);
+            let is_torn = archived_end.is_none() && is_begun && search::next_marker(&bytes, 0).is_none();
             self.damaged(path, base, end, if is_torn { DamageKind::TornTail } else { DamageKind::Garbled });
             return Ok(None);
         };
         // No segment says that of what lies behind it; noise may.
-        let previous_end = header.previous_end.min(base);
+        let previous_end = header.previous_end.map_or(0, |end| end.min(base));
         if self.read_to < previous_end {
             self.damaged(path.clone(), self.read_to, previous_end, DamageKind::Missing);
         }
         self.read_to = self.read_to.max(base);
-        let mut at = usize::try_from(self.from.saturating_sub(base)).unwrap_or(usize::MAX).max(HEADER_SIZE);
+        if !header.is_intact {
+            let kind = if bytes.len() < header.size { DamageKind::TornTail } else { DamageKind::Header };
+            let to = end.min(base.saturating_add(header.size as u64));
+            self.damage.push(Damage { segment: path.clone(), from: base, to, kind });
+        }
+        let mut at = usize::try_from(self.from.saturating_sub(base)).unwrap_or(usize::MAX).max(header.size);
         if let Some((_, twin)) = self.twin.take_if(|(twin, _)| *twin == base) {
             // Of two with the same beginning that is read once.
             let is_part = twin.starts_with(&bytes) || bytes.starts_with(&twin);
             at = at.max(if is_part { twin.len() } else { 0 });
         }
-        let is_archived = archived.is_some();
-        Ok(Some(Loaded { path, base, salt: header.salt, bytes, at, is_archived, search: Search::default() }))
+        Ok(Some(Loaded { path, base, salt: header.salt, bytes, at, is_sealed, search: Search::default() }))
     }
 
     /// Leaves the segment that was read. Its bytes stay while the next has the same base.
@@ -235,7 +261,7 @@ impl Replay {
         if has_twin {
             // Behind the last record is room, or what is damaged.
             let counted = usize::try_from(self.end.saturating_sub(segment.base)).unwrap_or(usize::MAX);
-            self.twin = Some((segment.base, segment.bytes.slice(..counted.clamp(HEADER_SIZE, segment.bytes.len()))));
+            self.twin = Some((segment.base, segment.bytes.slice(..counted.min(segment.bytes.len()))));
         }
     }
 
@@ -271,7 +297,7 @@ impl Replay {
             let next = segment.search.next_record(&segment.bytes, segment.at + 1, segment.salt);
             let to = segment.base + next.unwrap_or(segment.bytes.len()) as u64;
             segment.at = next.unwrap_or(segment.bytes.len());
-            let is_torn = next.is_none() && !segment.is_archived;
+            let is_torn = next.is_none() && !segment.is_sealed;
             let kind = if is_torn { DamageKind::TornTail } else { DamageKind::Garbled };
             let path = segment.path.clone();
             self.damaged(path, position, to, kind);

@@ -11,8 +11,10 @@ use super::frame::{self, FRAME_SIZE};
 const BLOCK: usize = 256;
 /// CRC-32C's polynomial as RFC 3720 has it, without its highest term, the lowest bit first.
 const POLYNOMIAL: u32 = 0x82F6_3B78;
-/// x to the power of 1, 2, 4, ….
-const POWERS: [u32; 32] = powers();
+/// x to the power of 1, 2, 4, …. One more would be x again: x to the power of [`ORDER`] is 1.
+const POWERS: [u32; 31] = powers();
+/// How often x has to be taken before the powers of x begin anew.
+const ORDER: usize = (1 << 31) - 1;
 
 /// A search in one segment, which may go on at any place behind the one before.
 #[derive(Debug, Default)]
@@ -27,22 +29,32 @@ pub(super) struct Search {
 impl Search {
     /// Where in the segment `bytes` the next intact record starts at or after `from`.
     pub(super) fn next_record(&mut self, bytes: &[u8], from: usize, salt: u32) -> Option<usize> {
-        let windows = bytes.get(from..)?.windows(frame::MARKER.len()).enumerate();
-        windows
-            .filter(|(_, window)| *window == frame::MARKER)
-            .map(|(at, _)| from + at)
-            .find(|at| self.is_intact(bytes, *at, salt))
+        markers(bytes, from).find(|at| self.is_intact(bytes, *at, salt))
+    }
+
+    /// The salt that the record at `at` was written with if it is intact, and where it ends.
+    pub(super) fn salt_of(&mut self, bytes: &[u8], at: usize) -> Option<(u32, usize)> {
+        let (length, expected) = frame::declared(bytes.get(at..)?)?;
+        let end = at + FRAME_SIZE + length;
+        let salted = expected ^ self.checksum(bytes, at, length, 0)?;
+        // The salt went through as many bytes as there are behind it: those of the length, and the payload.
+        Some((moved(salted, ORDER - (4 + length)), end))
     }
 
     fn is_intact(&mut self, bytes: &[u8], at: usize, salt: u32) -> bool {
         let Some((length, expected)) = frame::declared(&bytes[at..]) else { return false };
+        self.checksum(bytes, at, length, salt) == Some(expected)
+    }
+
+    /// The checksum of a record at `at`, if it is not longer than the segment.
+    fn checksum(&mut self, bytes: &[u8], at: usize, length: usize, salt: u32) -> Option<u32> {
         let start = at + FRAME_SIZE;
         let end = start + length;
         if end > bytes.len() {
-            return false;
+            return None;
         }
         let before = crc32c::crc32c_append(salt, &(length as u32).to_le_bytes());
-        moved(before ^ self.beginning(bytes, start), length) ^ self.beginning(bytes, end) == expected
+        Some(moved(before ^ self.beginning(bytes, start), length) ^ self.beginning(bytes, end))
     }
 
     /// The CRC of the first `length` bytes.
@@ -68,11 +80,21 @@ impl Search {
     }
 }
 
+/// Where the next marker stands at or after `from`.
+pub(super) fn next_marker(bytes: &[u8], from: usize) -> Option<usize> {
+    markers(bytes, from).next()
+}
+
+fn markers(bytes: &[u8], from: usize) -> impl Iterator<Item = usize> {
+    let windows = bytes.get(from..).unwrap_or_default().windows(frame::MARKER.len()).enumerate();
+    windows.filter(|(_, window)| *window == frame::MARKER).map(move |(at, _)| from + at)
+}
+
 /// What a CRC adds to that of a text `bytes` longer: it times x to the power of eight for each byte, modulo the
-/// polynomial. As zlib does it; `crc32c_combine` would make the powers anew each time.
+/// polynomial. As zlib does it; `crc32c_combine` would make the powers anew each time. With [`ORDER`] less `bytes` it is
+/// undone.
 fn moved(crc: u32, bytes: usize) -> u32 {
-    // A segment's bits are fewer than 2 to the power of 32.
-    let powers = POWERS.iter().skip(3).enumerate();
+    let powers = POWERS.iter().cycle().skip(3).take(usize::BITS as usize - 3).enumerate();
     powers.filter(|(bit, _)| bytes >> bit & 1 == 1).fold(crc, |product, (_, power)| times(*power, product))
 }
 
@@ -89,9 +111,9 @@ const fn times(a: u32, mut b: u32) -> u32 {
     product
 }
 
-const fn powers() -> [u32; 32] {
+const fn powers() -> [u32; 31] {
     // Where the lowest bit comes last, x is the last but one.
-    let mut powers = [1 << 30; 32];
+    let mut powers = [1 << 30; 31];
     let mut at = 1;
     while at < powers.len() {
         powers[at] = times(powers[at - 1], powers[at - 1]);
@@ -152,6 +174,14 @@ mod tests {
     fn moving_is_what_the_crate_calls_combining() {
         for bytes in [1, 2, 255, 256, 257, 65_537, (1 << 28) - 1, 1 << 28] {
             assert_eq!(moved(0x1234_5678, bytes) ^ 77, crc32c::crc32c_combine(0x1234_5678, 77, bytes), "{bytes}");
+        }
+    }
+
+    #[test]
+    fn each_intact_record_gives_the_salt_it_was_written_with() {
+        for (salt, length) in [(SALT, 0), (0, 1), (u32::MAX, 255), (1 << 31, 70_000), (SALT, 3_000_000)] {
+            let bytes = [vec![7; 100], record(&vec![5; length], salt)].concat();
+            assert_eq!(Search::default().salt_of(&bytes, 100), Some((salt, bytes.len())), "{length}");
         }
     }
 

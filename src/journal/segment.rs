@@ -2,10 +2,11 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::sync::PoisonError;
 
 use bytes::Bytes;
 
-use super::frame::{HEADER_SIZE, Header};
+use super::header::{FoundHeader, HEADER_SIZE};
 use super::{Journal, JournalError};
 use crate::domain::Timestamp;
 
@@ -48,33 +49,63 @@ impl Journal {
     /// # Errors
     /// When it cannot be read.
     pub fn segment(&self, base: u64) -> Result<Bytes, JournalError> {
-        let bytes = std::fs::read(self.path(base)).map_err(|source| self.failed(base, "read", source))?;
-        let mut bytes = Bytes::from(bytes);
-        let next = self.bases().into_iter().filter(|other| *other > base).find_map(|other| self.header(other));
-        if let Some(next) = next {
-            let counted = next.previous_end.saturating_sub(base).max(HEADER_SIZE as u64);
-            bytes.truncate(usize::try_from(counted).unwrap_or(usize::MAX));
-        }
-        Ok(bytes)
+        Ok(self.counted(base)?.0)
     }
 
-    /// Removes a segment that is elsewhere.
+    /// The same, and whether it is known where the segment ends.
+    pub(super) fn counted(&self, base: u64) -> Result<(Bytes, bool), JournalError> {
+        let mut bytes = Bytes::from(self.bytes(base)?);
+        let end = self.sealed_end(base);
+        if let Some(end) = end {
+            bytes.truncate(usize::try_from(end.saturating_sub(base)).unwrap_or(usize::MAX));
+        }
+        Ok((bytes, end.is_some()))
+    }
+
+    /// Removes a segment that is elsewhere. One that cannot be removed stays known.
     ///
     /// # Errors
     /// When it cannot be removed, or that not be made durable.
     pub fn remove(&self, base: u64) -> Result<(), JournalError> {
-        self.segments.write().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&base);
-        let removed = std::fs::remove_file(self.path(base)).and_then(|()| File::open(&*self.dir)?.sync_all());
-        removed.map_err(|source| self.failed(base, "removed", source))
+        match std::fs::remove_file(self.path(base)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(self.failed(base, "removed", error)),
+            _ => {}
+        }
+        self.segments.write().unwrap_or_else(PoisonError::into_inner).remove(&base);
+        let synced = File::open(&*self.dir).and_then(|dir| dir.sync_all());
+        synced.map_err(|source| self.failed(base, "removed", source))
     }
 
-    pub(super) fn header(&self, base: u64) -> Option<Header> {
-        let mut bytes = [0; HEADER_SIZE];
-        File::open(self.path(base)).ok()?.read_exact(&mut bytes).ok()?;
-        Header::decode(&bytes)
+    /// Where a segment ends, as the next says whose header can be read; at least behind its own header.
+    pub(super) fn sealed_end(&self, base: u64) -> Option<u64> {
+        let later = self.bases().into_iter().filter(|other| *other > base);
+        let end = later.into_iter().find_map(|other| self.header(other)?.previous_end)?;
+        let header = self.header(base).map_or(HEADER_SIZE, |header| header.size);
+        Some(end.max(base.saturating_add(header as u64)))
     }
 
-    fn failed(&self, base: u64, action: &'static str, source: io::Error) -> JournalError {
+    /// What is known of a segment's header; `None` when nothing is, or it cannot be read.
+    pub(super) fn header(&self, base: u64) -> Option<FoundHeader> {
+        let mut bytes = Vec::with_capacity(HEADER_SIZE);
+        File::open(self.path(base)).ok()?.take(HEADER_SIZE as u64).read_to_end(&mut bytes).ok()?;
+        FoundHeader::read(&bytes, base).or_else(|| FoundHeader::recover(&self.bytes(base).ok()?, base))
+    }
+
+    /// Base and length in bytes of every segment that is here, oldest first.
+    pub(super) fn lengths(&self) -> Result<Vec<(u64, u64)>, JournalError> {
+        let look = |base| match std::fs::metadata(self.path(base)) {
+            Ok(metadata) => Some(Ok((base, metadata.len()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => Some(Err(self.failed(base, "looked at", error))),
+        };
+        self.bases().into_iter().filter_map(look).collect()
+    }
+
+    pub(super) fn bytes(&self, base: u64) -> Result<Vec<u8>, JournalError> {
+        std::fs::read(self.path(base)).map_err(|source| self.failed(base, "read", source))
+    }
+
+    pub(super) fn failed(&self, base: u64, action: &'static str, source: io::Error) -> JournalError {
         JournalError::Io { path: self.path(base), action, source }
     }
 }

@@ -1,12 +1,15 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
+use std::sync::PoisonError;
 
 use fail::fail_point;
 use rustix::fs::{FallocateFlags, fallocate};
 
-use super::frame::{self, HEADER_SIZE, Header};
+use super::frame;
+use super::header::{HEADER_SIZE, Header};
+use super::lock::Lock;
 use super::{Entry, Journal, JournalError};
 
 /// What must be true before an entry counts.
@@ -22,12 +25,13 @@ pub enum Durability {
 #[derive(Debug)]
 pub struct Writer {
     journal: Journal,
+    pub(super) lock: Lock,
     segment_size: u64,
     pub(super) segment: Option<Segment>,
     /// The base of the next segment: beyond every byte ever attempted.
     pub(super) next_base: u64,
     /// The end of what has been acknowledged.
-    acknowledged: u64,
+    pub(super) acknowledged: u64,
     buffer: Vec<u8>,
 }
 
@@ -36,7 +40,7 @@ pub(super) struct Segment {
     pub(super) file: File,
     path: PathBuf,
     base: u64,
-    length: u64,
+    pub(super) length: u64,
     /// How far the file reaches: what lies behind `length` is room, and reads as zeros.
     reserved: u64,
     salt: u32,
@@ -50,17 +54,37 @@ impl Writer {
     /// What the buffer may keep between batches.
     const KEPT_BUFFER: usize = 1 << 20;
 
-    /// A writer that appends after everything in `journal`, and after `at_least`.
+    /// The writer of `journal`, which appends after everything in it and after `at_least`. While there is one, there is no
+    /// other: not in this process, nor in another.
     ///
     /// The first append opens a segment of its own, so that whatever a crash left at the end of the last stays as it is.
     ///
     /// # Errors
-    /// When the folder cannot be read.
+    /// When another process writes, or the folder cannot be read.
     pub fn new(journal: Journal, at_least: u64) -> Result<Self, JournalError> {
+        let lock = Lock::take(&journal)?;
+        // What another has written until just now is to be known, too.
+        let bases = journal.list()?;
+        // Of a segment that was begun and no more, the name is used up.
+        let behind_newest = bases.last().map_or(0, |base| base + 1);
+        *journal.segments.write().unwrap_or_else(PoisonError::into_inner) = bases;
         let acknowledged = journal.intact_end()?;
-        let next_base = journal.end()?.max(at_least);
+        let next_base = journal.end()?.max(at_least).max(behind_newest);
         let segment_size = Self::SEGMENT_SIZE;
-        Ok(Self { journal, segment_size, segment: None, next_base, acknowledged, buffer: Vec::new() })
+        Ok(Self { journal, lock, segment_size, segment: None, next_base, acknowledged, buffer: Vec::new() })
+    }
+
+    /// Has the next segment begin at `known` or behind it. What is here up to there was acknowledged, so that what is damaged of
+    /// it was no write that was cut off.
+    ///
+    /// # Errors
+    /// When the last segment cannot be looked at.
+    pub fn begin_behind(&mut self, known: u64) -> Result<(), JournalError> {
+        if known <= self.journal.end()? {
+            self.acknowledged = self.acknowledged.max(known);
+        }
+        self.next_base = self.next_base.max(known);
+        Ok(())
     }
 
     /// The same with segments of another size, in bytes.
@@ -79,7 +103,7 @@ impl Writer {
         entries: impl IntoIterator<Item = &'a Entry>,
         durability: Durability,
     ) -> Result<Vec<u64>, JournalError> {
-        let result = self.try_append(entries, durability);
+        let result = self.lock.check_now_and_then().and_then(|()| self.try_append(entries, durability));
         if result.is_err() {
             self.seal();
         }
@@ -133,12 +157,12 @@ impl Writer {
         let written = segment.file.write_all_at(&self.buffer, segment.length);
         self.journal.note_end(self.next_base);
         written.map_err(|source| segment.failed("written", source))?;
-        segment.length += self.buffer.len() as u64;
         if durability == Durability::Synced {
             fail_point!("journal.sync", |_| Err(segment.failed("synced", io::Error::other("injected"))));
             segment.file.sync_data().map_err(|source| segment.failed("synced", source))?;
             fail_point!("journal.synced");
         }
+        segment.length += self.buffer.len() as u64;
         self.acknowledged = self.next_base;
         Ok(positions)
     }
@@ -149,34 +173,42 @@ impl Writer {
             segment.give_back();
             segment.file.sync_data().map_err(|source| segment.failed("synced", source))?;
         }
-        self.seal();
+        self.segment = None;
         Ok(())
     }
 
-    fn seal(&mut self) {
-        self.segment = None;
+    /// Leaves a segment after a failure. What was not acknowledged is cut off, as far as a disk that fails lets it be.
+    pub(super) fn seal(&mut self) {
+        let Some(segment) = self.segment.take() else { return };
+        if self.lock.check().is_ok() {
+            let _ = segment.file.set_len(segment.length);
+        }
+    }
+
+    /// Nobody else begins segments; who finds one that it did not begin is not alone, whatever the lock says.
+    fn expect_to_be_alone(&mut self) -> Result<(), JournalError> {
+        self.lock.check()?;
+        let known = self.journal.newest().unwrap_or_default();
+        let found = self.journal.list()?.last().copied().unwrap_or_default();
+        if found > known { Err(JournalError::Taken(self.journal.dir.to_path_buf())) } else { Ok(()) }
     }
 
     fn begin_segment(&mut self) -> Result<Segment, JournalError> {
+        self.expect_to_be_alone()?;
         let header = Header { base: self.next_base, previous_end: self.acknowledged, salt: rand::random() };
         let path = self.journal.path(header.base);
-        let begin = || -> io::Result<File> {
-            let mut file = OpenOptions::new().create_new(true).write(true).open(&path)?;
-            file.write_all(&header.encode())?;
-            file.sync_all()?;
-            File::open(&*self.journal.dir)?.sync_all()?;
-            Ok(file)
-        };
-        let file = begin().map_err(|source| {
-            // A full disk must not fill up with names, too. One that stays is used up.
-            if path.exists() && std::fs::remove_file(&path).is_err() {
-                self.next_base = header.base + HEADER_SIZE as u64;
-            }
-            JournalError::Io { path: path.clone(), action: "begun", source }
-        })?;
-        self.next_base = header.base + HEADER_SIZE as u64;
-        self.journal.note_end(self.next_base);
-        self.journal.segments.write().unwrap_or_else(std::sync::PoisonError::into_inner).insert(header.base);
+        let failed = |source| JournalError::Io { path: path.clone(), action: "begun", source };
+        let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path).map_err(failed)?;
+        let written = file.write_all(&header.encode()).and_then(|()| file.sync_all());
+        let written = written.and_then(|()| File::open(&*self.journal.dir)?.sync_all());
+        // A full disk must not fill up with names, too. One that stays is used up.
+        let is_removed = written.is_err() && std::fs::remove_file(&path).is_ok();
+        if !is_removed {
+            self.next_base = header.base + HEADER_SIZE as u64;
+            self.journal.note_end(self.next_base);
+            self.journal.segments.write().unwrap_or_else(PoisonError::into_inner).insert(header.base);
+        }
+        written.map_err(failed)?;
         let length = HEADER_SIZE as u64;
         Ok(Segment { file, path, base: header.base, length, reserved: length, salt: header.salt })
     }

@@ -49,7 +49,7 @@ pub fn open_ledger(
     interpret: Interpret,
 ) -> Result<Ledger, RecoveryError> {
     let archive = Arc::new(SegmentArchive::new(bucket.clone(), keys));
-    let journal = Journal::open(&dir.join("journal"))?.with_archive(archive);
+    let journal = Journal::open_in(dir)?.with_archive(archive);
     Ledger::open(journal, &dir.join("state"), interpret)
 }
 

@@ -109,7 +109,7 @@ pub async fn rebuild(
     interpret: Interpret,
     progress: &RebuildProgress,
 ) -> Result<Rebuilt, RebuildError> {
-    let (journal, state) = (Journal::open(&dir.join("journal"))?, dir.join("state"));
+    let (journal, state) = (Journal::open_in(dir)?, dir.join("state"));
     let archive = Arc::new(SegmentArchive::new(bucket.clone(), keys));
     // Asked before anything is removed.
     let asked = archive.clone();

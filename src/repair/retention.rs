@@ -9,6 +9,7 @@
 //! where the segment then is.
 
 mod scan;
+mod strays;
 
 use std::time::Duration;
 
@@ -89,8 +90,13 @@ impl Retention {
     /// When one that may go cannot; those after it stay, too.
     pub async fn pass(&self) -> Result<usize, RetentionError> {
         let mut moved = 0;
+        self.record_strays().await?;
         self.seal_quiet_segment().await?;
-        while let Some(base) = self.journal().sealed().first().copied() {
+        for base in self.journal().sealed() {
+            if self.blocking(move |this| this.is_damaged(base)).await? {
+                // What cannot be read may be needed: somebody, or a later version, may yet make sense of it.
+                continue;
+            }
             let Some(open) = self.blocking(move |this| this.open_in(base)).await? else { break };
             self.move_segment(base, open).await?;
             moved += 1;

@@ -46,6 +46,7 @@ pub enum RecordError {
 pub struct Ledger {
     journal: Journal,
     state: State,
+    interpret: Interpret,
     sender: Arc<Mutex<Option<mpsc::Sender<Order>>>>,
     health: Arc<Mutex<Option<String>>>,
     recovery: watch::Receiver<Option<Recovery>>,
@@ -104,6 +105,8 @@ impl Ledger {
     /// # Errors
     /// When the end of the journal cannot be read, or a thread not be started. A state that cannot be opened is tried again.
     pub fn open(journal: Journal, dir: &Path, interpret: Interpret) -> Result<Self, RecoveryError> {
+        // Who may not write must not touch the state either: it is somebody's.
+        let mut writer = Writer::new(journal.clone(), first_position())?;
         let state = State::new(dir);
         let mut aside = Aside::default();
         let opened = state.open_store(&mut aside).inspect_err(|error| {
@@ -111,7 +114,7 @@ impl Ledger {
         });
         let opened = opened.ok();
         let applied = opened.as_ref().map_or(0, |opened| opened.applied);
-        let writer = Writer::new(journal.clone(), applied.max(first_position()))?;
+        writer.begin_behind(applied)?;
         let (sender, receiver) = mpsc::channel(WAITING);
         let (batches, batch_receiver) = sync_channel(BATCHES);
         let health = Arc::new(Mutex::new(None));
@@ -126,6 +129,7 @@ impl Ledger {
         Ok(Self {
             journal,
             state,
+            interpret,
             sender: Arc::new(Mutex::new(Some(sender))),
             health,
             recovery,
@@ -164,7 +168,11 @@ impl Ledger {
         for entry in entries {
             left -= 1;
             let durability = if left == 0 { Durability::Synced } else { Durability::Written };
-            self.submit(entry, None, durability).await?;
+            let meaning = match &entry {
+                Entry::Callback(callback) => Some((self.interpret)(&callback.body)),
+                Entry::Event(_) | Entry::Kept(_) => None,
+            };
+            self.submit(entry, meaning, durability).await?;
         }
         Ok(())
     }

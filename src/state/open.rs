@@ -14,7 +14,7 @@ use super::store::{Blocks, Store};
 use super::txn::Txn;
 use super::{State, StateError};
 use crate::domain::{JobState, Timestamp};
-use crate::journal::{Damage, DamageKind, Entry, Journal, JournalError};
+use crate::journal::{Damage, DamageKind, Entry, Journal, JournalError, make_private_dir};
 
 /// How the store was brought up to date with the journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub struct Recovery {
 impl Recovery {
     /// Whether something that was written to the journal was not there: then the bucket may know more.
     pub fn has_gaps(&self) -> bool {
-        self.damage.iter().any(|damage| damage.kind != DamageKind::TornTail)
+        self.damage.iter().any(|damage| matches!(damage.kind, DamageKind::Garbled | DamageKind::Missing))
     }
 }
 
@@ -209,6 +209,8 @@ pub(super) fn open_sled(dir: &Path, cache_bytes: u64) -> Result<Blocks, sled::Er
     /// A handle that was closed keeps its lock until the last reader and sled's own threads have let go of it.
     const WAITS: u32 = 100;
     const WAIT: Duration = Duration::from_millis(50);
+    // Its files are as open as the system lets them be.
+    make_private_dir(dir).map_err(sled::Error::Io)?;
     let config = sled::Config::new().path(dir).cache_capacity(cache_bytes).flush_every_ms(Some(FLUSH_EVERY_MS));
     for _ in 0..WAITS {
         match config.open() {

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
 
 use replyvault::config::DataDir;
+use replyvault::journal::{Journal, Writer};
 use tempfile::TempDir;
 
 /// How a command ended.
@@ -251,6 +252,24 @@ fn a_data_directory_has_one_service() {
     let _held = DataDir::lock(&place.path("data")).unwrap();
     let ended = place.run_with(&[("REPLYVAULT_LOG", "error")], &["serve"]);
     assert_eq!(ended.line(2), "data: another replyvault is running on this data directory");
+}
+
+#[test]
+fn a_data_directory_has_one_service_also_when_its_lock_file_was_removed() {
+    let place = Place::new("");
+    let journal = Journal::open_in(&place.path("data")).unwrap();
+    let writer = Writer::new(journal, 0).unwrap();
+    std::fs::create_dir(place.path("data/state")).unwrap();
+    for _ in 0..2 {
+        let ended = place.run_with(&[("REPLYVAULT_LOG", "error")], &["serve"]);
+        assert_eq!(ended.line(2), "data: another replyvault is running on this data directory");
+        std::fs::remove_file(place.path("data/lock")).unwrap();
+    }
+    drop(writer);
+    let mut names: Vec<_> =
+        std::fs::read_dir(place.path("data")).unwrap().map(|item| item.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["journal", "state"], "the other's state stays where it is");
 }
 
 #[test]

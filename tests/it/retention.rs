@@ -54,6 +54,13 @@ impl Full {
         std::fs::read_dir(self.data().join("journal")).unwrap().count()
     }
 
+    fn segment_paths(&self) -> Vec<PathBuf> {
+        let items = std::fs::read_dir(self.data().join("journal")).unwrap();
+        let mut paths: Vec<_> = items.map(|item| item.unwrap().path()).collect();
+        paths.sort();
+        paths
+    }
+
     /// Moves all that may go; nothing need be old for that.
     async fn move_segments(&self) -> usize {
         let running = self.vault.running();
@@ -356,6 +363,89 @@ async fn open_claims_and_uploads_are_carried_forward_and_hold_no_segment() {
     let ledger = open().await;
     assert_eq!(opened(&ledger), before, "also without the segments that they stood in");
     close(ledger).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_segment_stays_here_and_those_behind_it_may_go() {
+    let mut full = Full::of(Vault::start().await).await;
+    full.vault.stop().await;
+    let damaged = full.segment_paths()[0].clone();
+    let mut bytes = std::fs::read(&damaged).unwrap();
+    // In the middle of the last record's payload.
+    let last = bytes.len() - 20;
+    bytes[last] ^= 1;
+    std::fs::write(&damaged, &bytes).unwrap();
+    full.vault.start_again().await;
+    let url = full.media.put("/7.mp4", mp4(7, 3000), "video/mp4");
+    full.vault.callback(completed(7, &url)).await;
+    full.vault.archived(&video_id(7)).await;
+    assert_eq!(full.move_segments().await, 1);
+    assert_eq!(std::fs::read(&damaged).unwrap(), bytes);
+    let before = full.everything().await;
+    full.vault.stop().await;
+    std::fs::remove_dir_all(full.data().join("state")).unwrap();
+    full.vault.start_again().await;
+    let after = full.everything().await;
+    assert_eq!((&after["refs"], &after["quarantine"]), (&before["refs"], &before["quarantine"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_bit_in_the_first_segments_header_loses_nothing_here_or_in_the_bucket() {
+    for place in [3, 12, 20, 25, 29] {
+        let mut full = Full::of(Vault::start().await).await;
+        if place == 3 {
+            assert!(full.move_segments().await > 0);
+        }
+        let before = full.everything().await;
+        full.vault.stop().await;
+        let first = full.segment_paths()[0].clone();
+        let mut bytes = std::fs::read(&first).unwrap();
+        bytes[place] ^= 0x10;
+        bytes[4096 + place] ^= 0x01;
+        std::fs::write(&first, &bytes).unwrap();
+        std::fs::remove_dir_all(full.data().join("state")).unwrap();
+        full.vault.start_again().await;
+        assert_eq!(full.everything().await, before, "{place}");
+        // What moves away with a damaged header is read there, too.
+        full.move_segments().await;
+        full.vault.stop().await;
+        std::fs::remove_dir_all(full.data().join("state")).unwrap();
+        full.vault.start_again().await;
+        assert_eq!(full.everything().await, before, "{place}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callbacks_that_another_process_took_after_this_one_began_are_recorded_again() {
+    let mut full = Full::of(Vault::start().await).await;
+    full.vault.stop().await;
+    let segment = full.segment_paths().last().unwrap().clone();
+    full.vault.start_again().await;
+    full.vault.callback(json!({"videoId": video_id(8), "status": 1})).await;
+    full.vault.stop().await;
+    // The other process had the segment open, and took twenty callbacks.
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let salt = u32::from_le_bytes(bytes[24..28].try_into().unwrap());
+    for number in 20..40 {
+        let body = json!({"videoId": video_id(number), "status": 1, "percent": 7}).to_string();
+        let head = [&[1][..], &1_795_172_334_234_u64.to_le_bytes(), &[1], &u64::MAX.to_le_bytes(), &[7], b"minimax"];
+        let payload = [head.concat(), body.into_bytes()].concat();
+        let length = (payload.len() as u32).to_le_bytes();
+        let checksum = crc32c::crc32c_append(crc32c::crc32c_append(salt, &length), &payload);
+        bytes.extend([b"\xF5rv\xF6", &length, &checksum.to_le_bytes(), &payload[..]].concat());
+    }
+    std::fs::write(&segment, &bytes).unwrap();
+    for _ in 0..2 {
+        full.vault.start_again().await;
+        for number in 20..40 {
+            wait_for_job(&full.vault, number).await;
+            assert_eq!(full.vault.job(&video_id(number)).await["percent"], 7);
+        }
+        assert_eq!(full.vault.job(&video_id(8)).await["state"], "running");
+        full.vault.stop().await;
+        // Also when the state is made anew.
+        std::fs::remove_dir_all(full.data().join("state")).unwrap();
+    }
 }
 
 /// The points of failure between a segment here and one in the bucket; their names are held against the source with

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Retention, RetentionError};
 use crate::domain::{Digest, Job, JobId, JobState, RefId, Target, Timestamp};
-use crate::journal::{CallbackEntry, Entry, Event, KeptCallback, Quarantined};
+use crate::journal::{CallbackEntry, DamageKind, Entry, Event, KeptCallback, Quarantined};
 use crate::state::{JobRecord, Meaning, State, StateError, UploadRecord, adopted_id};
 
 /// What a segment names that may still be open. It has no more in it than the segment has.
@@ -130,6 +130,18 @@ impl Retention {
             }
         }
         Ok(written)
+    }
+
+    /// Whether a segment that might go has a stretch that cannot be read.
+    pub(super) fn is_damaged(&self, base: u64) -> Result<bool, RetentionError> {
+        if !self.is_quiet(base) {
+            return Ok(false);
+        }
+        let mut replay = self.journal().read_segment(base);
+        for entry in replay.by_ref() {
+            entry?;
+        }
+        Ok(replay.damage().iter().any(|damage| damage.kind == DamageKind::Garbled))
     }
 
     /// Whether a segment has anything but repetitions.

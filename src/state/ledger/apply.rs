@@ -228,6 +228,9 @@ fn report(recovery: &Recovery) {
             DamageKind::Garbled => {
                 tracing::error!(%segment, from, to, "a part of the journal is damaged and was passed over");
             }
+            DamageKind::Header => {
+                tracing::warn!(%segment, "the header of a segment is damaged; its records are read all the same");
+            }
             DamageKind::Missing => tracing::error!(before = %segment, from, to, "a part of the journal is missing"),
         }
     }
