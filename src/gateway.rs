@@ -39,7 +39,7 @@ use self::access::{Access, Admission};
 use self::call::{Call, PREFIX};
 use self::forward::Onward;
 use self::learn::Caller;
-use self::tokens::StreamTokens;
+use self::tokens::StreamOwners;
 use crate::domain::MediaUrl;
 use crate::egress::{self, ClientSetupError, Policy, header};
 use crate::intake::{Intake, Problem};
@@ -77,7 +77,7 @@ struct Inner {
     access: Access,
     intake: Intake,
     adopt_listed: bool,
-    tokens: StreamTokens,
+    stream_owners: StreamOwners,
     /// How many large answers may be held.
     large_answers: Arc<Semaphore>,
     /// Questions of our own.
@@ -113,7 +113,7 @@ impl Gateway {
                 access: Access::new(&config.api_tokens, config.provider_token, &config.provider_tokens),
                 intake,
                 adopt_listed: config.adopt_listed,
-                tokens: StreamTokens::default(),
+                stream_owners: StreamOwners::default(),
                 large_answers: Arc::new(Semaphore::new(answer::LARGE_AT_ONCE)),
                 asked: Semaphore::new(ask::ASKED_AT_ONCE),
                 trouble,
@@ -166,10 +166,11 @@ impl Gateway {
     }
 
     fn admit(&self, request: &HttpRequest, call: Call) -> Result<Admission, Problem> {
-        let known = self.inner.access.admit(request);
-        let known = known
-            .or_else(|| (call == Call::Speak && self.inner.tokens.of(request).is_some()).then_some(Admission::Open));
-        known.ok_or_else(access::unauthorized)
+        if let Some(known) = self.inner.access.admit(request) {
+            return Ok(known);
+        }
+        let has_stream = call == Call::Speak && self.stream_of(request)?.is_some();
+        has_stream.then_some(Admission::Open).ok_or_else(access::unauthorized)
     }
 
     fn intake(&self) -> &Intake {

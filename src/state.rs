@@ -33,7 +33,8 @@ pub use open::{Recovery, RecoveryError};
 pub use query::{JobFilter, Page};
 pub use queue::DueJob;
 pub use records::{
-    Claim, Counters, JobRecord, MediaRecord, OutboxRecord, QuarantineRecord, RefRecord, Reference, UploadRecord,
+    Claim, Counters, JobRecord, MediaRecord, OutboxRecord, QuarantineRecord, RefRecord, Reference, StreamTokenRecord,
+    UploadRecord,
 };
 
 use self::store::{Store, StoreHold};

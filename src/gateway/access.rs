@@ -42,6 +42,11 @@ impl Access {
         Self { ours: digests(ours), theirs: digests(theirs), provider: provider.and_then(bearer) }
     }
 
+    /// What is sent on for the vault's own tokens.
+    pub(super) fn provider(&self) -> Option<&HeaderValue> {
+        self.provider.as_ref()
+    }
+
     /// Whether the request's token may pass. Looks at all tokens, whichever matches.
     pub(super) fn admit(&self, request: &HttpRequest) -> Option<Admission> {
         let mut presented = request.headers().get_all(AUTHORIZATION);

@@ -78,7 +78,7 @@ impl Gateway {
             }
             (Call::SpeechToken, creation) if status.is_success() => {
                 let account = creation.and_then(|creation| creation.account.clone());
-                self.inner.tokens.learn(body, caller, account);
+                self.learn_stream(body, caller, account).await;
             }
             // A failed agent job is answered with the status it failed with.
             (Call::Job, _) => self.learn_jobs(read_all(body), Unknown::Configured).await,

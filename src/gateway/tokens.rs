@@ -1,51 +1,67 @@
-use std::time::Duration;
-
 use actix_web::HttpRequest;
 use moka::sync::Cache;
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 use url::form_urlencoded;
 
+use super::Gateway;
 use super::learn::Caller;
+use crate::domain::Digest;
+use crate::egress::header::HeaderValue;
+use crate::state::{StateError, StreamTokenRecord};
 
-/// The tokens of speech streams that answers gave here, as digests, for as long as the provider takes them.
-pub(super) struct StreamTokens(Cache<[u8; 32], Stream>);
+/// What callers with provider tokens of their own are asked for again with, once their streams are over: by the digest of a
+/// stream's token, and in memory alone. The tokens of streams themselves outlive a restart, as digests.
+pub(super) struct StreamOwners(Cache<Digest, HeaderValue>);
 
-/// What is known of a speech stream.
+/// A speech stream whose token was given here.
 #[derive(Clone)]
 pub(super) struct Stream {
-    /// Who asked for it.
+    /// Who asked for it; without a token when that is not known any more.
     pub(super) caller: Caller,
     /// The provider's account, where the call named one.
     pub(super) account: Option<String>,
 }
 
-impl Default for StreamTokens {
+impl Default for StreamOwners {
     fn default() -> Self {
-        const LIVES: Duration = Duration::from_secs(24 * 60 * 60);
-        const MOST: u64 = 100_000;
-        Self(Cache::builder().max_capacity(MOST).time_to_live(LIVES).build())
+        const MOST: u64 = 10_000;
+        Self(Cache::builder().max_capacity(MOST).time_to_live(StreamTokenRecord::LIVES).build())
     }
 }
 
-impl StreamTokens {
+impl Gateway {
     /// Remembers the token in an answer of `create-stream`.
-    pub(super) fn learn(&self, body: &[u8], caller: &Caller, account: Option<String>) {
+    pub(super) async fn learn_stream(&self, body: &[u8], caller: &Caller, account: Option<String>) {
         #[derive(Deserialize)]
         struct Answer {
             token: String,
         }
-        if let Ok(Answer { token }) = serde_json::from_slice(body)
-            && !token.is_empty()
-        {
-            self.0.insert(Sha256::digest(token.as_bytes()).into(), Stream { caller: caller.clone(), account });
+        let Ok(Answer { token }) = serde_json::from_slice(body) else { return };
+        if token.is_empty() {
+            return;
+        }
+        let digest = Digest::of(token.as_bytes());
+        if let Some(authorization) = caller.authorization.clone().filter(|_| !caller.is_ours) {
+            self.inner.stream_owners.0.insert(digest, authorization);
+        }
+        if let Err(error) = self.intake().stream_token_given(digest, caller.is_ours, account).await {
+            tracing::warn!(%error, "the token of a speech stream cannot be recorded, and will not open it");
         }
     }
 
     /// The stream whose token a request's query has.
-    pub(super) fn of(&self, request: &HttpRequest) -> Option<Stream> {
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub(super) fn stream_of(&self, request: &HttpRequest) -> Result<Option<Stream>, StateError> {
         let mut pairs = form_urlencoded::parse(request.query_string().as_bytes());
-        let (_, token) = pairs.find(|(name, _)| name == "token")?;
-        self.0.get(&<[u8; 32]>::from(Sha256::digest(token.as_bytes())))
+        let Some((_, token)) = pairs.find(|(name, _)| name == "token") else { return Ok(None) };
+        let digest = Digest::of(token.as_bytes());
+        let known = self.intake().ledger().state().stream_token(&digest)?;
+        Ok(known.map(|StreamTokenRecord { ours, account, .. }| {
+            let own = || self.inner.stream_owners.0.get(&digest);
+            let authorization = if ours { self.inner.access.provider().cloned() } else { own() };
+            Stream { caller: Caller { authorization, is_ours: ours, is_head: false }, account }
+        }))
     }
 }

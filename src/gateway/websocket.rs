@@ -62,7 +62,7 @@ impl Gateway {
             return Err(unreadable("it goes on as something that was not asked for"));
         }
         let mut head = self.builder(&exchange.response);
-        let stream = self.inner.tokens.of(request);
+        let stream = self.stream_of(request)?;
         let spoken = stream.map(|stream| Spoken { gateway: self.clone(), stream, begun: Instant::now() });
         let (read, write) = split(exchange.response.upgraded().await.map_err(|error| unanswered(&error))?);
         let veil = FrameVeil::new(self.intake().urls());

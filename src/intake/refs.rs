@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::{Intake, Refused};
-use crate::domain::{Origin, RefId, ReplyRef, Timestamp};
+use crate::domain::{Digest, Origin, RefId, ReplyRef, Timestamp};
 use crate::journal::{Durability, Event};
 use crate::state::{Applied, RefRecord};
 
@@ -77,6 +77,16 @@ impl Intake {
         // While the state is rebuilt it will be there in the end: its id is new, so nothing can stand in its way.
         self.inner.ledger.record(event, Durability::Synced).await?;
         Ok(record)
+    }
+
+    /// Remembers the token of a speech stream, durably, by its digest. `ours`: given to a call with the vault's own token.
+    ///
+    /// # Errors
+    /// When that cannot be recorded.
+    pub async fn stream_token_given(&self, digest: Digest, ours: bool, account: Option<String>) -> Result<(), Refused> {
+        let event = Event::StreamTokenGiven { at: Timestamp::now(), digest, ours, account };
+        self.inner.ledger.record(event, Durability::Synced).await?;
+        Ok(())
     }
 
     /// Deletes a ref, durably: its URL is no longer accepted, its jobs stay. False when there is none.

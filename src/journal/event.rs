@@ -49,6 +49,19 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pass_on_to: Option<String>,
     },
+    /// An answer through the gateway gave the token of a speech stream.
+    StreamTokenGiven {
+        /// When.
+        at: Timestamp,
+        /// The token's SHA-256.
+        digest: Digest,
+        /// Whether the call had the vault's own token for the provider.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        ours: bool,
+        /// The provider's account, where the call named one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        account: Option<String>,
+    },
     /// A ref was deleted.
     RefRemoved {
         /// When.

@@ -6,6 +6,7 @@ mod kept;
 mod outbox;
 mod refs;
 mod storage;
+mod tokens;
 mod upload;
 
 pub use callback::adopted_id;
@@ -13,7 +14,7 @@ pub use callback::adopted_id;
 use super::StateError;
 use super::keys;
 use super::records::Claim;
-use super::records::{JobRecord, MediaRecord, RefRecord, UploadRecord};
+use super::records::{JobRecord, MediaRecord, RefRecord, StreamTokenRecord, UploadRecord};
 use super::txn::Txn;
 use crate::domain::{Change, Digest, Job, JobId, JobState, Observation, Origin, Reason, StoredFile};
 use crate::journal::{Entry, Event};
@@ -113,6 +114,10 @@ pub(super) fn apply(
         }
         Event::RefRemoved { at, id } => refs::remove(txn, id, *at),
         Event::QuarantineRemoved { positions, .. } => callback::remove(txn, positions),
+        Event::StreamTokenGiven { at, digest, ours, account } => {
+            let record = StreamTokenRecord { at: *at, ours: *ours, account: account.clone() };
+            tokens::given(txn, digest, &record)
+        }
         Event::Placed { job, folder, fallback, .. } => storage::place(txn, job, folder, fallback),
         Event::UploadStarted { job, slot, upload, .. } => upload::started(txn, job, slot, upload),
         Event::UploadAdvanced { upload, first, parts, bytes, point, .. } => {

@@ -44,6 +44,8 @@ pub(super) enum Table {
     Refs = b'r',
     /// Jobs by state, for the states that few jobs are in: state, job.
     JobStates = b's',
+    /// The tokens of speech streams, by digest.
+    StreamTokens = b't',
     /// Unfinished multipart uploads, by the bucket's name for them.
     Uploads = b'u',
     /// The same by job: hash of its id, upload.
@@ -53,6 +55,11 @@ pub(super) enum Table {
     /// What goes by a replyRef: the ref that answers to it by its hash alone; its jobs by hash, a letter, job. One table, so
     /// that who is looked for at the same time lies together.
     Names = b'x',
+}
+
+/// The token of a speech stream with this digest.
+pub(super) fn stream_token(digest: &Digest) -> Vec<u8> {
+    Table::StreamTokens.key(&[digest.as_bytes()])
 }
 
 pub(super) const META: [u8; 1] = [Table::Meta as u8];

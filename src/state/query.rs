@@ -7,7 +7,8 @@ use serde::de::DeserializeOwned;
 
 use super::keys::{self, META, Table};
 use super::records::{
-    Claim, Counters, JobRecord, MediaRecord, Meta, QuarantineRecord, RefRecord, Reference, UploadRecord,
+    Claim, Counters, JobRecord, MediaRecord, Meta, QuarantineRecord, RefRecord, Reference, StreamTokenRecord,
+    UploadRecord,
 };
 use super::{State, StateError};
 use crate::domain::{Digest, Job, JobId, JobState, Kind, RefId, ReplyRef, Timestamp};
@@ -78,6 +79,12 @@ impl State {
     /// A ref that is not deleted.
     pub fn reply_ref(&self, id: &RefId) -> Result<Option<RefRecord>, StateError> {
         self.get(&keys::reply_ref_id(id))
+    }
+
+    /// The token of a speech stream that was given here and is still good.
+    pub fn stream_token(&self, digest: &Digest) -> Result<Option<StreamTokenRecord>, StateError> {
+        let known: Option<StreamTokenRecord> = self.get(&keys::stream_token(digest))?;
+        Ok(known.filter(|known| Timestamp::now().since(known.at) < StreamTokenRecord::LIVES))
     }
 
     /// A ref, deleted or not.

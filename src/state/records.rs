@@ -54,6 +54,22 @@ impl RefRecord {
     }
 }
 
+/// The token of a speech stream, which goes by its digest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamTokenRecord {
+    /// When it was given.
+    pub at: Timestamp,
+    /// Whether to a call with the vault's own token for the provider.
+    pub ours: bool,
+    /// The provider's account, where the call named one.
+    pub account: Option<String>,
+}
+
+impl StreamTokenRecord {
+    /// How long the provider takes it.
+    pub const LIVES: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+}
+
 /// What is known of the bytes with one digest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MediaRecord {
@@ -193,4 +209,4 @@ pub(super) struct Meta {
 }
 
 /// The form of the records; a store of any other is rebuilt from the journal.
-pub(super) const VERSION: u32 = 14;
+pub(super) const VERSION: u32 = 15;

@@ -1,5 +1,6 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::Serialize;
@@ -7,7 +8,7 @@ use serde::de::DeserializeOwned;
 use sled::IVec;
 
 use super::StateError;
-use super::keys::META;
+use super::keys::{META, Table};
 use super::records::Meta;
 use super::store::Store;
 use crate::domain::RefId;
@@ -70,6 +71,23 @@ impl<'a> Txn<'a> {
             .unwrap_or_else(|panic| Err(StateError::of_panic(&*panic)))?;
         self.reads.borrow_mut().insert(key.to_owned(), value.clone());
         Ok(value)
+    }
+
+    /// The records of a table that follow a key in the store, at most `most`; what this transaction writes is not among them.
+    pub(super) fn behind<T: DeserializeOwned>(
+        &self,
+        key: &[u8],
+        table: Table,
+        most: usize,
+    ) -> Result<Vec<(Vec<u8>, T)>, StateError> {
+        let range = (Bound::Excluded(key.to_owned()), Bound::Excluded(vec![table as u8 + 1]));
+        let items = self.store.range(range).take(most);
+        items
+            .map(|item| {
+                let (key, value) = item?;
+                Ok((key.to_vec(), postcard::from_bytes(&value)?))
+            })
+            .collect()
     }
 
     pub(super) fn put<T: Serialize>(&mut self, key: Vec<u8>, value: &T) -> Result<(), StateError> {

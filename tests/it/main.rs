@@ -31,4 +31,5 @@ mod simulator;
 mod soak;
 mod storage_faults;
 mod support;
+mod tenants;
 mod withdrawn;

@@ -200,6 +200,7 @@ impl Open {
             }
             Event::RefRemoved { .. }
             | Event::QuarantineRemoved { .. }
+            | Event::StreamTokenGiven { .. }
             | Event::PassedOn { .. }
             | Event::PassOnGivenUp { .. }
             | Event::PassOnKept { .. }

@@ -1,6 +1,7 @@
 //! What passes through the gateway while it is still coming.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,27 +15,37 @@ use super::provider::vault;
 use crate::support::vault::{PATIENCE, TOKEN, video_id};
 
 /// A provider that deals with each connection as `serve` says, once the head of its first request is read.
-async fn raw<F>(serve: impl Fn(String, TcpStream) -> F + Send + 'static) -> String
+async fn raw<F>(serve: impl Fn(String, TcpStream) -> F + Send + Sync + 'static) -> String
 where
     F: Future<Output = ()> + Send + 'static,
 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base_url = format!("http://{}", listener.local_addr().unwrap());
+    let serve = Arc::new(serve);
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            let head = head(&mut stream).await;
-            tokio::spawn(serve(head, stream));
+            let serve = serve.clone();
+            tokio::spawn(async move {
+                // A client may open a connection that it then has no use for.
+                if let Some(head) = head_if_any(&mut stream).await {
+                    serve(head, stream).await;
+                }
+            });
         }
     });
     base_url
 }
 
-async fn head(stream: &mut TcpStream) -> String {
+async fn head_if_any(stream: &mut TcpStream) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
-        head.push(stream.read_u8().await.unwrap());
+        head.push(stream.read_u8().await.ok()?);
     }
-    String::from_utf8(head).unwrap()
+    String::from_utf8(head).ok()
+}
+
+async fn head(stream: &mut TcpStream) -> String {
+    head_if_any(stream).await.expect("the connection ended")
 }
 
 const EVENT_STREAM: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n";
@@ -163,6 +174,45 @@ async fn a_body_its_caller_breaks_off_is_none_to_the_provider() {
         let rest = timeout(PATIENCE, ended.recv()).await.unwrap().unwrap();
         assert!(got.ends_with("half\r\n") && rest.is_empty(), "{head}: {got:?} {rest:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_speech_streams_token_opens_it_after_a_restart_and_without_the_state() {
+    let base_url = raw(|head, mut stream| async move {
+        let body = r#"{"token":"speech","payload":{}}"#;
+        let created = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let switch = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+        let answer = if head.starts_with("POST") { &created } else { switch };
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    });
+    let mut vault = vault(&base_url.await).await;
+    let create = vault.client.post(vault.url("/v1/minimax/audio/create-stream")).bearer_auth(TOKEN);
+    assert_eq!(create.json(&json!({"text": "x"})).send().await.unwrap().status(), 200);
+    for keeps_state in [true, true, false] {
+        let (known, unknown) = (opened(&vault, "speech").await, opened(&vault, "another").await);
+        assert!(known.starts_with("HTTP/1.1 101") && unknown.starts_with("HTTP/1.1 401"), "{known} {unknown}");
+        vault.stop().await;
+        if !keeps_state {
+            std::fs::remove_dir_all(vault.settings.data_dir.join("state")).unwrap();
+        }
+        vault.start_again().await;
+        vault.running().ready().await;
+    }
+    assert!(opened(&vault, "speech").await.starts_with("HTTP/1.1 101"));
+}
+
+/// The head of the answer to a speech stream's token.
+async fn opened(vault: &crate::support::vault::Vault, token: &str) -> String {
+    let mut stream = TcpStream::connect(vault.running().address()).await.unwrap();
+    let request = format!(
+        "GET /v1/minimax/audio/wss?token={token} HTTP/1.1\r\nHost: vault\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Key: abc\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    timeout(PATIENCE, head(&mut stream)).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
