@@ -86,7 +86,7 @@ impl Api {
         reconciler: Option<Reconciler>,
     ) -> Self {
         let Config { tokens, data_dir, min_free_bytes } = config;
-        let access = auth::Access::new(&tokens);
+        let access = auth::Access::new(&tokens, &data_dir);
         let health = health::Health::new(data_dir, min_free_bytes);
         let answers = metrics::Answers::default();
         let tasks = tasks::Tasks::new();

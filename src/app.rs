@@ -8,13 +8,16 @@ mod access_log;
 mod around;
 mod connections;
 mod demo;
+mod handshake;
 mod http;
+mod listening;
 mod offline;
 mod proxies;
 mod rooms;
 mod tls;
 mod unread;
 
+use std::convert::Infallible;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -38,6 +41,7 @@ use crate::provider;
 use crate::reconcile::{self, Reconciler};
 use crate::repair::{ArchiveKeys, Retention, Verifier, compare_with_archive, restore};
 use crate::state::{Ledger, RecoveryError};
+use crate::supervisor::Ended;
 use crate::worker::{self, Confirmer, Worker};
 
 pub use demo::{DemoError, Options as DemoOptions, demo};
@@ -88,6 +92,8 @@ pub struct Settings {
     pub api: api::Config,
     /// How long a connection may be open without a request; [`Settings::LONGEST_WAIT`] is a good time.
     pub longest_wait: Duration,
+    /// How long a client may leave what is sent to it unread; [`Settings::LONGEST_UNREAD`] is a good time.
+    pub longest_unread: Duration,
     /// How long a stop lets requests and transfers finish.
     pub shutdown_grace: Duration,
 }
@@ -95,6 +101,8 @@ pub struct Settings {
 impl Settings {
     /// A little more than keep-alive, which ends most connections by itself.
     pub const LONGEST_WAIT: Duration = http::LONGEST_WAIT;
+    /// Enough for a slow line, whose buffers may hold some megabytes.
+    pub const LONGEST_UNREAD: Duration = http::LONGEST_UNREAD;
 }
 
 /// Why the service could not be started. One line, naming what was expected.
@@ -140,7 +148,7 @@ pub struct Running {
     bucket: Bucket,
     worker: Worker,
     http: ServerHandle,
-    http_task: JoinHandle<std::io::Result<()>>,
+    http_task: JoinHandle<()>,
     worker_task: JoinHandle<()>,
     confirmer: Confirmer,
     confirmer_task: JoinHandle<()>,
@@ -183,19 +191,21 @@ impl Running {
         let rewrite: notify::Rewrite = Arc::new(move |record, body| gateway::relayed(&urls, record, body));
         let notifier = Notifier::new(settings.notify, ledger.clone(), rewrite)?;
         let api = Api::new(settings.api, intake.clone(), bucket.clone(), verifier, reconciler.clone());
-        let listeners = listeners.into_iter().map(|(listener, _)| listener).collect();
+        let (listeners, addresses): (_, Vec<_>) = listeners.into_iter().unzip();
+        let supervisor = ledger.supervisor().clone();
         let mut watching = JoinSet::new();
-        let longest_wait = settings.longest_wait;
+        let (longest_wait, longest_unread) = (settings.longest_wait, settings.longest_unread);
         if let Some(certificate) = certificate {
-            watching.spawn(certificate.watch());
+            watching.spawn(supervisor.watch("certificate watcher", endless(certificate.watch())));
         }
-        watching.spawn(keep_journal(ledger.clone(), bucket.clone(), settings.journal_retention));
+        let retention = keep_journal(ledger.clone(), bucket.clone(), settings.journal_retention);
+        watching.spawn(supervisor.watch("journal retention", endless(retention)));
         watching.spawn({
             let intake = intake.clone();
-            async move { intake.bound_quarantine().await }
+            supervisor.watch("quarantine keeper", endless(async move { intake.bound_quarantine().await }))
         });
         if let Some(reconciler) = reconciler {
-            watching.spawn(async move { reconciler.run().await });
+            watching.spawn(supervisor.watch("reconciler", endless(async move { reconciler.run().await })));
         }
         let proxies = TrustedProxies::new(settings.trusted_proxies);
         let http = Http {
@@ -206,23 +216,29 @@ impl Running {
             gateway,
             proxies,
             longest_wait,
+            longest_unread,
+            supervisor: supervisor.clone(),
             shutdown_grace,
         };
         let server = http::serve(http).map_err(StartError::Http)?;
         let http = server.handle();
-        let http_task = tokio::spawn(server);
-        let worker_task = tokio::spawn({
+        let http_task = tokio::spawn(supervisor.watch("HTTP server", server));
+        watching.spawn(supervisor.watch("HTTP acceptor", listening::watch(addresses)));
+        let worker_task = {
             let worker = worker.clone();
-            async move { worker.run(shutdown_grace).await }
-        });
-        let confirmer_task = tokio::spawn({
+            supervisor.watch("worker", endless(async move { worker.run(shutdown_grace).await }))
+        };
+        let confirmer_task = {
             let confirmer = confirmer.clone();
-            async move { confirmer.run().await }
-        });
-        let notifier_task = tokio::spawn({
+            supervisor.watch("confirmer", endless(async move { confirmer.run().await }))
+        };
+        let notifier_task = {
             let notifier = notifier.clone();
-            async move { notifier.run(shutdown_grace).await }
-        });
+            supervisor.watch("notifier", endless(async move { notifier.run(shutdown_grace).await }))
+        };
+        let worker_task = tokio::spawn(worker_task);
+        let confirmer_task = tokio::spawn(confirmer_task);
+        let notifier_task = tokio::spawn(notifier_task);
         Ok(Self {
             address,
             intake,
@@ -248,6 +264,11 @@ impl Running {
     /// Resolves when the state is up to date with the journal. Callbacks are taken before that.
     pub async fn ready(&self) {
         self.intake.ledger().recovered().await;
+    }
+
+    /// Resolves when a part has ended that must run: then the service is of no use any more.
+    pub async fn ended(&self) -> Ended {
+        self.intake.ledger().supervisor().ended().await
     }
 
     /// Takes callbacks, and makes reply URLs.
@@ -276,12 +297,18 @@ impl Running {
         if let Err(error) = worker_ended.and(confirmer_ended).and(notifier_ended) {
             tracing::error!(%error, "the work ended with a defect");
         }
-        if let Ok(Err(error)) = http_task.await {
-            tracing::error!(%error, "the HTTP server ended with an error");
+        if let Err(error) = http_task.await {
+            tracing::error!(%error, "the HTTP server ended with a defect");
         }
         let ledger = intake.ledger().clone();
         let _ = tokio::task::spawn_blocking(move || ledger.close()).await;
     }
+}
+
+/// Work that has nothing to say when it ends.
+async fn endless(work: impl Future<Output = ()>) -> Result<(), Infallible> {
+    work.await;
+    Ok(())
 }
 
 fn refresh(reconciler: Reconciler) -> worker::Refresh {

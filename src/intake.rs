@@ -5,18 +5,22 @@
 //! whether it is one of too many, and what the configuration says about unknown refs.
 
 mod asked;
+mod bodies;
+mod coding;
 mod flood;
 mod http;
 mod problem;
 mod quarantine;
 mod refs;
 mod reply_url;
+mod slots;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
+use tokio::time::timeout;
 
 pub use asked::Unknown;
 pub use http::{
@@ -28,6 +32,7 @@ pub use quarantine::{QuarantineFilter, QuarantineLimits};
 pub use refs::{NewRef, RegisterError};
 pub use reply_url::{ReplyKeys, ReplyUrls};
 
+use self::bodies::Bodies;
 use self::flood::{Flood, Known};
 use crate::domain::{Change, JobId, Outcome, Reason, ReplyRef, Target, Timestamp};
 use crate::journal::{CallbackEntry, Durability, Entry, Event, JournalError};
@@ -68,8 +73,7 @@ struct Inner {
     urls: ReplyUrls,
     ledger: Ledger,
     flood: Flood,
-    /// KiB of bodies that may be in memory at once.
-    bodies: Arc<Semaphore>,
+    bodies: Bodies,
     /// Told when a body went into quarantine.
     quarantine_grew: Notify,
 }
@@ -117,6 +121,9 @@ pub enum Refused {
     /// It could not be made durable, or its ref cannot be looked up yet.
     #[error("it cannot be kept right now: {0}")]
     Unavailable(&'static str),
+    /// It is compressed, and damaged.
+    #[error("the body cannot be unpacked: {0}")]
+    Undecodable(String),
     /// The sender did not finish the body.
     #[error("the body did not arrive whole: {0}")]
     Incomplete(String),
@@ -152,12 +159,12 @@ impl From<JournalError> for Refused {
 }
 
 impl Intake {
-    /// All bodies being received together may take up this much, in KiB.
-    const BODIES_KIB: usize = 64 << 10;
+    /// How long a caller waits for the journal and the state. What is recorded later than that is recorded all the same.
+    pub const PATIENCE: Duration = Duration::from_secs(10);
 
     /// Takes callbacks for the URLs in `urls` into `ledger`.
     pub fn new(config: Config, urls: ReplyUrls, ledger: Ledger) -> Self {
-        let bodies = Arc::new(Semaphore::new(Self::BODIES_KIB));
+        let bodies = Bodies::new(config.max_callback_size, config.body_time);
         let inner = Inner { config, urls, ledger, flood: Flood::new(), bodies, quarantine_grew: Notify::new() };
         Self { inner: Arc::new(inner) }
     }
@@ -259,7 +266,7 @@ impl Intake {
     /// When that cannot be recorded.
     pub async fn retry(&self, job: JobId) -> Result<Option<JobRecord>, Refused> {
         let event = Event::Retried { at: Timestamp::now(), job };
-        match self.inner.ledger.record(event, Durability::Synced).await? {
+        match self.recorded(self.inner.ledger.record(event, Durability::Synced)).await? {
             Applied::Job { record, .. } => Ok(Some(*record)),
             Applied::Unknown => Ok(None),
             _ => Err(Refused::Unavailable("the state is being rebuilt")),
@@ -276,7 +283,15 @@ impl Intake {
         let Config { adopt_unknown_refs: adopt, sidecars, confirm, .. } = self.inner.config;
         let at = Timestamp::now();
         let entry = CallbackEntry { at, target, adopt, sidecars, confirm, asked: false, replay_of, body };
-        Ok(self.inner.ledger.record_callback(Entry::Callback(entry), meaning).await?)
+        self.recorded(self.inner.ledger.record_callback(Entry::Callback(entry), meaning)).await
+    }
+
+    /// What comes of a recording, within [`Intake::PATIENCE`].
+    async fn recorded<T>(&self, recording: impl Future<Output = Result<T, RecordError>>) -> Result<T, Refused> {
+        match timeout(Self::PATIENCE, recording).await {
+            Ok(recorded) => Ok(recorded?),
+            Err(_) => Err(Refused::Unavailable("the journal or the state does not answer")),
+        }
     }
 
     /// True while the final callback recorded at `position` waits to be confirmed, and when it decided its job's outcome.
@@ -308,7 +323,7 @@ impl Intake {
         }
         // Its bytes are on disk: the count alone may be lost with the power.
         let event = Event::Repeated { at: Timestamp::now(), job };
-        match self.inner.ledger.record(event, Durability::Written).await? {
+        match self.recorded(self.inner.ledger.record(event, Durability::Written)).await? {
             Applied::Job { record, .. } => Ok(Some(job_answer(&record, None))),
             _ => Ok(None),
         }

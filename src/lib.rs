@@ -17,5 +17,6 @@ pub mod reconcile;
 pub mod repair;
 pub mod simulator;
 pub mod state;
+pub mod supervisor;
 pub mod telemetry;
 pub mod worker;

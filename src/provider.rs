@@ -40,7 +40,7 @@ pub enum Unclear {
     UnknownShape,
     /// The id has none of the known forms.
     UnknownId,
-    /// Its replyRef is longer than the provider allows.
+    /// Its replyRef is longer than the provider allows, or an object or array.
     InvalidReplyRef,
 }
 
@@ -61,7 +61,7 @@ const ID_FIELDS: [&str; 5] = ["videoId", "imageId", "jobId", "musicId", "audio_i
 /// Reads a callback's body, or any other answer about one job.
 ///
 /// # Errors
-/// When it is not JSON by the grammar of RFC 8259, a byte order mark aside.
+/// When it is not JSON by the grammar of RFC 8259, byte order marks aside.
 pub fn read(body: &[u8]) -> Result<Reading, NotJson> {
     let object = json::parse_object(body)?;
     Ok(match object.ok_or(Unclear::UnknownShape).and_then(|object| observe(&object)) {
@@ -73,9 +73,9 @@ pub fn read(body: &[u8]) -> Result<Reading, NotJson> {
 fn observe(object: &Object<'_>) -> Result<Observation, Unclear> {
     let job = job_id(object)?;
     let request = object.object("request").unwrap_or_default();
-    let reply_ref = match object.text("replyRef").or_else(|| request.text("replyRef")) {
-        Some(text) => Some(ReplyRef::new(&text).map_err(|_| Unclear::InvalidReplyRef)?),
-        None => None,
+    let reply_ref = match reply_ref(object)? {
+        None => reply_ref(&request)?,
+        found => found,
     };
     let mut observation = match job.kind() {
         Kind::Agent => agent::read(job, object, &request),
@@ -83,6 +83,17 @@ fn observe(object: &Object<'_>) -> Result<Observation, Unclear> {
     };
     observation.reply_ref = reply_ref;
     Ok(observation)
+}
+
+/// The caller's reference: a text, or a number or boolean as it is written.
+fn reply_ref(object: &Object<'_>) -> Result<Option<ReplyRef>, Unclear> {
+    let Some(value) = object.get("replyRef") else { return Ok(None) };
+    let text = match value.raw().as_bytes().first() {
+        Some(b'{' | b'[') => return Err(Unclear::InvalidReplyRef),
+        Some(b't' | b'f') => Some(value.raw().to_owned()),
+        _ => value.text(),
+    };
+    text.map(|text| ReplyRef::new(&text).map_err(|_| Unclear::InvalidReplyRef)).transpose()
 }
 
 fn job_id(object: &Object<'_>) -> Result<JobId, Unclear> {

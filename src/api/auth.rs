@@ -1,5 +1,6 @@
 //! Who is asking, decided in one place for everything under `/api`.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use actix_web::body::{BoxBody, MessageBody};
@@ -15,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 use tracing::Instrument;
 
-use super::session::{self, SESSION_PATH};
+use super::session::{self, EndedSessions, SESSION_PATH};
 use super::{Api, Problem};
 
 /// What a token is good for.
@@ -52,6 +53,7 @@ pub(super) struct Caller {
 /// The tokens, in the forms that they are compared in.
 pub(super) struct Access {
     tokens: Vec<Known>,
+    pub(super) ended: EndedSessions,
 }
 
 struct Known {
@@ -63,7 +65,8 @@ struct Known {
 }
 
 impl Access {
-    pub(super) fn new(tokens: &[Token]) -> Self {
+    /// Keeps in `dir` which sessions were ended.
+    pub(super) fn new(tokens: &[Token], dir: &Path) -> Self {
         let known = |token: &Token| {
             let secret = token.token.expose_secret().as_bytes();
             Some(Known {
@@ -73,7 +76,9 @@ impl Access {
                 sessions: Hmac::new_from_slice(secret).ok().filter(|_| !secret.is_empty())?,
             })
         };
-        Self { tokens: tokens.iter().filter_map(known).collect() }
+        let names = tokens.iter().map(|token| token.name.clone());
+        let ended = EndedSessions::open(dir, names, session::now());
+        Self { tokens: tokens.iter().filter_map(known).collect(), ended }
     }
 
     /// Whose token this is. Looks at all of them, whichever matches.
@@ -87,8 +92,15 @@ impl Access {
     /// Whose session the cookie's value is.
     fn session(&self, cookie: &str) -> Option<Caller> {
         let cookie = session::Cookie::read(cookie)?;
-        let found = self.first(|known| cookie.is_of(&known.sessions));
-        found.map(|token| self.caller(token, Scope::Read))
+        let token = self.first(|known| cookie.is_of(&known.sessions))?;
+        let is_ended = self.ended.contain(&self.tokens[token].name, &cookie.id(), cookie.expires);
+        (!is_ended).then(|| self.caller(token, Scope::Read))
+    }
+
+    /// The name of the token that a session was opened with.
+    pub(super) fn token_of(&self, cookie: &session::Cookie) -> Option<Arc<str>> {
+        let token = self.first(|known| cookie.is_of(&known.sessions))?;
+        Some(self.tokens[token].name.clone())
     }
 
     /// The value of a session cookie for `caller`, good until `expires`, in seconds since 1970 UTC.
@@ -115,8 +127,9 @@ pub(super) async fn guard(
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let mut response = match admit(request.request()) {
         Ok(caller) => {
-            let (method, path) = (request.method().clone(), request.path().to_owned());
-            let span = tracing::info_span!("api", token = &*caller.name, %method, path);
+            // Never the path: what is in it is the caller's.
+            let (method, route) = (request.method().clone(), request.match_pattern().unwrap_or_default());
+            let span = tracing::info_span!("api", token = &*caller.name, %method, route);
             request.extensions_mut().insert(caller);
             let response = next.call(request).instrument(span.clone()).await?;
             let status = response.status().as_u16();

@@ -15,6 +15,9 @@ use super::probe::Probe;
 use crate::bucket::BucketError;
 use crate::reconcile::Reconciler;
 
+/// How long a write to the journal may take. Callers wait for twice as long.
+const STUCK: Duration = Duration::from_secs(5);
+
 /// What readiness remembers between two questions.
 pub(super) struct Health {
     data_dir: Arc<std::path::Path>,
@@ -50,10 +53,10 @@ pub struct Readiness {
 /// What was looked at: `ok`, or what is wrong.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Checks {
-    /// Whether the last callback could be made durable.
+    /// Whether the last callback could be made durable, and the one being written does not take long.
     #[schema(example = "ok")]
     pub journal: &'static str,
-    /// Whether jobs can be looked up.
+    /// Whether jobs can be looked up, and what comes in reaches them.
     #[schema(example = "ok")]
     pub state: &'static str,
     /// Whether the bucket is there and lets us in.
@@ -111,7 +114,11 @@ impl Api {
 
     /// Why it failed is in the log, with paths that are nobody else's business.
     pub(super) fn journal_problem(&self) -> Option<&'static str> {
-        self.intake().ledger().journal_failure().map(|_| "the last write failed")
+        let ledger = self.intake().ledger();
+        if ledger.appending_for() >= STUCK {
+            return Some("a write is under way for more than 5 s");
+        }
+        ledger.journal_failure().map(|_| "the last write failed")
     }
 
     async fn state_problem(&self) -> Option<&'static str> {

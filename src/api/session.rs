@@ -1,21 +1,26 @@
 //! Sessions, for what cannot send headers: pages, players, event streams.
 //!
-//! A session is all in its cookie: when it ends, and an HMAC of that with a key made of the token it was opened with.
-//! So it outlives a restart, and ends at once when its token is taken out of the configuration.
+//! A session is all in its cookie: when it ends, its id, and an HMAC of both with a key made of the token it was opened with.
+//! So it outlives a restart, and ends at once when its token is taken out of the configuration. Those that are ended before
+//! their time are kept until then.
+
+mod ended;
 
 use actix_web::HttpRequest;
 use actix_web::HttpResponse;
 use actix_web::http::header::{COOKIE, SET_COOKIE};
-use actix_web::web::Data;
+use actix_web::web::{self, Data};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac};
 use serde::Serialize;
 use sha2::Sha256;
 
-use super::Api;
+pub(super) use self::ended::EndedSessions;
 use super::auth::Caller;
+use super::{Api, Problem};
 use crate::domain::{Target, Timestamp};
+use crate::intake::ErrorBody;
 
 /// Where sessions are opened and closed.
 pub(super) const SESSION_PATH: &str = "/api/v1/session";
@@ -25,36 +30,51 @@ pub(super) const NAME: &str = "replyvault_session";
 /// Seconds that a session lasts.
 const LASTS: u64 = 12 * 60 * 60;
 
+/// Bytes of a session's id.
+const ID_BYTES: usize = 12;
+
 /// The value of a session's cookie.
 pub(super) struct Cookie {
-    expires: u64,
+    /// In seconds since 1970 UTC.
+    pub(super) expires: u64,
+    id: [u8; ID_BYTES],
     mac: Vec<u8>,
 }
 
 impl Cookie {
     /// Reads a value; `None` when it has not the form of one or is over.
     pub(super) fn read(value: &str) -> Option<Self> {
-        let (expires, mac) = value.split_once('.')?;
+        let (expires, rest) = value.split_once('.')?;
         let expires = expires.parse().ok().filter(|expires| *expires > now())?;
-        Some(Self { expires, mac: BASE64_URL_SAFE_NO_PAD.decode(mac).ok()? })
+        let rest = BASE64_URL_SAFE_NO_PAD.decode(rest).ok()?;
+        let (id, mac) = rest.split_first_chunk()?;
+        Some(Self { expires, id: *id, mac: mac.to_vec() })
+    }
+
+    /// What the session is called.
+    pub(super) fn id(&self) -> String {
+        hex::encode(self.id)
     }
 
     /// Whether it was made with this key. Compares in constant time.
     pub(super) fn is_of(&self, key: &Hmac<Sha256>) -> bool {
-        over(key, self.expires).verify_slice(&self.mac).is_ok()
+        mac(key, self.expires, &self.id).verify_slice(&self.mac).is_ok()
     }
 
     /// A value that is good until `expires`, in seconds since 1970 UTC.
     pub(super) fn make(key: &Hmac<Sha256>, expires: u64) -> String {
-        format!("{expires}.{}", BASE64_URL_SAFE_NO_PAD.encode(over(key, expires).finalize().into_bytes()))
+        let id: [u8; ID_BYTES] = rand::random();
+        let rest = [&id[..], &mac(key, expires, &id).finalize().into_bytes()].concat();
+        format!("{expires}.{}", BASE64_URL_SAFE_NO_PAD.encode(rest))
     }
 }
 
-fn over(key: &Hmac<Sha256>, expires: u64) -> Hmac<Sha256> {
-    key.clone().chain_update(b"replyvault:session:v1:").chain_update(expires.to_string())
+fn mac(key: &Hmac<Sha256>, expires: u64, id: &[u8; ID_BYTES]) -> Hmac<Sha256> {
+    key.clone().chain_update(b"replyvault:session:v2:").chain_update(expires.to_be_bytes()).chain_update(id)
 }
 
-fn now() -> u64 {
+/// Seconds since 1970 UTC.
+pub(super) fn now() -> u64 {
     Timestamp::now().millis() / 1000
 }
 
@@ -87,13 +107,26 @@ pub(super) async fn open(request: HttpRequest, api: Data<Api>, caller: Caller) -
         .json(Session { expires_at: Timestamp::from_millis_clamped(expires * 1000) })
 }
 
-/// Takes the cookie back.
+/// Ends the session: its cookie is good for nothing from then on.
 #[utoipa::path(
     delete, path = "/api/v1/session", tag = "session",
-    responses((status = 204, description = "the cookie is gone"))
+    responses(
+        (status = 204, description = "the session is over and the cookie is gone"),
+        (status = 503, description = "the session is over until the next start", body = ErrorBody),
+    )
 )]
-pub(super) async fn close(request: HttpRequest, api: Data<Api>) -> HttpResponse {
-    HttpResponse::NoContent().insert_header((SET_COOKIE, set_cookie(&request, &api, "", 0))).finish()
+pub(super) async fn close(request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, Problem> {
+    for cookie in cookies(&request).filter_map(Cookie::read) {
+        let Some(token) = api.inner.access.token_of(&cookie) else { continue };
+        let ending = api.clone();
+        let ended =
+            web::block(move || ending.inner.access.ended.end(&token, &cookie.id(), cookie.expires, now())).await;
+        if let Err(error) = ended.map_err(std::io::Error::other).flatten() {
+            tracing::error!(%error, "that a session was ended cannot be written down");
+            return Err(Problem::unavailable("the session is over, and that cannot be written down right now"));
+        }
+    }
+    Ok(HttpResponse::NoContent().insert_header((SET_COOKIE, set_cookie(&request, &api, "", 0))).finish())
 }
 
 fn set_cookie(request: &HttpRequest, api: &Api, value: &str, max_age: u64) -> String {

@@ -184,6 +184,7 @@ fn settings(dir: &std::path::Path, token: &SecretString) -> Result<Settings, Dem
             min_free_bytes: 0,
         },
         longest_wait: Settings::LONGEST_WAIT,
+        longest_unread: Settings::LONGEST_UNREAD,
         journal_retention: Duration::from_secs(86_400),
         shutdown_grace: Duration::from_secs(5),
     })

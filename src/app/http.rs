@@ -3,33 +3,36 @@
 use std::future::ready;
 use std::io;
 use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_http::error::DispatchError;
 use actix_http::{HttpService, Protocol};
-use actix_server::{GracefulShutdownSignal, Server};
+use actix_server::Server;
 use actix_service::{ServiceFactory, ServiceFactoryExt, fn_service, map_config};
-use actix_tls::accept::rustls_0_23::{Acceptor, TlsStream};
 use actix_web::dev::AppConfig;
 use actix_web::middleware::from_fn;
-use actix_web::rt::net::TcpStream;
 use actix_web::web::Data;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::ServerConfig;
+use tokio_rustls::TlsAcceptor;
 
 use super::around::around;
-use super::connections::{Bounded, Transport};
+use super::connections::{Bounded, HEAD_TIME, Limits, Transport};
+use super::handshake;
 use super::proxies::TrustedProxies;
 use crate::api::{self, Api};
 use crate::gateway::{self, Gateway};
 use crate::intake::{self, Intake};
+use crate::supervisor::Supervisor;
 
-/// How long a client may take for the head of its first request.
-const HEAD_TIME: Duration = Duration::from_secs(5);
 /// How long a connection may wait for the next request.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// The same together with a head that begins to come at its end.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(80);
+/// How long a client may leave what is sent to it unread.
+pub(super) const LONGEST_UNREAD: Duration = Duration::from_secs(120);
 /// How many connections may wait to be accepted.
 const BACKLOG: i32 = 4096;
 /// Descriptors for all that is no connection of a client: journal, state, downloads, uploads.
@@ -48,6 +51,9 @@ pub(super) struct Http {
     pub(super) proxies: TrustedProxies,
     /// How long a connection may wait for a request.
     pub(super) longest_wait: Duration,
+    /// How long a client may leave what is sent to it unread.
+    pub(super) longest_unread: Duration,
+    pub(super) supervisor: Supervisor,
     pub(super) shutdown_grace: Duration,
 }
 
@@ -64,8 +70,13 @@ pub(super) fn serve(http: Http) -> io::Result<Server> {
         api: Data::new(http.api),
         gateway: http.gateway.map(Data::new),
         proxies: Data::new(http.proxies),
-        longest_wait: http.longest_wait,
-        stop: server.graceful_shutdown_signal(),
+        limits: Limits {
+            longest_wait: http.longest_wait,
+            longest_unread: http.longest_unread,
+            stop: server.graceful_shutdown_signal(),
+            heads: Arc::default(),
+        },
+        supervisor: http.supervisor,
     };
     for listener in http.listeners {
         // Once more, because std::net has its own mind about the backlog.
@@ -75,12 +86,15 @@ pub(super) fn serve(http: Http) -> io::Result<Server> {
             None => server.listen("http", listener, move || parts.connections())?,
             Some(mut config) => {
                 config.alpn_protocols = vec![b"http/1.1".to_vec()];
-                let mut acceptor = Acceptor::new(config);
-                acceptor.set_handshake_timeout(HEAD_TIME);
+                let acceptor = TlsAcceptor::from(Arc::new(config));
                 server.listen("https", listener, move || {
+                    let acceptor = acceptor.clone();
                     // Who does not manage the handshake gets no answer, and no line in the log.
-                    let secured = acceptor.clone().map_err(|_| DispatchError::from(io::Error::other("no handshake")));
-                    secured.and_then(parts.connections::<TlsStream<TcpStream>>())
+                    let secured = fn_service(move |stream| {
+                        let secured = handshake::secure(acceptor.clone(), stream);
+                        async move { secured.await.map_err(DispatchError::from) }
+                    });
+                    secured.map_init_err(|_: ()| ()).and_then(parts.connections())
                 })?
             }
         };
@@ -95,8 +109,8 @@ struct Parts {
     api: Data<Api>,
     gateway: Option<Data<Gateway>>,
     proxies: Data<TrustedProxies>,
-    longest_wait: Duration,
-    stop: GracefulShutdownSignal,
+    limits: Limits,
+    supervisor: Supervisor,
 }
 
 impl Parts {
@@ -104,7 +118,7 @@ impl Parts {
     fn connections<S: Transport>(
         &self,
     ) -> impl ServiceFactory<S, Config = (), Response = (), Error = DispatchError, InitError = ()> + use<S> {
-        let Self { intake, api, gateway, proxies, longest_wait, stop } = self.clone();
+        let Self { intake, api, gateway, proxies, limits, supervisor } = self.clone();
         let app = actix_web::App::new()
             .app_data(intake)
             .app_data(api)
@@ -126,9 +140,12 @@ impl Parts {
             .on_connect_ext(|connection: &Bounded<S>, data| connection.describe(data))
             // Where we are is told by `sift`.
             .finish(map_config(app, |()| AppConfig::default()));
+        // Lives as long as the thread's services.
+        let guard = Rc::new(supervisor.guard("HTTP worker"));
         let bounded = fn_service(move |stream: S| {
+            let _ = &guard;
             let peer = stream.tcp().peer_addr().ok();
-            ready(Ok::<_, DispatchError>((Bounded::new(stream, longest_wait, stop.clone()), Protocol::Http1, peer)))
+            ready(Ok::<_, DispatchError>((Bounded::new(stream, &limits), Protocol::Http1, peer)))
         });
         bounded.map_init_err(|_: ()| ()).and_then(http)
     }

@@ -20,6 +20,8 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use tokio::time::{Sleep, sleep};
 
+use super::connections::Usage;
+
 /// The most that is read of a body after the answer, in bytes.
 const REST: usize = 512 << 10;
 /// The longest that is waited for it.
@@ -35,7 +37,8 @@ impl Kept {
         if matches!(payload, Payload::None) {
             return Self(None);
         }
-        let body = Rc::new(Body { payload: RefCell::new(payload), ended: Cell::new(false) });
+        let usage = Usage::of(request);
+        let body = Rc::new(Body { payload: RefCell::new(payload), ended: Cell::new(false), usage });
         request.set_payload(Payload::Stream { payload: Box::pin(Reader(body.clone())) });
         Self(Some(body))
     }
@@ -68,6 +71,7 @@ impl Kept {
 struct Body {
     payload: RefCell<Payload>,
     ended: Cell<bool>,
+    usage: Usage,
 }
 
 impl Body {
@@ -75,11 +79,14 @@ impl Body {
         if self.ended.get() {
             return Poll::Ready(None);
         }
-        let chunk = ready!(self.payload.borrow_mut().poll_next_unpin(cx));
-        if !matches!(chunk, Some(Ok(_))) {
-            self.ended.set(true);
+        let polled = self.payload.borrow_mut().poll_next_unpin(cx);
+        match &polled {
+            Poll::Ready(Some(Ok(chunk))) => self.usage.took(Some(chunk.len())),
+            // What is not a whole piece of it stays unused.
+            Poll::Pending => self.usage.took(None),
+            Poll::Ready(_) => self.ended.set(true),
         }
-        Poll::Ready(chunk)
+        polled
     }
 }
 

@@ -1,6 +1,9 @@
 //! The commands that run the service itself.
 
 use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::{Failure, say};
 use crate::api;
@@ -9,7 +12,11 @@ use crate::bucket::OpenError;
 use crate::config::{self, Config, Credentials, DataDir, Watermark};
 use crate::domain::Target;
 use crate::reconcile;
+use crate::state::RecoveryError;
 use crate::worker::{self, Confirmer};
+
+/// How long requests and transfers may go on when a part that must run has ended.
+const AFTER_DEFECT: Duration = Duration::from_secs(3);
 
 /// Runs the service until it is asked to end.
 pub(super) async fn serve(config: Config) -> Result<(), Failure> {
@@ -24,7 +31,16 @@ pub(super) async fn serve(config: Config) -> Result<(), Failure> {
         announce(&config, &credentials)?;
     }
     tracing::info!(address = %running.address(), public_url = %config.server.public_url, "serving");
-    app::interrupted().await;
+    let ended = tokio::select! {
+        () = app::interrupted() => None,
+        ended = running.ended() => Some(ended),
+    };
+    if let Some(ended) = ended {
+        // What is durable stays so. Nothing is waited for that the missing part may have had to do.
+        tracing::error!(%ended, "a part that must run has ended, so the service ends");
+        let _ = timeout(AFTER_DEFECT, running.stop()).await;
+        return Err(Failure::found(ended));
+    }
     tracing::info!("stopping");
     running.stop().await;
     tracing::info!("stopped");
@@ -79,6 +95,7 @@ pub(super) fn settings(config: &Config, credentials: &Credentials) -> Result<Set
             min_free_bytes: api::Config::MIN_FREE_BYTES,
         },
         longest_wait: Settings::LONGEST_WAIT,
+        longest_unread: Settings::LONGEST_UNREAD,
         journal_retention: config.data.journal_retention.0,
         shutdown_grace: config.server.shutdown_grace.0,
     })
@@ -112,6 +129,7 @@ pub(super) fn start_failure(config: &Config, error: StartError) -> Failure {
     let key = match &error {
         StartError::Tls(error) => return tls_failure(config, error),
         StartError::Listen { .. } => "server.listen",
+        StartError::Recovery(RecoveryError::Thread(_)) => return Failure::found(error),
         StartError::Recovery(_) => "data.dir",
         StartError::Bucket(OpenError::Endpoint(_)) => "storage.endpoint",
         StartError::Bucket(OpenError::PartSize) => "storage.part_size",

@@ -32,6 +32,11 @@ impl ReplyRef {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether `other` is the same but for white space around it.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.0.trim() == other.0.trim()
+    }
 }
 
 /// The id of a registered ref: `ref_` and 26 characters, time-ordered.

@@ -73,7 +73,7 @@ impl Intake {
     ) -> Result<Applied, Refused> {
         let (at, sidecars) = (Timestamp::now(), self.inner.config.sidecars);
         let entry = CallbackEntry { at, target, adopt, sidecars, confirm: false, asked: true, replay_of: None, body };
-        Ok(self.inner.ledger.record_callback(Entry::Callback(entry), Meaning::Job(observation)).await?)
+        self.recorded(self.inner.ledger.record_callback(Entry::Callback(entry), Meaning::Job(observation))).await
     }
 
     /// The provider does not know a job any more, and never told its end.
@@ -82,7 +82,7 @@ impl Intake {
     /// When that cannot be recorded.
     pub async fn removed(&self, job: JobId) -> Result<(), Refused> {
         let event = Event::Removed { at: Timestamp::now(), job };
-        match self.inner.ledger.record(event, Durability::Synced).await? {
+        match self.recorded(self.inner.ledger.record(event, Durability::Synced)).await? {
             Applied::Deferred => Err(Refused::Unavailable("the state is being rebuilt")),
             _ => Ok(()),
         }

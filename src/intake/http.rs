@@ -1,13 +1,10 @@
 use actix_web::http::StatusCode;
-use actix_web::http::header::ALLOW;
+use actix_web::http::header::{ALLOW, CONTENT_ENCODING, CONTENT_LENGTH, HeaderValue};
 use actix_web::web::{self, Data, Payload, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse};
-use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt;
-use serde::Serialize;
-use tokio::time::timeout;
+use actix_web::{HttpRequest, HttpResponse, ResponseError};
+use serde::{Deserialize, Serialize};
 
-use super::{Accepted, ErrorBody, Intake, Problem, Refused};
+use super::{Accepted, ErrorBody, Intake, Problem};
 use crate::domain::Reason;
 
 /// What a kept callback is answered with.
@@ -45,24 +42,37 @@ pub struct QuarantineAnswer {
     pub reason: &'static str,
 }
 
+/// Where a reply URL leads.
+const PATH: &str = "/reply/{target}/{signature}";
+/// The same with what proxies add that put paths together.
+const PATH_WITH_SLASHES: &str = "/{before:/*}reply/{target}/{signature}{after:/*}";
+
 /// Adds `POST /reply/{target}/{signature}`.
 pub fn routes(config: &mut ServiceConfig) {
-    config.service(web::resource("/reply/{target}/{signature}").route(web::post().to(reply)).default_service(web::to(
-        || async {
-            let mut response = actix_web::ResponseError::error_response(&Problem::new(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "method_not_allowed",
-                "a callback is a POST",
-            ));
-            response.headers_mut().insert(ALLOW, actix_web::http::header::HeaderValue::from_static("POST"));
-            response
-        },
-    )));
+    for path in [PATH, PATH_WITH_SLASHES] {
+        config.service(web::resource(path).route(web::post().to(reply)).default_service(web::to(other_method)));
+    }
+}
+
+async fn other_method() -> HttpResponse {
+    let message = "a callback is a POST";
+    let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message);
+    let mut response = problem.error_response();
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+    response
+}
+
+/// What stands in a reply URL.
+#[derive(Debug, Deserialize)]
+pub struct ReplyPath {
+    target: String,
+    signature: String,
 }
 
 /// Takes a callback of the provider.
 ///
-/// 200 and 202 mean that the body is on disk. The body is JSON whatever the Content-Type says.
+/// 200 and 202 mean that the body is on disk. The body is JSON whatever the Content-Type says; one that a proxy has compressed
+/// with gzip or deflate is unpacked.
 #[utoipa::path(
     post,
     path = "/reply/{target}/{signature}",
@@ -75,7 +85,7 @@ pub fn routes(config: &mut ServiceConfig) {
     responses(
         (status = 200, description = "understood and durable", body = CallbackAnswer),
         (status = 202, description = "durable, and kept aside", body = QuarantineAnswer),
-        (status = 400, description = "not JSON, or not whole within 30 seconds", body = ErrorBody),
+        (status = 400, description = "not JSON, damaged in unpacking, or not whole within 30 seconds", body = ErrorBody),
         (status = 401, description = "wrong signature or unknown target", body = ErrorBody),
         (status = 413, description = "too large", body = ErrorBody),
         (status = 429, description = "too many progress callbacks for one job", body = ErrorBody),
@@ -84,17 +94,15 @@ pub fn routes(config: &mut ServiceConfig) {
 )]
 pub async fn reply(
     request: HttpRequest,
-    path: web::Path<(String, String)>,
+    path: web::Path<ReplyPath>,
     intake: Data<Intake>,
     payload: Payload,
 ) -> Result<HttpResponse, Problem> {
-    let (target, signature) = path.into_inner();
+    let ReplyPath { target, signature } = path.into_inner();
     let target = intake.authenticate(&target, &signature)?;
-    let longest = intake.inner.config.body_time;
-    let body = match timeout(longest, read_body(&request, &intake, payload)).await {
-        Ok(body) => body?,
-        Err(_) => return Err(Refused::Incomplete(format!("not within {} seconds", longest.as_secs())).into()),
-    };
+    let header = |name| request.headers().get(name)?.to_str().ok();
+    let declared = header(CONTENT_LENGTH).and_then(|length| length.parse().ok());
+    let body = intake.inner.bodies.read(&target, header(CONTENT_ENCODING), declared, payload).await?;
     Ok(accepted_response(intake.accept(target, body).await?))
 }
 
@@ -127,29 +135,4 @@ pub fn quarantine_id(position: u64) -> String {
 pub fn parse_quarantine_id(id: &str) -> Option<u64> {
     let digits = id.strip_prefix("q_").filter(|digits| digits.len() == 16)?;
     u64::from_str_radix(digits, 16).ok()
-}
-
-async fn read_body(request: &HttpRequest, intake: &Intake, mut payload: Payload) -> Result<Bytes, Refused> {
-    let limit = intake.inner.config.max_callback_size;
-    let declared = request.headers().get("content-length").and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-    if declared.is_some_and(|length| length > limit) {
-        return Err(Refused::TooLarge(limit));
-    }
-    let mut permit = None;
-    let mut body = BytesMut::new();
-    while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|error| Refused::Incomplete(error.to_string()))?;
-        if body.len() + chunk.len() > limit {
-            return Err(Refused::TooLarge(limit));
-        }
-        let kib = u32::try_from(chunk.len().div_ceil(1024)).unwrap_or(u32::MAX);
-        let more = intake.inner.bodies.clone().acquire_many_owned(kib).await;
-        let more = more.map_err(|_| Refused::Unavailable("the service is stopping"))?;
-        match &mut permit {
-            None => permit = Some(more),
-            Some(held) => tokio::sync::OwnedSemaphorePermit::merge(held, more),
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body.freeze())
 }

@@ -84,6 +84,7 @@ impl From<Refused> for Problem {
         match refused {
             Refused::BadSignature => Self::new(StatusCode::UNAUTHORIZED, "bad_signature", message),
             Refused::InvalidJson(_) => Self::new(StatusCode::BAD_REQUEST, "invalid_json", message),
+            Refused::Undecodable(_) => Self::new(StatusCode::BAD_REQUEST, "invalid_encoding", message),
             Refused::Incomplete(_) => Self::new(StatusCode::BAD_REQUEST, "incomplete_body", message),
             Refused::TooLarge(_) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message),
             Refused::TooMany => {

@@ -180,7 +180,7 @@ impl Intake {
 
     async fn remove_quarantined(&self, positions: Vec<u64>, why: QuarantineRemoval) -> Result<u64, Refused> {
         let event = Event::QuarantineRemoved { at: Timestamp::now(), positions, why };
-        match self.inner.ledger.record(event, Durability::Synced).await? {
+        match self.recorded(self.inner.ledger.record(event, Durability::Synced)).await? {
             Applied::Removed(removed) => Ok(removed),
             _ => Err(Refused::Unavailable("the state is being rebuilt")),
         }

@@ -42,7 +42,7 @@ impl Intake {
             return if same { Ok((known, false)) } else { Err(RegisterError::Conflict) };
         }
         let event = Event::RefAdded { at: Timestamp::now(), id, reply_ref, notify_url, labels };
-        match self.inner.ledger.record(event, Durability::Synced).await.map_err(Refused::from)? {
+        match self.recorded(self.inner.ledger.record(event, Durability::Synced)).await? {
             Applied::Ref { record, created } => Ok((*record, created)),
             Applied::RefConflict => Err(RegisterError::Conflict),
             _ => Err(Refused::Unavailable("the state is being rebuilt").into()),
@@ -75,7 +75,7 @@ impl Intake {
         };
         let event = Event::GatewayRefAdded { at, id, reply_ref, made, pass_on_to };
         // While the state is rebuilt it will be there in the end: its id is new, so nothing can stand in its way.
-        self.inner.ledger.record(event, Durability::Synced).await?;
+        self.recorded(self.inner.ledger.record(event, Durability::Synced)).await?;
         Ok(record)
     }
 
@@ -99,7 +99,7 @@ impl Intake {
             return Ok(false);
         }
         let event = Event::RefRemoved { at: Timestamp::now(), id: id.clone() };
-        self.inner.ledger.record(event, Durability::Synced).await?;
+        self.recorded(self.inner.ledger.record(event, Durability::Synced)).await?;
         Ok(true)
     }
 }

@@ -41,7 +41,12 @@ pub(super) fn parse_object(body: &[u8]) -> Result<Option<Object<'_>>, NotJson> {
 }
 
 fn text(body: &[u8]) -> Result<&str, NotJson> {
-    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+    const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+    let mut body = body;
+    // Whoever puts texts together may put several in front.
+    while let Some(rest) = body.strip_prefix(BYTE_ORDER_MARK) {
+        body = rest;
+    }
     std::str::from_utf8(body).map_err(|error| NotJson(error.to_string()))
 }
 
@@ -252,6 +257,7 @@ mod tests {
             r#"{"\x":1}"#,
             "{\"a\":\"b\nc\"}",
             "\u{feff}{\"a\":01}",
+            "\u{feff}\u{feff}{\"a\":1}",
         ] {
             same_verdict(body.as_bytes());
         }

@@ -10,6 +10,7 @@
 //! before the store is given to readers again.
 
 mod apply;
+mod stopwatch;
 
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
@@ -21,11 +22,13 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::apply::{Folder, Folding};
+use self::stopwatch::Stopwatch;
 use super::fold::{Applied, Meaning};
 use super::open::{Aside, Recovery, RecoveryError};
 use super::{State, StateError};
 use crate::domain::Timestamp;
 use crate::journal::{Durability, Entry, Event, Journal, JournalError, Writer};
+use crate::supervisor::Supervisor;
 
 /// Reads a callback's body.
 pub type Interpret = fn(&[u8]) -> Meaning;
@@ -48,9 +51,18 @@ pub struct Ledger {
     state: State,
     interpret: Interpret,
     sender: Arc<Mutex<Option<mpsc::Sender<Order>>>>,
-    health: Arc<Mutex<Option<String>>>,
+    health: Arc<Health>,
     recovery: watch::Receiver<Option<Recovery>>,
     threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
+    supervisor: Supervisor,
+}
+
+/// How the journal's thread fares.
+#[derive(Debug, Default)]
+struct Health {
+    /// What the last append failed with.
+    failure: Mutex<Option<String>>,
+    appending: Stopwatch,
 }
 
 /// What the first thread is to do.
@@ -115,17 +127,18 @@ impl Ledger {
         let opened = opened.ok();
         let applied = opened.as_ref().map_or(0, |opened| opened.applied);
         writer.begin_behind(applied)?;
+        let supervisor = Supervisor::new();
         let (sender, receiver) = mpsc::channel(WAITING);
         let (batches, batch_receiver) = sync_channel(BATCHES);
-        let health = Arc::new(Mutex::new(None));
+        let health = Arc::<Health>::default();
         let (recovered, recovery) = watch::channel(None);
         let folding = Folding { state: state.clone(), behind: Arc::new(AtomicUsize::new(1)) };
         let commit = {
             let (health, folding) = (health.clone(), folding.clone());
-            spawn("journal", move || commit_all(writer, receiver, &folding, &batches, &health))
+            supervisor.thread("journal thread", move || commit_all(writer, receiver, &folding, &batches, &health))
         };
         let folder = Folder { folding, journal: journal.clone(), interpret, recovered };
-        let apply = spawn("state", move || folder.run(opened, aside, &batch_receiver));
+        let apply = supervisor.thread("state thread", move || folder.run(opened, aside, &batch_receiver));
         Ok(Self {
             journal,
             state,
@@ -133,7 +146,11 @@ impl Ledger {
             sender: Arc::new(Mutex::new(Some(sender))),
             health,
             recovery,
-            threads: Arc::new(Mutex::new(vec![commit?, apply?])),
+            threads: Arc::new(Mutex::new(vec![
+                commit.map_err(RecoveryError::Thread)?,
+                apply.map_err(RecoveryError::Thread)?,
+            ])),
+            supervisor,
         })
     }
 
@@ -207,7 +224,17 @@ impl Ledger {
 
     /// What the last append to the journal failed with, if it failed.
     pub fn journal_failure(&self) -> Option<String> {
-        self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.health.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How long the append that is under way has taken so far.
+    pub fn appending_for(&self) -> Duration {
+        self.health.appending.elapsed()
+    }
+
+    /// Hears of the end of the threads behind this, and of whatever else the service cannot do without.
+    pub fn supervisor(&self) -> &Supervisor {
+        &self.supervisor
     }
 
     /// The state this folds into.
@@ -267,19 +294,12 @@ fn first_position() -> u64 {
     Timestamp::now().millis().saturating_mul(POSITIONS_PER_MS)
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, RecoveryError> {
-    std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(work)
-        .map_err(|source| RecoveryError::State(StateError::Store(sled::Error::Io(source))))
-}
-
 fn commit_all(
     mut writer: Writer,
     mut waiting: mpsc::Receiver<Order>,
     folding: &Folding,
     batches: &SyncSender<Work>,
-    health: &Mutex<Option<String>>,
+    health: &Health,
 ) {
     while let Some(first) = waiting.blocking_recv() {
         let mut bytes = 0;
@@ -298,7 +318,8 @@ fn commit_all(
                     }
                 }
                 Order::BeginSegment(at_least, answer) => {
-                    let begun = writer.begin_next(at_least).map_err(|error| RecordError::Journal(Arc::new(error)));
+                    let begun = health.appending.time(|| writer.begin_next(at_least));
+                    let begun = begun.map_err(|error| RecordError::Journal(Arc::new(error)));
                     let _ = answer.send(begun);
                 }
             }
@@ -308,9 +329,10 @@ fn commit_all(
             continue;
         }
         let durability = tickets.iter().map(|ticket| ticket.durability).max().unwrap_or(Durability::Synced);
-        let appended = writer.append(tickets.iter().map(|ticket| &ticket.entry), durability);
+        let entries = tickets.iter().map(|ticket| &ticket.entry);
+        let appended = health.appending.time(|| writer.append(entries, durability));
         let failure = appended.as_ref().err().map(ToString::to_string);
-        let mut last = health.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = health.failure.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(failure) = &failure
             && last.is_none()
         {

@@ -57,6 +57,9 @@ pub enum RecoveryError {
         /// What the defect said.
         what: String,
     },
+    /// The system refuses another thread.
+    #[error("a thread cannot be started: {0}")]
+    Thread(std::io::Error),
     /// The store cannot be moved aside.
     #[error("{path} cannot be moved aside: {source}")]
     MoveAside {

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 /// What each room may import from its own crate. `app`, `cli` and the like, which wire the rooms, may import all.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("domain", &[]),
+    ("supervisor", &[]),
     ("journal", &["domain"]),
-    ("state", &["domain", "journal"]),
+    ("state", &["domain", "journal", "supervisor"]),
     ("egress", &["domain"]),
     ("provider", &["domain", "egress"]),
     ("intake", &["domain", "provider", "journal", "state"]),

@@ -1,7 +1,10 @@
 //! Senders that the service does well without: what they get, and what they cost.
 
 mod bodies;
+mod forms;
+mod heads;
 mod idle;
+mod memory;
 mod proxies;
 mod slow;
 mod tls;

@@ -22,6 +22,7 @@ mod inbound;
 mod load;
 mod pass_on;
 mod pipeline;
+mod process_life;
 mod properties;
 mod reconcile;
 mod repair;

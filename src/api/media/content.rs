@@ -1,10 +1,11 @@
 use std::ops::Range;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use actix_web::body::SizedStream;
 use actix_web::http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
-    HeaderName, HeaderValue, IF_NONE_MATCH, IF_RANGE, LOCATION, RANGE,
+    HeaderName, HeaderValue, HttpDate, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE,
+    LAST_MODIFIED, LOCATION, RANGE,
 };
 use actix_web::http::{Method, StatusCode};
 use actix_web::web::{Data, Path};
@@ -35,7 +36,8 @@ pub(in crate::api) struct ContentQuery {
 
 /// The bytes with a digest.
 ///
-/// HEAD answers the same without them. A single `Range` is understood, with `If-Range`; so is `If-None-Match`.
+/// HEAD answers the same without them. A single `Range` is understood, with `If-Range`; so are `If-Match`, `If-None-Match`,
+/// `If-Modified-Since` and `If-Unmodified-Since`.
 #[utoipa::path(
     get, path = "/api/v1/media/{sha256}/content", tag = "media", params(("sha256" = String, Path), ContentQuery),
     responses(
@@ -45,6 +47,7 @@ pub(in crate::api) struct ContentQuery {
         (status = 307, description = "where the storage gives them, for 15 minutes"),
         (status = 400, description = "a parameter is not what was expected", body = ErrorBody),
         (status = 404, description = "no such media, or the object is gone", body = ErrorBody),
+        (status = 412, description = "the caller wants other bytes, or older ones", body = ErrorBody),
         (status = 416, description = "the range begins behind the end", body = ErrorBody),
         (status = 503, description = "the storage cannot be read", body = ErrorBody),
     )
@@ -60,15 +63,22 @@ pub(in crate::api) async fn content(
     let key: ObjectKey = media.key.parse().map_err(|_| gone(&media.key))?;
     let disposition = disposition(&media, &key);
     let is_head = request.method() == Method::HEAD;
+    let file = File { etag: format!("\"{sha256}\""), disposition, media, key };
+    if !file.is_wanted(&request) {
+        return Err(Problem::new(
+            StatusCode::PRECONDITION_FAILED,
+            "precondition_failed",
+            "the bytes are not those wanted",
+        ));
+    }
     // A link is signed for GET.
     if redirect && !is_head {
-        let link = api.inner.bucket.presign(&key, LINK, Some(&disposition)).await.map_err(|error| unread(&error))?;
-        if let Some(link) = link {
+        let link = api.inner.bucket.presign(&file.key, LINK, Some(&file.disposition)).await;
+        if let Some(link) = link.map_err(|error| unread(&error))? {
             return Ok(HttpResponse::TemporaryRedirect().insert_header((LOCATION, link.as_str())).finish());
         }
     }
-    let file = File { etag: format!("\"{sha256}\""), disposition, media, key };
-    if header(&request, &IF_NONE_MATCH).is_some_and(|tags| file.is_among(tags)) {
+    if file.is_had(&request) {
         return Ok(file.head(StatusCode::NOT_MODIFIED).finish());
     }
     if is_head { file.described(&api).await } else { file.sent(&api, &request).await }
@@ -93,6 +103,27 @@ struct File {
 }
 
 impl File {
+    /// Whether the caller has them, as its conditions tell.
+    fn is_had(&self, request: &HttpRequest) -> bool {
+        match header(request, &IF_NONE_MATCH) {
+            Some(tags) => self.is_among(tags),
+            None => date(request, &IF_MODIFIED_SINCE).is_some_and(|date| self.stored_at() <= date),
+        }
+    }
+
+    /// Whether the caller would have them, as its conditions tell.
+    fn is_wanted(&self, request: &HttpRequest) -> bool {
+        match header(request, &IF_MATCH) {
+            Some(tags) => tags.trim() == "*" || tags.split(',').any(|tag| tag.trim() == self.etag),
+            None => date(request, &IF_UNMODIFIED_SINCE).is_none_or(|date| self.stored_at() <= date),
+        }
+    }
+
+    /// To the second, as dates are in headers.
+    fn stored_at(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(self.media.first_stored_at.millis() / 1000)
+    }
+
     fn is_among(&self, tags: &str) -> bool {
         let weak = |tag: &str| tag.trim().trim_start_matches("W/") == self.etag;
         tags.trim() == "*" || tags.split(',').any(weak)
@@ -102,6 +133,7 @@ impl File {
         let mut response = HttpResponse::build(status);
         response
             .insert_header((ETAG, self.etag.as_str()))
+            .insert_header((LAST_MODIFIED, HttpDate::from(self.stored_at())))
             .insert_header((ACCEPT_RANGES, "bytes"))
             // To be kept, and asked for again each time: the token may have been taken away.
             .insert_header((CACHE_CONTROL, "private, no-cache"))
@@ -126,7 +158,7 @@ impl File {
     /// The answer to GET.
     async fn sent(&self, api: &Api, request: &HttpRequest) -> Result<HttpResponse, Problem> {
         let length = self.media.bytes;
-        // A date never matches: none is given out.
+        // A date never matches: seconds are no proof.
         let is_same = header(request, &IF_RANGE).is_none_or(|tag| tag.trim() == self.etag);
         let asked = header(request, &RANGE).filter(|_| is_same);
         let (status, part) = match asked.map_or(Asked::Whole, |asked| range::read(asked, length)) {
@@ -167,11 +199,61 @@ fn header<'a>(request: &'a HttpRequest, name: &HeaderName) -> Option<&'a str> {
     request.headers().get(name)?.to_str().ok()
 }
 
+/// A date that is none is no condition.
+fn date(request: &HttpRequest, name: &HeaderName) -> Option<SystemTime> {
+    Some(header(request, name)?.parse::<HttpDate>().ok()?.into())
+}
+
+/// The types that a browser may show in its own window, because none of them can hold a script. Any other is only saved.
+const SHOWN: [&str; 42] = [
+    "audio/3gpp",
+    "audio/aac",
+    "audio/aiff",
+    "audio/amr",
+    "audio/basic",
+    "audio/flac",
+    "audio/mp4",
+    "audio/mpeg",
+    "audio/ogg",
+    "audio/opus",
+    "audio/vnd.wave",
+    "audio/wav",
+    "audio/wave",
+    "audio/webm",
+    "audio/x-aiff",
+    "audio/x-flac",
+    "audio/x-m4a",
+    "audio/x-matroska",
+    "audio/x-wav",
+    "image/apng",
+    "image/avif",
+    "image/avif-sequence",
+    "image/bmp",
+    "image/gif",
+    "image/heic",
+    "image/heic-sequence",
+    "image/heif",
+    "image/heif-sequence",
+    "image/jp2",
+    "image/jpeg",
+    "image/jxl",
+    "image/png",
+    "image/tiff",
+    "image/vnd.microsoft.icon",
+    "image/webp",
+    "image/x-icon",
+    "video/3gpp",
+    "video/mp4",
+    "video/ogg",
+    "video/quicktime",
+    "video/webm",
+    "video/x-matroska",
+];
+
 /// How a browser shows it. What can hold a script is only ever saved.
 fn disposition(media: &MediaRecord, key: &ObjectKey) -> String {
     let essence = media.content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let family = essence.split('/').next().unwrap_or_default();
-    let shown = matches!(family, "video" | "image" | "audio") && !essence.starts_with("image/svg");
+    let shown = SHOWN.contains(&essence.as_str());
     // A key has no character that would need escaping here.
     format!("{}; filename=\"{}\"", if shown { "inline" } else { "attachment" }, key.file_name())
 }
@@ -212,9 +294,19 @@ mod tests {
         for shown in ["video/mp4", "image/png", "audio/mpeg", "IMAGE/JPEG; q=1"] {
             assert_eq!(of(shown), "inline; filename=\"clip(1).x\"", "{shown}");
         }
-        for saved in ["image/svg+xml", "Image/SVG+xml; charset=utf-8", "text/html", "application/pdf", "", "video"] {
-            let expected = if saved == "video" { "inline" } else { "attachment" };
-            assert!(of(saved).starts_with(expected), "{saved}");
+        for saved in [
+            "image/svg+xml",
+            "Image/SVG+xml; charset=utf-8",
+            "image/x+xml",
+            "video/foo+xml",
+            "audio/xml",
+            "image/svg",
+            "text/html",
+            "application/pdf",
+            "",
+            "video",
+        ] {
+            assert!(of(saved).starts_with("attachment"), "{saved}");
         }
     }
 }

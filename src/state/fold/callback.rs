@@ -109,7 +109,8 @@ fn tie(
                 Some(known) if entry.asked && !is_anothers => known,
                 _ if entry.asked => return Ok(Ok(None)),
                 None => return Ok(Err(Reason::RefRemoved)),
-                Some(known) if observation.reply_ref.as_ref().is_some_and(|named| *named != known.reply_ref) => {
+                // The provider and proxies may trim it.
+                Some(known) if observation.reply_ref.as_ref().is_some_and(|named| !named.is_like(&known.reply_ref)) => {
                     return Ok(Err(Reason::ReplyRefMismatch));
                 }
                 Some(_) if is_anothers => return Ok(Err(Reason::JobOfAnotherRef)),

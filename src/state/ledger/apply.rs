@@ -155,14 +155,16 @@ impl Folder {
                 None => closed = true,
             };
             let attempt = std::thread::scope(|scope| {
-                let attempt = scope.spawn(|| self.bring_up_to_date(&mut work));
+                let attempt = std::thread::Builder::new().spawn_scoped(scope, || self.bring_up_to_date(&mut work));
+                // The system may have no thread to give right now.
+                let attempt = attempt.map_err(RecoveryError::Thread)?;
                 while !attempt.is_finished() {
                     answer(&mut deferred_end);
                 }
-                attempt.join()
+                attempt.join().unwrap_or_else(|panic| Err(StateError::of_panic(&*panic).into()))
             });
             let error = match attempt {
-                Ok(Ok(recovery)) => {
+                Ok(recovery) => {
                     total.replayed += recovery.replayed;
                     total.damage.extend(recovery.damage);
                     total.applied = recovery.applied;
@@ -172,12 +174,11 @@ impl Folder {
                     }
                     continue;
                 }
-                Ok(Err(RecoveryError::Defect { position, what })) if work.passed_over.insert(position) => {
+                Err(RecoveryError::Defect { position, what }) if work.passed_over.insert(position) => {
                     tracing::error!(position, error = what, "an entry of the journal cannot be folded in: passed over");
                     continue;
                 }
-                Ok(Err(error)) => error,
-                Err(panic) => StateError::of_panic(&*panic).into(),
+                Err(error) => error,
             };
             tracing::error!(%error, retry_in = ?pause, "the state cannot be brought up to date yet");
             self.folding.state.shared.is_failing.store(true, Ordering::Relaxed);

@@ -146,6 +146,30 @@ async fn a_session_cannot_be_made_up_or_prolonged() {
 }
 
 #[tokio::test]
+async fn a_session_that_was_ended_is_good_for_nothing_and_others_are_let_be() {
+    let vault = Vault::start().await;
+    // Opened in the same second, with the same token.
+    let (ended, _) = cookie(&vault, ADMIN).await;
+    let (other, _) = cookie(&vault, ADMIN).await;
+    let (of_reader, _) = cookie(&vault, READ).await;
+    assert_ne!(ended, other);
+    let with = |method: Method, pair: &str| {
+        let path = if method == Method::DELETE { "/api/v1/session" } else { "/api/v1/jobs" };
+        vault.request(method, path).header(COOKIE, pair)
+    };
+    assert_eq!(status(with(Method::DELETE, &ended)).await, 204);
+    assert_eq!(status(with(Method::GET, &ended)).await, 401);
+    assert_eq!(status(with(Method::DELETE, &ended)).await, 401);
+    for pair in [&other, &of_reader] {
+        assert_eq!(status(with(Method::GET, pair)).await, 200);
+    }
+    // A token may end a session as well, and needs none.
+    assert_eq!(status(with(Method::DELETE, &other).bearer_auth(READ)).await, 204);
+    assert_eq!(status(with(Method::GET, &other)).await, 401);
+    assert_eq!(status(vault.request(Method::DELETE, "/api/v1/session").bearer_auth(READ)).await, 204);
+}
+
+#[tokio::test]
 async fn over_https_the_cookie_stays_there() {
     let options = Options { public_url: "https://vault.example.com", ..Options::new(storage("memory:")) };
     let public = Vault::with(options).await;

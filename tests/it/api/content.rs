@@ -144,9 +144,13 @@ async fn where_there_are_no_links_the_bytes_come_at_once() {
 #[tokio::test]
 async fn what_can_hold_a_script_is_only_saved() {
     let vault = Vault::start().await;
-    let contents: [(&[u8], &str, &str); 4] = [
+    let contents: [(&[u8], &str, &str); 8] = [
         (b"a", "image/png", "inline"),
+        (b"e", "video/mp4; codecs=\"avc1\"", "inline"),
         (b"b", "image/svg+xml", "attachment"),
+        (b"f", "image/x+xml", "attachment"),
+        (b"g", "video/foo+xml", "attachment"),
+        (b"h", "audio/unheard-of", "attachment"),
         (b"c", "text/html", "attachment"),
         (b"d", "bad\ntype", "attachment"),
     ];
@@ -158,6 +162,40 @@ async fn what_can_hold_a_script_is_only_saved() {
         let shown = if content_type.contains('\n') { "application/octet-stream" } else { content_type };
         assert_eq!(header(&response, "content-type"), shown);
     }
+}
+
+#[tokio::test]
+async fn conditions_on_the_bytes_are_obeyed() {
+    let vault = Vault::start().await;
+    let sha256 = vault.stored(1, b"0123456789", "video/mp4").await;
+    let tag = format!("\"{sha256}\"");
+    let modified = header(&with(&vault, sha256, &[]).await, "last-modified").to_owned();
+    let (before, after) = ("Sat, 01 Jan 2000 00:00:00 GMT", "Sat, 01 Jan 2050 00:00:00 GMT");
+    for (conditions, status) in [
+        (&[("if-match", &*tag)][..], 200),
+        (&[("if-match", "*")], 200),
+        (&[("if-match", &format!("\"a\", {tag}"))], 200),
+        (&[("if-match", "\"a\"")], 412),
+        (&[("if-match", &format!("W/{tag}"))], 412),
+        (&[("if-match", "\"a\""), ("range", "bytes=0-1")], 412),
+        (&[("if-match", &tag), ("if-unmodified-since", before)], 200),
+        (&[("if-match", &tag), ("if-none-match", &tag)], 304),
+        (&[("if-unmodified-since", before)], 412),
+        (&[("if-unmodified-since", &modified)], 200),
+        (&[("if-unmodified-since", "yesterday")], 200),
+        (&[("if-unmodified-since", after), ("range", "bytes=0-1")], 206),
+        (&[("if-modified-since", &modified)], 304),
+        (&[("if-modified-since", before)], 200),
+        (&[("if-modified-since", after), ("if-none-match", "\"a\"")], 200),
+    ] {
+        let answer = with(&vault, sha256, conditions).await;
+        assert_eq!(answer.status(), status, "{conditions:?}");
+        if status == 412 {
+            assert_eq!(refusal(answer).await, (412, "precondition_failed".to_owned()));
+        }
+    }
+    let head = vault.request(Method::HEAD, &path(sha256)).bearer_auth(READ).header("if-match", "\"a\"");
+    assert_eq!(head.send().await.unwrap().status(), 412);
 }
 
 #[tokio::test]

@@ -60,3 +60,32 @@ async fn the_access_log_names_the_client_that_a_trusted_proxy_names() {
         assert!(!process.log().contains("6.6.6.6"));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_names_routes_and_never_what_a_caller_wrote_into_a_path() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut program = crate::support::child::Program::new(dir.path());
+    program.settings.push(("REPLYVAULT_LOG".to_owned(), "debug,h2=off,hyper=off".to_owned()));
+    let process = program.start().await;
+    let get =
+        |path: &str| process.client.get(format!("{}{path}", process.base)).bearer_auth(crate::support::child::TOKEN);
+    for path in [
+        "/api/v1/jobs/not-for-the-log",
+        "/api/v1/nowhere/not-for-the-log",
+        "/not-for-the-log",
+        "/reply/not-for-the-log/x",
+    ] {
+        assert!(get(path).send().await.unwrap().status().is_client_error());
+    }
+    let post = process.client.post(format!("{}/api/v1/jobs/not-for-the-log/retry", process.base));
+    let post = post.bearer_auth(crate::support::child::TOKEN);
+    assert_eq!(post.send().await.unwrap().status(), 404);
+    let written = async {
+        while !process.log().contains("/api/v1/jobs/{jobId}/retry") {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    let written = tokio::time::timeout(crate::support::vault::PATIENCE, written).await;
+    assert!(written.is_ok(), "{}", process.log());
+    assert!(!process.log().contains("not-for-the-log"), "{}", process.log());
+}

@@ -100,6 +100,40 @@ async fn http_to_the_https_port_ends_without_an_answer_and_does_no_harm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn silent_handshakes_keep_nobody_waiting() {
+    let (_dir, certificate, vault) = https().await;
+    let mut silent = Vec::new();
+    for _ in 0..1500 {
+        silent.push(TcpStream::connect(address(&vault)).await.unwrap());
+    }
+    for _ in 0..5 {
+        let started = Instant::now();
+        let answer = believer(&certificate).get(url(&vault, "/healthz")).send().await.unwrap();
+        assert!(answer.status().is_success());
+        assert!(started.elapsed() < Duration::from_secs(3), "it waited {:?}", started.elapsed());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handshake_that_is_too_long_is_not_read_to_its_end() {
+    let (_dir, _, vault) = https().await;
+    let mut socket = TcpStream::connect(address(&vault)).await.unwrap();
+    // A hello of 60,000 bytes in records of 10,000.
+    let mut hello = vec![1, 0, 0xEA, 0x60];
+    hello.resize(60_004, 0);
+    let mut sent = 0;
+    for record in hello.chunks(10_000) {
+        let head = [22, 3, 1, (record.len() >> 8) as u8, record.len() as u8];
+        if socket.write_all(&[&head, record].concat()).await.is_err() {
+            break;
+        }
+        sent += record.len();
+        sleep(Duration::from_millis(50)).await;
+    }
+    assert!(sent < 50_000, "{sent} bytes were taken");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_commands_find_the_service_by_its_certificate_whatever_name_is_in_it() {
     let dir = tempfile::tempdir().unwrap();
     certify(dir.path(), "vault.example.com");

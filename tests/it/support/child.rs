@@ -212,6 +212,11 @@ impl Process {
     pub(crate) async fn terminate(&self) -> Option<i32> {
         let pid = rustix::process::Pid::from_child(&self.child.lock().unwrap());
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.exit_code().await
+    }
+
+    /// Its exit code, once it has ended.
+    pub(crate) async fn exit_code(&self) -> Option<i32> {
         let ended = async {
             loop {
                 let status = self.child.lock().unwrap().try_wait().unwrap();

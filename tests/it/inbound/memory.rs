@@ -1,0 +1,163 @@
+//! What bodies may take up, whoever sends them and however slow the disk is.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use serde_json::json;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::{address, path, until_cut};
+use crate::support::child::Program;
+use crate::support::vault::{PATIENCE, Vault, completed, video_id};
+
+/// How long an honest client may wait meanwhile; a busy machine is forgiven a little.
+const SOON: Duration = Duration::from_secs(6);
+
+/// A body of a callback with about so many bytes.
+fn body(number: u64, bytes: usize) -> Vec<u8> {
+    format!("{{\"videoId\":\"{}\",\"status\":1,\"desc\":\"{}\"}}", video_id(number), "x".repeat(bytes)).into_bytes()
+}
+
+/// Sends all of a request but its last byte.
+async fn withhold(address: &str, url: &str, body: &[u8]) -> TcpStream {
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    let length = body.len();
+    let head = format!("POST {} HTTP/1.1\r\nhost: vault\r\ncontent-length: {length}\r\n\r\n", path(url));
+    let _ = socket.write_all(head.as_bytes()).await;
+    // What is not read stays here.
+    let _ = timeout(Duration::from_secs(2), socket.write_all(&body[..length - 1])).await;
+    socket
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn senders_who_withhold_a_byte_keep_nobody_waiting() {
+    let vault = Vault::start().await;
+    let url = vault.channel_url();
+    let (large, small) = (body(1, 1_000_000), body(2, 10_000));
+    for withheld in [&large, &small] {
+        let held = (0..150).map(|_| withhold(address(&vault).leak(), &url, withheld));
+        let held = join_all(held).await;
+        for bytes in [500, 900_000] {
+            let started = Instant::now();
+            let (status, answer) = vault.post(&url, body(3, bytes)).await;
+            assert_eq!(status, 200, "{answer}");
+            assert!(started.elapsed() < SOON, "{bytes} bytes waited {:?}", started.elapsed());
+        }
+        drop(held);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_stops_coming_is_cut_before_its_time_is_over() {
+    let vault = Vault::start().await;
+    let started = Instant::now();
+    let socket = withhold(&address(&vault), &vault.channel_url(), &body(1, 1000)).await;
+    let answer = until_cut(socket).await;
+    assert!(answer.contains("incomplete_body") && answer.contains("less than 16 KiB"), "{answer}");
+    assert!(started.elapsed() < Duration::from_secs(25), "{:?}", started.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_refs_slow_senders_leave_memory_for_other_targets() {
+    let vault = Vault::start().await;
+    let (_, of_one) = vault.send("POST", "/api/v1/refs", &json!({"replyRef": "one"})).await;
+    let of_one = of_one["replyUrl"].as_str().unwrap().to_owned();
+    let mut slow = JoinSet::new();
+    for number in 0..100 {
+        let (address, url) = (address(&vault), of_one.clone());
+        slow.spawn(async move {
+            let mut socket = withhold(&address, &url, &body(number, 400_000)[..300_000]).await;
+            // Fast enough not to be cut for slowness.
+            for _ in 0..100 {
+                sleep(Duration::from_millis(500)).await;
+                if socket.write_all(&[b'x'; 20_000]).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    sleep(Duration::from_secs(2)).await;
+    for number in 0..5 {
+        let started = Instant::now();
+        assert_eq!(vault.post(&vault.channel_url(), body(1000 + number, 900_000)).await.0, 200);
+        assert!(started.elapsed() < SOON / 2, "another target waited {:?}", started.elapsed());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_wait_for_a_slow_disk_stay_within_their_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut program = Program::new(dir.path());
+    program.failure_points = "journal.sync=1*off->sleep(3000)".to_owned();
+    let process = program.start().await;
+    assert_eq!(process.post(&completed(1, "http://127.0.0.1:9/x.mp4")).await, Some(200));
+    let (before, _) = process.holds();
+    let mut senders = JoinSet::new();
+    for number in 0..200 {
+        let (client, url) = (process.client.clone(), process.channel_url());
+        senders
+            .spawn(async move { client.post(url).body(body(number, 1_000_000)).send().await.map(|got| got.status()) });
+    }
+    let mut most = 0;
+    let watch = async {
+        while let Some(sent) = senders.join_next().await {
+            // The answer may be lost to who is still sending, and a busy machine sends late.
+            if let Ok(status) = sent.unwrap() {
+                assert!([200, 408, 503].contains(&status.as_u16()), "{status}");
+            }
+        }
+    };
+    tokio::pin!(watch);
+    loop {
+        tokio::select! {
+            () = &mut watch => break,
+            () = sleep(Duration::from_millis(50)) => most = most.max(process.holds().0),
+        }
+    }
+    let grown = most.saturating_sub(before) >> 20;
+    println!("{grown} MiB more than before");
+    assert!(grown < 160, "{grown} MiB");
+    process.kill();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_hangs_is_answered_503_and_readiness_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut program = Program::new(dir.path());
+    program.failure_points = "journal.sync=1*off->1*sleep(20000)->off".to_owned();
+    let process = program.start().await;
+    let callback = |number| completed(number, "http://127.0.0.1:9/x.mp4");
+    assert_eq!(process.post(&callback(1)).await, Some(200));
+    let started = Instant::now();
+    let sent = join_all((2..5).map(|number| {
+        let request = process.client.post(process.channel_url()).body(callback(number).to_string());
+        async move {
+            let answer = request.send().await.unwrap();
+            (answer.status().as_u16(), answer.headers().contains_key("retry-after"))
+        }
+    }));
+    let ready = async {
+        sleep(Duration::from_secs(7)).await;
+        let answer = process.client.get(format!("{}/readyz", process.base)).send().await.unwrap();
+        (answer.status().as_u16(), answer.json::<serde_json::Value>().await.unwrap())
+    };
+    let (sent, (status, readiness)) = tokio::join!(sent, ready);
+    assert_eq!(sent, [(503, true); 3]);
+    assert!((9..18).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
+    assert_eq!(status, 503, "{readiness}");
+    assert_eq!(readiness["checks"]["journal"], "a write is under way for more than 5 s");
+    // It was late, and not lost.
+    for number in 1..5 {
+        process.job_in(&video_id(number), "archiving").await;
+    }
+    let well = async {
+        while process.touch("/readyz").await != Some(200) {
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, well).await.expect("it stays unavailable");
+    assert_eq!(process.terminate().await, Some(0));
+}

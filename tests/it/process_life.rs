@@ -1,0 +1,65 @@
+//! What must run and has ended takes the process with it.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use crate::support::child::Program;
+use crate::support::vault::PATIENCE;
+
+/// Every part that must run whatever the configuration.
+const PARTS: &[&str] = &[
+    "journal thread",
+    "state thread",
+    "worker",
+    "confirmer",
+    "notifier",
+    "reconciler",
+    "journal retention",
+    "HTTP server",
+    "HTTP acceptor",
+];
+
+/// How a service ends by itself: its exit code and what it says.
+async fn ends(failure_points: &str) -> (Option<i32>, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut program = Program::new(dir.path());
+    program.set("PROVIDER__API_TOKEN", "token".to_owned());
+    program.set("PROVIDER__BASE_URL", "http://127.0.0.1:9".to_owned());
+    let mut command = tokio::process::Command::from(program.command(&["serve"]));
+    command.env("FAILPOINTS", failure_points).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    let child = command.spawn().unwrap();
+    let output = timeout(PATIENCE, child.wait_with_output()).await;
+    let output = output.unwrap_or_else(|_| panic!("it goes on without: {failure_points}")).unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_process_ends_with_1_and_the_name_of_the_part_that_ended() {
+    for part in PARTS {
+        for (action, how) in [("return", "it returned"), ("panic(struck by lightning)", "it panicked")] {
+            let (code, said) = ends(&format!("supervisor.{part}={action}")).await;
+            assert_eq!(code, Some(1), "{part}: {said}");
+            assert!(said.contains(&format!("the {part} has ended: {how}")), "{said}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_process_ends_when_the_journals_thread_panics_over_a_callback() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut program = Program::new(dir.path());
+    program.failure_points = "journal.write=panic(struck by lightning)".to_owned();
+    let process = program.start().await;
+    assert_eq!(process.touch("/healthz").await, Some(200));
+    assert_ne!(process.post(&serde_json::json!({"videoId": "user:1-minimax:2-video:3"})).await, Some(200));
+    let ended = async {
+        while process.touch("/healthz").await.is_some() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, ended).await.expect("it goes on without its journal");
+    assert_eq!(process.exit_code().await, Some(1));
+    assert!(process.log().contains("the journal thread has ended: it panicked"), "{}", process.log());
+}
