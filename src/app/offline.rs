@@ -3,11 +3,12 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::rooms::Rooms;
-use super::{Settings, StartError};
+use super::{Settings, StartError, endless};
 use crate::domain::Timestamp;
 use crate::intake::Intake;
 use crate::reconcile::Reconciler;
 use crate::state::{Counters, StateError};
+use crate::supervisor::Ended;
 use crate::worker::Worker;
 
 /// The service without its doors, for a command that does its work while it does not run: what is imported is archived,
@@ -31,12 +32,16 @@ impl Offline {
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         let Rooms { intake, reconciler, worker, .. } = Rooms::open(&settings).await?;
         let reconciler = reconciler.ok_or(StartError::NoProvider)?;
-        let worker_task = tokio::spawn({
-            let (worker, grace) = (worker.clone(), settings.shutdown_grace);
-            async move { worker.run(grace).await }
-        });
+        let (running, grace) = (worker.clone(), settings.shutdown_grace);
+        let working = endless(async move { running.run(grace).await });
+        let worker_task = tokio::spawn(intake.ledger().supervisor().watch("worker", working));
         intake.ledger().recovered().await;
         Ok(Self { intake, reconciler, worker, worker_task })
+    }
+
+    /// Resolves when a part has ended that must run.
+    pub async fn ended(&self) -> Ended {
+        self.intake.ledger().supervisor().ended().await
     }
 
     /// Asks the provider.

@@ -97,6 +97,7 @@ async fn here<W: Work>(config: &Config, work: &W, shown: &Shown) -> Result<Done<
             tokio::select! {
                 ended = &mut run => break Some(ended.map_err(|error| error.to_string())),
                 () = &mut interrupted => break None,
+                ended = offline.ended() => return Err(Failure::found(ended)),
                 _ = tick.tick() => shown.at(progress.position(), &W::counted(&progress.report())),
             }
         }
@@ -106,6 +107,7 @@ async fn here<W: Work>(config: &Config, work: &W, shown: &Shown) -> Result<Done<
         None => Err("stopped before the end; run it again to go on".to_owned()),
         Some(ended) => tokio::select! {
             archived = archive(&offline, shown) => archived.map_err(Failure::found).map(|()| ended)?,
+            ended = offline.ended() => return Err(Failure::found(ended)),
             () = &mut interrupted => ended.and(Err("stopped before all was archived; the service goes on with it".to_owned())),
         },
     };

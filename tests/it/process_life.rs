@@ -17,6 +17,7 @@ const PARTS: &[&str] = &[
     "notifier",
     "reconciler",
     "journal retention",
+    "quarantine keeper",
     "HTTP server",
     "HTTP acceptor",
 ];
