@@ -19,7 +19,7 @@ mod template;
 mod upload;
 mod url;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use fail::fail_point;
@@ -84,6 +84,8 @@ pub struct Bucket(Arc<Inner>);
 struct Inner {
     store: remote::Store,
     part_size: u64,
+    /// An object that is there and can be read, as far as is known.
+    readable: Mutex<Option<ObjectKey>>,
 }
 
 impl Bucket {
@@ -105,7 +107,7 @@ impl Bucket {
         if part_size != config.part_size {
             tracing::warn!(part_size, "part_size is below what the store takes: raised");
         }
-        Ok(Self(Arc::new(Inner { store, part_size })))
+        Ok(Self(Arc::new(Inner { store, part_size, readable: Mutex::default() })))
     }
 
     /// Writes an object in one request, without copying the chunks, over whatever was there. It is durable when this
@@ -126,7 +128,7 @@ impl Bucket {
             other => {
                 // In a directory, `object_store` has synced file and folder.
                 fail_point!("bucket.synced");
-                other.map(drop)
+                other.map(|_| self.is_readable(key))
             }
         }
     }
@@ -134,6 +136,17 @@ impl Bucket {
     /// Bytes of each part but the last of the uploads begun from now on; up to this an object is a single put.
     pub fn part_size(&self) -> u64 {
         self.0.part_size
+    }
+
+    fn is_readable(&self, key: &ObjectKey) {
+        let mut readable = self.0.readable.lock().unwrap_or_else(PoisonError::into_inner);
+        if readable.as_ref() != Some(key) {
+            *readable = Some(key.clone());
+        }
+    }
+
+    fn readable(&self) -> Option<ObjectKey> {
+        self.0.readable.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn store(&self) -> &remote::Store {

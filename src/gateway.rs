@@ -105,6 +105,8 @@ impl Gateway {
             idle_timeout: Self::SILENCE,
             // WebSockets need a connection of their own.
             allow_http2: false,
+            // A second call might make a second job.
+            may_repeat: false,
         };
         Ok(Self {
             inner: Arc::new(Inner {

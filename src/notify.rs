@@ -64,13 +64,14 @@ struct Inner {
 }
 
 /// Requests under way.
-type Sending = (JoinSet<Ended>, HashMap<Id, RefId>);
+type Sending = (JoinSet<(Ended, bool)>, HashMap<Id, RefId>);
 
 impl Notifier {
     /// Requests at a time, all receivers together.
-    const AT_ONCE: usize = 16;
-    /// All bodies being sent together may take up this much, in KiB.
+    const AT_ONCE: usize = 64;
+    /// All bodies being sent together may take up this much, in KiB, and what each request may besides.
     const BODIES_KIB: u32 = 32 << 10;
+    const SMALL_BODY_KIB: u32 = 64;
     /// For one request, its answer included.
     const REQUEST_TIME: Duration = Duration::from_secs(30);
     const CONNECT_TIME: Duration = Duration::from_secs(10);
@@ -88,7 +89,8 @@ impl Notifier {
     /// # Errors
     /// When the HTTP client cannot be set up.
     pub fn new(config: Config, ledger: Ledger, rewrite: Rewrite) -> Result<Self, ClientSetupError> {
-        let times = ClientConfig::new(Self::CONNECT_TIME, Self::REQUEST_TIME);
+        // At least once: a callback may come twice.
+        let times = ClientConfig { may_repeat: true, ..ClientConfig::new(Self::CONNECT_TIME, Self::REQUEST_TIME) };
         let client = Client::new(Policy::new(config.egress), times)?;
         Ok(Self {
             inner: Arc::new(Inner {
@@ -135,10 +137,10 @@ impl Notifier {
             while sending.0.len() < Self::AT_ONCE
                 && let Some(id) = queue.take(Instant::now())
             {
-                let this = self.clone();
+                let (this, late_since) = (self.clone(), queue.late_since(&id));
                 let task = sending.0.spawn({
                     let id = id.clone();
-                    async move { this.pass_on_next(&id).await }
+                    async move { this.pass_on_next(&id, late_since).await }
                 });
                 sending.1.insert(task.id(), id);
             }
@@ -180,16 +182,20 @@ impl Notifier {
         }
     }
 
-    fn ended(queue: &mut Queue, under_way: &mut HashMap<Id, RefId>, ended: Result<(Id, Ended), JoinError>) {
+    fn ended(queue: &mut Queue, under_way: &mut HashMap<Id, RefId>, ended: Result<(Id, (Ended, bool)), JoinError>) {
         let task = ended.as_ref().map_or_else(JoinError::id, |(task, _)| *task);
         let Some(id) = under_way.remove(&task) else { return };
         let now = Instant::now();
+        let ended = ended.map(|(_, (ended, late))| {
+            queue.set_late(&id, late, now);
+            ended
+        });
         match ended {
-            Ok((_, Ended::Done)) => queue.advance(id, now),
-            Ok((_, Ended::Nothing)) => queue.end(id, now),
-            Ok((_, Ended::Later(wait))) => queue.wait(id, now + wait),
-            Ok((_, Ended::Busy)) => queue.wait(id, now + queue.turn()),
-            Ok((_, Ended::Failed { asked })) => queue.fail(id, now, |attempts| schedule::delay(attempts, asked)),
+            Ok(Ended::Done) => queue.advance(id, now),
+            Ok(Ended::Nothing) => queue.end(id, now),
+            Ok(Ended::Later(wait)) => queue.wait(id, now + wait),
+            Ok(Ended::Busy) => queue.wait(id, now + queue.turn()),
+            Ok(Ended::Failed { asked }) => queue.fail(id, now, |attempts| schedule::delay(attempts, asked)),
             Err(error) => {
                 tracing::error!(reference = %id, %error, "a defect cut off what was being passed on");
                 queue.wait(id, now + Self::AFTER_DEFECT);

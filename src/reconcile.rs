@@ -57,6 +57,33 @@ struct Inner {
     client: Client,
 }
 
+/// Notices that the clock was set, by comparing it with the time that has passed.
+#[derive(Debug)]
+struct ClockWatch {
+    wall: Timestamp,
+    at: Instant,
+}
+
+impl ClockWatch {
+    /// A clock that is adjusted by less is not taken for set.
+    const SLACK: Duration = Duration::from_secs(60);
+
+    fn new() -> Self {
+        Self { wall: Timestamp::now(), at: Instant::now() }
+    }
+
+    /// Whether it was set since this was last asked.
+    fn was_set(&mut self) -> bool {
+        self.differs(Timestamp::now(), Instant::now())
+    }
+
+    fn differs(&mut self, wall: Timestamp, at: Instant) -> bool {
+        let expected = self.wall.after(at - self.at);
+        (self.wall, self.at) = (wall, at);
+        wall.since(expected).max(expected.since(wall)) > Self::SLACK
+    }
+}
+
 impl Reconciler {
     /// Questions at a time, all accounts together; the client lets one at a time through for each account.
     const AT_ONCE: usize = 4;
@@ -74,10 +101,13 @@ impl Reconciler {
 
     /// What keeps the provider from being asked, in words.
     pub fn trouble(&self) -> Option<&'static str> {
+        let trouble = self.inner.client.trouble();
         match (self.is_token_refused(), self.accounts_on_hold(), self.accounts_without_credits()) {
             (true, ..) => Some("the token is refused"),
+            _ if trouble.is_outage() => Some("it does not answer"),
             (false, 1.., _) => Some("an account is on hold"),
             (false, 0, 1..) => Some("an account is out of credits"),
+            (false, 0, 0) if trouble.unanswered() > 0 => Some("a question has got no answer"),
             (false, 0, 0) => None,
         }
     }
@@ -85,6 +115,11 @@ impl Reconciler {
     /// How many accounts were lately told to have no credits.
     pub fn accounts_without_credits(&self) -> usize {
         self.inner.client.trouble().accounts_without_credits()
+    }
+
+    /// Whether the provider answers nobody, as far as is known.
+    pub fn is_outage(&self) -> bool {
+        self.inner.client.trouble().is_outage()
     }
 
     /// How many accounts the provider has put on hold.
@@ -124,11 +159,18 @@ impl Reconciler {
     }
 
     async fn ask_on_schedule(&self) {
+        /// The clock is looked at this often.
+        const LOOK: Duration = Duration::from_secs(60);
+        let mut clock = ClockWatch::new();
         let mut changes = self.state().changes();
         let mut queue = Queue::default();
         let mut asking = JoinSet::new();
         let mut scan_at = Instant::now();
         loop {
+            if clock.was_set() {
+                tracing::warn!("the clock was set: when to ask about jobs is worked out anew");
+                (queue, scan_at) = (Queue::default(), Instant::now());
+            }
             if scan_at <= Instant::now() {
                 let scanned = self.scan(&mut queue).await;
                 let pause = if scanned.is_ok() { Self::SCAN_EVERY } else { Self::SCAN_SOON };
@@ -156,8 +198,25 @@ impl Reconciler {
                     Ok(None) | Err(RecvError::Closed) => return,
                     Err(RecvError::Lagged(_)) => scan_at = scan_at.min(Instant::now() + Self::SCAN_SOON),
                 },
-                () = sleep_until(next) => {}
+                () = sleep_until(next.min(Instant::now() + LOOK)) => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_either_way_is_noticed_once() {
+        let mut clock = ClockWatch::new();
+        let (wall, at) = (clock.wall, clock.at);
+        let second = Duration::from_secs(1);
+        let day = 24 * 3600 * second;
+        assert!(!clock.differs(wall.after(30 * second), at + 29 * second));
+        assert!(clock.differs(wall.after(30 * day), at + 60 * second));
+        assert!(!clock.differs(wall.after(30 * day + second), at + 61 * second));
+        assert!(clock.differs(wall.after(62 * second), at + 62 * second));
     }
 }

@@ -31,7 +31,7 @@ pub use fold::{Applied, ClaimOutcome, Meaning, adopted_id};
 pub use ledger::{Interpret, Ledger, RecordError};
 pub use open::{Recovery, RecoveryError};
 pub use query::{JobFilter, Page};
-pub use queue::DueJob;
+pub use queue::{DueCursor, DueJob, Shown};
 pub use records::{
     Claim, Counters, JobRecord, MediaRecord, OutboxRecord, QuarantineRecord, RefRecord, Reference, StreamTokenRecord,
     UploadRecord,

@@ -12,6 +12,7 @@ mod confirm;
 mod dispatch;
 mod job;
 mod manifest;
+mod memory;
 mod parts;
 mod resume;
 mod retry;
@@ -24,10 +25,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 pub use confirm::Confirmer;
 
+use self::memory::Memory;
 use crate::bucket::{Bucket, KeyTemplate};
 use crate::domain::{Digest, JobId};
 use crate::fetch::Fetcher;
@@ -64,8 +66,8 @@ struct Inner {
     bucket: Bucket,
     fetcher: Fetcher,
     refresh: Option<Refresh>,
-    /// KiB of file parts in memory: one budget for all transfers.
-    parts: Arc<Semaphore>,
+    /// For parts of files.
+    memory: Memory,
     /// One at a time makes an object of given bytes visible.
     digests: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
     /// What storage fails with, while it fails; nothing new is taken up meanwhile.
@@ -74,14 +76,15 @@ struct Inner {
 }
 
 impl Worker {
-    /// All parts of files in memory together, in KiB, unless two single parts are more.
-    const PARTS_KIB: u64 = 64 << 10;
+    /// Bytes of all parts of files in memory together, unless two single parts are more; the first 256 KiB of each file
+    /// come on top.
+    const PARTS: u64 = 64 << 20;
 
     /// A worker that archives what `ledger`'s state says is due, from `fetcher` into `bucket`. Without `refresh`
     /// links that are dead stay so until a callback brings others.
     pub fn new(config: Config, ledger: Ledger, bucket: Bucket, fetcher: Fetcher, refresh: Option<Refresh>) -> Self {
-        let budget = Self::PARTS_KIB.max(2 * bucket.part_size().div_ceil(1024));
-        let parts = Arc::new(Semaphore::new(usize::try_from(budget).unwrap_or(Semaphore::MAX_PERMITS)));
+        let part_size = bucket.part_size();
+        let memory = Memory::new(Self::PARTS.max(2 * part_size), part_size);
         Self {
             inner: Arc::new(Inner {
                 config,
@@ -89,7 +92,7 @@ impl Worker {
                 bucket,
                 fetcher,
                 refresh,
-                parts,
+                memory,
                 digests: Mutex::default(),
                 storage_down: Mutex::default(),
                 stop: watch::Sender::new(false),

@@ -138,6 +138,7 @@ impl Api {
             Some(match error {
                 BucketError::Denied(_) => "access denied",
                 BucketError::Full(_) => "full",
+                BucketError::NoListing => "s3:ListBucket is not granted: a missing object reads as a forbidden one",
                 _ => "not reachable",
             })
         };

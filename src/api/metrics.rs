@@ -74,12 +74,16 @@ fn registry(api: &Api, snapshot: Option<&Snapshot>) -> Registry {
         );
         let refused = u64::from(reconciler.is_token_refused());
         gauge("provider_token_refused", "1 while the provider refuses the token", refused);
+        gauge("provider_ok", "0 while the provider answers nobody", u64::from(!reconciler.is_outage()));
     }
     let Some(snapshot) = snapshot else { return registry };
     let counters = &snapshot.counters;
     let age = snapshot.oldest_due.map(|due| Timestamp::now().since(due)).unwrap_or_default();
     gauge("queue_depth", "Jobs that are due now or later, or to be confirmed", snapshot.queue_depth());
     gauge("unconfirmed", "Jobs with final callbacks that the provider has still to confirm", counters.unconfirmed);
+    let unconfirmed = snapshot.oldest_ask.map(|due| Timestamp::now().since(due)).unwrap_or_default();
+    let help = "How long the question about a final callback that is due the longest has been so";
+    gauge("oldest_question_age_seconds", help, unconfirmed.as_secs());
     gauge("oldest_due_age_seconds", "How long the job that is due the longest has been so", age.as_secs());
     let expiring = "Jobs of the queue with a link that says it dies within the hour";
     gauge("queue_expiring_within_hour", expiring, snapshot.expiring);

@@ -15,6 +15,8 @@ pub(super) struct Snapshot {
     pub(super) counters: Counters,
     /// The earliest time at which a job that waits is, or was, due.
     pub(super) oldest_due: Option<Timestamp>,
+    /// The same of the questions that the provider is to be asked about final callbacks.
+    pub(super) oldest_ask: Option<Timestamp>,
     /// Jobs that wait and have a link that dies within the hour.
     pub(super) expiring: u64,
     pub(super) fetching: u64,
@@ -30,6 +32,7 @@ impl Snapshot {
         let asked = state.asks(1)?.first().map(|(at, _)| *at);
         Ok(Self {
             counters: state.counters()?,
+            oldest_ask: asked,
             oldest_due: state.oldest_due()?.into_iter().chain(asked).min(),
             expiring: state.dying(now, now.after(Duration::from_secs(3600)))?,
             fetching: state.fetching_count() as u64,
@@ -106,7 +109,7 @@ pub(super) async fn stats(api: Data<Api>) -> Result<Json<Stats>, Problem> {
     let snapshot = api.snapshot().await?;
     let queue_depth = snapshot.queue_depth();
     let jobs = JobState::ALL.into_iter().map(|state| (state.as_str(), snapshot.jobs(state))).collect();
-    let Snapshot { counters, oldest_due, expiring, fetching, journal_bytes, older_copy, archive_conflicts } = snapshot;
+    let Snapshot { counters, oldest_due, expiring, fetching, journal_bytes, older_copy, archive_conflicts, .. } = snapshot;
     // The others are there to prove the state whole.
     let Counters { objects, bytes_stored, bytes_deduplicated, refs, quarantined, callbacks, outbox, .. } = counters;
     Ok(Json(Stats {

@@ -31,6 +31,12 @@ pub enum BucketError {
     /// Credentials, permissions or a read-only disk stand in the way.
     #[error("storage denied access: {0}")]
     Denied(String),
+    /// The store refuses a request for a reason that may lie in it: a key, a size, a rule.
+    #[error("storage refuses it: {0}")]
+    Refused(String),
+    /// The store does not say of an object that it is missing: it answers 403, as S3 does without the permission to list.
+    #[error("storage does not tell a missing object from a forbidden one: grant s3:ListBucket")]
+    NoListing,
     /// No room: disk full, over quota, or the store says so (507).
     #[error("storage is full: {0}")]
     Full(String),
@@ -74,13 +80,20 @@ impl BucketError {
     /// call can succeed when that is over, so it is no attempt at the object.
     pub fn is_outage(&self) -> bool {
         match self {
-            Self::Denied(_) | Self::Full(_) | Self::Unavailable(_) => true,
+            Self::Denied(_) | Self::Refused(_) | Self::NoListing | Self::Full(_) | Self::Unavailable(_) => true,
             Self::NotFound(_)
             | Self::UploadLost { .. }
             | Self::InvalidRange(_)
             | Self::TooLarge(..)
             | Self::InvalidPart(_) => false,
         }
+    }
+
+    /// Whether it may be about one object alone, while the store takes others: [`Bucket::probe_write`] tells.
+    ///
+    /// [`Bucket::probe_write`]: super::Bucket::probe_write
+    pub fn may_concern_one_object(&self) -> bool {
+        matches!(self, Self::Denied(_) | Self::Refused(_))
     }
 
     pub(super) fn upload_lost(key: &ObjectKey, reason: &str) -> Self {
@@ -92,7 +105,7 @@ impl BucketError {
         if let Some(refusal) = cause::<Refusal>(error) {
             match (refusal.status, refusal.code.as_str()) {
                 (416, _) => return Self::InvalidRange(key.clone()),
-                (_, "NoSuchUpload" | "InvalidPart" | "InvalidPartOrder" | "EntityTooSmall" | "EntityTooLarge") => {
+                (_, "NoSuchUpload" | "InvalidPart" | "InvalidPartOrder" | "EntityTooSmall") => {
                     return Self::upload_lost(key, &refusal.to_string());
                 }
                 _ => {}
@@ -110,13 +123,12 @@ impl BucketError {
         let reason = describe(error);
         match error {
             E::PermissionDenied { .. } | E::Unauthenticated { .. } => Self::Denied(reason),
-            _ if cause::<Refusal>(error).is_some_and(|refusal| matches!(refusal.status, 401 | 403)) => {
-                Self::Denied(reason)
-            }
-            _ if cause::<Refusal>(error).is_some_and(|refusal| refusal.status == 507) => Self::Full(reason),
-            _ => match cause::<io::Error>(error) {
-                Some(io) => Self::of_kind(io.kind(), reason),
-                None => Self::Unavailable(reason),
+            _ => match (cause::<Refusal>(error), cause::<io::Error>(error)) {
+                (Some(refusal), _) if refusal.is_about_credentials() => Self::Denied(reason),
+                (Some(Refusal { status: 507, .. }), _) => Self::Full(reason),
+                (Some(Refusal { status: 400 | 405 | 411 | 413 | 414 | 422 | 431, .. }), _) => Self::Refused(reason),
+                (_, Some(io)) => Self::of_kind(io.kind(), reason),
+                _ => Self::Unavailable(reason),
             },
         }
     }
@@ -199,7 +211,12 @@ mod tests {
         assert!(matches!(refused(400, "InvalidPart"), BucketError::UploadLost { .. }));
         assert!(matches!(refused(416, "InvalidRange"), BucketError::InvalidRange(_)));
         assert!(matches!(refused(404, "NoSuchBucket"), BucketError::Unavailable(_)));
-        assert!(matches!(refused(400, "ExpiredToken"), BucketError::Unavailable(_)));
+        assert!(matches!(refused(400, "ExpiredToken"), BucketError::Denied(_)));
+        for (status, code) in [(400, "InvalidObjectName"), (400, "EntityTooLarge"), (400, "KeyTooLongError"), (413, "")]
+        {
+            let error = refused(status, code);
+            assert!(matches!(error, BucketError::Refused(_)) && error.may_concern_one_object(), "{error}");
+        }
     }
 
     #[test]

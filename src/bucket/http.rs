@@ -47,6 +47,24 @@ pub(super) struct Refusal {
     pub(super) code: String,
 }
 
+impl Refusal {
+    /// Whether it is about who asks, and so about every request.
+    pub(super) fn is_about_credentials(&self) -> bool {
+        const CODES: [&str; 9] = [
+            "AuthorizationHeaderMalformed",
+            "ExpiredToken",
+            "InvalidAccessKeyId",
+            "InvalidSecurity",
+            "InvalidToken",
+            "NotSignedUp",
+            "RequestTimeTooSkewed",
+            "SignatureDoesNotMatch",
+            "TokenRefreshRequired",
+        ];
+        matches!(self.status, 401 | 403) || CODES.contains(&self.code.as_str())
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 #[error("no answer within {} s", .0.as_secs())]
 struct Silent(Duration);

@@ -75,7 +75,7 @@ impl Directory {
         file.sync_data().map_err(failed)
     }
 
-    /// Makes the object visible. Again is fine: then the object is there already, `bytes` long.
+    /// Makes the object visible. [`BucketError::UploadLost`] also when it was before: then the object is there.
     pub(super) fn complete(&self, key: &ObjectKey, id: &str, bytes: u64) -> Result<(), BucketError> {
         let target = self.path(key);
         let staging = staging(&target, id);
@@ -89,17 +89,15 @@ impl Directory {
                 }
                 file.sync_all().and_then(|()| fs::rename(&staging, &target)).map_err(|error| failed(&error))?;
             }
-            Err(error) if error.kind() == ErrorKind::NotFound => match fs::metadata(&target) {
-                Ok(metadata) if metadata.is_file() && metadata.len() == bytes => {}
-                Ok(_) => return Err(BucketError::upload_lost(key, "its staging file is gone")),
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    return Err(BucketError::upload_lost(key, "its staging file is gone"));
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                // A crash may have come between the rename and its sync.
+                if let Some(folder) = target.parent().filter(|folder| folder.exists()) {
+                    sync_directory(folder).map_err(|error| BucketError::of_io("syncing", folder, &error))?;
                 }
-                Err(error) => return Err(failed(&error)),
-            },
+                return Err(BucketError::upload_lost(key, "its staging file is gone"));
+            }
             Err(error) => return Err(failed(&error)),
         }
-        // In the second case, too: a crash may have come between the rename and its sync.
         if let Some(folder) = target.parent() {
             sync_directory(folder).map_err(|error| BucketError::of_io("syncing", folder, &error))?;
         }

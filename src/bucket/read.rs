@@ -9,7 +9,7 @@ use object_store::signer::{Method, SignedUrlOptions};
 use object_store::{GetOptions, GetRange, GetResult, GetResultPayload, ObjectMeta as ObjectMetadata, ObjectStoreExt};
 use url::Url;
 
-use super::local::{blocking, stream};
+use super::local::{Directory, blocking, stream};
 use super::remote::Uploads;
 use super::{Bucket, BucketError, ObjectFolder, ObjectKey};
 use crate::domain::{Digest, FileName, Timestamp};
@@ -46,14 +46,18 @@ impl Bucket {
     /// # Errors
     /// When the store fails.
     pub async fn meta(&self, key: &ObjectKey) -> Result<Option<ObjectMeta>, BucketError> {
+        use object_store::Error as E;
         let found = match self.store().objects.head(&Path::from(key.as_str())).await {
-            // A HEAD has no body to say that the bucket itself is what is missing; GET does, and so asks again.
-            Err(object_store::Error::NotFound { .. }) => match self.get(key, None).await {
-                Err(BucketError::NotFound(_)) => return Ok(None),
-                other => other?.meta,
-            },
+            // A HEAD has no body to say what is missing or forbidden; GET does, and so asks again.
+            Err(E::NotFound { .. } | E::PermissionDenied { .. } | E::Unauthenticated { .. }) => {
+                match self.get(key, None).await {
+                    Err(BucketError::NotFound(_)) => return Ok(None),
+                    other => other?.meta,
+                }
+            }
             other => other.map_err(|error| BucketError::of_store(key, &error))?,
         };
+        self.is_readable(key);
         let millis = u64::try_from(found.last_modified.timestamp_millis()).unwrap_or_default();
         let last_modified = Timestamp::from_millis_clamped(millis);
         Ok(Some(ObjectMeta { bytes: found.size, etag: found.e_tag, last_modified }))
@@ -187,14 +191,45 @@ impl Bucket {
         tokio::time::timeout(PROBE, self.ask()).await.unwrap_or_else(late)
     }
 
+    /// Whether the store takes objects from us at all. Writes nothing that anybody sees: an upload is begun and given up.
+    /// Takes five seconds at most.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn probe_write(&self) -> Result<(), BucketError> {
+        let key = ObjectKey::journal(&FileName::clean("probe"));
+        let probe = async {
+            match &self.store().uploads {
+                Uploads::Local(directory) => look_at(directory).await,
+                Uploads::Remote(_) => {
+                    let upload = self.start_upload(&key, "application/octet-stream").await?;
+                    if let Err(error) = self.abort_upload(&upload).await {
+                        tracing::warn!(%error, "an upload without parts could not be given up");
+                    }
+                    Ok(())
+                }
+            }
+        };
+        let late = |_| Err(BucketError::Unavailable(format!("no answer within {} s", PROBE.as_secs())));
+        tokio::time::timeout(PROBE, probe).await.unwrap_or_else(late)
+    }
+
+    /// What a 403 to a GET means. Without the permission to list, S3 answers so for what is missing, too: then an object
+    /// that is known to be there can still be read.
+    async fn denied(&self, key: &ObjectKey, error: BucketError) -> BucketError {
+        match self.readable() {
+            Some(known) if known != *key => match self.store().objects.head(&Path::from(known.as_str())).await {
+                Ok(_) => BucketError::NotFound(key.clone()),
+                Err(_) => error,
+            },
+            _ if self.probe_write().await.is_ok() => BucketError::NoListing,
+            _ => error,
+        }
+    }
+
     async fn ask(&self) -> Result<(), BucketError> {
         if let Uploads::Local(directory) = &self.store().uploads {
-            let directory = directory.clone();
-            return blocking(move || {
-                let failed = |error| BucketError::of_io("looking at", directory.root(), &error);
-                directory.check().map_err(failed)
-            })
-            .await;
+            return look_at(directory).await;
         }
         // That there is no such object is an answer, and a quick one: some stores take long to list a single key of many.
         let nothing = ObjectKey::journal(&FileName::clean("probe"));
@@ -202,6 +237,7 @@ impl Bucket {
             Ok(_) => Ok(()),
             Err(error) => match BucketError::of_store(&nothing, &error) {
                 BucketError::NotFound(_) => Ok(()),
+                BucketError::Denied(_) if self.probe_write().await.is_ok() => Err(BucketError::NoListing),
                 error if error.is_outage() => Err(error),
                 error => Err(BucketError::Unavailable(error.to_string())),
             },
@@ -213,8 +249,15 @@ impl Bucket {
         let options = GetOptions { range: range.map(GetRange::Bounded), ..Default::default() };
         let found = self.store().objects.get_opts(&Path::from(key.as_str()), options).await;
         let error = match found {
-            Ok(found) => return Ok(found),
+            Ok(found) => {
+                self.is_readable(key);
+                return Ok(found);
+            }
             Err(error) => BucketError::of_store(key, &error),
+        };
+        let error = match (&error, &self.store().uploads) {
+            (BucketError::Denied(text), Uploads::Remote(_)) if is_access_denied(text) => self.denied(key, error).await,
+            _ => error,
         };
         // A disk that is not mounted looks like an empty one.
         if matches!((&error, &self.store().uploads), (BucketError::NotFound(_), Uploads::Local(_))) {
@@ -222,6 +265,20 @@ impl Bucket {
         }
         Err(error)
     }
+}
+
+async fn look_at(directory: &Directory) -> Result<(), BucketError> {
+    let directory = directory.clone();
+    blocking(move || {
+        let failed = |error| BucketError::of_io("looking at", directory.root(), &error);
+        directory.check().map_err(failed)
+    })
+    .await
+}
+
+/// The one code of S3's for what may not be read or is not there; other codes speak of credentials or of an object's state.
+fn is_access_denied(text: &str) -> bool {
+    text.contains("AccessDenied")
 }
 
 type Listing = BoxStream<'static, object_store::Result<ObjectMetadata>>;

@@ -4,6 +4,8 @@ use object_store::multipart::PartId as StorePartId;
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
+use crate::domain::Digest;
+
 use super::local::blocking;
 use super::remote::Uploads;
 use super::{Bucket, BucketError, ObjectFolder, ObjectKey, attributes};
@@ -88,14 +90,19 @@ impl Bucket {
     }
 
     /// Makes one object of the parts, given in their order; in one moment it is wholly visible, over whatever was
-    /// there. Doing it again is fine, also when nobody knows whether the first time got through: an object of the
-    /// right size under the key is taken for this one.
+    /// there. Doing it again is fine, also when nobody knows whether the first time got through: an object under the key
+    /// is taken for this one when, read back, it has the digest `sha256`.
     ///
     /// # Errors
     /// [`BucketError::InvalidPart`] for no parts, or when one but the last has not [`Upload::part_size`] bytes;
     /// [`BucketError::UploadLost`] when the store does not know the upload and the object is not there, or when it
     /// refuses the parts; otherwise when the store fails.
-    pub async fn complete_upload(&self, upload: &Upload, parts: Vec<PartId>) -> Result<(), BucketError> {
+    pub async fn complete_upload(
+        &self,
+        upload: &Upload,
+        parts: Vec<PartId>,
+        sha256: &Digest,
+    ) -> Result<(), BucketError> {
         let Some((last, full)) = parts.split_last() else {
             return Err(BucketError::InvalidPart("at least one part"));
         };
@@ -104,22 +111,29 @@ impl Bucket {
             return Err(BucketError::InvalidPart("parts of part_size bytes before the last"));
         }
         let bytes = parts.iter().map(|part| part.bytes).sum();
-        let store = match &self.store().uploads {
+        let completed = match &self.store().uploads {
             Uploads::Local(directory) => {
                 let (directory, upload) = (directory.clone(), upload.clone());
-                return blocking(move || directory.complete(&upload.key, &upload.id, bytes)).await;
+                blocking(move || directory.complete(&upload.key, &upload.id, bytes)).await
             }
-            Uploads::Remote(store) => store,
+            Uploads::Remote(store) => {
+                let parts = parts.into_iter().map(|part| StorePartId { content_id: part.tag }).collect();
+                let completed = store.complete_multipart(&Path::from(upload.key.as_str()), &upload.id, parts).await;
+                completed.map(drop).map_err(|error| of_upload(upload, &error))
+            }
         };
-        let parts = parts.into_iter().map(|part| StorePartId { content_id: part.tag }).collect();
-        let lost = match store.complete_multipart(&Path::from(upload.key.as_str()), &upload.id, parts).await {
-            Ok(_) => return Ok(()),
-            Err(error) => of_upload(upload, &error),
-        };
-        match lost {
-            BucketError::UploadLost { .. } if self.size(&upload.key).await? == Some(bytes) => Ok(()),
-            error => Err(error),
+        match completed {
+            Ok(()) => self.is_readable(&upload.key),
+            Err(lost @ BucketError::UploadLost { .. }) => {
+                // The first answer may have been lost. Another object of that size proves nothing.
+                let is_there = self.size(&upload.key).await? == Some(bytes);
+                if !is_there || self.digest(&upload.key).await? != Some((*sha256, bytes)) {
+                    return Err(lost);
+                }
+            }
+            Err(error) => return Err(error),
         }
+        Ok(())
     }
 
     /// Gives the upload up and frees its parts. An upload that the store does not know, completed or aborted before,

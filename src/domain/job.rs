@@ -5,6 +5,8 @@ mod confirm;
 mod observe;
 mod withdrawn;
 
+use std::time::Duration;
+
 pub use asset::{Asset, AssetState, StoredFile};
 pub use confirm::UnconfirmedFinal;
 use serde::{Deserialize, Serialize};
@@ -94,6 +96,8 @@ pub enum StuckReason {
     StillProcessing,
     /// Only watermark-free files are wanted and none is known to be one.
     NoCleanUrl,
+    /// Storage takes other objects and not this one.
+    RefusedByStorage,
     /// A defect in replyvault cut the work off.
     InternalError,
 }
@@ -107,6 +111,7 @@ impl StuckReason {
             Self::NoMediaUrl => "no_media_url",
             Self::StillProcessing => "still_processing",
             Self::NoCleanUrl => "no_clean_url",
+            Self::RefusedByStorage => "refused_by_storage",
             Self::InternalError => "internal_error",
         }
     }
@@ -204,6 +209,9 @@ pub struct Job {
 }
 
 impl Job {
+    /// No attempt is put off for longer: 4 hours and a fifth by our own delays, one by a server's wish.
+    pub const LONGEST_DELAY: Duration = Duration::from_secs(6 * 3600);
+
     /// The host the next file comes from; `None` when nothing is left to fetch.
     pub fn next_host(&self) -> Option<&str> {
         let pending = self.assets.iter().filter(|asset| asset.state == AssetState::Pending);

@@ -57,6 +57,12 @@ impl Timestamp {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
+    /// Whether a time that was set at most `longest` ahead has come. One that lies further ahead than that was set by a
+    /// clock that was wrong, and has come, too.
+    pub fn has_come(self, now: Self, longest: Duration) -> bool {
+        self <= now || self > now.after(longest)
+    }
+
     /// Year, month and day in UTC.
     pub fn date(self) -> (u16, u8, u8) {
         let date = self.to_utc();
@@ -107,6 +113,15 @@ mod tests {
         assert_eq!(time.to_string(), "2026-11-20T11:04:10.120Z");
         assert_eq!(time.date(), (2026, 11, 20));
         assert_eq!(Timestamp::parse_rfc3339("2026-11-20T12:04:10.120+01:00"), Some(time));
+    }
+
+    #[test]
+    fn a_time_set_by_a_clock_that_was_ahead_has_come() {
+        let now = Timestamp::parse_rfc3339("2026-11-20T11:00:00Z").unwrap();
+        let hour = Duration::from_secs(3600);
+        let has_come = |at: Timestamp| at.has_come(now, 6 * hour);
+        assert!(has_come(now) && has_come(Timestamp::default()) && has_come(now.after(30 * 24 * hour)));
+        assert!(!has_come(now.after(Duration::from_millis(1))) && !has_come(now.after(6 * hour)));
     }
 
     #[test]

@@ -32,12 +32,14 @@ pub struct ClientConfig {
     /// Whether connections may be shared by requests, as HTTP/2 does it. An upgrade to another protocol needs one that
     /// is not.
     pub allow_http2: bool,
+    /// Whether every request may be sent twice. Without it only those that change nothing may, as GET.
+    pub may_repeat: bool,
 }
 
 impl ClientConfig {
     /// For a head as for a chunk, and with HTTP/2 where a server speaks it.
     pub const fn new(connect_timeout: Duration, idle_timeout: Duration) -> Self {
-        Self { connect_timeout, head_timeout: idle_timeout, idle_timeout, allow_http2: true }
+        Self { connect_timeout, head_timeout: idle_timeout, idle_timeout, allow_http2: true, may_repeat: false }
     }
 }
 
@@ -100,12 +102,35 @@ fn root_cause<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static)
     root
 }
 
+/// Why a request has got no response.
+enum Failure {
+    /// The connection was closed before any of it.
+    Closed(EgressError),
+    Other(EgressError),
+}
+
+/// Whether a connection that had come about was closed before any answer.
+fn closed_before_answer(error: &reqwest::Error) -> bool {
+    use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    if error.is_connect() || error.is_timeout() {
+        return false;
+    }
+    let root = root_cause(error);
+    match root.downcast_ref::<std::io::Error>() {
+        Some(io) => matches!(io.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof),
+        None => root.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message),
+    }
+}
+
 /// The one HTTP client: every request it sends, and every redirect it follows, is within the [`Policy`].
 ///
 /// It keeps no cookies, sends no referer, knows no proxy and decompresses nothing. Clones share their connections.
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
+    /// The same with a new connection for each request.
+    fresh: reqwest::Client,
+    may_repeat: bool,
     policy: Arc<Policy>,
     head_timeout: Duration,
     idle_timeout: Duration,
@@ -124,28 +149,34 @@ impl Client {
         // Fails only where a provider is installed already, which is as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let policy = Arc::new(policy);
-        let builder = reqwest::Client::builder();
-        let builder = if config.allow_http2 { builder } else { builder.http1_only() };
-        let http = builder
-            .dns_resolver(VettingResolver { policy: Arc::clone(&policy), lookup })
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .referer(false)
-            .no_gzip()
-            .no_brotli()
-            .no_zstd()
-            .no_deflate()
-            .tcp_nodelay(true)
-            .connect_timeout(config.connect_timeout)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS_PER_HOST)
-            .user_agent(concat!("replyvault/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| ClientSetupError(root_cause(&error).to_string()))?;
-        let ClientConfig { head_timeout, idle_timeout, .. } = config;
-        Ok(Self { http, policy, head_timeout, idle_timeout })
+        let client = |idle_connections| {
+            let builder = reqwest::Client::builder();
+            let builder = if config.allow_http2 { builder } else { builder.http1_only() };
+            builder
+                .dns_resolver(VettingResolver { policy: Arc::clone(&policy), lookup: lookup.clone() })
+                .redirect(redirect::Policy::none())
+                .no_proxy()
+                .referer(false)
+                .no_gzip()
+                .no_brotli()
+                .no_zstd()
+                .no_deflate()
+                .tcp_nodelay(true)
+                .connect_timeout(config.connect_timeout)
+                .pool_max_idle_per_host(idle_connections)
+                .user_agent(concat!("replyvault/", env!("CARGO_PKG_VERSION")))
+                .build()
+                .map_err(|error| ClientSetupError(root_cause(&error).to_string()))
+        };
+        let (http, fresh) = (client(IDLE_CONNECTIONS_PER_HOST)?, client(0)?);
+        let ClientConfig { head_timeout, idle_timeout, may_repeat, .. } = config;
+        Ok(Self { http, fresh, may_repeat, policy, head_timeout, idle_timeout })
     }
 
     /// Sends one request and follows no redirect: a 3xx answer is returned like any other.
+    ///
+    /// A server may close a kept connection at the moment it is used again. What can be repeated is then sent once more
+    /// over a new one.
     ///
     /// # Errors
     /// When the policy refuses the URL or one of its host's addresses, or when no response comes.
@@ -161,8 +192,26 @@ impl Client {
         if let Some(body) = body {
             request = request.body(body);
         }
-        let inner = timeout(self.head_timeout, request.send()).await.map_err(|_| EgressError::TimedOut)??;
+        let request = request.build()?;
+        let may_repeat = self.may_repeat || matches!(*request.method(), Method::GET | Method::HEAD);
+        let again = request.try_clone().filter(|_| may_repeat);
+        let sent = match (self.execute(&self.http, request).await, again) {
+            (Err(Failure::Closed(_)), Some(again)) => self.execute(&self.fresh, again).await,
+            (sent, _) => sent,
+        };
+        let inner = sent.map_err(|failure| match failure {
+            Failure::Closed(error) | Failure::Other(error) => error,
+        })?;
         Ok(Response { url: url.clone(), inner, idle_timeout: self.idle_timeout })
+    }
+
+    async fn execute(&self, http: &reqwest::Client, request: reqwest::Request) -> Result<reqwest::Response, Failure> {
+        match timeout(self.head_timeout, http.execute(request)).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) if closed_before_answer(&error) => Err(Failure::Closed(error.into())),
+            Ok(Err(error)) => Err(Failure::Other(error.into())),
+            Err(_) => Err(Failure::Other(EgressError::TimedOut)),
+        }
     }
 
     /// Gets a URL and follows up to [`MAX_REDIRECTS`] redirects, each of which must pass the policy too. Credentials

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
-use bytes::Bytes;
-use tokio::time::{Instant, sleep};
+use bytes::{Bytes, BytesMut};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::checks::Checks;
 use super::container::Container;
@@ -9,7 +9,7 @@ use super::entity::Entity;
 use super::speed::SpeedGate;
 use super::{ErrorClass, FetchError, Fetcher, ResumePoint};
 use crate::domain::{Digest, MediaUrl};
-use crate::egress::Response;
+use crate::egress::{EgressError, Response};
 
 /// How often one download goes on after an interruption before it leaves trying again to its caller.
 const MAX_REOPENINGS: u32 = 3;
@@ -36,12 +36,48 @@ pub struct Download {
     reopenings: u32,
     /// Has come and is still to be handed out.
     pending: Bytes,
+    /// Small chunks that came and are handed out together, behind `pending`.
+    gathered: BytesMut,
+    crumbs: Crumbs,
+    /// Nothing more is taken before.
+    pause: Option<Instant>,
     state: State,
+}
+
+/// Chunks smaller than this are handed out together, some [`GATHERED`] bytes at a time: what is done for each costs more
+/// than its bytes.
+const SMALL: usize = 1 << 10;
+const GATHERED: usize = 16 << 10;
+
+/// How many small chunks have come in the current second. Each costs about as much as 10 KiB in one piece, so no more are
+/// taken; the time until the second is over counts as waiting for the server, whose speed is judged by that.
+#[derive(Default)]
+struct Crumbs {
+    count: u32,
+    since: Option<Instant>,
+}
+
+impl Crumbs {
+    const EACH_SECOND: u32 = 10_000;
+
+    /// Takes note of a small chunk. Returns how long to wait before the next is taken.
+    fn add(&mut self) -> Option<Duration> {
+        let now = Instant::now();
+        let since = *self.since.get_or_insert(now);
+        let rest = Duration::from_secs(1).saturating_sub(now - since);
+        if rest.is_zero() {
+            (self.count, self.since) = (0, Some(now));
+        }
+        self.count += 1;
+        (self.count > Self::EACH_SECOND).then_some(rest)
+    }
 }
 
 /// Kept in one place so that a `next` that is dropped half-way leaves a download which the following one can go on with.
 enum State {
     Receiving(Response),
+    /// The response is over, or broke off with an error.
+    Closed(Option<EgressError>),
     Interrupted(FetchError),
     Failed(FetchError),
     Whole(Summary),
@@ -63,7 +99,19 @@ impl Download {
     ) -> Self {
         let speed = SpeedGate::new(fetcher.min_speed, fetcher.speed_window);
         let state = State::Receiving(response);
-        Self { fetcher, url, entity, checks, speed, reopenings: 0, pending: Bytes::new(), state }
+        Self {
+            fetcher,
+            url,
+            entity,
+            checks,
+            speed,
+            reopenings: 0,
+            pending: Bytes::new(),
+            gathered: BytesMut::new(),
+            crumbs: Crumbs::default(),
+            pause: None,
+            state,
+        }
     }
 
     /// How many bytes the server says there are, if it does.
@@ -116,6 +164,10 @@ impl Download {
     /// are then worth nothing.
     pub async fn next_within(&mut self, limit: usize) -> Result<Option<Bytes>, FetchError> {
         loop {
+            let is_over = !matches!(self.state, State::Receiving(_));
+            if self.pending.is_empty() && (self.gathered.len() >= GATHERED || is_over) {
+                self.pending = self.gathered.split().freeze();
+            }
             if !self.pending.is_empty() {
                 let chunk = self.pending.split_to(limit.min(self.pending.len()));
                 self.checks.update(&chunk);
@@ -128,21 +180,28 @@ impl Download {
                     let cause = cause.clone();
                     self.reopen(cause).await
                 }
+                // With all bytes here, how the connection ended does not matter.
+                State::Closed(error) => match error.take() {
+                    Some(error) if self.entity.length != Some(self.received()) => State::Interrupted(error.into()),
+                    _ => self.end(),
+                },
                 State::Receiving(response) => {
                     let since = Instant::now();
+                    if let Some(pause) = self.pause {
+                        sleep_until(pause).await;
+                        self.pause = None;
+                    }
                     match response.chunk().await {
                         Ok(Some(chunk)) if chunk.is_empty() => continue,
                         Ok(Some(chunk)) => match self.accept(&chunk, since.elapsed()) {
                             Ok(()) => {
-                                self.pending = chunk;
+                                self.keep(chunk);
                                 continue;
                             }
                             Err(error) => State::Failed(error),
                         },
-                        Ok(None) => self.end(),
-                        // With all bytes here, how the connection ended does not matter.
-                        Err(_) if self.entity.length == Some(self.received()) => self.end(),
-                        Err(error) => State::Interrupted(error.into()),
+                        Ok(None) => State::Closed(None),
+                        Err(error) => State::Closed(Some(error)),
                     }
                 }
             };
@@ -150,9 +209,21 @@ impl Download {
         }
     }
 
+    /// Puts a chunk behind what is still to be handed out.
+    fn keep(&mut self, chunk: Bytes) {
+        if chunk.len() < SMALL {
+            self.pause = self.crumbs.add().map(|pause| Instant::now() + pause);
+        } else if self.gathered.is_empty() {
+            self.pending = chunk;
+            return;
+        }
+        self.gathered.extend_from_slice(&chunk);
+    }
+
     /// Takes in a chunk that is going to be handed out.
     fn accept(&mut self, chunk: &[u8], waited: Duration) -> Result<(), FetchError> {
-        let received = self.received().saturating_add(chunk.len() as u64);
+        let come = self.received() + self.gathered.len() as u64;
+        let received = come.saturating_add(chunk.len() as u64);
         self.fetcher.check_size(received)?;
         if let Some(declared) = self.entity.length.filter(|declared| received > *declared) {
             return Err(FetchError::Length { declared, received });

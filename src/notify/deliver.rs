@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fail::fail_point;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Notifier;
 use super::receivers::NotNow;
@@ -52,31 +52,47 @@ enum ReadError {
 }
 
 impl Notifier {
+    /// For how long a callback must have looked too old, by a clock that may be wrong, before it is given up.
+    const LATE: Duration = Duration::from_secs(3600);
     /// After an error of our own.
     const PAUSE: Duration = Duration::from_secs(5);
     /// What is read of an answer, so that its connection can serve again.
     const MAX_ANSWER: usize = 16 << 10;
 
-    /// Tries the first of what waits to be passed on for a ref.
-    pub(super) async fn pass_on_next(&self, id: &RefId) -> Ended {
+    /// Tries the first of what waits to be passed on for a ref, which has looked too old since `late_since`. Says whether it
+    /// does.
+    pub(super) async fn pass_on_next(&self, id: &RefId, late_since: Option<Instant>) -> (Ended, bool) {
         let head = self.state().outbox_head(id).and_then(|head| Ok((head, self.state().reply_ref(id)?)));
         let (position, record, known) = match head {
-            Ok((None, _)) => return Ended::Nothing,
+            Ok((None, _)) => return (Ended::Nothing, false),
             Ok((Some((position, record)), known)) => (position, record, known),
             Err(error) => {
                 tracing::debug!(%error, "what is to be passed on cannot be read yet");
-                return Ended::Later(Self::PAUSE);
+                return (Ended::Later(Self::PAUSE), late_since.is_some());
             }
         };
         let url = known.as_ref().and_then(|known| known.pass_on_to.as_deref());
-        let is_late = Timestamp::now().since(record.at) >= self.inner.patience;
+        let late = Timestamp::now().since(record.at) >= self.inner.patience;
         let verdict = match (&known, url.map(MediaUrl::parse)) {
             (None, _) | (_, None) => Verdict::GiveUp("ref_removed"),
             (_, Some(Err(_))) => Verdict::GiveUp("invalid_url"),
-            (_, Some(Ok(_))) if is_late => Verdict::GiveUp("expired"),
             (Some(known), Some(Ok(url))) => self.pass_on(position, record, known, &url).await,
         };
-        let (at, id) = (Timestamp::now(), id.clone());
+        let late_for = late_since.filter(|_| late).map(|since| since.elapsed()).unwrap_or_default();
+        // The clock alone is not believed: it must have said so for a while, and the receiver must have failed meanwhile.
+        let hold = self.inner.patience.min(Self::LATE);
+        let verdict = match verdict {
+            Verdict::Failed(..) if late && late_for >= hold => Verdict::GiveUp("expired"),
+            Verdict::NotNow(NotNow::Paused { failing_for, .. }) if late && late_for >= hold && failing_for >= hold => {
+                Verdict::GiveUp("expired")
+            }
+            verdict => verdict,
+        };
+        (self.conclude(id.clone(), position, url, verdict).await, late)
+    }
+
+    async fn conclude(&self, id: RefId, position: u64, url: Option<&str>, verdict: Verdict) -> Ended {
+        let at = Timestamp::now();
         match verdict {
             Verdict::Taken => {
                 fail_point!("notify.sent", |_| Ended::Failed { asked: None });
@@ -87,7 +103,7 @@ impl Notifier {
                 tracing::warn!(reference = %id, receiver, why, "a callback could not be passed on and is given up");
                 self.record(Event::PassOnGivenUp { at, id, position, why: why.to_owned() }).await
             }
-            Verdict::NotNow(NotNow::Paused(wait)) => Ended::Later(wait),
+            Verdict::NotNow(NotNow::Paused { rest, .. }) => Ended::Later(rest),
             Verdict::NotNow(NotNow::Busy) => Ended::Busy,
             Verdict::Failed(error, asked) => {
                 let receiver = url.and_then(receiver);
@@ -105,8 +121,9 @@ impl Notifier {
             Err(not_now) => return Verdict::NotNow(not_now),
         };
         let kib = u32::try_from(record.bytes.div_ceil(1024)).unwrap_or(u32::MAX).min(Self::BODIES_KIB);
-        // It is never closed.
-        let _room = self.inner.bodies.acquire_many(kib).await.ok();
+        // Small bodies have room by the number of requests. Whoever waited for more would keep others waiting.
+        let large = kib.saturating_sub(Self::SMALL_BODY_KIB);
+        let Ok(_room) = self.inner.bodies.try_acquire_many(large) else { return Verdict::NotNow(NotNow::Busy) };
         let body = match self.body(position, known.clone()).await {
             Ok(Some(body)) => body,
             Ok(None) => return Verdict::GiveUp("body_lost"),

@@ -21,6 +21,8 @@ struct Known {
     at: Option<Instant>,
     /// How often the first of its callbacks has failed.
     attempts: u32,
+    /// Since when the first of its callbacks has looked too old whenever it was looked at.
+    late_since: Option<Instant>,
     /// Whether something came while it was being tried.
     heard: bool,
 }
@@ -62,10 +64,22 @@ impl Queue {
         self.waiting.first().map(|(at, _)| *at)
     }
 
+    /// Since when the first of a ref's callbacks has looked too old whenever it was looked at.
+    pub(super) fn late_since(&self, id: &RefId) -> Option<Instant> {
+        self.refs.get(id)?.late_since
+    }
+
+    /// Whether it looked too old this time.
+    pub(super) fn set_late(&mut self, id: &RefId, late: bool, now: Instant) {
+        if let Some(known) = self.refs.get_mut(id) {
+            known.late_since = late.then(|| *known.late_since.get_or_insert(now));
+        }
+    }
+
     /// The first of its callbacks is done with: the one behind it follows.
     pub(super) fn advance(&mut self, id: RefId, now: Instant) {
         if let Some(known) = self.refs.get_mut(&id) {
-            known.attempts = 0;
+            (known.attempts, known.late_since) = (0, None);
         }
         self.wait(id, now);
     }

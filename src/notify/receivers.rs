@@ -6,20 +6,24 @@ use tokio::time::Instant;
 
 use super::schedule;
 
-/// Receivers by scheme, host and port, so that none of them takes the place of others. Most refs have the same few: while
-/// one of these is down, one request at a time looks whether it is back.
+/// Receivers by scheme, host and port, so that none of them takes the place of others. One that has not answered yet gets
+/// one request at a time, and each answer makes it twice as many: so one that hangs holds no more than one. Most refs have
+/// the same few: while one of these is down, one request at a time looks whether it is back.
 #[derive(Debug, Default)]
 pub(super) struct Receivers(Mutex<HashMap<String, Known>>);
 
 #[derive(Debug, Default)]
 struct Known {
     under_way: usize,
+    /// Answers since it was last idle or in trouble.
+    answers: usize,
     trouble: Option<Trouble>,
 }
 
 #[derive(Debug)]
 struct Trouble {
     failures: u32,
+    since: Instant,
     until: Instant,
     /// Whether a request looks right now.
     looking: bool,
@@ -35,14 +39,14 @@ pub(super) struct Turn<'a> {
 /// Why a request is not to be sent.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NotNow {
-    /// The receiver is to be left alone for so long.
-    Paused(Duration),
+    /// The receiver is to be left alone for so long. Requests have failed since some time ago, without an answer.
+    Paused { rest: Duration, failing_for: Duration },
     /// There are as many under way as may be.
     Busy,
 }
 
 impl Receivers {
-    /// Requests at a time to one receiver.
+    /// Requests at a time to one receiver, once it has answered some.
     const AT_ONCE: usize = 8;
     /// The trouble of more is not remembered; their refs still wait each for themselves.
     const MOST: usize = 10_000;
@@ -61,10 +65,10 @@ impl Receivers {
         if let Some(trouble) = &mut known.trouble {
             let rest = trouble.until.saturating_duration_since(Instant::now());
             if !rest.is_zero() {
-                return Err(NotNow::Paused(rest));
+                return Err(NotNow::Paused { rest, failing_for: trouble.since.elapsed() });
             }
             (trouble.until, trouble.looking) = (Instant::now() + patience, true);
-        } else if known.under_way >= Self::AT_ONCE {
+        } else if known.under_way >= (1 + known.answers).min(Self::AT_ONCE) {
             return Err(NotNow::Busy);
         }
         known.under_way += 1;
@@ -75,7 +79,11 @@ impl Receivers {
 impl Turn<'_> {
     /// The receiver has answered.
     pub(super) fn answered(&self) {
-        let trouble = self.receivers.known().get_mut(&self.receiver).and_then(|known| known.trouble.take());
+        let mut all = self.receivers.known();
+        let Some(known) = all.get_mut(&self.receiver) else { return };
+        known.answers = known.answers.saturating_add(1);
+        let trouble = known.trouble.take();
+        drop(all);
         if trouble.is_some() {
             tracing::info!(receiver = self.receiver, "a receiver answers again: what waits for it is passed on");
         }
@@ -92,18 +100,19 @@ impl Turn<'_> {
         }
         let is_full = all.len() > Receivers::MOST;
         let Some(known) = all.get_mut(&self.receiver) else { return };
-        let failures = match &known.trouble {
+        known.answers = 0;
+        let (failures, since) = match &known.trouble {
             // Of requests that were under way together the first one's failure counts.
             Some(trouble) if !trouble.looking => return,
-            Some(trouble) => trouble.failures.saturating_add(1),
+            Some(trouble) => (trouble.failures.saturating_add(1), trouble.since),
             None if is_full => return,
             None => {
                 tracing::warn!(receiver = self.receiver, error, "a receiver does not take what is passed on: it waits");
-                1
+                (1, Instant::now())
             }
         };
         let until = Instant::now() + schedule::pause(failures, asked);
-        known.trouble = Some(Trouble { failures, until, looking: false });
+        known.trouble = Some(Trouble { failures, since, until, looking: false });
     }
 }
 
@@ -126,7 +135,7 @@ mod tests {
 
     fn wait(receivers: &Receivers) -> Duration {
         match receivers.admit("a", PATIENCE) {
-            Err(NotNow::Paused(wait)) => wait,
+            Err(NotNow::Paused { rest, .. }) => rest,
             other => panic!("{other:?}"),
         }
     }
@@ -134,7 +143,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_request_at_a_time_looks_whether_it_is_back() {
         let receivers = Receivers::default();
-        let turns = [receivers.admit("a", PATIENCE).unwrap(), receivers.admit("a", PATIENCE).unwrap()];
+        let first = receivers.admit("a", PATIENCE).unwrap();
+        first.answered();
+        let turns = [first, receivers.admit("a", PATIENCE).unwrap()];
         turns[0].failed(None, "down");
         turns[1].failed(Some(PATIENCE), "down, too");
         drop(turns);
@@ -152,11 +163,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn none_takes_all_places() {
+    async fn one_that_has_not_answered_gets_one_request_and_none_takes_all_places() {
         let receivers = Receivers::default();
-        let turns: Vec<_> = std::iter::from_fn(|| receivers.admit("a", PATIENCE).ok()).collect();
-        assert_eq!(turns.len(), Receivers::AT_ONCE);
+        let mut turns = vec![receivers.admit("a", PATIENCE).unwrap()];
         assert_eq!(receivers.admit("a", PATIENCE).unwrap_err(), NotNow::Busy);
+        for _ in 0..9 {
+            turns[0].answered();
+            turns.extend(std::iter::from_fn(|| receivers.admit("a", PATIENCE).ok()));
+        }
+        assert_eq!(turns.len(), Receivers::AT_ONCE);
         assert!(receivers.admit("b", PATIENCE).is_ok());
         drop(turns);
         assert!(receivers.admit("a", PATIENCE).is_ok());

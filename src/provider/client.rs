@@ -156,7 +156,7 @@ impl Client {
             Ok((status, body)) => read(status, body),
             Err(error) => Err(error),
         };
-        self.trouble.heard(account, sent, answer.as_ref().err());
+        self.trouble.heard(account, path, sent, answer.as_ref().err());
         answer
     }
 
@@ -173,7 +173,7 @@ impl Client {
             let status = ProviderError::of_status(response.status(), response.headers());
             Ok((status, body(response).await?))
         });
-        answered.await.unwrap_or_else(|_| Err(ProviderError::Unreachable("the answer took too long".to_owned())))
+        answered.await.unwrap_or_else(|_| Err(ProviderError::NoAnswer("the answer took too long".to_owned())))
     }
 }
 

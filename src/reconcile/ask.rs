@@ -91,7 +91,9 @@ impl Reconciler {
                 let rest = self.inner.client.trouble().hold_of(job.id.account());
                 Some(now.after(rest.unwrap_or(Self::SCAN_EVERY)))
             }
-            Err(AskError::Provider(_)) => Some(now),
+            // An outage is waited out; what fails for this job alone is asked again in its time.
+            Err(AskError::Provider(_)) if self.inner.client.trouble().is_outage() => Some(now),
+            Err(AskError::Provider(_)) => self.next(&job, Some(now)),
             Err(error @ AskError::Refused(_)) => {
                 tracing::warn!(job = %job.id, %error, "what the provider says cannot be recorded yet");
                 Some(now.after(Self::SCAN_SOON))

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Reconciler;
 use crate::provider::ProviderError;
@@ -26,7 +26,10 @@ impl Reconciler {
             }
             match ask().await {
                 Err(ProviderError::Busy { .. }) => {}
-                Err(ProviderError::Failed(_) | ProviderError::Unreachable(_)) if failures < MOST_FAILURES => {
+                Err(ProviderError::Failed(_) | ProviderError::NoAnswer(_) | ProviderError::Unreachable(_))
+                    if failures < MOST_FAILURES =>
+                {
+                    sleep(Duration::from_secs(1 << failures.min(6))).await;
                     failures += 1;
                 }
                 answer => return answer,

@@ -61,7 +61,9 @@ impl Reconciler {
                 progress.count(|report| report.on_hold += 1);
                 return Ok(());
             }
-            Err(AskError::Provider(ProviderError::Failed(_))) => progress.count(|report| {
+            Err(AskError::Provider(
+                ProviderError::Failed(_) | ProviderError::NoAnswer(_) | ProviderError::Forbidden,
+            )) => progress.count(|report| {
                 report.asked += 1;
                 report.unanswered += 1;
             }),

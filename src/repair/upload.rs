@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use super::Run;
 use super::index::Expected;
 use crate::bucket::{BucketError, ObjectKey, PartId, Upload};
-use crate::domain::{JobId, MediaUrl, Slot, Timestamp};
+use crate::domain::{Digest, JobId, MediaUrl, Slot, Timestamp};
 use crate::fetch::{Download, FetchError};
 use crate::journal::{Durability, Event};
 use crate::state::RecordError;
@@ -50,7 +50,7 @@ impl Run<'_> {
             (Ok(last), None) => {
                 self.inner.bucket.put(key, vec![last], &expected.content_type).await.map_err(StoreError::from)
             }
-            (Ok(last), Some(sending)) => self.complete(sending, last).await,
+            (Ok(last), Some(sending)) => self.complete(sending, last, &expected.sha256).await,
         };
         if let Some(Sending { upload, .. }) = sending
             && let Err(error) = self.end(&upload, stored.is_ok()).await
@@ -130,10 +130,10 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn complete(&self, sending: &mut Sending, last: Bytes) -> Result<(), StoreError> {
+    async fn complete(&self, sending: &mut Sending, last: Bytes, sha256: &Digest) -> Result<(), StoreError> {
         if !last.is_empty() {
             self.send(sending, last).await?;
         }
-        Ok(self.inner.bucket.complete_upload(&sending.upload, std::mem::take(&mut sending.parts)).await?)
+        Ok(self.inner.bucket.complete_upload(&sending.upload, std::mem::take(&mut sending.parts), sha256).await?)
     }
 }

@@ -16,12 +16,14 @@ pub(super) enum Table {
     Claims = b'c',
     /// When and what is due: at once or later, due time, job.
     Due = b'd',
-    /// What is due at once, the most urgent first: deadline, job.
-    Ready = b'e',
+    /// The same by the host of the next file: hash of the host, at once or later, deadline or due time, job.
+    HostQueues = b'e',
     /// Which job holds a folder.
     Folders = b'f',
     /// The gateway's refs by replyRef: hash, id.
     GatewayRefs = b'g',
+    /// The same by who it is for: hash of the host, owner, at once or later, deadline or due time, job.
+    Lanes = b'h',
     /// Which job has an id.
     JobIds = b'i',
     /// Jobs, by sequence.
@@ -95,8 +97,45 @@ pub(super) fn due(at_once: bool, at: Timestamp, sequence: u64) -> Vec<u8> {
     Table::Due.key(&[&[u8::from(!at_once)], &at.millis().to_be_bytes(), &sequence.to_be_bytes()])
 }
 
-pub(super) fn ready(deadline: Timestamp, sequence: u64) -> Vec<u8> {
-    Table::Ready.key(&[&deadline.millis().to_be_bytes(), &sequence.to_be_bytes()])
+/// The jobs whose next file comes from a host.
+pub(super) fn host_queue(host: u64) -> Vec<u8> {
+    Table::HostQueues.key(&[&host.to_be_bytes()])
+}
+
+/// `time` is the deadline of a job that is due at once, else when it is due.
+pub(super) fn in_host_queue(host: u64, at_once: bool, time: Timestamp, sequence: u64) -> Vec<u8> {
+    in_queue(host_queue(host), at_once, time, sequence)
+}
+
+/// The lanes of a host.
+pub(super) fn lanes(host: u64) -> Vec<u8> {
+    Table::Lanes.key(&[&host.to_be_bytes()])
+}
+
+/// The jobs whose next file comes from a host and that are an owner's.
+pub(super) fn lane(host: u64, owner: u64) -> Vec<u8> {
+    with_job(lanes(host), owner)
+}
+
+pub(super) fn in_lane(host: u64, owner: u64, at_once: bool, time: Timestamp, sequence: u64) -> Vec<u8> {
+    in_queue(lane(host, owner), at_once, time, sequence)
+}
+
+/// A place in a queue whose keys begin with `prefix`.
+pub(super) fn in_queue(mut prefix: Vec<u8>, at_once: bool, time: Timestamp, sequence: u64) -> Vec<u8> {
+    prefix.push(u8::from(!at_once));
+    prefix.extend_from_slice(&time.millis().to_be_bytes());
+    prefix.extend_from_slice(&sequence.to_be_bytes());
+    prefix
+}
+
+/// Behind the last key that begins with `prefix`, which does not consist of 255s alone.
+pub(super) fn after_prefix(mut prefix: Vec<u8>) -> Vec<u8> {
+    while prefix.pop_if(|last| *last == u8::MAX).is_some() {}
+    if let Some(last) = prefix.last_mut() {
+        *last += 1;
+    }
+    prefix
 }
 
 /// Which minute a link dies in, as the key of its count.
@@ -244,6 +283,12 @@ pub(super) fn due_at(key: &[u8]) -> Option<Timestamp> {
 /// The number at `offset` in a key.
 pub(super) fn number_at(key: &[u8], offset: usize) -> Option<u64> {
     key.get(offset..)?.first_chunk().map(|bytes| u64::from_be_bytes(*bytes))
+}
+
+/// What stands for a text in keys where two texts that look the same do no harm.
+pub(super) fn short_hash(text: &str) -> u64 {
+    let digest = Digest::of(text.as_bytes());
+    digest.as_bytes().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
 /// References and ids may be long; half a digest tells them apart.

@@ -210,6 +210,27 @@ impl State {
         Ok(asks)
     }
 
+    /// At most `limit` jobs about which the provider is to be asked now, the longest due first, and when the next is to be.
+    /// No question is put off for longer than `longest`: a time further ahead was set by a clock that was wrong.
+    pub fn asks_due(
+        &self,
+        now: Timestamp,
+        longest: Duration,
+        limit: usize,
+    ) -> Result<(Vec<u64>, Option<Timestamp>), StateError> {
+        let store = self.store()?;
+        let soon = keys::ask(now, u64::MAX)..keys::ask(now.after(longest), u64::MAX);
+        let come = store.range(Table::Asks.prefix()..soon.start.clone());
+        let ahead = store.range(soon.end.clone()..keys::after(Table::Asks));
+        let mut due = Vec::new();
+        for item in come.chain(ahead).take(limit) {
+            due.extend(keys::trailing_number(&item?.0));
+        }
+        let next = store.range(soon).next().transpose()?;
+        let next = next.and_then(|(key, _)| keys::number_at(&key, 1)).map(Timestamp::from_millis_clamped);
+        Ok((due, next))
+    }
+
     /// The open claim on a digest.
     pub fn claim(&self, sha256: &Digest) -> Result<Option<Claim>, StateError> {
         self.get(&keys::claim(sha256))

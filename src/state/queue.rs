@@ -1,11 +1,14 @@
 //! The due queue: which jobs have work to do, and in which order.
 //!
-//! A job is due at once, or waits for another attempt at one of its files. Those of the first kind stand in a second
-//! index in the order of their deadlines, so that picking the most urgent looks at no others, however many there are.
-//! Those that wait stand in the order of their times, and the few whose time has come are sorted when looked at.
+//! A job is due at once, or waits for another attempt at one of its files. All stand in one index in the order of their
+//! times, and in one for each host that a next file comes from, in which those that are due at once go by their deadlines.
+//! A third has each host's jobs by owner, for when those of one owner stand before all others. So picking the most urgent
+//! job that there is room for looks at few others, however many there are.
 
-use std::cmp::Reverse;
-use std::ops::ControlFlow;
+mod walk;
+
+pub use walk::{DueCursor, Shown};
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -24,15 +27,14 @@ pub struct DueJob {
     pub sequence: u64,
     /// The host its next file comes from; empty when nothing is left to fetch.
     pub host: String,
+    /// Stands for the ref it is tied to, or for all jobs that are tied to none.
+    pub owner: u64,
     /// From when on its links no longer work; `None` when that is not known.
     pub link_dies_at: Option<Timestamp>,
 }
 
 /// How long links that do not say it are taken to live: what is said of the provider's. Only the order depends on it.
 const ASSUMED_LIFE: Duration = Duration::from_secs(9 * 3600);
-
-/// The most jobs looked at whose next attempt has become due: they are sorted in memory.
-const RETRIES_LOOKED_AT: usize = 512;
 
 /// A job's record in the queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +43,7 @@ struct Queued {
     at_once: bool,
     link_dies_at: Option<Timestamp>,
     host: String,
+    owner: u64,
 }
 
 impl Queued {
@@ -51,27 +54,35 @@ impl Queued {
             at_once: at <= job.updated_at,
             link_dies_at: job.link_dies_at(),
             host: job.next_host().unwrap_or_default().to_owned(),
+            owner: job.ref_id.as_ref().map_or(0, |id| keys::short_hash(id.as_str())),
         })
     }
 
     /// Read from the record under `key`, with the job the key names.
     fn read(key: &[u8], value: &[u8]) -> Result<DueJob, StateError> {
-        let Self { at, link_dies_at, host, .. } = postcard::from_bytes(value)?;
-        let sequence = keys::trailing_number(key).unwrap_or_default();
-        Ok(DueJob { at, sequence, host, link_dies_at })
+        let queued: Self = postcard::from_bytes(value)?;
+        Ok(queued.into_due(keys::trailing_number(key).unwrap_or_default()))
+    }
+
+    fn into_due(self, sequence: u64) -> DueJob {
+        let Self { at, link_dies_at, host, owner, .. } = self;
+        DueJob { at, sequence, host, owner, link_dies_at }
+    }
+
+    /// Where it stands in all three indices.
+    fn keys(&self, sequence: u64) -> [Vec<u8>; 3] {
+        let Self { at, at_once, owner, .. } = *self;
+        let (host, time) = (keys::short_hash(&self.host), if at_once { deadline(at, self.link_dies_at) } else { at });
+        [
+            keys::due(at_once, at, sequence),
+            keys::in_host_queue(host, at_once, time, sequence),
+            keys::in_lane(host, owner, at_once, time, sequence),
+        ]
     }
 }
 
 fn deadline(at: Timestamp, link_dies_at: Option<Timestamp>) -> Timestamp {
     link_dies_at.unwrap_or_else(|| at.after(ASSUMED_LIFE))
-}
-
-impl DueJob {
-    /// The most urgent is the least: first the link that dies next; those that seem dead already come after all others.
-    fn urgency(&self, now: Timestamp) -> (bool, Timestamp) {
-        let deadline = deadline(self.at, self.link_dies_at);
-        (deadline < now, deadline)
-    }
 }
 
 impl Txn<'_> {
@@ -81,21 +92,21 @@ impl Txn<'_> {
         if was == is {
             return Ok(());
         }
+        let counters = &mut self.meta.counters;
         if let Some(was) = &was {
-            self.remove(keys::due(was.at_once, was.at, sequence));
-            self.meta.counters.queued = self.meta.counters.queued.saturating_sub(1);
-            if was.at_once {
-                self.remove(keys::ready(deadline(was.at, was.link_dies_at), sequence));
-                self.meta.counters.ready = self.meta.counters.ready.saturating_sub(1);
-            }
+            counters.queued = counters.queued.saturating_sub(1);
+            counters.ready = counters.ready.saturating_sub(was.at_once.into());
         }
         if let Some(is) = &is {
-            self.put(keys::due(is.at_once, is.at, sequence), is)?;
-            self.meta.counters.queued += 1;
-            if is.at_once {
-                self.put(keys::ready(deadline(is.at, is.link_dies_at), sequence), is)?;
-                self.meta.counters.ready += 1;
-            }
+            counters.queued += 1;
+            counters.ready += u64::from(is.at_once);
+        }
+        was.iter().flat_map(|was| was.keys(sequence)).for_each(|key| self.remove(key));
+        if let Some(is) = &is {
+            let [by_time, by_host, in_lane] = is.keys(sequence);
+            self.mark(by_time);
+            self.put(by_host, is)?;
+            self.put(in_lane, is)?;
             self.due_changed = true;
         }
         self.count_dying(was.and_then(|was| was.link_dies_at), is.and_then(|is| is.link_dies_at))
@@ -126,66 +137,23 @@ impl Txn<'_> {
 }
 
 impl State {
-    /// At most `limit` jobs of the queue: those that were due at once, then those that wait, each the longest due first.
+    /// When the next job that waits becomes due, after `now`.
     ///
     /// # Errors
     /// While the state is rebuilt, or when the store fails; so for all that follow.
-    pub fn due(&self, limit: usize) -> Result<Vec<DueJob>, StateError> {
-        let store = self.store()?;
-        let mut due = Vec::new();
-        for item in store.with_prefix(Table::Due.prefix()).take(limit) {
-            let (key, value) = item?;
-            due.push(Queued::read(&key, &value)?);
-        }
-        Ok(due)
-    }
-
-    /// Shows the jobs that are due now, the most urgent first, until `visit` has enough or has seen `limit` of them.
-    pub fn visit_due(
-        &self,
-        now: Timestamp,
-        limit: usize,
-        mut visit: impl FnMut(DueJob) -> ControlFlow<()>,
-    ) -> Result<(), StateError> {
-        let store = self.store()?;
-        let read = |item: Result<(sled::IVec, sled::IVec), StateError>| {
-            let (key, value) = item?;
-            Queued::read(&key, &value)
-        };
-        let come_due = store.range(keys::due(false, Timestamp::default(), 0)..keys::due(false, now, u64::MAX));
-        let mut retries = come_due.take(RETRIES_LOOKED_AT).map(read).collect::<Result<Vec<_>, _>>()?;
-        // The most urgent last, where it is taken from.
-        retries.sort_by_key(|job| Reverse(job.urgency(now)));
-        let alive = store.range(keys::ready(now, 0)..keys::after(Table::Ready));
-        let dead = store.range(Table::Ready.prefix()..keys::ready(now, 0));
-        let mut ready = alive.chain(dead).map(read).peekable();
-        for _ in 0..limit {
-            let retry_first = match (retries.last(), ready.peek()) {
-                (Some(retry), Some(Ok(next))) => retry.urgency(now) <= next.urgency(now),
-                (retry, None) => retry.is_some(),
-                (_, Some(_)) => false,
-            };
-            let next = if retry_first { retries.pop().map(Ok) } else { ready.next() };
-            let Some(job) = next else { break };
-            if visit(job?).is_break() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// When the next job that waits becomes due, after `now`.
     pub fn next_due(&self, now: Timestamp) -> Result<Option<Timestamp>, StateError> {
         let store = self.store()?;
-        let later = store.range(keys::due(false, now, u64::MAX)..keys::after(Table::Due)).next();
+        let longest = keys::due(false, now.after(Job::LONGEST_DELAY), u64::MAX);
+        let later = store.range(keys::due(false, now, u64::MAX)..=longest).next();
         Ok(later.transpose()?.and_then(|(key, _)| keys::due_at(&key)))
     }
 
     /// How many jobs of the queue are due by `at`.
     pub fn due_by(&self, at: Timestamp) -> Result<u64, StateError> {
         let store = self.store()?;
-        let waiting = store.range(keys::due(false, Timestamp::default(), 0)..=keys::due(false, at, u64::MAX));
-        Ok(self.counters()?.ready + waiting.count() as u64)
+        let come = store.range(keys::due(false, Timestamp::default(), 0)..=keys::due(false, at, u64::MAX));
+        let ahead = store.range(keys::due(false, at.after(Job::LONGEST_DELAY), u64::MAX)..keys::after(Table::Due));
+        Ok(self.counters()?.ready + come.chain(ahead).count() as u64)
     }
 
     /// The earliest time at which a job of the queue is, or was, due.

@@ -23,6 +23,14 @@ pub(super) enum AttemptError {
     /// The bucket.
     #[error(transparent)]
     Bucket(#[from] BucketError),
+    /// Storage refuses this object and takes others; `for_good` unless that is a matter of permissions.
+    #[error("storage takes other objects and not this one: {error}")]
+    StorageRefuses {
+        /// What it says.
+        error: BucketError,
+        /// Whether trying again can hardly help.
+        for_good: bool,
+    },
     /// A key that was recorded is none by the rules of this version.
     #[error(transparent)]
     Key(#[from] KeyParseError),
@@ -53,6 +61,7 @@ impl AttemptError {
             Self::Bucket(error) => error.is_outage(),
             Self::Journal(_) | Self::State(_) | Self::Deferred | Self::StoreAgain(_) => true,
             Self::Fetch(_)
+            | Self::StorageRefuses { .. }
             | Self::Container(_)
             | Self::NotMedia(_)
             | Self::NoCleanUrl
@@ -87,7 +96,8 @@ impl AttemptError {
             Self::Fetch(error) => matches!(error.class(), ErrorClass::Transient | ErrorClass::Gone),
             Self::Bucket(error) => error.is_outage(),
             Self::Journal(_) | Self::State(_) | Self::Deferred => true,
-            Self::Container(_)
+            Self::StorageRefuses { .. }
+            | Self::Container(_)
             | Self::NotMedia(_)
             | Self::Key(_)
             | Self::NoCleanUrl
@@ -99,6 +109,16 @@ impl AttemptError {
     /// Whether a download that was gone on with is to be begun anew at once.
     pub(super) fn starts_over(&self) -> bool {
         matches!(self, Self::Fetch(FetchError::Changed) | Self::Bucket(BucketError::UploadLost { .. }))
+    }
+
+    /// From which attempt on a file that storage refuses is given up.
+    fn refused_after(&self, max_attempts: u16) -> Option<u16> {
+        /// Each costs a download.
+        const FEW: u16 = 3;
+        match self {
+            Self::StorageRefuses { for_good, .. } => Some(if *for_good { max_attempts.min(FEW) } else { max_attempts }),
+            _ => None,
+        }
     }
 
     /// Set when no further attempt at the same URL can succeed.
@@ -133,7 +153,9 @@ impl AttemptError {
 
     /// Whether the next best URL is to be tried in the same attempt, the `attempt`-th of at most `max_attempts`.
     pub(super) fn falls_back(&self, attempt: u16, max_attempts: u16) -> bool {
-        !self.is_ours() && attempt >= self.falls_back_from().min(max_attempts)
+        !self.is_ours()
+            && !matches!(self, Self::StorageRefuses { .. })
+            && attempt >= self.falls_back_from().min(max_attempts)
     }
 
     /// What to record after the `attempt`-th attempt at a file failed with this, and when to try again. One that `progressed`
@@ -150,7 +172,8 @@ impl AttemptError {
         let attempt = if progressed { 1 } else { attempt };
         let counted = !self.is_ours() && !progressed;
         let exhausted = (counted && attempt >= max_attempts).then_some(StuckReason::AttemptsExhausted);
-        let stuck = self.is_permanent().or(exhausted);
+        let refused = self.refused_after(max_attempts).filter(|most| counted && attempt >= *most);
+        let stuck = self.is_permanent().or(refused.map(|_| StuckReason::RefusedByStorage)).or(exhausted);
         let delay = if self.is_ours() { retry::pause() } else { retry::delay(attempt) };
         let left = dies.map(|dies| dies.since(now));
         let delay = left.map_or(delay, |left| retry::before_death(delay, left));

@@ -1,13 +1,14 @@
 //! Asks the provider about final callbacks before anything follows from them.
 //!
 //! What waits is recorded with its job, and so is what becomes of it: a crash between any two steps only makes the
-//! provider be asked again. A provider that is out of reach uses nothing up and writes nothing: one question at a time
-//! looks whether it is back.
+//! provider be asked again. A question without an answer is asked again ever more rarely, and holds up no other. A provider
+//! that answers nobody uses nothing up and writes nothing: one question at a time looks whether it is back, each time
+//! about the job that has failed the least.
 
 mod compare;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fail::fail_point;
@@ -32,6 +33,8 @@ struct Inner {
     ledger: Ledger,
     client: Option<Client>,
     patience: Duration,
+    /// Since when the provider has been asked about a job in this run and does not know of its end.
+    open_since: Mutex<HashMap<u64, Instant>>,
     stop: watch::Sender<bool>,
 }
 
@@ -58,6 +61,36 @@ struct Asking {
     jobs: HashMap<Id, u64>,
     /// Until when nothing is asked because what was said could not be recorded.
     held_up: Option<Instant>,
+    /// Jobs whose questions failed while the provider answered nobody: how often, and until when they wait.
+    failed: HashMap<u64, (u32, Instant)>,
+}
+
+impl Asking {
+    /// More are not remembered: they are asked about in the order of their times.
+    const MOST_FAILED: usize = 10_000;
+
+    fn put_off(&mut self, sequence: u64) {
+        if self.failed.len() >= Self::MOST_FAILED {
+            self.failed.clear();
+        }
+        let (failures, until) = self.failed.entry(sequence).or_insert_with(|| (0, Instant::now()));
+        *until = Instant::now() + Duration::from_secs(1 << (*failures).min(12)).min(*Confirmer::PAUSES.end());
+        *failures += 1;
+    }
+
+    /// Of jobs that are to be asked about, those that can be now, those that failed the least first; and until when the
+    /// others wait.
+    fn free(&self, due: Vec<u64>) -> (Vec<u64>, Option<Instant>) {
+        let now = Instant::now();
+        let failures = |sequence: &u64| self.failed.get(sequence).map_or(0, |(failures, _)| *failures);
+        let waits_until = |sequence: &u64| Some(self.failed.get(sequence)?.1).filter(|until| *until > now);
+        let next = due.iter().filter_map(waits_until).min();
+        let is_asked = |sequence: &u64| self.jobs.values().any(|asked| asked == sequence);
+        let mut free: Vec<_> =
+            due.into_iter().filter(|sequence| waits_until(sequence).is_none() && !is_asked(sequence)).collect();
+        free.sort_by_key(failures);
+        (free, next)
+    }
 }
 
 impl Confirmer {
@@ -65,16 +98,23 @@ impl Confirmer {
     pub const PATIENCE: Duration = Duration::from_secs(300);
     /// Questions at a time.
     const AT_ONCE: usize = 4;
-    /// Between two questions about one job.
+    /// Jobs looked at to find one that can be asked about.
+    const LOOKED_AT: usize = 256;
+    /// Between two questions about one job that the provider does not know the end of.
     const PAUSES: std::ops::RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(60);
     /// The same when the answer cannot be read.
     const LONG_PAUSES: std::ops::RangeInclusive<Duration> = Duration::from_secs(30)..=Duration::from_secs(3600);
+    /// The same when there is none.
+    const UNANSWERED_PAUSES: std::ops::RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(3600);
+    /// No question is put off for longer: an account on hold is left alone for two hours.
+    const LONGEST_PAUSE: Duration = Duration::from_secs(3 * 3600);
 
     /// Asks `client`. Without one whatever waits is believed: it came while the provider was to be asked, and now it is
     /// not to be any more.
     pub fn new(ledger: Ledger, client: Option<Client>, patience: Duration) -> Self {
         let stop = watch::Sender::new(false);
-        Self { inner: Arc::new(Inner { ledger, client, patience, stop }) }
+        let open_since = Mutex::default();
+        Self { inner: Arc::new(Inner { ledger, client, patience, open_since, stop }) }
     }
 
     /// Asks nothing from now on; [`Confirmer::run`] returns at once.
@@ -95,7 +135,7 @@ impl Confirmer {
         }
         let mut asking = Asking::default();
         while !*stop.borrow_and_update() {
-            let at_once = if self.is_answered() { Self::AT_ONCE } else { 1 };
+            let at_once = if self.is_outage() { 1 } else { Self::AT_ONCE };
             let held_up = asking.held_up.filter(|until| *until > Instant::now());
             let paused = held_up.max(self.paused_until());
             let next = paused.or_else(|| self.dispatch(&mut asking, at_once));
@@ -116,34 +156,30 @@ impl Confirmer {
         self.inner.client.as_ref()?.trouble().paused_until()
     }
 
-    fn is_answered(&self) -> bool {
-        self.inner.client.as_ref().is_none_or(|client| client.trouble().failures() == 0)
+    fn is_outage(&self) -> bool {
+        self.inner.client.as_ref().is_some_and(|client| client.trouble().is_outage())
     }
 
     /// Asks what is due and has room. Returns when to look again, if that is known.
     fn dispatch(&self, asking: &mut Asking, at_once: usize) -> Option<Instant> {
-        let asks = match self.state().asks(2 * Self::AT_ONCE) {
-            Ok(asks) => asks,
+        let now = Timestamp::now();
+        let (due, next) = match self.state().asks_due(now, Self::LONGEST_PAUSE, Self::LOOKED_AT) {
+            Ok(found) => found,
             Err(error) => {
                 tracing::debug!(%error, "what waits to be confirmed cannot be read yet");
                 return Some(Instant::now() + *Self::PAUSES.start());
             }
         };
-        let now = Timestamp::now();
-        for (at, sequence) in asks {
-            if at > now {
-                return Some(Instant::now() + at.since(now));
-            }
+        let (free, put_off) = asking.free(due);
+        for sequence in free {
             if asking.tasks.len() >= at_once {
                 return None;
             }
-            if !asking.jobs.values().any(|asked| *asked == sequence) {
-                let confirmer = self.clone();
-                let task = asking.tasks.spawn(async move { confirmer.ask(sequence).await });
-                asking.jobs.insert(task.id(), sequence);
-            }
+            let confirmer = self.clone();
+            let task = asking.tasks.spawn(async move { confirmer.ask(sequence).await });
+            asking.jobs.insert(task.id(), sequence);
         }
-        None
+        next.map(|at| Instant::now() + at.since(now)).into_iter().chain(put_off).min()
     }
 
     async fn ended(&self, asking: &mut Asking, ended: Result<(Id, Asked), JoinError>) {
@@ -152,14 +188,16 @@ impl Confirmer {
             Err(error) => (error.id(), None),
         };
         let sequence = asking.jobs.remove(&id);
-        match asked {
+        match (asked, sequence) {
+            (Some(Ok(())), Some(sequence)) => drop(asking.failed.remove(&sequence)),
             // The client knows how long it is to be left alone.
-            Some(Ok(()) | Err(AskError::Provider(_))) => {}
-            Some(Err(error)) => {
+            (Some(Err(AskError::Provider(_))), Some(sequence)) => asking.put_off(sequence),
+            (Some(Ok(())), None) => {}
+            (Some(Err(error)), _) => {
                 tracing::warn!(%error, "what the provider says cannot be recorded yet");
                 asking.held_up = Some(Instant::now() + *Self::PAUSES.start());
             }
-            None => {
+            (None, _) => {
                 tracing::error!(sequence, "a defect cut a question to the provider off");
                 if let Some(Ok(Some(record))) = sequence.map(|sequence| self.state().job_at(sequence)) {
                     // It would strike again at once.
@@ -184,9 +222,15 @@ impl Confirmer {
                 tracing::warn!(job = %job.id, %error, "a final callback cannot be confirmed yet");
                 return self.ask_later(&job, pause(&job, &Self::LONG_PAUSES)).await;
             }
+            Err(error @ (ProviderError::Failed(_) | ProviderError::NoAnswer(_) | ProviderError::Forbidden))
+                if !self.is_outage() =>
+            {
+                tracing::warn!(job = %job.id, %error, "a final callback cannot be confirmed yet");
+                return self.ask_later(&job, pause(&job, &Self::UNANSWERED_PAUSES)).await;
+            }
             Err(error) => return Err(AskError::Provider(error)),
         };
-        let now = Timestamp::now();
+        let open_for = self.open_for(sequence);
         let mut is_open = false;
         for callback in &job.unconfirmed {
             let verdict = match &answer {
@@ -195,13 +239,39 @@ impl Confirmer {
             };
             match verdict {
                 Verdict::Same => self.confirm(&job.id, callback.position).await?,
-                Verdict::NotYet(_) if now.since(callback.at) < self.inner.patience => is_open = true,
+                Verdict::NotYet(_) if !self.is_over(callback.at, open_for) => is_open = true,
                 Verdict::NotYet(difference) | Verdict::Different(difference) => {
                     self.refute(&job.id, callback.position, difference).await?;
                 }
             }
         }
-        if is_open { self.ask_later(&job, pause(&job, &Self::PAUSES).min(self.inner.patience)).await } else { Ok(()) }
+        if is_open {
+            return self.ask_later(&job, pause(&job, &Self::PAUSES).min(self.inner.patience)).await;
+        }
+        self.open_since().remove(&sequence);
+        Ok(())
+    }
+
+    fn open_since(&self) -> MutexGuard<'_, HashMap<u64, Instant>> {
+        self.inner.open_since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For how long the provider has been asked about a job in this run.
+    fn open_for(&self, sequence: u64) -> Duration {
+        /// More are not remembered, and wait for longer.
+        const MOST: usize = 100_000;
+        let mut since = self.open_since();
+        if since.len() >= MOST {
+            since.clear();
+        }
+        since.entry(sequence).or_insert_with(Instant::now).elapsed()
+    }
+
+    /// Whether the provider has had the time to know of a callback that came at `at`. The clock, which may be wrong, must
+    /// say so, and so must the time that has passed in this run.
+    fn is_over(&self, at: Timestamp, open_for: Duration) -> bool {
+        let (now, patience) = (Timestamp::now(), self.inner.patience);
+        (at > now || now.since(at) >= patience) && open_for >= patience
     }
 
     async fn believe(&self, job: &Job) -> Asked {

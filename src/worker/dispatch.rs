@@ -1,32 +1,36 @@
 //! Which job is worked on when.
 
 use std::collections::HashMap;
-use std::ops::ControlFlow;
+use std::collections::hash_map::Entry;
 use std::sync::PoisonError;
 use std::time::Duration;
 
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::Worker;
 use super::attempt::AttemptError;
 use super::retry;
+use super::{Config, Worker};
 use crate::bucket::BucketError;
 use crate::domain::{AssetState, AttemptFailure, StuckReason, Timestamp};
 use crate::journal::{Durability, Event};
-use crate::state::{DueJob, Lease};
-
-/// Due jobs looked at to find those whose host has room.
-const LOOKED_AT: usize = 2048;
+use crate::state::{DueCursor, DueJob, Lease, Shown};
 
 /// How long to wait for the state to come back.
 const STATE_PAUSE: Duration = Duration::from_millis(500);
+
+/// A job that cannot be taken further is tried again at least so often.
+const MAX_HELD_BACK: Duration = Duration::from_secs(600);
+
+/// Between two looks for a job with room, when one did not come to all hosts and owners.
+const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
 /// A job being worked on. Its lease is given back when how it ended has been looked at, so that a job whose work panicked
 /// is not taken up again before that is recorded.
 struct Taken {
     sequence: u64,
     host: String,
+    owner: u64,
     _lease: Lease,
 }
 
@@ -35,9 +39,61 @@ struct Taken {
 struct Running {
     tasks: JoinSet<Result<(), AttemptError>>,
     jobs: HashMap<Id, Taken>,
-    per_host: HashMap<String, usize>,
+    /// How many there are of each host, owner, and both.
+    shares: HashMap<Share, usize>,
+    /// Where the last look at the queue ended.
+    cursor: DueCursor,
     /// Jobs that could not even record a failure, and when to take them up again.
     held_back: HashMap<u64, Instant>,
+    /// How often in a row that was so.
+    held_back_times: HashMap<u64, u16>,
+}
+
+/// Who takes up a place.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Share {
+    Host(String),
+    Owner(u64),
+    OwnerAtHost(u64, String),
+}
+
+impl Share {
+    fn of(host: &str, owner: u64) -> Vec<Self> {
+        let mut shares = vec![Self::Owner(owner)];
+        if !host.is_empty() {
+            shares.extend([Self::Host(host.to_owned()), Self::OwnerAtHost(owner, host.to_owned())]);
+        }
+        shares
+    }
+}
+
+/// How many of `places` the jobs of one owner may take: a quarter is left to others, so that none of them waits for as long
+/// as one of its downloads takes.
+const fn of_one_owner(places: usize) -> usize {
+    if places < 2 { places } else { places - places.div_ceil(4) }
+}
+
+impl Running {
+    fn count(&self, share: &Share) -> usize {
+        self.shares.get(share).copied().unwrap_or_default()
+    }
+
+    fn take(&mut self, host: &str, owner: u64) {
+        for share in Share::of(host, owner) {
+            *self.shares.entry(share).or_default() += 1;
+        }
+    }
+
+    fn give_back(&mut self, host: &str, owner: u64) {
+        for share in Share::of(host, owner) {
+            if let Entry::Occupied(mut count) = self.shares.entry(share) {
+                *count.get_mut() -= 1;
+                if *count.get() == 0 {
+                    count.remove();
+                }
+            }
+        }
+    }
 }
 
 impl Worker {
@@ -114,6 +170,10 @@ impl Worker {
             tokio::time::sleep(pause).await;
             match self.inner.bucket.probe().await {
                 Ok(()) => break,
+                Err(error @ BucketError::NoListing) => {
+                    tracing::warn!(%error, "storage answers, and lacks a permission");
+                    break;
+                }
                 Err(error) => tracing::warn!(%error, "storage still fails"),
             }
             pause = (pause * 2).min(MAX_PAUSE);
@@ -137,33 +197,44 @@ impl Worker {
         }
         let (now, instant) = (Timestamp::now(), Instant::now());
         running.held_back.retain(|_, until| *until > instant);
-        let visited = self.state().visit_due(now, LOOKED_AT, |job| {
-            self.begin(running, job);
-            if running.tasks.len() < concurrency { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        });
-        match visited.and_then(|()| self.state().next_due(now)) {
-            Ok(_) if running.tasks.len() >= concurrency => None,
-            Ok(next) => earliest(next.map(|at| instant + at.since(now)), &running.held_back),
+        let mut cursor = std::mem::take(&mut running.cursor);
+        let visited = self.state().visit_due(now, &mut cursor, |job| self.begin(running, job));
+        running.cursor = cursor;
+        if running.tasks.len() >= concurrency {
+            return None;
+        }
+        match visited.and_then(|more| Ok((more, self.state().next_due(now)?))) {
+            Ok((true, _)) => Some(instant + LOOK_PAUSE),
+            Ok((false, next)) => earliest(next.map(|at| instant + at.since(now)), &running.held_back),
             Err(error) => {
                 tracing::debug!(%error, "the queue cannot be read yet");
-                Some(Instant::now() + STATE_PAUSE)
+                Some(instant + STATE_PAUSE)
             }
         }
     }
 
-    /// Starts to work on a job, if its host has room and nobody else works on it.
-    fn begin(&self, running: &mut Running, job: DueJob) {
-        let has_room = running.per_host.get(&job.host).is_none_or(|jobs| *jobs < self.inner.config.per_host);
-        if !has_room || running.held_back.contains_key(&job.sequence) {
-            return;
+    /// Starts to work on a job, if there is room for it and nobody else works on it.
+    fn begin(&self, running: &mut Running, job: &DueJob) -> Shown {
+        let Config { concurrency, per_host, .. } = self.inner.config;
+        let at_host = |share: Share, places: usize| !job.host.is_empty() && running.count(&share) >= places;
+        if at_host(Share::Host(job.host.clone()), per_host) {
+            return Shown::HostFull;
         }
-        let Some(lease) = self.leased(job.sequence) else { return };
+        if running.count(&Share::Owner(job.owner)) >= of_one_owner(concurrency)
+            || at_host(Share::OwnerAtHost(job.owner, job.host.clone()), of_one_owner(per_host))
+        {
+            return Shown::OwnerFull;
+        }
+        if running.held_back.contains_key(&job.sequence) {
+            return Shown::Passed;
+        }
+        let Some(lease) = self.leased(job.sequence) else { return Shown::Passed };
         let (worker, sequence) = (self.clone(), job.sequence);
         let task = running.tasks.spawn(async move { worker.work(sequence).await });
-        if !job.host.is_empty() {
-            *running.per_host.entry(job.host.clone()).or_default() += 1;
-        }
-        running.jobs.insert(task.id(), Taken { sequence, host: job.host, _lease: lease });
+        running.take(&job.host, job.owner);
+        let (host, owner) = (job.host.clone(), job.owner);
+        running.jobs.insert(task.id(), Taken { sequence, host, owner, _lease: lease });
+        if running.tasks.len() < concurrency { Shown::Taken } else { Shown::Enough }
     }
 
     fn leased(&self, sequence: u64) -> Option<Lease> {
@@ -178,18 +249,23 @@ impl Worker {
         };
         let Some(taken) = running.jobs.remove(&id) else { return };
         let sequence = taken.sequence;
-        if let Some(jobs) = running.per_host.get_mut(&taken.host) {
-            *jobs -= 1;
-            if *jobs == 0 {
-                running.per_host.remove(&taken.host);
-            }
-        }
+        running.give_back(&taken.host, taken.owner);
         if let Err((error, panicked)) = result {
             tracing::error!(sequence, error, "a job could not be taken further");
-            running.held_back.insert(sequence, Instant::now() + retry::pause());
+            /// Of more it is not known.
+            const MOST: usize = 10_000;
+            if running.held_back_times.len() >= MOST {
+                running.held_back_times.clear();
+            }
+            let times = running.held_back_times.entry(sequence).or_default();
+            *times = times.saturating_add(1);
+            let pause = retry::pause().max(retry::delay(*times).min(MAX_HELD_BACK));
+            running.held_back.insert(sequence, Instant::now() + pause);
             if panicked {
                 self.give_up(sequence, &error).await;
             }
+        } else {
+            running.held_back_times.remove(&sequence);
         }
     }
 

@@ -5,8 +5,8 @@ use fail::fail_point;
 use super::Worker;
 use super::attempt::{self, AttemptError};
 use super::transfer::Task;
-use crate::bucket::ObjectFolder;
-use crate::domain::{Asset, AssetState, JobState, StoredFile, StuckReason, Timestamp};
+use crate::bucket::{BucketError, ObjectFolder};
+use crate::domain::{Asset, AssetState, Job, JobState, StoredFile, StuckReason, Timestamp};
 use crate::journal::{Durability, Event};
 use crate::state::{Applied, JobRecord};
 
@@ -21,7 +21,7 @@ impl Worker {
         let (record, folder) = self.place(record).await?;
         let now = Timestamp::now();
         let is_due = |asset: &&Asset| {
-            asset.state == AssetState::Pending && asset.not_before.is_none_or(|not_before| not_before <= now)
+            asset.state == AssetState::Pending && asset.not_before.is_none_or(|at| at.has_come(now, Job::LONGEST_DELAY))
         };
         for asset in record.job.assets.iter().filter(is_due) {
             self.archive(&record, asset, &folder).await?;
@@ -80,7 +80,7 @@ impl Worker {
                 );
                 return Ok(());
             }
-            Err(error) => error,
+            Err(error) => self.about_one_object(error).await,
         };
         if let Some(outage) = error.storage_outage() {
             self.storage_fails(outage);
@@ -109,6 +109,19 @@ impl Worker {
         let event = Event::AttemptFailed { at: Timestamp::now(), job, slot, failure, due };
         self.inner.ledger.record(event, Durability::Written).await?;
         Ok(())
+    }
+
+    /// What an error of storage is really about: one object that it refuses, when it takes others.
+    async fn about_one_object(&self, error: AttemptError) -> AttemptError {
+        match error {
+            AttemptError::Bucket(error)
+                if error.may_concern_one_object() && self.inner.bucket.probe_write().await.is_ok() =>
+            {
+                let for_good = matches!(error, BucketError::Refused(_));
+                AttemptError::StorageRefuses { error, for_good }
+            }
+            error => error,
+        }
     }
 
     fn is_taken_back(&self, sequence: u64) -> Result<bool, AttemptError> {

@@ -30,8 +30,10 @@ impl Worker {
             let manifest = Manifest::new(&ended, callback, at);
             fail_point!("worker.manifest", |_| Err(AttemptError::Deferred));
             let put = self.inner.bucket.put_manifest(&key, &manifest).await;
+            // One that is refused alone is this job's trouble, which is held back.
             if let Err(error) = &put
                 && error.is_outage()
+                && !(error.may_concern_one_object() && self.inner.bucket.probe_write().await.is_ok())
             {
                 self.storage_fails(error);
             }

@@ -1,41 +1,35 @@
-//! File parts in memory: bounded for all transfers together.
+//! Parts of files in memory.
 
 use bytes::{Bytes, BytesMut};
-use tokio::sync::OwnedSemaphorePermit;
 
-use super::Worker;
-use super::attempt::AttemptError;
-use crate::state::RecordError;
+use super::memory::Claim;
 
-/// A part being filled. The memory it may grow to is set aside before its first byte.
+/// A part being filled.
 #[derive(Debug)]
 pub(super) struct Part {
     chunks: Vec<Bytes>,
     length: u64,
     capacity: u64,
-    permit: OwnedSemaphorePermit,
+    memory: Claim,
 }
 
 /// Small chunks are put together up to this size: each of them would keep a network buffer of its own.
 const CHUNK: usize = 64 << 10;
 
-impl Worker {
-    /// Waits until there is memory for a part of at most `capacity` bytes.
-    pub(super) async fn begin_part(&self, capacity: u64) -> Result<Part, AttemptError> {
-        let kib = u32::try_from(capacity.div_ceil(1024)).unwrap_or(u32::MAX);
-        let permit = self.inner.parts.clone().acquire_many_owned(kib).await.map_err(|_| RecordError::Stopping)?;
-        Ok(Part { chunks: Vec::new(), length: 0, capacity, permit })
-    }
-}
-
 impl Part {
+    /// An empty part of at most `capacity` bytes, for which `memory` is.
+    pub(super) fn new(capacity: u64, memory: Claim) -> Self {
+        Self { chunks: Vec::new(), length: 0, capacity, memory }
+    }
+
     /// How many bytes still fit.
     pub(super) fn room(&self) -> u64 {
         self.capacity - self.length
     }
 
-    /// Takes in a chunk, which must fit.
-    pub(super) fn add(&mut self, taken: Bytes) {
+    /// Takes in a chunk, which must fit, as soon as there is memory for it.
+    pub(super) async fn add(&mut self, taken: Bytes) {
+        self.memory.grow(taken.len() as u64).await;
         self.length += taken.len() as u64;
         match self.chunks.pop() {
             Some(last) if last.len() + taken.len() <= CHUNK => {
@@ -72,7 +66,8 @@ impl Part {
     }
 
     /// The bytes, and the claim on memory that must be held as long as they are.
-    pub(super) fn into_chunks(self) -> (Vec<Bytes>, OwnedSemaphorePermit) {
-        (self.chunks, self.permit)
+    pub(super) fn into_chunks(mut self) -> (Vec<Bytes>, Claim) {
+        self.memory.filled();
+        (self.chunks, self.memory)
     }
 }

@@ -81,7 +81,7 @@ impl Sending {
         self.started += 1;
         self.points.extend(point.map(|point| (index, point)));
         self.tasks.spawn(async move {
-            let (chunks, _permit) = part.into_chunks();
+            let (chunks, _memory) = part.into_chunks();
             fail_point!("worker.part", |_| Err(BucketError::Unavailable("injected".to_owned())));
             let sent = bucket.put_part(&upload, index, chunks).await?;
             fail_point!("worker.part.done", |_| Err(BucketError::Unavailable("injected".to_owned())));

@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 use fail::fail_point;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::Worker;
 use super::attempt::AttemptError;
+use super::memory::Claim as MemoryClaim;
 use super::parts::Part;
-use crate::bucket::{ObjectFolder, ObjectKey, PartId, Upload};
+use crate::bucket::{BucketError, ObjectFolder, ObjectKey, PartId, Upload};
 use crate::domain::{Digest, JobId, Slot, StoredFile, Timestamp};
 use crate::journal::{Durability, Event};
 use crate::state::{Applied, Claim, ClaimOutcome, MediaRecord};
@@ -29,15 +29,15 @@ pub(super) struct Arrived<'a> {
 #[derive(Debug)]
 pub(super) enum Content {
     /// In memory.
-    Whole { chunks: Vec<Bytes>, _permit: OwnedSemaphorePermit },
+    Whole { chunks: Vec<Bytes>, _memory: MemoryClaim },
     /// Sent, and not yet visible.
     Upload { upload: Upload, parts: Vec<PartId> },
 }
 
 impl Content {
     pub(super) fn whole(part: Part) -> Self {
-        let (chunks, permit) = part.into_chunks();
-        Self::Whole { chunks, _permit: permit }
+        let (chunks, memory) = part.into_chunks();
+        Self::Whole { chunks, _memory: memory }
     }
 }
 
@@ -55,7 +55,7 @@ impl Worker {
                 file.key.clone_from(&media.key);
                 if !self.is_there(&media, &there).await? {
                     tracing::warn!(key = %there, sha256 = %file.sha256, "an object of the index is missing and stored again");
-                    self.make_visible(content, &there, &file.content_type).await?;
+                    self.make_visible(content, &there, &file).await?;
                     file.deduplicated = false;
                     made_visible = true;
                 }
@@ -70,7 +70,7 @@ impl Worker {
             fail_point!("worker.claim.done", |_| Err(AttemptError::Deferred));
             match *outcome {
                 ClaimOutcome::Granted => {
-                    self.make_visible(content, &key, &file.content_type).await?;
+                    self.make_visible(content, &key, &file).await?;
                     made_visible = true;
                     break;
                 }
@@ -114,7 +114,11 @@ impl Worker {
     /// the claim is released.
     pub(super) async fn settle_claim(&self, claim: &Claim) -> Result<(), AttemptError> {
         let Claim { job, slot, file } = claim.clone();
-        let found = self.inner.bucket.digest(&parse(&file.key)?).await?;
+        let found = match self.inner.bucket.digest(&parse(&file.key)?).await {
+            // It is stored again, which does no harm if it is there.
+            Err(BucketError::NoListing) => None,
+            found => found?,
+        };
         let event = if found == Some((file.sha256, file.bytes)) {
             Event::Stored { job, slot, file }
         } else {
@@ -134,17 +138,20 @@ impl Worker {
     }
 
     async fn is_there(&self, media: &MediaRecord, key: &ObjectKey) -> Result<bool, AttemptError> {
-        Ok(self.inner.bucket.size(key).await? == Some(media.bytes))
+        match self.inner.bucket.size(key).await {
+            Err(BucketError::NoListing) => Ok(false),
+            size => Ok(size? == Some(media.bytes)),
+        }
     }
 
-    async fn make_visible(&self, content: Content, key: &ObjectKey, content_type: &str) -> Result<(), AttemptError> {
+    async fn make_visible(&self, content: Content, key: &ObjectKey, file: &StoredFile) -> Result<(), AttemptError> {
         fail_point!("worker.put", |_| Err(AttemptError::Deferred));
         match content {
-            Content::Whole { chunks, _permit } => {
-                self.inner.bucket.put(key, chunks, content_type).await?;
+            Content::Whole { chunks, _memory } => {
+                self.inner.bucket.put(key, chunks, &file.content_type).await?;
             }
             Content::Upload { upload, parts } if upload.key == *key => {
-                self.inner.bucket.complete_upload(&upload, parts).await?;
+                self.inner.bucket.complete_upload(&upload, parts, &file.sha256).await?;
             }
             // An upload cannot change its key.
             Content::Upload { .. } => return Err(AttemptError::StoreAgain(key.as_str().to_owned())),

@@ -3,6 +3,8 @@
 //! Up to one part, the hash is known before anything is sent. Above, parts go out while the rest comes in, and whether
 //! the upload is completed is decided when the last byte has been checked.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use fail::fail_point;
 use tokio::sync::watch;
@@ -131,7 +133,8 @@ impl Worker {
         sending: &mut Option<Sending>,
     ) -> Result<(Part, Option<MediaType>), AttemptError> {
         let mut stop = self.inner.stop.subscribe();
-        let mut part = self.begin_part(self.part_capacity(download)).await?;
+        let host: Arc<str> = candidate.url.host().into();
+        let mut part = self.begin_part(&host, download);
         let mut point = None;
         loop {
             let limit = if part.is_full() { self.inner.bucket.part_size() } else { part.room() };
@@ -146,10 +149,10 @@ impl Worker {
                 if sending.due(*stop.borrow()).is_some_and(|due| due <= Instant::now()) {
                     self.advance(candidate, sending).await?;
                 }
-                part = self.begin_part(self.part_capacity(download)).await?;
+                part = self.begin_part(&host, download);
             }
             container.update(&chunk);
-            part.add(chunk);
+            part.add(chunk).await;
             if part.is_full() {
                 point = download.point(&container);
             }
@@ -184,15 +187,17 @@ impl Worker {
         }
     }
 
-    /// What the part to be filled next can hold: no more than is still to come, where that is known.
-    fn part_capacity(&self, download: &Download) -> u64 {
+    /// The part to be filled next. It can hold no more than is still to come, where that is known.
+    fn begin_part(&self, host: &Arc<str>, download: &Download) -> Part {
         let part_size = self.inner.bucket.part_size();
+        let is_first = download.received() == 0;
         let left = download.declared_length().map(|length| length.saturating_sub(download.received()));
-        match left {
+        let capacity = match left {
             // Whatever has been received and is not yet in a part is at most one chunk; it is counted generously.
-            Some(left) if download.received() == 0 => left.clamp(1, part_size),
+            Some(left) if is_first => left.clamp(1, part_size),
             _ => part_size,
-        }
+        };
+        Part::new(capacity, self.inner.memory.begin(host, capacity, is_first))
     }
 
     async fn start_upload(&self, task: Task<'_>, download: &Download, first: &Part) -> Result<Sending, AttemptError> {

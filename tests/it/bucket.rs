@@ -108,15 +108,21 @@ async fn uploads_appear_at_their_end(bucket: &Bucket) {
     ids[1] = Some(bucket.put_part(&upload, 1, vec![parts[1].clone()]).await.unwrap());
     let ids: Vec<PartId> = serde_json::from_str(&serde_json::to_string(&ids).unwrap()).unwrap();
 
-    bucket.complete_upload(&upload, ids.clone()).await.unwrap();
     let whole = parts.concat();
+    let digest = Digest::of(&whole);
+    bucket.complete_upload(&upload, ids.clone(), &digest).await.unwrap();
     let stored = Ok(Some((Digest::of(&whole), whole.len() as u64)));
     assert_eq!(bucket.digest(&key).await, stored);
     let middle = PART as u64 - 5..PART as u64 + 5;
     let pieces: Vec<Bytes> = bucket.read(&key, Some(middle)).await.unwrap().try_collect().await.unwrap();
     assert_eq!(pieces.concat(), whole[PART - 5..PART + 5]);
 
-    bucket.complete_upload(&upload, ids).await.unwrap();
+    bucket.complete_upload(&upload, ids.clone(), &digest).await.unwrap();
+    // Another object of the same size is not taken for it.
+    bucket.put(&key, vec![noise(whole.len(), 9)], "video/mp4").await.unwrap();
+    let error = bucket.complete_upload(&upload, ids, &digest).await.unwrap_err();
+    assert!(matches!(error, BucketError::UploadLost { .. }), "{error}");
+    bucket.put(&key, vec![whole.into()], "video/mp4").await.unwrap();
     bucket.abort_upload(&upload).await.unwrap();
     assert_eq!(bucket.digest(&key).await, stored);
 }
@@ -131,13 +137,13 @@ async fn uploads_can_be_given_up(bucket: &Bucket) {
         assert!(matches!(&result, Err(BucketError::UploadLost { .. })), "{result:?}");
     };
     lost(bucket.put_part(&upload, 1, chunks("late")).await.map(drop));
-    lost(bucket.complete_upload(&upload, vec![part]).await);
+    lost(bucket.complete_upload(&upload, vec![part], &Digest::of(b"soon gone")).await);
     assert_eq!(bucket.size(&key).await, Ok(None));
 
     let other = bucket.start_upload(&key, "video/mp4").await.unwrap();
     bucket.abort_upload(&upload).await.unwrap();
     let part = bucket.put_part(&other, 0, chunks("another")).await.unwrap();
-    bucket.complete_upload(&other, vec![part]).await.unwrap();
+    bucket.complete_upload(&other, vec![part], &Digest::of(b"another")).await.unwrap();
     assert_eq!(text(bucket, &key, None).await.unwrap(), "another");
 }
 
@@ -148,9 +154,9 @@ async fn parts_are_bounded(bucket: &Bucket) {
         bucket.put_part(&upload, 10_000, chunks("one too many")).await.map(drop),
         bucket.put_part(&upload, 0, Vec::new()).await.map(drop),
         bucket.put_part(&upload, 0, vec![noise(PART + 1, 1)]).await.map(drop),
-        bucket.complete_upload(&upload, Vec::new()).await,
-        bucket.complete_upload(&upload, vec![part(7), part(7)]).await,
-        bucket.complete_upload(&upload, vec![part(PART as u64), part(PART as u64 + 1)]).await,
+        bucket.complete_upload(&upload, Vec::new(), &Digest::of(b"")).await,
+        bucket.complete_upload(&upload, vec![part(7), part(7)], &Digest::of(b"")).await,
+        bucket.complete_upload(&upload, vec![part(PART as u64), part(PART as u64 + 1)], &Digest::of(b"")).await,
     ] {
         let error = result.unwrap_err();
         assert!(matches!(error, BucketError::InvalidPart(_)) && !error.is_outage(), "{error}");
@@ -236,7 +242,7 @@ async fn a_completed_upload_has_its_content_type() {
     let upload = bucket.start_upload(&key, "video/webm").await.unwrap();
     let part = bucket.put_part(&upload, 0, chunks("short")).await.unwrap();
     assert!(!server.unfinished_uploads().is_empty());
-    bucket.complete_upload(&upload, vec![part]).await.unwrap();
+    bucket.complete_upload(&upload, vec![part], &Digest::of(b"")).await.unwrap();
     let url = bucket.presign(&key, Duration::from_secs(60), None).await.unwrap().unwrap();
     let answer = client().get(url).send().await.unwrap();
     assert_eq!(answer.headers()["content-type"].to_str().unwrap(), "video/webm");
@@ -369,7 +375,7 @@ async fn an_upload_keeps_its_part_size() {
     let first = before.put_part(&upload, 0, chunks("0123")).await.unwrap();
     assert!(matches!(after.put_part(&upload, 1, chunks("456789")).await, Err(BucketError::InvalidPart(_))));
     let second = after.put_part(&upload, 1, chunks("45")).await.unwrap();
-    after.complete_upload(&upload, vec![first, second]).await.unwrap();
+    after.complete_upload(&upload, vec![first, second], &Digest::of(b"")).await.unwrap();
     assert_eq!(text(&after, &key, None).await.unwrap(), "012345");
 }
 
@@ -381,7 +387,7 @@ async fn a_staging_file_that_lost_bytes_does_not_become_an_object() {
     let part = bucket.put_part(&upload, 0, chunks("0123456789")).await.unwrap();
     let staging = root.path().join(format!("made/bucket/{key}#{}", upload.id));
     std::fs::OpenOptions::new().write(true).open(staging).unwrap().set_len(9).unwrap();
-    let error = bucket.complete_upload(&upload, vec![part]).await.unwrap_err();
+    let error = bucket.complete_upload(&upload, vec![part], &Digest::of(b"")).await.unwrap_err();
     assert!(matches!(error, BucketError::UploadLost { .. }), "{error:?}");
     assert_eq!(bucket.size(&key).await, Ok(None));
 }

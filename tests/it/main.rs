@@ -28,6 +28,7 @@ mod reconcile;
 mod repair;
 mod resume;
 mod retention;
+mod shares;
 mod simulator;
 mod soak;
 mod storage_faults;

@@ -1,6 +1,7 @@
 //! An S3 server that misbehaves: work waits for it, uses up no attempts, and each object ends up there once and whole.
 
 mod keys;
+mod refusals;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

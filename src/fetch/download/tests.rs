@@ -332,6 +332,29 @@ async fn a_drip_counts_as_a_stall() {
 }
 
 #[tokio::test]
+async fn chunks_of_one_byte_without_end_count_as_a_stall_however_fast_they_come() {
+    let mut crumbs = vec![ok("Transfer-Encoding: chunked\r\n", "")];
+    crumbs.extend((0..80).map(|_| send(&"1\r\nx\r\n".repeat(1000))));
+    let slow = Fetcher { min_speed: 16 << 10, max_size: 1 << 20, speed_window: Duration::from_secs(2), ..fetcher() };
+    let error = failure(&slow, vec![crumbs]).await;
+    assert_eq!(error.name(), "too_slow");
+}
+
+#[tokio::test]
+async fn small_chunks_are_handed_out_together() {
+    let chunk = |length: usize| format!("{length:x}\r\n{}\r\n", "x".repeat(length));
+    let body = chunk(100).repeat(400) + &chunk(2000) + &chunk(5) + "0\r\n\r\n";
+    let (url, _) = server(vec![vec![ok("Transfer-Encoding: chunked\r\n", &body)]]).await;
+    let mut download = Fetcher { max_size: 1 << 20, ..fetcher() }.open(&url).await.unwrap();
+    let mut sizes = Vec::new();
+    while let Some(chunk) = download.next().await.unwrap() {
+        sizes.push(chunk.len());
+    }
+    assert_eq!((sizes.iter().sum::<usize>(), download.summary().unwrap().bytes), (42_005, 42_005));
+    assert!(sizes.len() <= 4, "{sizes:?}");
+}
+
+#[tokio::test]
 async fn a_next_that_was_dropped_half_way_loses_nothing() {
     let rest_head =
         "HTTP/1.1 206 Partial Content\r\nContent-Length: 5\r\nContent-Range: bytes 5-9/10\r\nETag: \"v1\"\r\n\r\n";

@@ -6,9 +6,12 @@ use crate::egress::{EgressError, StatusCode};
 /// Why the provider said nothing of a job. The statuses are those of its pages.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProviderError {
-    /// 401 and 403: our token is not, or no longer, accepted.
+    /// 401: our token is not, or no longer, accepted. So, too, 403 to questions about several jobs.
     #[error("the provider refuses our token")]
     TokenRefused,
+    /// 403: this question is not for our token.
+    #[error("the provider forbids the question")]
+    Forbidden,
     /// 404 and 410: it knows no such job, or no longer.
     #[error("the provider knows no such job")]
     Gone,
@@ -30,14 +33,20 @@ pub enum ProviderError {
     /// Any 5xx.
     #[error("the provider answers {0}")]
     Failed(StatusCode),
-    /// No answer, or not the whole of it.
+    /// No answer to this question, or not the whole of it.
+    #[error("the provider does not answer: {0}")]
+    NoAnswer(String),
+    /// No connection.
     #[error("the provider is out of reach: {0}")]
     Unreachable(String),
 }
 
 impl From<EgressError> for ProviderError {
     fn from(error: EgressError) -> Self {
-        Self::Unreachable(error.to_string())
+        match error {
+            EgressError::Refused(_) | EgressError::Unreachable(_) => Self::Unreachable(error.to_string()),
+            EgressError::TimedOut | EgressError::Broken(_) => Self::NoAnswer(error.to_string()),
+        }
     }
 }
 
@@ -45,7 +54,8 @@ impl ProviderError {
     pub(super) fn of_status(status: StatusCode, headers: &HeaderMap) -> Result<(), Self> {
         Err(match status.as_u16() {
             200..=299 => return Ok(()),
-            401 | 403 => Self::TokenRefused,
+            401 => Self::TokenRefused,
+            403 => Self::Forbidden,
             404 | 410 => Self::Gone,
             429 => Self::Busy { retry_after: retry_after(headers) },
             596 => Self::OnHold,

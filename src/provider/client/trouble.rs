@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,8 +20,11 @@ struct Known {
     without_credits: HashMap<String, Instant>,
     token_refused: bool,
     until: Option<Instant>,
-    /// Questions in a row that led to nothing, and when the last of them failed.
+    /// What was asked since the last answer and got none. One question may fail by itself; several make an outage.
+    unanswered: HashSet<String>,
+    /// Failures in a row since the outage began; none while there is no outage.
     failures: u32,
+    /// When the last question failed.
     failed_at: Option<Instant>,
 }
 
@@ -34,6 +37,8 @@ impl Trouble {
     const UNNAMED: &str = "?";
     /// More accounts are not remembered; each of their jobs then asks once.
     const MOST: usize = 1000;
+    /// So many different questions in a row without an answer make an outage.
+    const OUTAGE: usize = 3;
     /// A refused token takes somebody to mend.
     const TOKEN: Duration = Duration::from_secs(300);
     /// Between two questions when nobody answers, at the most.
@@ -54,9 +59,15 @@ impl Trouble {
         self.known().token_refused
     }
 
-    /// Questions in a row that the provider gave no answer to.
-    pub fn failures(&self) -> u32 {
-        self.known().failures
+    /// Whether the provider seems to answer nobody: it cannot be connected to, refuses our token, is busy, or has failed to
+    /// answer several different questions in a row.
+    pub fn is_outage(&self) -> bool {
+        self.known().failures > 0
+    }
+
+    /// How many different questions got no answer since the last one that did.
+    pub fn unanswered(&self) -> usize {
+        self.known().unanswered.len()
     }
 
     /// Until when nobody is to ask.
@@ -94,14 +105,17 @@ impl Trouble {
         self.known().without_credits.values().filter(|until| **until > now).count()
     }
 
-    /// Takes note of how a question ended that was sent at `sent`.
-    pub(super) fn heard(&self, account: &str, sent: Instant, error: Option<&ProviderError>) {
+    /// Takes note of how a question ended that was sent at `sent`; `question` tells it from others.
+    pub(super) fn heard(&self, account: &str, question: &str, sent: Instant, error: Option<&ProviderError>) {
         match error {
             None | Some(ProviderError::Gone | ProviderError::NotTaken(_) | ProviderError::Unreadable(_)) => {
                 self.answered(sent);
             }
             Some(ProviderError::OnHold) => self.hold(account),
-            Some(error) => self.failed(error),
+            Some(error @ (ProviderError::Failed(_) | ProviderError::NoAnswer(_) | ProviderError::Forbidden)) => {
+                self.unanswered_question(question, error);
+            }
+            Some(error) => self.failed(&mut self.known(), error),
         }
     }
 
@@ -109,8 +123,24 @@ impl Trouble {
     fn answered(&self, sent: Instant) {
         let mut known = self.known();
         if known.failed_at.is_some_and(|failed_at| failed_at <= sent) {
-            tracing::info!("the provider answers again");
+            if known.failures > 0 {
+                tracing::info!("the provider answers again");
+            }
             (known.failures, known.failed_at, known.until, known.token_refused) = (0, None, None, false);
+            known.unanswered.clear();
+        }
+    }
+
+    /// One question without an answer says nothing of others.
+    fn unanswered_question(&self, question: &str, error: &ProviderError) {
+        let mut known = self.known();
+        known.failed_at = Some(Instant::now());
+        if known.unanswered.len() < Self::OUTAGE {
+            known.unanswered.insert(question.to_owned());
+        }
+        if known.failures > 0 || known.unanswered.len() >= Self::OUTAGE {
+            let refused = *error == ProviderError::Forbidden;
+            self.failed(&mut known, if refused { &ProviderError::TokenRefused } else { error });
         }
     }
 
@@ -119,8 +149,7 @@ impl Trouble {
         remember(&mut self.known().on_hold, account, Self::HOLD);
     }
 
-    fn failed(&self, error: &ProviderError) {
-        let mut known = self.known();
+    fn failed(&self, known: &mut Known, error: &ProviderError) {
         if *error == ProviderError::TokenRefused && !known.token_refused {
             tracing::error!("the provider refuses provider.api_token: it is not asked about jobs");
             known.token_refused = true;
@@ -165,18 +194,18 @@ mod tests {
         let out_of_reach = ProviderError::Unreachable(String::new());
         let pauses: Vec<_> = (0..8)
             .map(|_| {
-                trouble.heard("1", early, Some(&out_of_reach));
+                trouble.heard("1", "a", early, Some(&out_of_reach));
                 pause()
             })
             .collect();
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60].map(Some));
-        trouble.heard("1", early, Some(&busy(7)));
-        trouble.heard("2", early, None);
+        trouble.heard("1", "a", early, Some(&busy(7)));
+        trouble.heard("2", "b", early, None);
         assert_eq!(pause(), Some(7), "what was asked before knows nothing of it");
         tokio::time::advance(Duration::from_secs(1)).await;
-        trouble.heard("2", Instant::now(), Some(&ProviderError::Gone));
-        assert_eq!((pause(), trouble.failures()), (None, 0));
-        trouble.heard("1", Instant::now(), Some(&ProviderError::TokenRefused));
+        trouble.heard("2", "b", Instant::now(), Some(&ProviderError::Gone));
+        assert_eq!((pause(), trouble.is_outage()), (None, false));
+        trouble.heard("1", "a", Instant::now(), Some(&ProviderError::TokenRefused));
         assert!(trouble.is_token_refused() && pause() == Some(300));
     }
 
@@ -197,9 +226,33 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn one_question_without_an_answer_is_no_outage_and_several_are() {
+        let failed = ProviderError::Failed(crate::egress::StatusCode::INTERNAL_SERVER_ERROR);
+        for (error, refused) in
+            [(failed, false), (ProviderError::NoAnswer(String::new()), false), (ProviderError::Forbidden, true)]
+        {
+            let trouble = Trouble::default();
+            for _ in 0..9 {
+                trouble.heard("1", "a", Instant::now(), Some(&error));
+            }
+            trouble.heard("1", "b", Instant::now(), Some(&error));
+            assert!(!trouble.is_outage() && trouble.paused_until().is_none() && trouble.unanswered() == 2, "{error}");
+            tokio::time::advance(Duration::from_secs(1)).await;
+            trouble.heard("1", "c", Instant::now(), None);
+            for question in ["a", "b"] {
+                trouble.heard("1", question, Instant::now(), Some(&error));
+            }
+            assert!(!trouble.is_outage(), "there was an answer in between");
+            trouble.heard("1", "d", Instant::now(), Some(&error));
+            assert!(trouble.is_outage() && trouble.paused_until().is_some(), "{error}");
+            assert_eq!(trouble.is_token_refused(), refused);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_hold_is_one_accounts_own() {
         let trouble = Trouble::default();
-        trouble.heard("1", Instant::now(), Some(&ProviderError::OnHold));
+        trouble.heard("1", "a", Instant::now(), Some(&ProviderError::OnHold));
         assert!(trouble.hold_of("1").is_some() && trouble.hold_of("2").is_none() && trouble.paused_until().is_none());
         assert_eq!(trouble.accounts_on_hold(), 1);
         tokio::time::advance(Duration::from_secs(3 * 3600)).await;

@@ -29,8 +29,12 @@ async fn open(dir: &Path) -> Ledger {
 /// A job that was heard of at `at` and has a link good until `dies`.
 async fn post(ledger: &Ledger, number: u64, at: Timestamp, dies: Option<Timestamp>) {
     let query = dies.map_or(String::new(), |dies| format!("?Expires={}", dies.millis()));
-    let url = format!("https://h/{number}{query}");
-    let body = Bytes::from(json!({"videoId": id(number), "status": 2, "videoURL": url}).to_string());
+    post_url(ledger, number, at, &format!("https://h/{number}{query}"), None).await;
+}
+
+async fn post_url(ledger: &Ledger, number: u64, at: Timestamp, url: &str, name: Option<&str>) {
+    let body = json!({"videoId": id(number), "status": 2, "videoURL": url, "replyRef": name});
+    let body = Bytes::from(body.to_string());
     let meaning = interpret(&body);
     let target = Target::Channel;
     let entry = Entry::Callback(CallbackEntry {
@@ -55,13 +59,17 @@ async fn fail(ledger: &Ledger, number: u64, at: Timestamp, due: Timestamp) {
 /// The numbers of the jobs that are due, in the order they are shown.
 fn order(ledger: &Ledger, now: Timestamp, limit: usize) -> Vec<u64> {
     let mut numbers = Vec::new();
-    let visit = |job: DueJob| {
-        let id = ledger.state().job_at(job.sequence).unwrap().unwrap().job.id;
-        numbers.push(id.as_str().rsplit(':').next().unwrap().parse().unwrap());
-        ControlFlow::Continue(())
+    let visit = |job: &DueJob| {
+        numbers.push(number(ledger, job));
+        if numbers.len() < limit { Shown::Taken } else { Shown::Enough }
     };
-    ledger.state().visit_due(now, limit, visit).unwrap();
+    ledger.state().visit_due(now, &mut DueCursor::default(), visit).unwrap();
     numbers
+}
+
+fn number(ledger: &Ledger, job: &DueJob) -> u64 {
+    let id = ledger.state().job_at(job.sequence).unwrap().unwrap().job.id;
+    id.as_str().rsplit(':').next().unwrap().parse().unwrap()
 }
 
 #[tokio::test]
@@ -118,4 +126,89 @@ async fn jobs_whose_links_die_next_are_shown_first_and_dead_ones_last() {
     assert_eq!((counters.queued, counters.ready, counters.dying_minutes), (0, 0, 0));
     ledger.close();
     open(dir.path()).await.close();
+}
+
+#[tokio::test]
+async fn a_job_with_room_is_found_behind_thousands_without() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path()).await;
+    let start = Timestamp::parse_rfc3339("2026-11-20T10:00:00Z").unwrap();
+    let later = start.after(Duration::from_secs(60));
+    let greedy = (0..3000).map(|number| {
+        let ledger = ledger.clone();
+        async move {
+            post_url(&ledger, number, start, &format!("https://slow/{number}"), Some("greedy")).await;
+            if number % 2 == 0 {
+                fail(&ledger, number, start, start.after(Duration::from_secs(1))).await;
+            }
+        }
+    });
+    futures_util::future::join_all(greedy).await;
+    post_url(&ledger, 3000, later, "https://other/v", Some("greedy")).await;
+    post_url(&ledger, 3001, later, "https://slow/v", Some("modest")).await;
+    post_url(&ledger, 3002, later, "https://slow/w", None).await;
+    let greedy = ledger.state().job(&id(0)).unwrap().unwrap().job.ref_id.unwrap();
+    let greedy = keys::short_hash(greedy.as_str());
+    let visit = |visit: &mut dyn FnMut(&DueJob) -> Shown| {
+        let (mut shown, mut cursor) = (Vec::new(), DueCursor::default());
+        let more = ledger.state().visit_due(later, &mut cursor, |job| {
+            shown.push(number(&ledger, job));
+            visit(job)
+        });
+        assert!(!more.unwrap());
+        shown
+    };
+    let shown = visit(&mut |job| if job.host == "slow" { Shown::HostFull } else { Shown::Taken });
+    assert_eq!((shown.len(), shown[1]), (2, 3000), "{shown:?}");
+    let shown = visit(&mut |job| match job.owner {
+        owner if owner == greedy => Shown::OwnerFull,
+        _ => Shown::Taken,
+    });
+    assert!(shown.contains(&3001) && shown.contains(&3002) && shown.len() < 200, "{shown:?}");
+    let shown = visit(&mut |job| if job.owner == greedy { Shown::Passed } else { Shown::Enough });
+    assert!(shown.len() < 200, "{shown:?}");
+    ledger.close();
+    open(dir.path()).await.close();
+}
+
+#[tokio::test]
+async fn of_very_many_hosts_each_has_its_turn() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path()).await;
+    let start = Timestamp::parse_rfc3339("2026-11-20T10:00:00Z").unwrap();
+    let posts = (0..1000).map(|number| {
+        let (ledger, url) = (ledger.clone(), format!("https://h{number}/v"));
+        async move { post_url(&ledger, number, start, &url, None).await }
+    });
+    futures_util::future::join_all(posts).await;
+    let (mut seen, mut cursor, mut walks) = (std::collections::HashSet::new(), DueCursor::default(), 0);
+    while ledger
+        .state()
+        .visit_due(start, &mut cursor, |job| {
+            seen.insert(number(&ledger, job));
+            Shown::HostFull
+        })
+        .unwrap()
+        && seen.len() < 1000
+    {
+        walks += 1;
+        assert!(walks < 10);
+    }
+    assert_eq!(seen.len(), 1000);
+    ledger.close();
+}
+
+#[tokio::test]
+async fn an_attempt_put_off_by_a_clock_that_was_ahead_is_due() {
+    let dir = tempfile::tempdir().unwrap();
+    let ledger = open(dir.path()).await;
+    let start = Timestamp::parse_rfc3339("2026-11-20T10:00:00Z").unwrap();
+    let hours = |hours: u64| start.after(Duration::from_secs(3600 * hours));
+    for (number, due) in [(1, hours(30 * 24)), (2, hours(4)), (3, hours(7))] {
+        post(&ledger, number, start, None).await;
+        fail(&ledger, number, start, due).await;
+    }
+    assert_eq!(order(&ledger, start, 9), [3, 1]);
+    assert_eq!((ledger.state().due_by(start).unwrap(), ledger.state().next_due(start).unwrap()), (2, Some(hours(4))));
+    ledger.close();
 }

@@ -1,6 +1,11 @@
 //! A provider that gives no answer: whatever waits goes on waiting, and nothing is lost.
 
+use replyvault::domain::{Target, Timestamp};
+use replyvault::intake::Intake;
+use replyvault::journal::{CallbackEntry, Entry};
+
 use super::*;
+use crate::support::vault::{completed, video_id};
 
 async fn retry(bench: &Bench, video: &str) {
     let url = bench.vault.url(&format!("/api/v1/jobs/{}/retry", video.replace(':', "%3A")));
@@ -108,4 +113,105 @@ async fn crowding_out_takes_many_and_loses_nothing() {
     bench.vault.callback(body(4)).await;
     assert_eq!(bench.vault.job(&video).await["callbacks"], 6);
     assert_eq!(bench.vault.get("/api/v1/stats").await.1["quarantined"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callback_that_looks_old_is_not_refuted_at_the_first_question() {
+    let bench = Bench::start("drop=1,get-running=1", NEVER).await;
+    let video = bench.video().await;
+    // The clock was behind when it came, or is ahead now.
+    let at = Timestamp::from_millis_clamped(Timestamp::now().millis() - 4 * 24 * 3_600_000);
+    let body = json!({"videoId": video, "status": 3}).to_string();
+    let meaning = Intake::interpret(body.as_bytes());
+    let entry = CallbackEntry {
+        at,
+        target: Target::Channel,
+        adopt: true,
+        sidecars: false,
+        confirm: true,
+        asked: false,
+        replay_of: None,
+        body: body.into(),
+    };
+    let ledger = bench.vault.running().intake().ledger().clone();
+    ledger.record_callback(Entry::Callback(entry), meaning).await.unwrap();
+    bench.asked(1).await;
+    let later = async {
+        while bench.vault.running().intake().ledger().state().asks(1).unwrap()[0].0 <= Timestamp::now() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, later).await.expect("it is not asked again later");
+    assert_eq!(bench.vault.get("/api/v1/stats").await.1["quarantined"], 0);
+}
+
+/// A provider that answers each question as a test says: `MediaServer` under the paths of its API.
+async fn with_answers(answers: &MediaServer) -> Vault {
+    let provider = provider(&answers.url(""));
+    Vault::start_with(|settings| {
+        settings.intake.confirm = true;
+        settings.provider = Some(provider);
+        settings.reconcile.minute = NEVER;
+    })
+    .await
+}
+
+fn question(number: u64) -> String {
+    format!("/v1/minimax/videos/{}", video_id(number))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forged_ends_whose_questions_fail_hold_up_no_other() {
+    for (status, forged) in [(500, 1), (403, 1), (500, 12), (403, 12)] {
+        let (answers, media) = (MediaServer::start(), MediaServer::start());
+        let vault = with_answers(&answers).await;
+        for number in 1..=forged {
+            answers.put_after(&question(number), &[status; 5000], "{}", "application/json");
+            vault.callback(json!({"videoId": video_id(number), "status": 3})).await;
+        }
+        let asked = async {
+            let hits = || (1..=forged).map(|number| answers.hits(&question(number))).sum::<usize>();
+            while hits() < if forged == 1 { 2 } else { 4 } {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, asked).await.expect("it is not asked again");
+        for number in [100, 101] {
+            let truth = completed(number, &media.put("/v.mp4", mp4(number, 100), "video/mp4"));
+            answers.put(&question(number), truth.to_string(), "application/json");
+            vault.callback(truth).await;
+            vault.archived(&video_id(number)).await;
+        }
+        assert_eq!(vault.job(&video_id(1)).await["state"], "running", "{status}");
+        assert!(answers.hits(&question(1)) < 20, "{}", answers.hits(&question(1)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn questions_without_an_answer_are_shown() {
+    let answers = MediaServer::start();
+    let vault = with_answers(&answers).await;
+    let shows = async |expected: Value, ok: &str| {
+        let shown = async {
+            while vault.get("/readyz").await.1["checks"]["provider"] != expected {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, shown).await.unwrap_or_else(|_| panic!("{expected}"));
+        let metrics = vault.client.get(vault.url("/metrics")).send().await.unwrap().text().await.unwrap();
+        assert!(metrics.contains(&format!("replyvault_provider_ok {ok}\n")), "{metrics}");
+    };
+    for number in 1..=3 {
+        answers.put_after(&question(number), &[500; 5000], "{}", "application/json");
+    }
+    vault.callback(json!({"videoId": video_id(1), "status": 3})).await;
+    shows(json!("a question has got no answer"), "1").await;
+    for number in 2..=3 {
+        vault.callback(json!({"videoId": video_id(number), "status": 3})).await;
+    }
+    shows(json!("it does not answer"), "0").await;
+    let body = json!({"videoId": video_id(4), "status": 3});
+    answers.put(&question(4), body.to_string(), "application/json");
+    vault.callback(body).await;
+    vault.job_in(&video_id(4), &["failed"]).await;
 }

@@ -1,7 +1,10 @@
 //! What is tried, in which order, how often, and what comes of it.
 
+use std::io::{Read, Write};
 use std::time::Duration;
 
+use replyvault::domain::{AttemptFailure, Slot, Timestamp};
+use replyvault::journal::{Durability, Event};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -67,6 +70,61 @@ async fn passing_errors_are_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_put_off_by_a_clock_that_was_a_month_ahead_is_made_now() {
+    let media = MediaServer::start();
+    let vault = Vault::start_with(|settings| settings.worker.max_attempts = 9).await;
+    vault.callback(completed(1, &media.url("/v.mp4"))).await;
+    let failed = async {
+        while vault.job(&video_id(1)).await["assets"][0]["lastError"].is_null() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, failed).await.unwrap();
+    let now = Timestamp::now();
+    let failure = AttemptFailure { error: "503".to_owned(), counted: true, stuck: None };
+    let due = now.after(Duration::from_secs(30 * 24 * 3600));
+    let (job, slot) = (video_id(1).parse().unwrap(), Slot::media());
+    let event = Event::AttemptFailed { at: now, job, slot, failure, due };
+    vault.running().intake().ledger().record(event, Durability::Written).await.unwrap();
+    let bytes = mp4(1, 100);
+    media.put("/v.mp4", bytes.clone(), "video/mp4");
+    vault.assert_stored(&vault.archived(&video_id(1)).await, &bytes).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kept_connection_that_closes_before_any_answer_costs_no_attempt() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    // One answer for each connection, which then looks as if it were kept.
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || -> std::io::Result<()> {
+                read_head(&mut stream)?;
+                let body = mp4(1, 1000);
+                write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len())?;
+                stream.write_all(&body)?;
+                read_head(&mut stream)
+            });
+        }
+    });
+    let vault = Vault::start_with(|settings| settings.worker.max_attempts = 1).await;
+    for number in 1..=5 {
+        vault.callback(completed(number, &format!("http://{address}/{number}"))).await;
+        let job = vault.archived(&video_id(number)).await;
+        assert_eq!(job["assets"][0]["attempts"], 0, "{job:#}");
+    }
+}
+
+fn read_head(stream: &mut std::net::TcpStream) -> std::io::Result<()> {
+    let (mut head, mut byte) = (Vec::new(), [0]);
+    while !head.ends_with(b"\r\n\r\n") {
+        stream.read_exact(&mut byte)?;
+        head.push(byte[0]);
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn links_about_to_die_go_first_and_are_counted() {
     let media = MediaServer::start();
     let vault = Vault::start_with(|settings| settings.worker.concurrency = 1).await;
@@ -77,7 +135,7 @@ async fn links_about_to_die_go_first_and_are_counted() {
     while media.hits("/0.mp4") == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    let now = replyvault::domain::Timestamp::now().millis() / 1000;
+    let now = Timestamp::now().millis() / 1000;
     let links = [(1, String::new()), (2, format!("?Expires={}", now + 86_400)), (3, format!("?Expires={}", now + 600))];
     for (number, query) in &links {
         let url = media.put(&format!("/{number}.mp4"), mp4(*number, 100), "video/mp4");
