@@ -109,7 +109,8 @@ pub(super) async fn stats(api: Data<Api>) -> Result<Json<Stats>, Problem> {
     let snapshot = api.snapshot().await?;
     let queue_depth = snapshot.queue_depth();
     let jobs = JobState::ALL.into_iter().map(|state| (state.as_str(), snapshot.jobs(state))).collect();
-    let Snapshot { counters, oldest_due, expiring, fetching, journal_bytes, older_copy, archive_conflicts, .. } = snapshot;
+    let Snapshot { counters, oldest_due, expiring, fetching, journal_bytes, older_copy, archive_conflicts, .. } =
+        snapshot;
     // The others are there to prove the state whole.
     let Counters { objects, bytes_stored, bytes_deduplicated, refs, quarantined, callbacks, outbox, .. } = counters;
     Ok(Json(Stats {

@@ -91,9 +91,11 @@ impl Reconciler {
                 let rest = self.inner.client.trouble().hold_of(job.id.account());
                 Some(now.after(rest.unwrap_or(Self::SCAN_EVERY)))
             }
-            // An outage is waited out; what fails for this job alone is asked again in its time.
-            Err(AskError::Provider(_)) if self.inner.client.trouble().is_outage() => Some(now),
-            Err(AskError::Provider(_)) => self.next(&job, Some(now)),
+            // What may fail for this job alone is asked again in its time; anything else is waited out.
+            Err(AskError::Provider(
+                ProviderError::Failed(_) | ProviderError::NoAnswer(_) | ProviderError::Forbidden,
+            )) => self.next(&job, Some(now)),
+            Err(AskError::Provider(_)) => Some(now),
             Err(error @ AskError::Refused(_)) => {
                 tracing::warn!(job = %job.id, %error, "what the provider says cannot be recorded yet");
                 Some(now.after(Self::SCAN_SOON))

@@ -2,8 +2,7 @@
 //!
 //! What waits is recorded with its job, and so is what becomes of it: a crash between any two steps only makes the
 //! provider be asked again. A question without an answer is asked again ever more rarely, and holds up no other. A provider
-//! that answers nobody uses nothing up and writes nothing: one question at a time looks whether it is back, each time
-//! about the job that has failed the least.
+//! that cannot be connected to uses nothing up and writes nothing: one question at a time looks whether it is back.
 
 mod compare;
 
@@ -61,36 +60,6 @@ struct Asking {
     jobs: HashMap<Id, u64>,
     /// Until when nothing is asked because what was said could not be recorded.
     held_up: Option<Instant>,
-    /// Jobs whose questions failed while the provider answered nobody: how often, and until when they wait.
-    failed: HashMap<u64, (u32, Instant)>,
-}
-
-impl Asking {
-    /// More are not remembered: they are asked about in the order of their times.
-    const MOST_FAILED: usize = 10_000;
-
-    fn put_off(&mut self, sequence: u64) {
-        if self.failed.len() >= Self::MOST_FAILED {
-            self.failed.clear();
-        }
-        let (failures, until) = self.failed.entry(sequence).or_insert_with(|| (0, Instant::now()));
-        *until = Instant::now() + Duration::from_secs(1 << (*failures).min(12)).min(*Confirmer::PAUSES.end());
-        *failures += 1;
-    }
-
-    /// Of jobs that are to be asked about, those that can be now, those that failed the least first; and until when the
-    /// others wait.
-    fn free(&self, due: Vec<u64>) -> (Vec<u64>, Option<Instant>) {
-        let now = Instant::now();
-        let failures = |sequence: &u64| self.failed.get(sequence).map_or(0, |(failures, _)| *failures);
-        let waits_until = |sequence: &u64| Some(self.failed.get(sequence)?.1).filter(|until| *until > now);
-        let next = due.iter().filter_map(waits_until).min();
-        let is_asked = |sequence: &u64| self.jobs.values().any(|asked| asked == sequence);
-        let mut free: Vec<_> =
-            due.into_iter().filter(|sequence| waits_until(sequence).is_none() && !is_asked(sequence)).collect();
-        free.sort_by_key(failures);
-        (free, next)
-    }
 }
 
 impl Confirmer {
@@ -98,14 +67,12 @@ impl Confirmer {
     pub const PATIENCE: Duration = Duration::from_secs(300);
     /// Questions at a time.
     const AT_ONCE: usize = 4;
-    /// Jobs looked at to find one that can be asked about.
-    const LOOKED_AT: usize = 256;
     /// Between two questions about one job that the provider does not know the end of.
     const PAUSES: std::ops::RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(60);
     /// The same when the answer cannot be read.
     const LONG_PAUSES: std::ops::RangeInclusive<Duration> = Duration::from_secs(30)..=Duration::from_secs(3600);
     /// The same when there is none.
-    const UNANSWERED_PAUSES: std::ops::RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(3600);
+    const UNANSWERED_PAUSES: std::ops::RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(600);
     /// No question is put off for longer: an account on hold is left alone for two hours.
     const LONGEST_PAUSE: Duration = Duration::from_secs(3 * 3600);
 
@@ -135,7 +102,7 @@ impl Confirmer {
         }
         let mut asking = Asking::default();
         while !*stop.borrow_and_update() {
-            let at_once = if self.is_outage() { 1 } else { Self::AT_ONCE };
+            let at_once = if self.is_unreachable() { 1 } else { Self::AT_ONCE };
             let held_up = asking.held_up.filter(|until| *until > Instant::now());
             let paused = held_up.max(self.paused_until());
             let next = paused.or_else(|| self.dispatch(&mut asking, at_once));
@@ -156,30 +123,32 @@ impl Confirmer {
         self.inner.client.as_ref()?.trouble().paused_until()
     }
 
-    fn is_outage(&self) -> bool {
-        self.inner.client.as_ref().is_some_and(|client| client.trouble().is_outage())
+    fn is_unreachable(&self) -> bool {
+        self.inner.client.as_ref().is_some_and(|client| client.trouble().is_unreachable())
     }
 
     /// Asks what is due and has room. Returns when to look again, if that is known.
     fn dispatch(&self, asking: &mut Asking, at_once: usize) -> Option<Instant> {
         let now = Timestamp::now();
-        let (due, next) = match self.state().asks_due(now, Self::LONGEST_PAUSE, Self::LOOKED_AT) {
+        let (due, next) = match self.state().asks_due(now, Self::LONGEST_PAUSE, 2 * Self::AT_ONCE) {
             Ok(found) => found,
             Err(error) => {
                 tracing::debug!(%error, "what waits to be confirmed cannot be read yet");
                 return Some(Instant::now() + *Self::PAUSES.start());
             }
         };
-        let (free, put_off) = asking.free(due);
-        for sequence in free {
+        for sequence in due {
             if asking.tasks.len() >= at_once {
                 return None;
+            }
+            if asking.jobs.values().any(|asked| *asked == sequence) {
+                continue;
             }
             let confirmer = self.clone();
             let task = asking.tasks.spawn(async move { confirmer.ask(sequence).await });
             asking.jobs.insert(task.id(), sequence);
         }
-        next.map(|at| Instant::now() + at.since(now)).into_iter().chain(put_off).min()
+        next.map(|at| Instant::now() + at.since(now))
     }
 
     async fn ended(&self, asking: &mut Asking, ended: Result<(Id, Asked), JoinError>) {
@@ -188,16 +157,14 @@ impl Confirmer {
             Err(error) => (error.id(), None),
         };
         let sequence = asking.jobs.remove(&id);
-        match (asked, sequence) {
-            (Some(Ok(())), Some(sequence)) => drop(asking.failed.remove(&sequence)),
+        match asked {
             // The client knows how long it is to be left alone.
-            (Some(Err(AskError::Provider(_))), Some(sequence)) => asking.put_off(sequence),
-            (Some(Ok(())), None) => {}
-            (Some(Err(error)), _) => {
+            Some(Ok(()) | Err(AskError::Provider(_))) => {}
+            Some(Err(error)) => {
                 tracing::warn!(%error, "what the provider says cannot be recorded yet");
                 asking.held_up = Some(Instant::now() + *Self::PAUSES.start());
             }
-            (None, _) => {
+            None => {
                 tracing::error!(sequence, "a defect cut a question to the provider off");
                 if let Some(Ok(Some(record))) = sequence.map(|sequence| self.state().job_at(sequence)) {
                     // It would strike again at once.
@@ -222,9 +189,7 @@ impl Confirmer {
                 tracing::warn!(job = %job.id, %error, "a final callback cannot be confirmed yet");
                 return self.ask_later(&job, pause(&job, &Self::LONG_PAUSES)).await;
             }
-            Err(error @ (ProviderError::Failed(_) | ProviderError::NoAnswer(_) | ProviderError::Forbidden))
-                if !self.is_outage() =>
-            {
+            Err(error @ (ProviderError::Failed(_) | ProviderError::NoAnswer(_) | ProviderError::Forbidden)) => {
                 tracing::warn!(job = %job.id, %error, "a final callback cannot be confirmed yet");
                 return self.ask_later(&job, pause(&job, &Self::UNANSWERED_PAUSES)).await;
             }

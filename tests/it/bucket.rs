@@ -274,8 +274,7 @@ async fn outages_are_told_from_answers_and_show_no_secret() {
     let server = S3Server::start().await;
     let bucket = Bucket::open(&server.config("")).unwrap();
     let key = key("video-3/video.mp4");
-    for (status, expected) in
-        [(403, "Denied"), (401, "Denied"), (400, "Unavailable"), (507, "Full"), (404, "Unavailable")]
+    for (status, expected) in [(403, "Denied"), (401, "Denied"), (400, "Refused"), (507, "Full"), (404, "Unavailable")]
     {
         server.break_with(status);
         let error = bucket.put(&key, chunks("x"), "video/mp4").await.unwrap_err();

@@ -183,8 +183,10 @@ async fn a_completed_video_that_the_provider_no_longer_knows_ends_as_removed_whe
     })
     .await;
     let created = bench.create("videos/create", json!({"prompt": "a boat", "replyRef": "boat"})).await;
+    let video = created["videoId"].as_str().unwrap();
+    bench.vault.job_in(video, &["archiving"]).await;
     bench.simulator.set_read_faults("get-404=1".parse().unwrap());
-    let job = bench.vault.job_in(created["videoId"].as_str().unwrap(), &["failed"]).await;
+    let job = bench.vault.job_in(video, &["failed"]).await;
     assert_eq!((&job["outcome"], &job["assets"][0]["state"]), (&json!("removed"), &json!("stuck")), "{job:#}");
     assert_eq!(bench.vault.manifest(&job).await["job"]["outcome"], "removed");
 }

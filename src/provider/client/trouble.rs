@@ -24,6 +24,8 @@ struct Known {
     unanswered: HashSet<String>,
     /// Failures in a row since the outage began; none while there is no outage.
     failures: u32,
+    /// Whether the last failure was that of every question: no connection, a refused token, a busy provider.
+    unreachable: bool,
     /// When the last question failed.
     failed_at: Option<Instant>,
 }
@@ -63,6 +65,12 @@ impl Trouble {
     /// answer several different questions in a row.
     pub fn is_outage(&self) -> bool {
         self.known().failures > 0
+    }
+
+    /// Whether no question at all can be answered now, as far as is known.
+    pub fn is_unreachable(&self) -> bool {
+        let known = self.known();
+        known.failures > 0 && known.unreachable
     }
 
     /// How many different questions got no answer since the last one that did.
@@ -160,8 +168,11 @@ impl Trouble {
             ProviderError::Busy { retry_after: Some(retry_after) } => *retry_after,
             ProviderError::Busy { retry_after: None } => Duration::from_secs(rand::rng().random_range(10..=30)),
             ProviderError::TokenRefused => Self::TOKEN,
-            _ => Duration::from_secs(1 << known.failures.min(6)).min(Self::LONGEST),
+            ProviderError::Unreachable(_) => Duration::from_secs(1 << known.failures.min(6)).min(Self::LONGEST),
+            // Other questions may well be answered: each of those that are not waits for itself.
+            _ => Duration::from_secs(1 << known.failures.min(1)),
         };
+        known.unreachable = !matches!(error, ProviderError::Failed(_) | ProviderError::NoAnswer(_));
         known.failures = known.failures.saturating_add(1);
         (known.failed_at, known.until) = (Some(Instant::now()), Some(Instant::now() + pause));
     }
