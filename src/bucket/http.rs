@@ -128,7 +128,7 @@ impl HttpService for Guarded {
             // `object_store` holds a listing's page as a whole; an object's bytes pass by.
             let is_listing = request.uri().query().is_some_and(|query| query.contains("list-type="));
             let answer = checked(self.reads.call(request).await?, method == Method::HEAD).await?;
-            return if is_listing { whole(answer, MAX_LISTING).await } else { Ok(answer) };
+            return if is_listing { page(answer, MAX_LISTING).await } else { Ok(answer) };
         }
         let body = request.body().content_length() as u64;
         let Limits { silence, completion, min_speed } = self.limits;
@@ -182,11 +182,11 @@ fn refused(status: StatusCode, code: String) -> HttpError {
     HttpError::new(HttpErrorKind::Unknown, Refusal { status: status.as_u16(), code })
 }
 
-/// The answer with its body read, which is an error above `most` bytes.
-async fn whole(answer: HttpResponse, most: usize) -> Result<HttpResponse, HttpError> {
+/// A page of a listing with its body read, which is an error above `most` bytes.
+async fn page(answer: HttpResponse, most: usize) -> Result<HttpResponse, HttpError> {
     let (parts, body) = answer.into_parts();
     match read(body, most).await? {
-        (body, true) => Ok(HttpResponse::from_parts(parts, body.into())),
+        (page, true) => Ok(HttpResponse::from_parts(parts, without_odd_keys(&page).into())),
         (_, false) => Err(HttpError::new(HttpErrorKind::Decode, TooLong(most))),
     }
 }
@@ -203,6 +203,45 @@ async fn read(body: HttpResponseBody, most: usize) -> Result<(Bytes, bool), Http
         whole.extend_from_slice(&chunk);
     }
     Ok((whole.into(), true))
+}
+
+/// A page of a listing without the objects whose keys `object_store` knows no path for, such as `a//b`: it would give the
+/// whole listing up for one of them.
+fn without_odd_keys(page: &Bytes) -> Bytes {
+    const ENTRY: &str = "<Contents>";
+    const END: &str = "</Contents>";
+    let Ok(text) = std::str::from_utf8(page) else { return page.clone() };
+    let is_odd = |entry: &str| {
+        let key = entry.split_once("<Key>").and_then(|(_, rest)| rest.split_once("</Key>"));
+        key.is_some_and(|(key, _)| object_store::path::Path::parse(unescaped(key)).is_err())
+    };
+    let mut entries = text.split(ENTRY);
+    let mut kept = entries.next().unwrap_or_default().to_owned();
+    for entry in entries {
+        match entry.split_once(END) {
+            Some((object, rest)) if is_odd(object) => kept.push_str(rest),
+            _ => {
+                kept.push_str(ENTRY);
+                kept.push_str(entry);
+            }
+        }
+    }
+    if kept.len() == text.len() { page.clone() } else { kept.into() }
+}
+
+/// A text of XML without its escapes, as far as they matter: what else is escaped stays so, and is odd in either form or none.
+fn unescaped(text: &str) -> String {
+    let numbered = |number: u8| [format!("&#{number};"), format!("&#x{number:x};"), format!("&#x{number:X};")];
+    let controls = (0..32).chain([127]).map(|number| (numbered(number), char::from(number)));
+    let mut text = text.to_owned();
+    if text.contains("&#") {
+        for (forms, char) in controls.chain([(numbered(b'/'), '/'), (numbered(b'.'), '.')]) {
+            for form in forms {
+                text = text.replace(&form, &char.to_string());
+            }
+        }
+    }
+    text
 }
 
 /// The error code in an answer of S3's or GCS's XML API.
@@ -222,6 +261,23 @@ mod tests {
         assert_eq!(code(answer), Some("NoSuchKey"));
         for other in ["", "<html>404</html>", "<Code>", "<Code>a b</Code>", "<Code>\u{1b}[31m</Code>"] {
             assert_eq!(code(other.as_bytes()), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn objects_with_odd_keys_are_left_out_of_a_listing() {
+        let entry = |key: &str| format!("<Contents><Key>{key}</Key><Size>3</Size></Contents>");
+        let page = |keys: &[&str]| {
+            let entries: String = keys.iter().map(|key| entry(key)).collect();
+            Bytes::from(format!("<ListBucketResult><IsTruncated>false</IsTruncated>{entries}</ListBucketResult>"))
+        };
+        let good = ["a/b", "_journal/", "a&amp;b", "a b", "ä"];
+        assert_eq!(without_odd_keys(&page(&good)), page(&good));
+        let odd = ["a//b", "a/./b", "..", "a&#xA;b", "a&#10;b", "a/&#x2E;/b"];
+        let mixed: Vec<_> = good.iter().chain(&odd).copied().collect();
+        assert_eq!(without_odd_keys(&page(&mixed)), page(&good));
+        for other in ["", "<Contents>", "<Contents><Key>a//b", "no xml \u{1}"] {
+            assert_eq!(without_odd_keys(&Bytes::from(other)), other.as_bytes());
         }
     }
 

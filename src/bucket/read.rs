@@ -281,10 +281,8 @@ fn is_access_denied(text: &str) -> bool {
     text.contains("AccessDenied")
 }
 
-type Listing = BoxStream<'static, object_store::Result<ObjectMetadata>>;
-
 fn keys(
-    listing: Listing,
+    listing: BoxStream<'static, object_store::Result<ObjectMetadata>>,
     is_wanted: impl Fn(&ObjectKey) -> bool + Send + 'static,
 ) -> BoxStream<'static, Result<(ObjectKey, u64), BucketError>> {
     listing

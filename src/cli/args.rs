@@ -104,7 +104,7 @@ pub(super) enum Command {
     Rebuild,
     /// Copy the data directory, so that it can be put back; the service may be running
     #[command(
-        after_help = "Copies the journal and secrets.toml, reads them back, and leaves out the state, which is made anew from them.\nMedia stay where they are, in the bucket. Keep the copy as safe as secrets.toml itself.\n\nTo put it back: stop the service, move the data directory away, copy DIR to its place, start.\n\nExample:\n  replyvault backup /backup/replyvault-$(date +%F)"
+        after_help = "Copies the journal and secrets.toml, reads them back, and leaves out the state, which is made anew from them.\nMedia stay where they are, in the bucket. Keep the copy as safe as secrets.toml itself.\n\nTo put it back: stop the service, remove journal and state from the data directory, copy DIR/. into it, start.\n\nExample:\n  replyvault backup /backup/replyvault-$(date +%F)"
     )]
     Backup {
         /// Where to copy it: a directory that is empty or not there

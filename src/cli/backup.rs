@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use super::{Failure, say};
+use super::{Failure, complain, say};
 use crate::config::Config;
 use crate::repair::{Backup, BackupError, backup};
 
@@ -15,6 +15,10 @@ pub(super) async fn run(config: &Config, target: PathBuf) -> Result<(), Failure>
     })?;
     let damaged = copied.damaged;
     say(text(&target, copied))?;
+    let bucket = config.storage.url.directory().filter(|bucket| bucket.starts_with(&config.data.dir));
+    if let Some(bucket) = bucket {
+        complain(&format!("the media are not in it: they are in {}, which needs a copy of its own", bucket.display()));
+    }
     if damaged > 0 {
         return Err(Failure::found(format!("{damaged} stretches of the journal are damaged, here and in the copy")));
     }

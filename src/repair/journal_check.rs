@@ -46,26 +46,25 @@ impl Run<'_> {
         done.map_err(|error| VerifyError::Journal(error.to_string()))
     }
 
+    /// One finding for a segment, however much of it cannot be read, and one for each stretch that is missing before it.
     fn report(&self, checked: &SegmentCheck) {
-        let key = format!("{}/{}", ObjectFolder::journal().as_str(), checked.name);
+        let folder =
+            if checked.is_archived { ObjectFolder::journal().as_str().to_owned() } else { "journal".to_owned() };
+        let key = format!("{folder}/{}", checked.name);
         let found = |kind, detail: String| self.progress.found(Finding::new(kind, &key, None, detail));
-        for Damage { from, to, kind, .. } in &checked.damage {
-            match kind {
-                DamageKind::Missing => {
-                    found(
-                        FindingKind::MissingSegment,
-                        format!("from {from} to {to} is neither here nor in the bucket"),
-                    );
-                }
-                _ => found(FindingKind::DamagedSegment, format!("from {from} to {to} it cannot be read")),
-            }
+        let is_missing = |damage: &&Damage| damage.kind == DamageKind::Missing;
+        for Damage { from, to, .. } in checked.damage.iter().filter(is_missing) {
+            found(FindingKind::MissingSegment, format!("from {from} to {to} is neither here nor in the bucket"));
         }
-        if let Some(problem) = &checked.problem
-            && checked.damage.is_empty()
-        {
-            found(FindingKind::DamagedSegment, problem.clone());
-        } else if let Some(problem) = &checked.problem {
-            tracing::warn!(%key, problem, "an archived segment is damaged");
+        // What a crash, or a write that is under way, leaves at the end was never acknowledged.
+        let is_damaged = |damage: &&Damage| !matches!(damage.kind, DamageKind::Missing | DamageKind::TornTail);
+        let stretches: Vec<_> = checked.damage.iter().filter(is_damaged).collect();
+        let unreadable = stretches.first().map(|first| {
+            format!("{} stretches cannot be read, the first from {} to {}", stretches.len(), first.from, first.to)
+        });
+        let detail: Vec<_> = unreadable.into_iter().chain(checked.problem.clone()).collect();
+        if !detail.is_empty() {
+            found(FindingKind::DamagedSegment, detail.join("; "));
         }
         self.progress.count(|report| {
             report.segments += u64::from(checked.is_archived);

@@ -144,15 +144,17 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} index entries ({} objects read back, {}), {} jobs, {} manifests, {} archived segments, {} objects listed",
+            "{} index entries ({} objects read back, {}), {} jobs, {} manifests, {} objects listed",
             self.index_entries,
             self.objects_hashed,
             bytesize::ByteSize(self.bytes_hashed),
             self.jobs,
             self.manifests,
-            self.segments,
             self.objects_listed
         )?;
+        if self.segments > 0 {
+            writeln!(f, "{} archived segments of the journal, {} entries in all", self.segments, self.journal_entries)?;
+        }
         for (kind, count) in &self.by_kind {
             writeln!(f, "{count} {}", kind.as_str())?;
         }

@@ -221,6 +221,7 @@ async fn a_damaged_archived_segment_is_reported_and_keeps_nothing_else_away() {
     std::fs::write(folder.join("notes.txt"), "whose is this").unwrap();
     let first = folder.join(archived(&vault.dir.path().join("bucket")).keys().next().unwrap());
     let whole = std::fs::read(&first).unwrap();
+    std::fs::write(folder.join("a b#1"), "odd").unwrap();
     let mut flipped = whole.clone();
     flipped[whole.len() * 2 / 3] ^= 1;
     for (what, bytes) in [
