@@ -31,7 +31,6 @@ use self::failure::Failure;
 use self::output::{complain, say};
 use crate::config::Config;
 use crate::domain::Target;
-use crate::reconcile::Backfill;
 use crate::repair::Options;
 use crate::telemetry;
 
@@ -69,8 +68,8 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Refs(RefsCommand::Add(new)) => refs::add(&config()?, new).await,
         Command::Verify { sample, repair } => verify::run(&config()?, Options { sample, repair }).await,
         Command::Reconcile => reconcile::run(&config()?).await,
-        Command::Backfill { list, limit, all } => {
-            let what = Backfill { list: list.into(), limit: limit.map(u64::from), all };
+        Command::Backfill { list, ids, limit, all } => {
+            let what = args::backfill(list, ids, limit, all).map_err(Failure::usage)?;
             backfill::run(&config()?, what).await
         }
         Command::Rebuild => rebuild::run(&config()?).await,

@@ -6,6 +6,7 @@
 mod digest;
 mod file_name;
 mod job;
+mod job_details;
 mod job_id;
 mod media_url;
 mod observation;
@@ -20,6 +21,7 @@ pub use job::{
     Asset, AssetState, AttemptFailure, Change, Job, JobState, Outcome, StoredFile, StuckReason, UnconfirmedFinal,
     Withdrawal,
 };
+pub use job_details::JobDetails;
 pub use job_id::{JobId, JobIdParseError, Kind};
 pub use media_url::{MediaUrl, MediaUrlError};
 pub use observation::{AssetSource, Candidate, Missing, Observation, Role, Slot, Status, Variant};

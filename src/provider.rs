@@ -4,9 +4,11 @@
 //! are not known are ignored, numbers may come as text, nulls and empty strings are absent, nesting and number sizes
 //! have no limit. Nothing that is JSON is an error here; what cannot be understood says why, and is kept aside.
 
+mod account;
 mod agent;
 mod budget;
 mod client;
+mod details;
 pub mod edit;
 mod error;
 pub mod escapes;
@@ -18,6 +20,7 @@ mod redact;
 
 use crate::domain::{JobId, Kind, Observation, ReplyRef, Timestamp};
 
+pub use account::AccountLogin;
 pub use client::{Answer, Client, ClientConfig, JobList, ListPage, ProviderError, Trouble};
 pub use json::NotJson;
 use json::Object;

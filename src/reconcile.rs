@@ -4,6 +4,7 @@
 //! have been asked about meanwhile is asked about once. An answer goes through `intake` as a callback does, and only one
 //! that changes something is recorded.
 
+mod accounts;
 mod ask;
 mod backfill;
 mod discover;
@@ -13,14 +14,15 @@ mod queue;
 mod schedule;
 mod sweep;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-pub use backfill::Backfill;
+pub use accounts::ProviderAccount;
+pub use backfill::{Backfill, ListBackfill};
 pub use progress::{BackfillReport, EndedEarly, Progress, ReconcileReport};
 
 use self::ask::AskError;
@@ -36,11 +38,16 @@ use crate::state::State;
 pub struct Config {
     /// What the schedule's minutes last; something else is for tests.
     pub minute: Duration,
+    /// Whether the first pages of the provider's lists, and its accounts, are read now and then; off is for tests that count
+    /// what is asked.
+    pub reads_lists: bool,
+    /// Whether finished jobs are taken in that only a list shows.
+    pub adopt_listed: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { minute: Duration::from_secs(60) }
+        Self { minute: Duration::from_secs(60), reads_lists: true, adopt_listed: false }
     }
 }
 
@@ -55,6 +62,7 @@ struct Inner {
     config: Config,
     intake: Intake,
     client: Client,
+    accounts: Mutex<Vec<ProviderAccount>>,
 }
 
 /// Notices that the clock was set, by comparing it with the time that has passed.
@@ -89,6 +97,8 @@ impl Reconciler {
     const AT_ONCE: usize = 4;
     /// What runs is asked for this often, in minutes of the schedule.
     const DISCOVER_MINUTES: u32 = 10;
+    /// After so many of these its accounts are asked about, too: every six hours.
+    const ACCOUNTS_ROUNDS: u32 = 36;
     /// Jobs to ask about are looked for anew this often; in between they are heard of.
     const SCAN_EVERY: Duration = Duration::from_secs(3600);
     /// The same when some may not have been heard of.
@@ -96,7 +106,7 @@ impl Reconciler {
 
     /// Asks `client`, and hands what it says to `intake`.
     pub fn new(config: Config, intake: Intake, client: Client) -> Self {
-        Self { inner: Arc::new(Inner { config, intake, client }) }
+        Self { inner: Arc::new(Inner { config, intake, client, accounts: Mutex::default() }) }
     }
 
     /// What keeps the provider from being asked, in words.
@@ -108,7 +118,7 @@ impl Reconciler {
             (false, 1.., _) => Some("an account is on hold"),
             (false, 0, 1..) => Some("an account is out of credits"),
             (false, 0, 0) if trouble.unanswered() > 0 => Some("a question has got no answer"),
-            (false, 0, 0) => None,
+            (false, 0, 0) => self.has_expiring_account().then_some("the login of an account expires within three days"),
         }
     }
 
@@ -149,10 +159,21 @@ impl Reconciler {
 
     async fn discover_now_and_then(&self) {
         let mut pause = self.inner.config.minute;
-        loop {
+        for round in 0_u32.. {
             sleep(pause).await;
             if let Err(error) = self.discover().await {
-                tracing::debug!(%error, "the provider does not tell what runs");
+                tracing::debug!(%error, "the provider does not say what runs");
+            }
+            if self.inner.config.reads_lists
+                && let Err(error) = self.read_first_pages().await
+            {
+                tracing::debug!(%error, "the provider does not list its newest jobs");
+            }
+            if self.inner.config.reads_lists
+                && round.is_multiple_of(Self::ACCOUNTS_ROUNDS)
+                && let Err(error) = self.read_accounts().await
+            {
+                tracing::debug!(%error, "the provider does not say how its accounts stand");
             }
             pause = self.inner.config.minute.saturating_mul(Self::DISCOVER_MINUTES);
         }

@@ -21,6 +21,15 @@ pub(super) struct JobsQuery {
     kind: Option<String>,
     /// Only those of this reference.
     reply_ref: Option<String>,
+    /// Only those made with this model.
+    model: Option<String>,
+    /// Only those of this resolution, as a job shows it.
+    resolution: Option<String>,
+    /// Only those of this duration in seconds, give or take a twentieth of a second.
+    #[param(value_type = Option<f64>, minimum = 0)]
+    duration: Option<String>,
+    /// Only those created by the call with this `batchId`.
+    batch_id: Option<String>,
     /// At most so many, 1 to 200; 50 by default.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
     limit: Option<String>,
@@ -37,8 +46,17 @@ impl JobsQuery {
             state: state.map(|text| one_of("state", text, &JobState::ALL, JobState::as_str)).transpose()?,
             kind: kind.map(|text| one_of("kind", text, &Kind::ALL, Kind::as_str)).transpose()?,
             reply_ref: reply_ref.map(reply_ref_parameter).transpose()?,
+            model: input::given(self.model.as_deref()).map(str::to_owned),
+            resolution: input::given(self.resolution.as_deref()).map(str::to_owned),
+            duration: input::given(self.duration.as_deref()).map(seconds).transpose()?,
+            batch_id: input::given(self.batch_id.as_deref()).map(str::to_owned),
         })
     }
+}
+
+fn seconds(text: &str) -> Result<f64, Problem> {
+    let seconds = text.parse().ok().filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0);
+    seconds.ok_or_else(|| Problem::invalid("duration: expected a number of seconds".to_owned()))
 }
 
 fn one_of<T: Copy>(parameter: &str, text: &str, all: &[T], name: fn(T) -> &'static str) -> Result<T, Problem> {

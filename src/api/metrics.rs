@@ -16,6 +16,7 @@ use prometheus_client::registry::Registry;
 use super::Api;
 use super::stats::Snapshot;
 use crate::domain::{JobState, Timestamp};
+use crate::reconcile::ProviderAccount;
 
 /// How many answers there were of each class of status.
 pub(super) type Answers = Family<[(&'static str, &'static str); 1], Counter>;
@@ -75,7 +76,9 @@ fn registry(api: &Api, snapshot: Option<&Snapshot>) -> Registry {
         let refused = u64::from(reconciler.is_token_refused());
         gauge("provider_token_refused", "1 while the provider refuses the token", refused);
         gauge("provider_ok", "0 while the provider answers nobody", u64::from(!reconciler.is_outage()));
+        register_accounts(&mut registry, &reconciler.provider_accounts());
     }
+    let mut gauge = |name: &str, help: &str, value: u64| registry.register(name, help, ConstGauge::new(value));
     let Some(snapshot) = snapshot else { return registry };
     let counters = &snapshot.counters;
     let age = snapshot.oldest_due.map(|due| Timestamp::now().since(due)).unwrap_or_default();
@@ -105,4 +108,23 @@ fn registry(api: &Api, snapshot: Option<&Snapshot>) -> Registry {
     }
     registry.register("jobs", "Jobs by state", jobs);
     registry
+}
+
+/// The provider's accounts, with a label for each: there are few.
+fn register_accounts(registry: &mut Registry, accounts: &[ProviderAccount]) {
+    const MAX_ACCOUNTS: usize = 100;
+    let expires = Family::<[(&'static str, String); 1], Gauge<u64, AtomicU64>>::default();
+    let credits = Family::<[(&'static str, String); 1], Gauge<u64, AtomicU64>>::default();
+    for account in accounts.iter().take(MAX_ACCOUNTS) {
+        let label = [("account", account.account.clone())];
+        if let Some(at) = account.login_expires_at {
+            expires.get_or_create(&label).set(at.millis() / 1000);
+        }
+        if let Some(left) = account.credits {
+            credits.get_or_create(&label).set(left);
+        }
+    }
+    let help = "When the login of a provider account expires, in seconds since 1970";
+    registry.register("provider_account_expires_timestamp_seconds", help, expires);
+    registry.register("provider_account_credits", "What a provider account can still spend", credits);
 }

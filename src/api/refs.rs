@@ -63,6 +63,9 @@ pub(super) struct RefWithJobs {
     of: RefView,
     /// The newest of its jobs, at most 100.
     jobs: Vec<JobView>,
+    /// Whether all of these have ended: `archived`, `failed` or `stuck`. False while there is none. The images that one call
+    /// through the gateway created are known from its answer on, so this says when the last of them is done.
+    ended: bool,
 }
 
 impl RefView {
@@ -203,8 +206,9 @@ pub(super) async fn show(api: Data<Api>, caller: Caller, id: Path<String>) -> Re
     let id = ref_id(&id)?;
     let found = api.read(move |state| state.reply_ref(&id)?.map(|record| with_jobs(state, record)).transpose()).await?;
     let (record, jobs) = found.ok_or_else(|| Problem::not_found("ref"))?;
+    let ended = !jobs.is_empty() && jobs.iter().all(|record| record.job.state.is_end());
     let jobs = jobs.iter().map(|job| api.job_view(job)).collect();
-    Ok(Json(RefWithJobs { of: RefView::new(record, &api, &caller), jobs }))
+    Ok(Json(RefWithJobs { of: RefView::new(record, &api, &caller), jobs, ended }))
 }
 
 fn with_jobs(state: &State, of: RefRecord) -> Result<(RefRecord, Vec<crate::state::JobRecord>), StateError> {

@@ -1,11 +1,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::{HttpUrl, Setting};
-use crate::domain::{ReplyRef, Target};
-use crate::reconcile::JobList;
+use crate::domain::{JobId, ReplyRef, Target};
+use crate::reconcile::{Backfill, JobList, ListBackfill};
 use crate::repair::Sample;
 use crate::simulator::Faults;
 use crate::telemetry::Format;
@@ -118,12 +119,15 @@ pub(super) enum Command {
     Reconcile,
     /// Import finished jobs from the provider's lists
     #[command(
-        after_help = "Needs provider.api_token. Asks the running service for it where there is one; without one, what is imported\nis archived before the command ends. It can be stopped and run again. Where a whole page of the list is\nknown, it takes the rest for known too, unless --all is given. In what order a list is the provider does\nnot say: --all finds everything.\n\nExamples:\n  replyvault backfill videos\n  replyvault backfill images --all --limit 500"
+        after_help = "Needs provider.api_token. Asks the running service for it where there is one; without one, what is imported\nis archived before the command ends. It can be stopped and run again. Where a whole page of the list is\nknown, it takes the rest for known too, unless --all is given. In what order a list is the provider does\nnot say: --all finds everything.\n\nSongs, speech and agent jobs are in no such list; `jobs` imports them, and any other, by id.\n\nExamples:\n  replyvault backfill videos\n  replyvault backfill images --all --limit 500\n  replyvault backfill jobs p551200-u1-a2-bot:minimax"
     )]
     Backfill {
-        /// The provider's list
+        /// The provider's list, or the jobs whose ids follow
         #[arg(value_enum)]
         list: ListArgument,
+        /// With `jobs`: the provider's ids of the jobs
+        #[arg(value_name = "JOB", conflicts_with_all = ["limit", "all"], value_parser = JobId::from_str)]
+        ids: Vec<JobId>,
         /// Import at most so many, those at the far end of the list first
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         limit: Option<u32>,
@@ -154,15 +158,24 @@ impl Command {
 pub(super) enum ListArgument {
     Videos,
     Images,
+    Jobs,
 }
 
-impl From<ListArgument> for JobList {
-    fn from(list: ListArgument) -> Self {
-        match list {
-            ListArgument::Videos => Self::Videos,
-            ListArgument::Images => Self::Images,
-        }
+/// What `backfill` is to import.
+///
+/// # Errors
+/// In one line, when the arguments do not go together.
+pub(super) fn backfill(list: ListArgument, ids: Vec<JobId>, limit: Option<u32>, all: bool) -> Result<Backfill, String> {
+    let list = match list {
+        ListArgument::Videos => JobList::Videos,
+        ListArgument::Images => JobList::Images,
+        ListArgument::Jobs if (1..=Backfill::MAX_IDS).contains(&ids.len()) => return Ok(Backfill::Jobs(ids)),
+        ListArgument::Jobs => return Err(format!("JOB: expected 1 to {} ids", Backfill::MAX_IDS)),
+    };
+    if !ids.is_empty() {
+        return Err("JOB: expected only behind `jobs`".to_owned());
     }
+    Ok(Backfill::List(ListBackfill { list, limit: limit.map(u64::from), all }))
 }
 
 #[derive(Debug, Subcommand)]

@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 use super::Failure;
 use super::asking::{self, Work};
 use crate::config::Config;
-use crate::reconcile::{Backfill, BackfillReport, EndedEarly, Progress, Reconciler};
+use crate::domain::JobId;
+use crate::reconcile::{Backfill, BackfillReport, EndedEarly, ListBackfill, Progress, Reconciler};
 
-/// Imports finished jobs from one of the provider's lists.
+/// Imports finished jobs from one of the provider's lists, or jobs by their ids.
 pub(super) async fn run(config: &Config, what: Backfill) -> Result<(), Failure> {
     asking::run(config, &what).await
 }
@@ -17,19 +18,24 @@ impl Work for Backfill {
     const KIND: &'static str = "backfill";
 
     fn body(&self) -> Value {
-        let Self { list, limit, all } = self;
-        json!({"kind": list, "limit": limit, "all": all})
+        match self {
+            Self::List(ListBackfill { list, limit, all }) => json!({"kind": list, "limit": limit, "all": all}),
+            Self::Jobs(ids) => {
+                let ids: Vec<_> = ids.iter().map(JobId::as_str).collect();
+                json!({"kind": "jobs", "ids": ids})
+            }
+        }
     }
 
     fn counted(report: &BackfillReport) -> String {
         format!("imported ({} listed)", report.listed)
     }
 
-    fn objection(_: &BackfillReport) -> Option<&'static str> {
-        None
+    fn objection(report: &BackfillReport) -> Option<&'static str> {
+        (report.unanswered > 0).then_some("the provider does not show some of the jobs")
     }
 
     async fn run(&self, reconciler: Reconciler, progress: Arc<Progress<BackfillReport>>) -> Result<(), EndedEarly> {
-        reconciler.backfill(*self, &progress).await
+        reconciler.backfill(self, &progress).await
     }
 }

@@ -78,7 +78,7 @@ pub(super) fn settings(config: &Config, credentials: &Credentials) -> Result<Set
         bucket: config.bucket(),
         fetch: config.fetch(),
         provider: config.provider(),
-        reconcile: reconcile::Config::default(),
+        reconcile: reconcile::Config { adopt_listed: config.gateway.adopt_listed, ..Default::default() },
         gateway: config.gateway(credentials),
         confirm_patience: Confirmer::PATIENCE,
         notify: config.notify(),

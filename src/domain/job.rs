@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 pub use withdrawn::Withdrawal;
 
-use super::{JobId, RefId, ReplyRef, Slot, Status, Timestamp};
+use super::{JobDetails, JobId, RefId, ReplyRef, Slot, Status, Timestamp};
 
 /// Where replyvault is with a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
@@ -43,6 +43,14 @@ impl JobState {
             Self::Archived => "archived",
             Self::Failed => "failed",
             Self::Stuck => "stuck",
+        }
+    }
+
+    /// Whether replyvault is done with a job for now: a retry, or a further callback, may move it on from `failed` and `stuck`.
+    pub const fn is_end(self) -> bool {
+        match self {
+            Self::Running | Self::Archiving => false,
+            Self::Archived | Self::Failed | Self::Stuck => true,
         }
     }
 
@@ -173,6 +181,9 @@ pub struct Job {
     pub error: Option<String>,
     /// What the caller asked for.
     pub prompt: Option<String>,
+    /// What it was made with, and what may still be done about it at the provider.
+    #[serde(default)]
+    pub details: JobDetails,
     /// How many observations named it.
     pub callbacks: u32,
     /// When the provider says it was made, else when it was first seen.
@@ -343,6 +354,7 @@ impl Job {
             message: None,
             error: None,
             prompt: None,
+            details: JobDetails::default(),
             callbacks: 0,
             created_at: at,
             created_at_settled: false,

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{FileName, JobId, MediaUrl, Outcome, ReplyRef, Timestamp};
+use super::{FileName, JobDetails, JobId, MediaUrl, Outcome, ReplyRef, Timestamp};
 
 /// What one answer of the provider says about one job, whichever way it came: callback, GET, list or stream. In journals,
 /// as [`Job`](super::Job) is: what is added needs `#[serde(default)]`.
@@ -26,6 +26,9 @@ pub struct Observation {
     pub prompt: Option<String>,
     /// When the provider says the job was made.
     pub made_at: Option<Timestamp>,
+    /// What it was made with.
+    #[serde(default)]
+    pub details: JobDetails,
     /// The files a completed job names, in the provider's order, as many as [`Observation::MAX_ASSETS`] and
     /// [`Observation::MAX_URL_BYTES`] allow.
     pub assets: Vec<AssetSource>,
@@ -65,6 +68,7 @@ impl Observation {
             error: None,
             prompt: None,
             made_at: None,
+            details: JobDetails::default(),
             assets: Vec::new(),
             left_out: 0,
         }

@@ -48,6 +48,28 @@ pub struct JobView {
     pub reason: Option<StuckReason>,
     /// What the caller asked for.
     pub prompt: Option<String>,
+    /// The model it was made with, by the provider's name; an agent's models with commas between them.
+    #[serde(default)]
+    #[schema(example = "nano-banana-pro")]
+    pub model: Option<String>,
+    /// As the provider writes it, such as `2K`; else width and height in pixels, such as `1366x768`.
+    #[serde(default)]
+    pub resolution: Option<String>,
+    /// Such as `16:9`.
+    #[serde(default)]
+    pub aspect_ratio: Option<String>,
+    /// Of the video or song, in seconds.
+    #[serde(default)]
+    pub duration: Option<f64>,
+    /// The provider's id of the call that created the job: images created by one call share it.
+    #[serde(default)]
+    pub batch_id: Option<String>,
+    /// Whether the provider takes an appeal against the moderation of this job.
+    #[serde(default)]
+    pub can_appeal: Option<bool>,
+    /// Whether the provider takes a retry of this job.
+    #[serde(default)]
+    pub can_retry: Option<bool>,
     /// How many callbacks named it.
     pub callbacks: u32,
     /// When the provider says it was made, else when it was first seen.
@@ -170,6 +192,13 @@ impl JobView {
             error: job.error.clone(),
             reason: job.reason,
             prompt: job.prompt.clone(),
+            model: job.details.model.clone(),
+            resolution: job.details.resolution.clone(),
+            aspect_ratio: job.details.aspect_ratio.clone(),
+            duration: job.details.duration,
+            batch_id: job.details.batch_id.clone(),
+            can_appeal: job.details.can_appeal,
+            can_retry: job.details.can_retry,
             callbacks: job.callbacks,
             created_at: job.created_at,
             updated_at: job.updated_at,

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::details;
 use super::error::ErrorReport;
 use super::json::Object;
 use super::{believable, bounded, budget, label, media};
@@ -34,6 +35,7 @@ pub(super) fn read(job: JobId, object: &Object<'_>, request: &Object<'_>) -> Obs
         message: response.text("msg_content").map(bounded),
         error: error.map(|error| error.text),
         prompt: request.text("prompt").map(bounded),
+        details: details::of_agent(request),
         made_at: object.text("created").as_deref().and_then(Timestamp::parse_rfc3339).and_then(believable),
         assets,
         left_out,

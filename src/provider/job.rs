@@ -1,5 +1,6 @@
 //! Videos, images, songs and speech: one file each, with `status`, `statusLabel` and `statusFinal`.
 
+use super::details;
 use super::error::ErrorReport;
 use super::json::Object;
 use super::{believable, bounded, label, media};
@@ -35,6 +36,7 @@ pub(super) fn read(job: JobId, object: &Object<'_>) -> Observation {
         message: object.text("message").map(bounded),
         error: error.map(|error| error.text),
         prompt: prompt.map(bounded),
+        details: details::of_job(object),
         made_at: object.integer("createTime").or_else(|| object.integer("create_time")).and_then(time),
         assets: if outcome == Some(Outcome::Completed) { assets } else { Vec::new() },
         left_out: 0,

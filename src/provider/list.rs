@@ -82,9 +82,12 @@ pub(super) fn accounts(body: &[u8]) -> Result<Vec<String>, &'static str> {
     let value = json::parse(body).map_err(|_| "it is not JSON")?;
     let shown = value.object().and_then(|object| object.get("available")?.items_up_to(MAX_JOBS));
     let accounts = shown.ok_or("it shows no accounts")?.into_iter().filter_map(|shown| shown.object()?.text("account"));
-    // As in the ids of jobs; anything else would be a query of its own.
-    let is_number = |text: &String| text.len() <= JobId::MAX_DIGITS && text.bytes().all(|byte| byte.is_ascii_digit());
-    Ok(accounts.filter(is_number).collect())
+    Ok(accounts.filter(|text| is_account(text)).collect())
+}
+
+/// Whether a text is an account's number, as in the ids of jobs; anything else would be a query of its own.
+pub(super) fn is_account(text: &str) -> bool {
+    (1..=JobId::MAX_DIGITS).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// What may be about one job: the whole, its items, or those of the lists in it.

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::domain::{Missing, Outcome, Role, Status, Variant};
+use crate::domain::{JobDetails, Missing, Outcome, Role, Status, Variant};
 
 fn observed(body: serde_json::Value) -> Observation {
     match read(body.to_string().as_bytes()).unwrap() {
@@ -125,6 +125,24 @@ fn a_failed_agent_job_shows_status_and_details_and_may_be_moderated() {
     let coded = json!({"jobId": "p1-u2-a3-bot:minimax", "status": "failed", "code": 422,
         "error": "Your prompt contains content that violates our policies"});
     assert_eq!(observed(coded).outcome, Some(Outcome::Moderated));
+}
+
+#[test]
+fn what_a_job_was_made_with_is_read_where_it_is_said() {
+    let details = |body: serde_json::Value| observed(body).details;
+    let text = |text: &str| Some(text.to_owned());
+    let image = details(
+        json!({"imageId": "user:1-minimax:2-image:3", "status": 2, "modelID": "image-01", "aspectRatio": "9:16",
+        "resolution": 0, "width": 0, "height": 0, "duration": 0, "batchID": "357", "canAppeal": false, "canRetry": "true"}),
+    );
+    assert_eq!((image.model, image.aspect_ratio, image.batch_id), (text("image-01"), text("9:16"), text("357")));
+    assert_eq!((image.resolution, image.duration), (None, None));
+    assert_eq!((image.can_appeal, image.can_retry), (Some(false), Some(true)));
+    let clip = details(video(json!({"width": 1366, "height": 768, "duration": "5.9", "model": "x".repeat(500)})));
+    assert_eq!((clip.resolution, clip.duration, clip.model.unwrap().len()), (text("1366x768"), Some(5.9), 128));
+    let agent = json!({"jobId": "p1-u2-a3-bot:minimax", "request": {"models": ["hailuo-2.3", "kolors"]}});
+    assert_eq!(details(agent).model, text("hailuo-2.3,kolors"));
+    assert_eq!(details(video(json!({"duration": -1, "resolution": null}))), JobDetails::default());
 }
 
 #[test]

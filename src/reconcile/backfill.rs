@@ -16,8 +16,22 @@ use crate::provider::{Answer, JobList, ProviderError};
 use self::walk::Walk;
 
 /// What to import.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Backfill {
+    /// What one of the provider's lists holds.
+    List(ListBackfill),
+    /// These jobs, at most [`Backfill::MAX_IDS`]: songs, speech and agent jobs are in no list that can be walked.
+    Jobs(Vec<JobId>),
+}
+
+impl Backfill {
+    /// The most jobs imported by their ids in one go.
+    pub const MAX_IDS: usize = 1000;
+}
+
+/// What to import from a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Backfill {
+pub struct ListBackfill {
     /// From which list.
     pub list: JobList,
     /// At most so many jobs, those at the far end of the list first.
@@ -48,8 +62,51 @@ impl Reconciler {
     ///
     /// # Errors
     /// When it ends early.
-    pub async fn backfill(&self, what: Backfill, progress: &Progress<BackfillReport>) -> Result<(), EndedEarly> {
+    pub async fn backfill(&self, what: &Backfill, progress: &Progress<BackfillReport>) -> Result<(), EndedEarly> {
         self.inner.intake.ledger().recovered().await;
+        match what {
+            Backfill::List(list) => self.import_list(*list, progress).await?,
+            Backfill::Jobs(ids) => self.import_jobs(ids, progress).await?,
+        }
+        progress.complete(|report| report.complete = true);
+        Ok(())
+    }
+
+    async fn import_jobs(&self, ids: &[JobId], progress: &Progress<BackfillReport>) -> Result<(), EndedEarly> {
+        progress.expect(ids.len() as u64);
+        for id in ids {
+            let answer = match self.patiently(|| self.inner.client.job(id)).await {
+                Ok(answer) => answer,
+                Err(
+                    error @ (ProviderError::Gone
+                    | ProviderError::NotTaken(_)
+                    | ProviderError::Unreadable(_)
+                    | ProviderError::Failed(_)),
+                ) => {
+                    tracing::warn!(job = %id, %error, "a job cannot be imported");
+                    progress.count(|report| report.unanswered += 1);
+                    progress.step();
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let standing = self.standing(&answer)?;
+            progress.count(|report| match standing {
+                Standing::Known => report.known += 1,
+                Standing::Running => report.running += 1,
+                Standing::Missing => report.missing += 1,
+            });
+            if standing != Standing::Known {
+                let taken_in = self.inner.intake.observe(answer.body, answer.observation, Unknown::Adopt).await?;
+                let imported = taken_in && standing == Standing::Missing;
+                progress.count(|report| report.imported += u64::from(imported));
+            }
+            progress.step();
+        }
+        Ok(())
+    }
+
+    async fn import_list(&self, what: ListBackfill, progress: &Progress<BackfillReport>) -> Result<(), EndedEarly> {
         let mut missing = Vec::new();
         for account in self.accounts(what.list).await? {
             self.survey(what, account, progress, &mut missing).await?;
@@ -63,29 +120,28 @@ impl Reconciler {
             }
             self.import(what.list, batch, progress, &mut left).await?;
         }
-        progress.complete(|report| report.complete = true);
         Ok(())
     }
 
     /// Whose lists there are: nobody's in particular where the provider does not ask for an account.
-    async fn accounts(&self, list: JobList) -> Result<Vec<Option<String>>, EndedEarly> {
+    pub(super) async fn accounts(&self, list: JobList) -> Result<Vec<Option<String>>, ProviderError> {
         let client = &self.inner.client;
         match self.patiently(|| client.list(list, None, None)).await {
             Ok(_) => Ok(vec![None]),
             Err(error @ ProviderError::NotTaken(_)) => {
                 let accounts = self.patiently(|| client.accounts()).await?;
                 if accounts.is_empty() {
-                    return Err(error.into());
+                    return Err(error);
                 }
                 Ok(accounts.into_iter().map(Some).collect())
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         }
     }
 
     async fn survey(
         &self,
-        what: Backfill,
+        what: ListBackfill,
         account: Option<String>,
         progress: &Progress<BackfillReport>,
         missing: &mut Vec<Batch>,

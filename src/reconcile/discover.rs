@@ -3,7 +3,7 @@
 use super::{AskError, Reconciler};
 use crate::domain::{Job, JobId, Target};
 use crate::intake::{Refused, Unknown};
-use crate::provider::{Answer, ProviderError, ToldOf};
+use crate::provider::{Answer, JobList, ProviderError, ToldOf};
 
 /// Asked about each time: far more than the provider lets run at once.
 const MOST: usize = 200;
@@ -26,6 +26,22 @@ impl Reconciler {
             }
         }
         Ok(discovered)
+    }
+
+    /// Reads the first page of each list: up to 30 jobs for one question, among them such as ended without a callback. Jobs
+    /// that are not known are taken in where `gateway.adopt_listed` says so.
+    pub(super) async fn read_first_pages(&self) -> Result<(), AskError> {
+        let unknown = if self.inner.config.adopt_listed { Unknown::Adopt } else { Unknown::Skip };
+        for list in [JobList::Videos, JobList::Images] {
+            for account in self.accounts(list).await? {
+                let client = &self.inner.client;
+                let page = self.patiently(|| client.list(list, account.as_deref(), None)).await?;
+                for Answer { observation, body } in page.jobs {
+                    self.inner.intake.observe(body, observation, unknown).await?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn known(&self, job: &JobId) -> Result<Option<Job>, AskError> {

@@ -56,14 +56,19 @@ pub struct BackfillReport {
     pub missing: u64,
     /// Jobs imported; their media are archived from then on.
     pub imported: u64,
+    /// Jobs asked for by their id that the provider does not show.
+    #[serde(default)]
+    pub unanswered: u64,
 }
 
 impl fmt::Display for BackfillReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { complete, listed, known, running, missing, imported } = self;
+        let Self { complete, listed, known, running, missing, imported, unanswered } = self;
         writeln!(f, "jobs listed {listed}: {known} known, {running} still running, {missing} to import")?;
         let end = if *complete { "" } else { "; stopped before the end" };
-        writeln!(f, "imported {imported}{end}")
+        let unanswered =
+            if *unanswered == 0 { String::new() } else { format!(", not shown by the provider {unanswered}") };
+        writeln!(f, "imported {imported}{unanswered}{end}")
     }
 }
 

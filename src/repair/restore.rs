@@ -11,8 +11,8 @@ use super::AT_ONCE;
 use super::patience::patiently;
 use crate::bucket::{Bucket, BucketError, Manifest, ObjectKey};
 use crate::domain::{
-    Asset, AssetSource, AssetState, AssetView, Candidate, Job, JobState, MediaUrl, Slot, Status, StoredFile,
-    StuckReason, Timestamp, Variant, Withdrawal,
+    Asset, AssetSource, AssetState, AssetView, Candidate, Job, JobDetails, JobState, MediaUrl, Slot, Status,
+    StoredFile, StuckReason, Timestamp, Variant, Withdrawal,
 };
 use crate::journal::{Durability, Event};
 use crate::state::{Interpret, Ledger, Meaning, RecordError, StateError};
@@ -130,6 +130,15 @@ fn job(content: Manifest, folder: &str, key: &ObjectKey, interpret: Interpret) -
     job.message = found.message;
     job.error = found.error;
     job.prompt = found.prompt;
+    job.details = JobDetails {
+        model: found.model,
+        resolution: found.resolution,
+        aspect_ratio: found.aspect_ratio,
+        duration: found.duration,
+        batch_id: found.batch_id,
+        can_appeal: found.can_appeal,
+        can_retry: found.can_retry,
+    };
     job.callbacks = found.callbacks;
     job.created_at_settled = true;
     job.updated_at = found.updated_at;

@@ -31,6 +31,30 @@ pub struct JobFilter {
     pub kind: Option<Kind>,
     /// Only those tied to this reference.
     pub reply_ref: Option<ReplyRef>,
+    /// Only those made with this model.
+    pub model: Option<String>,
+    /// Only those of this resolution.
+    pub resolution: Option<String>,
+    /// Only those of this duration in seconds, give or take a twentieth of a second.
+    pub duration: Option<f64>,
+    /// Only those of this batch.
+    pub batch_id: Option<String>,
+}
+
+impl JobFilter {
+    fn takes(&self, job: &Job) -> bool {
+        const TOLERANCE: f64 = 0.05;
+        let same = |wanted: &Option<String>, found: &Option<String>| wanted.is_none() || wanted == found;
+        self.state.is_none_or(|state| job.state == state)
+            && self.kind.is_none_or(|kind| job.id.kind() == kind)
+            && (self.reply_ref.is_none() || self.reply_ref == job.reply_ref)
+            && same(&self.model, &job.details.model)
+            && same(&self.resolution, &job.details.resolution)
+            && same(&self.batch_id, &job.details.batch_id)
+            && self
+                .duration
+                .is_none_or(|wanted| job.details.duration.is_some_and(|found| (found - wanted).abs() <= TOLERANCE))
+    }
 }
 
 /// The most records one page looks at: what a filter passes over must not hold a request up without limit.
@@ -67,12 +91,7 @@ impl State {
             (None, None) => Table::Jobs.prefix(),
         };
         self.page(&prefix, limit, before, |sequence, _| {
-            let wanted = |record: &JobRecord| {
-                filter.state.is_none_or(|state| record.job.state == state)
-                    && filter.kind.is_none_or(|kind| record.job.id.kind() == kind)
-                    && (filter.reply_ref.is_none() || filter.reply_ref == record.job.reply_ref)
-            };
-            Ok(self.job_at(sequence)?.filter(wanted))
+            Ok(self.job_at(sequence)?.filter(|record| filter.takes(&record.job)))
         })
     }
 

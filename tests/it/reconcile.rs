@@ -29,6 +29,7 @@ impl Bench {
         let base_url = simulator.base_url().parse().unwrap();
         let vault = Vault::start_with(|settings| {
             settings.reconcile.minute = NEVER;
+            settings.reconcile.reads_lists = false;
             settings.provider = Some(ClientConfig {
                 base_url,
                 api_token: "token".into(),
@@ -340,6 +341,80 @@ async fn what_nobody_registered_is_left_where_that_is_configured() {
     let task = bench.task("reconcile", json!({})).await;
     assert_eq!((&task["report"]["discovered"], bench.simulator.stats().reads), (&json!(0), 1), "{task:#}");
     assert_eq!(bench.vault.get("/api/v1/jobs").await.1["items"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_page_of_a_list_ends_what_no_callback_ended_and_adopts_what_it_may() {
+    let config = Config { faults: "drop=1".parse().unwrap(), ..Config::default() };
+    let bench = Bench::with(config, |settings| {
+        settings.reconcile.minute = SHORT;
+        settings.reconcile.reads_lists = true;
+        settings.reconcile.adopt_listed = true;
+    })
+    .await;
+    // Asked about by its id, a job is said to run on: only the list tells its end.
+    bench.simulator.set_read_faults("get-running=1".parse().unwrap());
+    let known = bench.video().await;
+    let unknown = bench.create_unheard("videos/create", json!({"prompt": "x"})).await;
+    bench.vault.archived(&known).await;
+    bench.vault.archived(unknown["videoId"].as_str().unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn songs_speech_and_agent_jobs_are_imported_by_their_ids() {
+    let bench = Bench::with(Config::default(), |_| {}).await;
+    let agent = json!({"prompt": "rain", "models": "kolors", "async": true});
+    let agent = bench.create_unheard("agent", agent).await["jobId"].as_str().unwrap().to_owned();
+    let spoken = json!({"text": "hello", "voice_id": "1"});
+    let spoken = bench.create_unheard("audio/create-mp3", spoken).await["audio_id"].as_str().unwrap().to_owned();
+    let url = format!("{}/v1/minimax/agent/{agent}", bench.simulator.base_url());
+    let ended = async {
+        while bench.vault.client.get(&url).bearer_auth("t").send().await.unwrap().json::<Value>().await.unwrap()["status"]
+            != "completed"
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, ended).await.expect("it does not end");
+    let gone = "p9-u4821-a7-bot:minimax";
+    let task = bench.task("backfill", json!({"kind": "jobs", "ids": [agent, spoken, gone]})).await;
+    assert_eq!((&task["report"]["imported"], &task["report"]["unanswered"]), (&json!(2), &json!(1)), "{task:#}");
+    bench.vault.archived(&agent).await;
+    bench.vault.archived(&spoken).await;
+    for body in [
+        json!({"kind": "jobs"}),
+        json!({"kind": "jobs", "ids": []}),
+        json!({"kind": "jobs", "ids": ["x"]}),
+        json!({"kind": "jobs", "ids": [agent], "all": true}),
+        json!({"kind": "videos", "ids": [agent]}),
+    ] {
+        assert_eq!(bench.vault.send("POST", "/api/v1/tasks/backfill", &body).await.0, 422, "{body}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_show_their_credits_and_when_their_login_expires() {
+    let bench = Bench::with(Config::default(), |settings| {
+        settings.reconcile.minute = SHORT;
+        settings.reconcile.reads_lists = true;
+    })
+    .await;
+    let url = format!("{}/v1/minimax/accounts", bench.simulator.base_url());
+    let account = json!({"url": "https://hailuoai.video", "token": "one", "maxJobs": 2});
+    bench.vault.client.post(url).bearer_auth("t").json(&account).send().await.unwrap();
+    let shown = async {
+        loop {
+            let metrics =
+                bench.vault.client.get(bench.vault.url("/metrics")).send().await.unwrap().text().await.unwrap();
+            let has =
+                |name: &str| metrics.lines().any(|line| line.starts_with(&format!("replyvault_{name}{{account=")));
+            if has("provider_account_credits") && has("provider_account_expires_timestamp_seconds") {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, shown).await.expect("no account is shown");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,14 +10,17 @@ use super::report::Watched;
 use super::{TaskView, provider_asker, started};
 use crate::api::{Api, Problem, input};
 use crate::intake::ErrorBody;
-use crate::reconcile::{Backfill, JobList, Progress};
+use crate::reconcile::{Backfill, JobList, ListBackfill, Progress};
 
 /// What to import.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(in crate::api) struct BackfillRequest {
-    /// The provider's list.
-    kind: JobList,
+    /// The provider's list, or `jobs` for those named in `ids`.
+    kind: BackfillKind,
+    /// With `jobs`: the ids of the jobs, at most 1,000. Songs, speech and agent jobs are in no list.
+    #[schema(max_items = 1000)]
+    ids: Option<Vec<String>>,
     /// How many jobs at most; by default all there are.
     #[schema(value_type = Option<u64>, minimum = 1)]
     limit: Option<NonZeroU64>,
@@ -25,7 +28,44 @@ pub(in crate::api) struct BackfillRequest {
     all: Option<bool>,
 }
 
-/// Starts importing finished jobs from the provider's lists.
+/// From where to import.
+#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::api) enum BackfillKind {
+    /// The list of videos.
+    Videos,
+    /// The list of images.
+    Images,
+    /// The jobs in `ids`.
+    Jobs,
+}
+
+impl BackfillRequest {
+    fn check(self) -> Result<Backfill, Problem> {
+        let list = match self.kind {
+            BackfillKind::Videos => JobList::Videos,
+            BackfillKind::Images => JobList::Images,
+            BackfillKind::Jobs => return Self::jobs(self.ids, self.limit.is_some() || self.all.is_some()),
+        };
+        if self.ids.is_some() {
+            return Err(input::unprocessable("ids: expected only with the kind jobs"));
+        }
+        let (limit, all) = (self.limit.map(NonZeroU64::get), self.all.unwrap_or(false));
+        Ok(Backfill::List(ListBackfill { list, limit, all }))
+    }
+
+    fn jobs(ids: Option<Vec<String>>, has_others: bool) -> Result<Backfill, Problem> {
+        if has_others {
+            return Err(input::unprocessable("limit, all: expected only with a list"));
+        }
+        let ids = ids.filter(|ids| (1..=Backfill::MAX_IDS).contains(&ids.len()));
+        let ids = ids.ok_or_else(|| input::unprocessable("ids: expected 1 to 1,000 ids of jobs"))?;
+        let ids = ids.iter().map(|id| id.parse()).collect::<Result<_, _>>();
+        ids.map(Backfill::Jobs).map_err(|_| input::unprocessable("ids: expected the provider's ids of jobs"))
+    }
+}
+
+/// Starts importing finished jobs from the provider's lists, or jobs by their ids.
 #[utoipa::path(
     post, path = "/api/v1/tasks/backfill", tag = "tasks", request_body = BackfillRequest,
     responses(
@@ -39,13 +79,13 @@ pub(in crate::api) struct BackfillRequest {
     )
 )]
 pub(in crate::api) async fn backfill(api: Data<Api>, payload: Payload) -> Result<HttpResponse, Problem> {
-    let BackfillRequest { kind: list, limit, all } = input::json(payload).await?;
+    let request: BackfillRequest = input::json(payload).await?;
+    let what = request.check()?;
     let reconciler = provider_asker(&api)?;
-    let what = Backfill { list, limit: limit.map(NonZeroU64::get), all: all.unwrap_or(false) };
     let progress = Arc::new(Progress::default());
     let work = {
         let progress = progress.clone();
-        async move { reconciler.backfill(what, &progress).await.map_err(|error| error.to_string()) }
+        async move { reconciler.backfill(&what, &progress).await.map_err(|error| error.to_string()) }
     };
     started(api.inner.tasks.start(Watched::Backfill(progress), work), "a backfill")
 }

@@ -25,6 +25,7 @@ impl Job {
         if self.prompt.is_none() {
             self.prompt.clone_from(&observation.prompt);
         }
+        self.details.merge(&observation.details);
         if !self.created_at_settled
             && let Some(made_at) = observation.made_at
         {

@@ -3,7 +3,9 @@ mod budget;
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::{AssetSource, Candidate, Digest, FileName, MediaUrl, Missing, Observation, Role, Variant};
+use crate::domain::{
+    AssetSource, Candidate, Digest, FileName, JobDetails, MediaUrl, Missing, Observation, Role, Variant,
+};
 
 fn at(millis: u64) -> Timestamp {
     Timestamp::from_millis_clamped(millis)
@@ -35,6 +37,7 @@ fn observation(outcome: Option<Outcome>, percent: Option<u8>, assets: Vec<AssetS
         message: None,
         error: None,
         prompt: None,
+        details: JobDetails::default(),
         made_at: None,
         assets,
         left_out: 0,

@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 use super::{Client, ProviderError};
 use crate::domain::JobId;
 use crate::provider::Answer;
+use crate::provider::account::{self, AccountLogin};
 use crate::provider::list::{self, ToldOf};
 
 /// A list of finished and running jobs that the provider keeps.
@@ -92,6 +93,30 @@ impl Client {
         self.ask("", "scheduler/available", |status, body| {
             status?;
             list::accounts(&body).map_err(ProviderError::Unreadable)
+        })
+        .await
+    }
+
+    /// The accounts that are configured and when their logins expire; at most [`crate::provider::MAX_JOBS`].
+    ///
+    /// # Errors
+    /// When the provider does not tell.
+    pub async fn logins(&self) -> Result<Vec<AccountLogin>, ProviderError> {
+        self.ask("", "accounts", |status, body| {
+            status?;
+            account::logins(&body).map_err(ProviderError::Unreadable)
+        })
+        .await
+    }
+
+    /// What an account can still spend, if the provider says it.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn credits(&self, account: &str) -> Result<Option<u64>, ProviderError> {
+        self.ask(account, &format!("features/?account={account}"), |status, body| {
+            status?;
+            account::credits(&body).map_err(ProviderError::Unreadable)
         })
         .await
     }

@@ -23,6 +23,34 @@ fn ids(list: &Value) -> Vec<String> {
     list["items"].as_array().unwrap().iter().map(|job| job["jobId"].as_str().unwrap().to_owned()).collect()
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_can_be_listed_by_what_they_were_made_with() {
+    let vault = Vault::start().await;
+    let images =
+        [("1", "nano-banana-pro", "2K", "b1"), ("2", "nano-banana-pro", "4K", "b1"), ("3", "image-01", "HD", "b2")];
+    for (id, model, resolution, batch) in images {
+        let id = format!("user:1-minimax:2-image:{id}");
+        let body = json!({"imageId": id, "status": 1, "modelID": model, "resolution": resolution, "batchID": batch});
+        vault.callback(body).await;
+    }
+    vault.callback(json!({"videoId": "user:1-minimax:2-video:4", "status": 1, "duration": 6, "canAppeal": true})).await;
+    for (query, ids) in [
+        ("model=nano-banana-pro", vec!["2", "1"]),
+        ("model=nano-banana-pro&resolution=4K", vec!["2"]),
+        ("batchId=b1", vec!["2", "1"]),
+        ("duration=6", vec!["4"]),
+        ("duration=5", vec![]),
+    ] {
+        let page = vault.get(&format!("/api/v1/jobs?{query}")).await;
+        let found: Vec<_> =
+            page["items"].as_array().unwrap().iter().map(|job| job["jobId"].as_str().unwrap()).collect();
+        assert_eq!(found.iter().map(|id| id.rsplit(':').next().unwrap()).collect::<Vec<_>>(), ids, "{query}");
+    }
+    let job = vault.get("/api/v1/jobs/user:1-minimax:2-video:4").await;
+    assert_eq!((&job["duration"], &job["canAppeal"], &job["model"]), (&json!(6.0), &json!(true), &Value::Null));
+    assert_eq!(vault.send(Method::GET, "/api/v1/jobs?duration=long").await.status(), 400);
+}
+
 #[tokio::test]
 async fn a_job_is_shown_as_the_contract_says() {
     let vault = Vault::start().await;
@@ -45,6 +73,14 @@ async fn a_job_is_shown_as_the_contract_says() {
         "error",
         "reason",
         "prompt",
+        "model",
+        "resolution",
+        "aspectRatio",
+        "duration",
+        "batchId",
+        "canAppeal",
+        "canRetry",
+        "moderatedAt",
         "callbacks",
         "createdAt",
         "updatedAt",

@@ -43,6 +43,7 @@ async fn a_ref_is_registered_once_and_its_url_works() {
     assert_eq!(response.status(), 200);
     let mut shown = vault.get(&location).await;
     let jobs = shown.as_object_mut().unwrap().remove("jobs").unwrap();
+    assert_eq!(shown.as_object_mut().unwrap().remove("ended"), Some(json!(false)));
     assert_eq!(shown, made);
     assert_eq!(
         (&jobs[0]["jobId"], &jobs[0]["replyRef"], &jobs[0]["percent"]),
