@@ -100,7 +100,8 @@ fn take(path: &Path) -> Result<File, DataDirError> {
 const OURS: [&str; 4] = ["journal", "lock", "secrets.toml", "bucket"];
 
 fn is_ours(name: &str) -> bool {
-    OURS.contains(&name) || name == "state" || name.starts_with("state.") || name.starts_with("secrets.toml.")
+    let begins = ["state.", "secrets.toml.", "sessions.json"];
+    OURS.contains(&name) || name == "state" || begins.iter().any(|begin| name.starts_with(begin))
 }
 
 /// Closes what is in the directory to others than its owner, and the directory itself where it is used for nothing else.
@@ -188,7 +189,7 @@ mod tests {
             fs::create_dir(data.join(name)).unwrap();
             fs::set_permissions(data.join(name), fs::Permissions::from_mode(mode)).unwrap();
         }
-        let files = ["lock", "journal/00000000000000000000.journal"];
+        let files = ["lock", "sessions.json", "journal/00000000000000000000.journal"];
         for name in files {
             fs::write(data.join(name), "").unwrap();
             fs::set_permissions(data.join(name), fs::Permissions::from_mode(0o644)).unwrap();
@@ -199,7 +200,7 @@ mod tests {
         for (name, _) in &open[..4] {
             assert_eq!(mode(name), 0o700, "{name}");
         }
-        assert_eq!((files.map(mode), mode("bucket")), ([0o600, 0o600], 0o755));
+        assert_eq!((files.map(mode), mode("bucket")), ([0o600; 3], 0o755));
         // A directory that is used for other things is not closed to those who use it.
         fs::set_permissions(&data, fs::Permissions::from_mode(0o755)).unwrap();
         fs::write(data.join("other"), "").unwrap();
