@@ -180,3 +180,26 @@ fn who_commits_without_room_is_told_in_time() {
     write(&store);
     commit(99).unwrap();
 }
+
+#[test]
+fn what_waits_is_counted_right_while_commits_and_the_writer_meet() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::new(open_sled(dir.path(), 1 << 20).unwrap()).unwrap();
+    std::thread::scope(|scope| {
+        for table in 0..2_u8 {
+            let store = &store;
+            scope.spawn(move || {
+                for number in 0..2000_u16 {
+                    let key = [table, (number % 64) as u8].as_slice().into();
+                    store.commit(vec![(key, Some(b"x".into()))]).unwrap();
+                    if number % 500 == 0 {
+                        assert!(store.settle(Duration::from_secs(600)).unwrap());
+                    }
+                }
+            });
+        }
+    });
+    assert!(store.settle(Duration::from_secs(600)).unwrap());
+    assert!(store.failure().is_none());
+    assert_eq!(store.shared.waiting().bytes(), 0);
+}

@@ -274,23 +274,24 @@ async fn a_store_that_hangs_does_not_hold_up_callbacks_nor_a_stop() {
     // One that nothing is taken from any more, and that is full.
     let elsewhere = tempfile::tempdir().unwrap();
     let hung = Store::without_writer(open::open_sled(elsewhere.path(), 1 << 20).unwrap());
-    let full = |number: u32| (number.to_be_bytes().as_slice().into(), Some(vec![7; 4 << 20].into()));
-    let mut number = 0;
-    while hung.commit(vec![full(number)]).is_ok() {
-        number += 1;
+    let mut number = 0_u32;
+    for bytes in [4 << 20, 64 << 10] {
+        let write = |number: u32| (number.to_be_bytes().as_slice().into(), Some(vec![7; bytes].into()));
+        while hung.commit(vec![write(number)]).is_ok() {
+            number += 1;
+        }
     }
     bench.ledger.state().set_store(Some(std::sync::Arc::new(hung)));
     let answered = async {
-        for number in 0..50 {
-            bench.post(Target::Channel, done(number, Some(&"x".repeat(1000)))).await;
-        }
+        let mut number = 0;
         while bench.ledger.state().problem().is_none() {
-            let body = json!({"videoId": id(1), "status": 1, "desc": "x".repeat(500_000)});
-            bench.post(Target::Channel, body).await;
+            bench.post(Target::Channel, done(number, Some(&"x".repeat(1000)))).await;
+            number += 1;
         }
+        bench.post(Target::Channel, done(number, None)).await;
     };
-    tokio::time::timeout(std::time::Duration::from_secs(60), answered).await.expect("callbacks are held up");
+    tokio::time::timeout(std::time::Duration::from_secs(120), answered).await.expect("callbacks are held up");
     let ledger = bench.ledger.clone();
     let closed = tokio::task::spawn_blocking(move || ledger.close());
-    tokio::time::timeout(std::time::Duration::from_secs(60), closed).await.expect("the stop is held up").unwrap();
+    tokio::time::timeout(std::time::Duration::from_secs(120), closed).await.expect("the stop is held up").unwrap();
 }
