@@ -37,7 +37,7 @@ use self::flood::{Flood, Known};
 use crate::domain::{Change, JobId, Outcome, Reason, ReplyRef, Target, Timestamp};
 use crate::journal::{CallbackEntry, Durability, Entry, Event, JournalError};
 use crate::provider::{self, NotJson, Reading, Unclear};
-use crate::state::{Applied, JobRecord, Ledger, Meaning, RecordError, State, StateError};
+use crate::state::{Applied, JobRecord, JobSummary, Ledger, Meaning, RecordError, State, StateError};
 
 /// How callbacks are taken.
 #[derive(Clone, Debug)]
@@ -244,13 +244,12 @@ impl Intake {
             self.inner.quarantine_grew.notify_one();
         }
         match &applied {
-            Applied::Job { record, change: Some(Change::Held), .. } => {
+            Applied::Job { job, change: Some(Change::Held), .. } => {
                 // Once refuted it may be true all the same when it comes again: a failure can be foretold.
-                let waiting = record.job.unconfirmed.last().map(|callback| callback.position);
-                let known = waiting.map(|position| Known::Held(record.job.id.clone(), position));
+                let known = job.last_unconfirmed.map(|position| Known::Held(job.id.clone(), position));
                 known.into_iter().for_each(|known| self.inner.flood.remember(fingerprint, known));
             }
-            Applied::Job { record, .. } => self.inner.flood.remember(fingerprint, Known::Job(record.job.id.clone())),
+            Applied::Job { job, .. } => self.inner.flood.remember(fingerprint, Known::Job(job.id.clone())),
             // What else is in quarantine may be welcome a moment later, when its ref is registered.
             Applied::Quarantined { position, reason: reason @ (Reason::UnknownShape | Reason::UnknownId) } => {
                 self.inner.flood.remember(fingerprint, Known::Unclear(*position, *reason));
@@ -267,7 +266,7 @@ impl Intake {
     pub async fn retry(&self, job: JobId) -> Result<Option<JobRecord>, Refused> {
         let event = Event::Retried { at: Timestamp::now(), job };
         match self.recorded(self.inner.ledger.record(event, Durability::Synced)).await? {
-            Applied::Job { record, .. } => Ok(Some(*record)),
+            Applied::Job { job, .. } => Ok(self.state().job_at(job.sequence)?),
             Applied::Unknown => Ok(None),
             _ => Err(Refused::Unavailable("the state is being rebuilt")),
         }
@@ -319,12 +318,18 @@ impl Intake {
     async fn repeat(&self, job: JobId) -> Result<Option<Accepted>, Refused> {
         if !self.inner.flood.admit_repeat(&job) {
             let known = self.state().job(&job)?;
-            return Ok(known.map(|record| job_answer(&record, None)));
+            return Ok(known.map(|JobRecord { job, .. }| Accepted::Job {
+                is_final: job.outcome.is_some() || !job.unconfirmed.is_empty(),
+                job_id: job.id,
+                reply_ref: job.reply_ref,
+                state: job.state.as_str(),
+                over_budget: None,
+            }));
         }
         // Its bytes are on disk: the count alone may be lost with the power.
         let event = Event::Repeated { at: Timestamp::now(), job };
         match self.recorded(self.inner.ledger.record(event, Durability::Written)).await? {
-            Applied::Job { record, .. } => Ok(Some(job_answer(&record, None))),
+            Applied::Job { job, .. } => Ok(Some(job_answer(*job, None))),
             _ => Ok(None),
         }
     }
@@ -339,19 +344,14 @@ fn meaning(reading: Reading) -> Meaning {
     }
 }
 
-fn job_answer(record: &JobRecord, over_budget: Option<u64>) -> Accepted {
-    Accepted::Job {
-        job_id: record.job.id.clone(),
-        reply_ref: record.job.reply_ref.clone(),
-        state: record.job.state.as_str(),
-        is_final: record.job.outcome.is_some() || !record.job.unconfirmed.is_empty(),
-        over_budget,
-    }
+fn job_answer(job: JobSummary, over_budget: Option<u64>) -> Accepted {
+    let JobSummary { id: job_id, reply_ref, state, is_final, .. } = job;
+    Accepted::Job { job_id, reply_ref, state: state.as_str(), is_final, over_budget }
 }
 
 fn answer(applied: Applied, deferred: Option<Accepted>) -> Result<Accepted, Refused> {
     match (applied, deferred) {
-        (Applied::Job { record, over_budget, .. }, _) => Ok(job_answer(&record, over_budget)),
+        (Applied::Job { job, over_budget, .. }, _) => Ok(job_answer(*job, over_budget)),
         (Applied::Quarantined { position, reason }, _) => {
             Ok(Accepted::Quarantined { position, reason: reason.as_str() })
         }

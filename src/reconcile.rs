@@ -215,7 +215,7 @@ impl Reconciler {
                     Err(error) => tracing::error!(%error, "a defect cut a question to the provider off"),
                 },
                 change = changes.recv() => match change {
-                    Ok(Some(record)) => self.heard(&mut queue, &record),
+                    Ok(Some(change)) => self.heard_of(&mut queue, change),
                     Ok(None) | Err(RecvError::Closed) => return,
                     Err(RecvError::Lagged(_)) => scan_at = scan_at.min(Instant::now() + Self::SCAN_SOON),
                 },

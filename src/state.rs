@@ -17,6 +17,7 @@ mod query;
 mod queue;
 mod records;
 mod store;
+mod stored_job;
 mod txn;
 
 use std::collections::HashSet;
@@ -33,8 +34,8 @@ pub use open::{Recovery, RecoveryError};
 pub use query::{JobFilter, Page};
 pub use queue::{DueCursor, DueJob, Shown};
 pub use records::{
-    Claim, Counters, JobRecord, MediaRecord, OutboxRecord, QuarantineRecord, RefRecord, Reference, StreamTokenRecord,
-    UploadRecord,
+    Claim, Counters, JobChanged, JobRecord, JobSummary, MediaRecord, OutboxRecord, QuarantineRecord, RefRecord, Reference,
+    StreamTokenRecord, UploadRecord,
 };
 
 use self::store::{Store, StoreHold};
@@ -135,8 +136,8 @@ struct Shared {
     leased: Mutex<HashSet<u64>>,
     /// Files being fetched now.
     fetching: Mutex<HashSet<(u64, Slot)>>,
-    /// Jobs as they change, for whoever listens.
-    changes: broadcast::Sender<Option<Arc<JobRecord>>>,
+    /// Which jobs change, for whoever listens.
+    changes: broadcast::Sender<Option<JobChanged>>,
     /// Refs that have something new to pass on; `None` when any may have.
     to_pass_on: broadcast::Sender<Option<RefId>>,
 }
@@ -198,8 +199,8 @@ impl State {
         self.shared.asks_changed.notified().await;
     }
 
-    /// Every job that changes from now on, as it then is; `None` when there will be no more.
-    pub fn changes(&self) -> broadcast::Receiver<Option<Arc<JobRecord>>> {
+    /// Every job that changes from now on; `None` when there will be no more. As it then is it can be read.
+    pub fn changes(&self) -> broadcast::Receiver<Option<JobChanged>> {
         self.shared.changes.subscribe()
     }
 

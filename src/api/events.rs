@@ -1,3 +1,4 @@
+use std::collections::{HashSet, VecDeque};
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -6,34 +7,111 @@ use actix_web::http::header::{CACHE_CONTROL, HeaderName};
 use actix_web::web::{Bytes, Data};
 use futures_util::StreamExt;
 use futures_util::stream;
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::timeout;
 
 use super::Api;
+use crate::state::JobChanged;
 
 /// Proxies close connections that are silent for long.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// Tells of jobs as they change: server-sent events named `job`, each with the job as it then is. An event `missed` says
-/// how many could not be told because the listener was too slow.
+/// The jobs that one listener is still to be told of, each once, and no more than a number of each: what a job is like is read
+/// when it is told.
+struct Told {
+    changes: broadcast::Receiver<Option<JobChanged>>,
+    waiting: VecDeque<u64>,
+    known: HashSet<u64>,
+    missed: u64,
+    ended: bool,
+}
+
+/// What is told next.
+enum Next {
+    Job(u64),
+    Missed(u64),
+    End,
+}
+
+impl Told {
+    /// So many jobs may wait; beyond it changes stay where all listeners share them, until they are too many there.
+    const MAX_WAITING: usize = 1024;
+
+    fn new(changes: broadcast::Receiver<Option<JobChanged>>) -> Self {
+        Self { changes, waiting: VecDeque::new(), known: HashSet::new(), missed: 0, ended: false }
+    }
+
+    /// May be dropped while it waits, without losing anything.
+    async fn next(&mut self) -> Next {
+        loop {
+            self.take_all();
+            if let Some(sequence) = self.waiting.pop_front() {
+                self.known.remove(&sequence);
+                return Next::Job(sequence);
+            }
+            if self.missed > 0 {
+                return Next::Missed(std::mem::take(&mut self.missed));
+            }
+            if self.ended {
+                return Next::End;
+            }
+            let change = self.changes.recv().await;
+            self.take(change);
+        }
+    }
+
+    /// Takes what has changed since. A job that changes several times before it is told is told once.
+    fn take_all(&mut self) {
+        while !self.ended && self.waiting.len() < Self::MAX_WAITING {
+            match self.changes.try_recv() {
+                Ok(change) => self.take(Ok(change)),
+                Err(TryRecvError::Lagged(missed)) => self.take(Err(RecvError::Lagged(missed))),
+                Err(TryRecvError::Closed) => self.take(Err(RecvError::Closed)),
+                Err(TryRecvError::Empty) => return,
+            }
+        }
+    }
+
+    fn take(&mut self, change: Result<Option<JobChanged>, RecvError>) {
+        match change {
+            Ok(Some(JobChanged { sequence, .. })) => {
+                if self.known.insert(sequence) {
+                    self.waiting.push_back(sequence);
+                }
+            }
+            Err(RecvError::Lagged(missed)) => self.missed += missed,
+            Ok(None) | Err(RecvError::Closed) => self.ended = true,
+        }
+    }
+}
+
+/// Tells of jobs as they change: server-sent events named `job`, each with the job as it is when it is told. A job that
+/// changes several times before that is told once. An event `missed` says how many changes could not be told because the
+/// listener was too slow.
 #[utoipa::path(
     get, path = "/api/v1/events", tag = "jobs",
     responses((status = 200, description = "a stream without an end", content_type = "text/event-stream", body = String))
 )]
 pub(super) async fn events(api: Data<Api>) -> HttpResponse {
-    let changes = api.state().changes();
-    let changed = stream::unfold((changes, api), |(mut changes, api)| async move {
-        let text = match timeout(HEARTBEAT, changes.recv()).await {
-            Ok(Ok(Some(record))) => {
-                // One line: serde_json escapes what would end it.
-                let job = serde_json::to_string(&api.job_view(&record)).unwrap_or_default();
-                format!("event: job\ndata: {job}\n\n")
-            }
-            Ok(Err(RecvError::Lagged(missed))) => format!("event: missed\ndata: {missed}\n\n"),
-            Ok(Ok(None) | Err(RecvError::Closed)) => return None,
+    let told = Told::new(api.state().changes());
+    let changed = stream::unfold((told, api), |(mut told, api)| async move {
+        let text = match timeout(HEARTBEAT, told.next()).await {
+            Ok(Next::Job(sequence)) => match api.read(move |state| state.job_at(sequence)).await {
+                Ok(Some(record)) => {
+                    // One line: serde_json escapes what would end it.
+                    let job = serde_json::to_string(&api.job_view(&record)).unwrap_or_default();
+                    format!("event: job\ndata: {job}\n\n")
+                }
+                Ok(None) => ":\n\n".to_owned(),
+                // The state is opened anew: what it is like then is told with its next change.
+                Err(_) => "event: missed\ndata: 1\n\n".to_owned(),
+            },
+            Ok(Next::Missed(missed)) => format!("event: missed\ndata: {missed}\n\n"),
+            Ok(Next::End) => return None,
             Err(_) => ":\n\n".to_owned(),
         };
-        Some((Ok::<_, Infallible>(Bytes::from(text)), (changes, api)))
+        Some((Ok::<_, Infallible>(Bytes::from(text)), (told, api)))
     });
     let greeting = stream::once(async { Ok(Bytes::from_static(b":\n\n")) });
     HttpResponse::Ok()

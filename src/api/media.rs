@@ -31,7 +31,7 @@ pub(super) struct MediaView {
     /// When they were first stored.
     #[schema(value_type = String, format = DateTime)]
     first_stored_at: Timestamp,
-    /// Files that consist of them: in lists at most 20, otherwise at most 1,000.
+    /// Files that consist of them: in lists at most 20 and 4 KiB, otherwise at most 1,000 and 1 MiB.
     references: Vec<ReferenceView>,
     /// True when there are more of those.
     more_references: bool,
@@ -50,10 +50,14 @@ pub(super) struct ReferenceView {
 }
 
 impl MediaView {
-    fn new(state: &State, sha256: &Digest, record: MediaRecord, most: usize) -> Result<Self, StateError> {
-        let mut references = state.references(sha256, most + 1)?;
-        let more_references = references.len() > most;
-        references.truncate(most);
+    fn new(
+        state: &State,
+        sha256: &Digest,
+        record: MediaRecord,
+        most: usize,
+        max_bytes: usize,
+    ) -> Result<Self, StateError> {
+        let (references, more_references) = state.references(sha256, most, max_bytes)?;
         let MediaRecord { bytes, content_type, key, first_stored_at, position: _ } = record;
         let references = references.into_iter().map(ReferenceView::from).collect();
         Ok(Self { sha256: sha256.to_string(), bytes, content_type, key, first_stored_at, references, more_references })
@@ -89,11 +93,13 @@ pub(super) struct MediaQuery {
 )]
 pub(super) async fn list(request: HttpRequest, api: Data<Api>) -> Result<Json<List<MediaView>>, Problem> {
     const REFERENCES: usize = 20;
+    /// Of one medium's references; a page of 200 has a hundred times that.
+    const BYTES: usize = 4 << 10;
     let MediaQuery { limit, cursor } = input::query(&request)?;
     let Slice { limit, before } = Slice::read(limit.as_deref(), cursor.as_deref())?;
     let page = api.read(move |state| {
         let page = state.media_list(limit, before)?;
-        let views = page.items.into_iter().map(|(sha256, record)| MediaView::new(state, &sha256, record, REFERENCES));
+        let views = page.items.into_iter().map(|(sha256, record)| MediaView::new(state, &sha256, record, REFERENCES, BYTES));
         Ok(crate::state::Page { items: views.collect::<Result<Vec<_>, _>>()?, next: page.next })
     });
     Ok(Json(List::of_page(page.await?, |view| view)))
@@ -109,10 +115,11 @@ pub(super) async fn list(request: HttpRequest, api: Data<Api>) -> Result<Json<Li
 )]
 pub(super) async fn show(api: Data<Api>, sha256: Path<String>) -> Result<Json<MediaView>, Problem> {
     const REFERENCES: usize = 1000;
+    const BYTES: usize = 1 << 20;
     let sha256 = digest(&sha256)?;
     let view = api.read(move |state| {
         let record = state.media(&sha256)?;
-        record.map(|record| MediaView::new(state, &sha256, record, REFERENCES)).transpose()
+        record.map(|record| MediaView::new(state, &sha256, record, REFERENCES, BYTES)).transpose()
     });
     view.await?.map(Json).ok_or_else(|| Problem::not_found("media"))
 }

@@ -61,11 +61,15 @@ pub(super) struct RefView {
 pub(super) struct RefWithJobs {
     #[serde(flatten)]
     of: RefView,
-    /// The newest of its jobs, at most 100.
+    /// The newest of its jobs, at most 100, and about a MiB.
     jobs: Vec<JobView>,
     /// Whether all of these have ended: `archived`, `failed` or `stuck`. False while there is none. The images that one call
     /// through the gateway created are known from its answer on, so this says when the last of them is done.
     ended: bool,
+    /// True when there may be more of those.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(value_type = Option<bool>)]
+    more_jobs: bool,
 }
 
 impl RefView {
@@ -205,13 +209,13 @@ pub(super) fn reply_ref_parameter(text: &str) -> Result<ReplyRef, Problem> {
 pub(super) async fn show(api: Data<Api>, caller: Caller, id: Path<String>) -> Result<Json<RefWithJobs>, Problem> {
     let id = ref_id(&id)?;
     let found = api.read(move |state| state.reply_ref(&id)?.map(|record| with_jobs(state, record)).transpose()).await?;
-    let (record, jobs) = found.ok_or_else(|| Problem::not_found("ref"))?;
+    let (record, jobs, more_jobs) = found.ok_or_else(|| Problem::not_found("ref"))?;
     let ended = !jobs.is_empty() && jobs.iter().all(|record| record.job.state.is_end());
     let jobs = jobs.iter().map(|job| api.job_view(job)).collect();
-    Ok(Json(RefWithJobs { of: RefView::new(record, &api, &caller), jobs, ended }))
+    Ok(Json(RefWithJobs { of: RefView::new(record, &api, &caller), jobs, ended, more_jobs }))
 }
 
-fn with_jobs(state: &State, of: RefRecord) -> Result<(RefRecord, Vec<crate::state::JobRecord>), StateError> {
+fn with_jobs(state: &State, of: RefRecord) -> Result<(RefRecord, Vec<crate::state::JobRecord>, bool), StateError> {
     const MOST: usize = 100;
     /// Jobs of a deleted ref of the same name are passed over, so many at most.
     const PAGES: usize = 10;
@@ -219,14 +223,17 @@ fn with_jobs(state: &State, of: RefRecord) -> Result<(RefRecord, Vec<crate::stat
     let (mut jobs, mut before) = (Vec::new(), None);
     for _ in 0..PAGES {
         let page = state.jobs(&filter, MOST, before)?;
+        // A page that ends before so many are on it has as many bytes as it may have.
+        let is_full = page.items.len() < MOST;
         jobs.extend(page.items.into_iter().filter(|record| record.job.ref_id.as_ref() == Some(&of.id)));
         before = page.next;
-        if before.is_none() || jobs.len() >= MOST {
+        if before.is_none() || jobs.len() >= MOST || (is_full && !jobs.is_empty()) {
             break;
         }
     }
+    let more = before.is_some() || jobs.len() > MOST;
     jobs.truncate(MOST);
-    Ok((of, jobs))
+    Ok((of, jobs, more))
 }
 
 /// Deletes a ref: its URL answers 401 from then on, its jobs stay.

@@ -3,7 +3,7 @@ use super::{Reconciler, schedule};
 use crate::domain::{Job, JobId, JobState, Kind, Timestamp};
 use crate::intake::{Refused, Unknown};
 use crate::provider::{Answer, ProviderError};
-use crate::state::{JobFilter, JobRecord, Page, StateError};
+use crate::state::{JobChanged, JobFilter, JobRecord, Page, StateError};
 
 /// Why a question led to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +57,18 @@ impl Reconciler {
         read.await.unwrap_or(Err(StateError::Rebuilding))
     }
 
-    /// A job changed. What waits goes on waiting: repeated callbacks must not make the provider be asked more often.
+    /// A job changed.
+    pub(super) fn heard_of(&self, queue: &mut Queue, JobChanged { sequence, state }: JobChanged) {
+        if !schedule::ASKED_ABOUT.contains(&state) {
+            queue.put(sequence, None);
+        } else if !queue.has(sequence)
+            && let Ok(Some(record)) = self.state().job_at(sequence)
+        {
+            self.heard(queue, &record);
+        }
+    }
+
+    /// A job is like this. What waits goes on waiting: repeated callbacks must not make the provider be asked more often.
     pub(super) fn heard(&self, queue: &mut Queue, JobRecord { sequence, job }: &JobRecord) {
         let next = self.next(job, None).filter(|at| !queue.is_finished(*sequence, *at));
         if next.is_none() || !queue.has(*sequence) {

@@ -25,7 +25,8 @@ impl Run<'_> {
             let (wanted, job) = (expected.sha256, job.cloned());
             let read = move |state: &State| {
                 let mut jobs: Vec<_> = job.iter().cloned().collect();
-                jobs.extend(state.references(&wanted, MAX_HOLDERS)?.into_iter().map(|holder| holder.job_id));
+                let (holders, _) = state.references(&wanted, MAX_HOLDERS, usize::MAX)?;
+                jobs.extend(holders.into_iter().map(|holder| holder.job_id));
                 let mut sources: Vec<Source> = Vec::new();
                 for id in jobs {
                     let Some(record) = state.job(&id)? else { continue };

@@ -14,7 +14,8 @@ pub use callback::adopted_id;
 use super::StateError;
 use super::keys;
 use super::records::Claim;
-use super::records::{JobRecord, MediaRecord, RefRecord, StreamTokenRecord, UploadRecord};
+use super::records::{JobSummary, MediaRecord, RefRecord, StreamTokenRecord, UploadRecord};
+use super::stored_job::{OpenJob, Part};
 use super::txn::Txn;
 use crate::domain::{Change, Digest, Job, JobId, JobState, Observation, Origin, Reason, StoredFile};
 use crate::journal::{Entry, Event};
@@ -34,7 +35,7 @@ pub enum Applied {
     /// A job as it now is. `change` is set for observations.
     Job {
         /// The job.
-        record: Box<JobRecord>,
+        job: Box<JobSummary>,
         /// What the observation did to it.
         change: Option<Change>,
         /// Where in quarantine the callback is because the job has no room for all that it names.
@@ -101,7 +102,7 @@ pub(super) fn apply(
     match event {
         Event::Repeated { job, .. } => {
             txn.meta.counters.callbacks += 1;
-            change_job(txn, job, |job| job.callbacks = job.callbacks.saturating_add(1))
+            change_job(txn, job, Part::Header, |job| job.callbacks = job.callbacks.saturating_add(1))
         }
         Event::RefAdded { at, id, reply_ref, notify_url, labels } => {
             let (notify_url, labels) = (notify_url.clone(), labels.clone());
@@ -133,13 +134,13 @@ pub(super) fn apply(
         }
         Event::Stored { job, slot, file } => storage::stored(txn, position, job, slot, file),
         Event::AttemptFailed { at, job, slot, failure, due } => {
-            change_job(txn, job, |job| job.attempt_failed(slot, failure, *due, *at))
+            change_job(txn, job, Part::File(slot), |job| job.attempt_failed(slot, failure, *due, *at))
         }
         Event::Ended { at, job, state, decided_by, manifest_key } => {
             if let (JobState::Archived, Some(position)) = (state, decided_by) {
                 kept::forget(txn, *position)?;
             }
-            change_job(txn, job, |job| job.end(*state, *decided_by, manifest_key.clone(), *at))
+            change_job(txn, job, Part::Header, |job| job.end(*state, *decided_by, manifest_key.clone(), *at))
         }
         Event::RefKept { id, reply_ref, origin, notify_url, labels, made, pass_on_to, created_at } => {
             let (notify_url, labels, pass_on_to) = (notify_url.clone(), labels.clone(), pass_on_to.clone());
@@ -160,9 +161,9 @@ pub(super) fn apply(
         Event::JobFound { job, .. } => kept::found(txn, position, job),
         Event::Confirmed { at, job, position } => confirm::confirmed(txn, job, *position, *at),
         Event::Refuted { at, job, position, .. } => confirm::refuted(txn, job, *position, *at),
-        Event::Unanswered { job, due, .. } => change_job(txn, job, |job| job.ask_again(*due)),
-        Event::Removed { at, job } => change_job(txn, job, |job| job.remove(position, *at)),
-        Event::Retried { at, job } => change_job(txn, job, |job| job.retry(*at)),
+        Event::Unanswered { job, due, .. } => change_job(txn, job, Part::Header, |job| job.ask_again(*due)),
+        Event::Removed { at, job } => change_job(txn, job, Part::Whole, |job| job.remove(position, *at)),
+        Event::Retried { at, job } => change_job(txn, job, Part::Whole, |job| job.retry(*at)),
     }
 }
 
@@ -174,10 +175,30 @@ pub(super) fn pass_over(txn: &mut Txn<'_>, position: u64, entry: &Entry) -> Resu
     }
 }
 
-fn change_job(txn: &mut Txn<'_>, id: &JobId, change: impl FnOnce(&mut Job)) -> Result<Applied, StateError> {
-    let Some(mut record) = txn.job(id)? else { return Ok(Applied::Unknown) };
-    let before = record.job.clone();
-    change(&mut record.job);
-    txn.put_job(Some(&before), &record)?;
-    Ok(Applied::Job { record: Box::new(record), change: None, over_budget: None })
+fn change_job(
+    txn: &mut Txn<'_>,
+    id: &JobId,
+    part: Part<'_>,
+    change: impl FnOnce(&mut Job),
+) -> Result<Applied, StateError> {
+    let Some(mut open) = txn.open_job(id, part)? else { return Ok(Applied::Unknown) };
+    change(&mut open.job);
+    put_job(txn, open, None, None)
+}
+
+/// Writes a job, and says what it is now.
+fn put_job(
+    txn: &mut Txn<'_>,
+    open: OpenJob,
+    change: Option<Change>,
+    over_budget: Option<u64>,
+) -> Result<Applied, StateError> {
+    let job = Box::new(open.summary());
+    txn.put_job(open)?;
+    Ok(Applied::Job { job, change, over_budget })
+}
+
+/// What a job that did not change is.
+fn unchanged(open: &OpenJob) -> Applied {
+    Applied::Job { job: Box::new(open.summary()), change: None, over_budget: None }
 }

@@ -24,6 +24,8 @@ pub(super) enum Table {
     GatewayRefs = b'g',
     /// The same by who it is for: hash of the host, owner, at once or later, deadline or due time, job.
     Lanes = b'h',
+    /// Files of jobs that have many: job, place.
+    JobFiles = b'J',
     /// Which job has an id.
     JobIds = b'i',
     /// Jobs, by sequence.
@@ -48,6 +50,8 @@ pub(super) enum Table {
     JobStates = b's',
     /// The tokens of speech streams, by digest.
     StreamTokens = b't',
+    /// What unconfirmed callbacks say, where it is much: job, position.
+    Unconfirmed = b'U',
     /// Unfinished multipart uploads, by the bucket's name for them.
     Uploads = b'u',
     /// The same by job: hash of its id, upload.
@@ -157,6 +161,20 @@ pub(super) fn job(sequence: u64) -> Vec<u8> {
 
 pub(super) fn object_key(key: &str) -> Vec<u8> {
     Table::ObjectKeys.key(&[&half_hash(key)])
+}
+
+/// A job has at most 65,536 files.
+pub(super) fn job_file(sequence: u64, place: usize) -> Vec<u8> {
+    Table::JobFiles.key(&[&sequence.to_be_bytes(), &u16::try_from(place).unwrap_or(u16::MAX).to_be_bytes()])
+}
+
+pub(super) fn unconfirmed(sequence: u64, position: u64) -> Vec<u8> {
+    Table::Unconfirmed.key(&[&sequence.to_be_bytes(), &position.to_be_bytes()])
+}
+
+/// Tells most slots apart.
+pub(super) fn slot_hash(slot: &Slot) -> u32 {
+    Digest::of(slot.as_str().as_bytes()).as_bytes().first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes))
 }
 
 pub(super) fn media_digest(digest: &Digest) -> Vec<u8> {

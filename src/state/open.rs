@@ -74,8 +74,10 @@ pub enum RecoveryError {
 const CACHE_BYTES: u64 = 48 << 20;
 /// Enough for what is read from both ends at once.
 const LEAST_CACHE_BYTES: u64 = 16 << 20;
-/// How many entries are folded in between two commits of a replay.
+/// How many entries are folded in between two commits of a replay, at most.
 const REPLAY_BATCH: usize = 1000;
+/// From so many bytes on that they read and write, fewer.
+const REPLAY_BATCH_BYTES: usize = 8 << 20;
 
 /// A store that can be read.
 #[derive(Debug)]
@@ -179,6 +181,8 @@ fn compare(store: &Blocks, counters: &Counters) -> Result<(), StateError> {
     for (table, expected) in [
         (Table::Jobs, jobs),
         (Table::JobIds, jobs),
+        (Table::JobFiles, counters.job_files),
+        (Table::Unconfirmed, counters.unconfirmed_apart),
         (Table::JobStates, in_state(JobState::Running) + in_state(JobState::Failed) + in_state(JobState::Stuck)),
         (Table::Folders, counters.jobs_placed),
         (Table::Due, counters.queued),
@@ -301,7 +305,7 @@ fn fold_in(
             .map_err(|panic| RecoveryError::Defect { position, what: super::panic_text(&*panic) })??;
         recovery.replayed += 1;
         pending += 1;
-        if pending == REPLAY_BATCH {
+        if pending == REPLAY_BATCH || txn.bytes() > REPLAY_BATCH_BYTES {
             txn.commit(entries.end())?;
             txn = Txn::begin(store)?;
             pending = 0;

@@ -4,16 +4,18 @@ use std::ops::Bound;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
+use sled::IVec;
 
 use super::keys::{self, META, Table};
 use super::records::{
     Claim, Counters, JobRecord, MediaRecord, Meta, QuarantineRecord, RefRecord, Reference, StreamTokenRecord,
     UploadRecord,
 };
+use super::stored_job::Header;
 use super::{State, StateError};
-use crate::domain::{Digest, Job, JobId, JobState, Kind, RefId, ReplyRef, Timestamp};
+use crate::domain::{Asset, Digest, Job, JobId, JobState, Kind, RefId, ReplyRef, Slot, Timestamp};
 
-/// One page of a list, newest first.
+/// One page of a list, newest first, of about a MiB at the most.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page<T> {
     /// What is on it; may be fewer than asked for although there are more.
@@ -57,6 +59,41 @@ impl JobFilter {
     }
 }
 
+/// The most bytes that the records on one page have together, unless there is one alone.
+const MAX_PAGE_BYTES: usize = 1 << 20;
+
+fn is_full(items: usize, limit: usize, bytes: usize) -> bool {
+    items == limit || (items > 0 && bytes > MAX_PAGE_BYTES)
+}
+
+/// Reads a job's own record and, with `read`, what goes with it, as they were at one moment: the others change only along
+/// with it, or one at a time.
+fn stable<T>(
+    get: impl Fn(&[u8]) -> Result<Option<IVec>, StateError>,
+    sequence: u64,
+    read: impl Fn(Header) -> Result<T, StateError>,
+) -> Result<Option<T>, StateError> {
+    /// More often than any job changes while it is read.
+    const TRIES: usize = 16;
+    let key = keys::job(sequence);
+    let mut record = get(&key)?;
+    for tries in 1.. {
+        let Some(bytes) = &record else { return Ok(None) };
+        let header = Header::read(bytes)?;
+        let has_more = header.has_more();
+        let found = read(header);
+        if !has_more || tries == TRIES {
+            return found.map(Some);
+        }
+        let now = get(&key)?;
+        if now == record {
+            return found.map(Some);
+        }
+        record = now;
+    }
+    Ok(None)
+}
+
 /// The most records one page looks at: what a filter passes over must not hold a request up without limit.
 const MAX_LOOKED_AT: usize = 10_000;
 
@@ -72,7 +109,26 @@ impl State {
 
     /// A job by its sequence.
     pub fn job_at(&self, sequence: u64) -> Result<Option<JobRecord>, StateError> {
-        Ok(self.get::<Job>(&keys::job(sequence))?.map(|job| JobRecord { sequence, job }))
+        Ok(self.weighed_job(sequence)?.map(|(record, _)| record))
+    }
+
+    /// A job by its sequence, as if it had no files. Costs the same however many it has.
+    pub fn job_without_files(&self, sequence: u64) -> Result<Option<Job>, StateError> {
+        let Some(record) = self.store()?.get(&keys::job(sequence))? else { return Ok(None) };
+        Ok(Some(Header::read(&record)?.without_files()))
+    }
+
+    /// One file of a job. Costs the same however many others the job has.
+    pub fn file_of(&self, sequence: u64, slot: &Slot) -> Result<Option<Asset>, StateError> {
+        let store = self.store()?;
+        let found = stable(|key| store.get(key), sequence, |header| header.file(sequence, slot, &|key| store.get(key)))?;
+        Ok(found.flatten().map(|(asset, _)| asset))
+    }
+
+    /// A job, and about how many bytes it has.
+    fn weighed_job(&self, sequence: u64) -> Result<Option<(JobRecord, usize)>, StateError> {
+        let store = self.store()?;
+        stable(|key| store.get(key), sequence, |header| header.whole(sequence, &|key| store.get(key)))
     }
 
     /// The job that holds a folder of the bucket.
@@ -90,8 +146,10 @@ impl State {
             (None, Some(prefix)) => prefix,
             (None, None) => Table::Jobs.prefix(),
         };
+        let store = self.store()?;
         self.page(&prefix, limit, before, |sequence, _| {
-            Ok(self.job_at(sequence)?.filter(|record| filter.takes(&record.job)))
+            let Some(header) = store.get(&keys::job(sequence))? else { return Ok(None) };
+            if filter.takes(Header::read(&header)?.job()) { self.weighed_job(sequence) } else { Ok(None) }
         })
     }
 
@@ -127,12 +185,14 @@ impl State {
         let store = self.store()?;
         let start = Table::Refs.prefix();
         let end = before.map_or_else(|| vec![Table::Refs as u8 + 1], keys::reply_ref_id);
-        let mut items = Vec::new();
+        let (mut items, mut bytes) = (Vec::new(), 0);
         for item in store.range_back(start..end) {
-            if items.len() == limit {
+            let value = item?.1;
+            bytes += value.len();
+            if is_full(items.len(), limit, bytes) {
                 return Ok((items, true));
             }
-            items.push(postcard::from_bytes(&item?.1)?);
+            items.push(postcard::from_bytes(&value)?);
         }
         Ok((items, false))
     }
@@ -148,17 +208,18 @@ impl State {
         let start = keys::gateway_refs_named(name);
         let end = before.map_or_else(|| keys::behind(start.clone()), |id| keys::gateway_ref(name, id));
         let mut named = self.reply_ref_named(name)?.filter(|record| before.is_none_or(|before| record.id < *before));
-        let mut items = Vec::new();
+        let (mut items, mut bytes) = (Vec::new(), 0);
         for item in store.range_back(start..end) {
             let Some(id) = keys::ref_in(&item?.0) else { continue };
             for next in [named.take_if(|named| named.id > id), self.reply_ref(&id)?].into_iter().flatten() {
-                if items.len() == limit {
+                bytes += next.bytes();
+                if is_full(items.len(), limit, bytes) {
                     return Ok((items, true));
                 }
                 items.push(next);
             }
         }
-        let more = named.is_some() && items.len() == limit;
+        let more = named.as_ref().is_some_and(|named| is_full(items.len(), limit, bytes + named.bytes()));
         items.extend(named.filter(|_| !more));
         Ok((items, more))
     }
@@ -171,27 +232,35 @@ impl State {
 
     /// Media first stored before `before`, newest first.
     pub fn media_list(&self, limit: usize, before: Option<u64>) -> Result<Page<(Digest, MediaRecord)>, StateError> {
-        self.page(&Table::Media.prefix(), limit, before, |_, value| Ok(Some(postcard::from_bytes(value)?)))
+        self.page(&Table::Media.prefix(), limit, before, |_, value| Ok(Some((postcard::from_bytes(value)?, value.len()))))
     }
 
-    /// At most `limit` files that consist of the bytes with a digest.
-    pub fn references(&self, sha256: &Digest, limit: usize) -> Result<Vec<Reference>, StateError> {
+    /// At most `limit` files that consist of the bytes with a digest, of about `max_bytes` together, and whether there may be
+    /// more.
+    pub fn references(
+        &self,
+        sha256: &Digest,
+        limit: usize,
+        max_bytes: usize,
+    ) -> Result<(Vec<Reference>, bool), StateError> {
         let store = self.store()?;
-        let mut references = Vec::new();
-        let Some(media) = self.get(&keys::media_digest(sha256))? else { return Ok(references) };
-        for item in store.with_prefix(keys::references(media)).take(limit) {
+        let (mut references, mut bytes) = (Vec::new(), 0);
+        let Some(media) = self.get(&keys::media_digest(sha256))? else { return Ok((references, false)) };
+        for item in store.with_prefix(keys::references(media)) {
             let key = item?.0;
+            if references.len() == limit || bytes > max_bytes {
+                return Ok((references, true));
+            }
             let Some(sequence) = keys::number_at(&key, 9) else { continue };
-            let Some(JobRecord { job, .. }) = self.job_at(sequence)? else { continue };
-            let slot = String::from_utf8_lossy(&key[17..]);
-            let Some(asset) = job.assets.iter().find(|asset| asset.slot.as_str() == slot) else { continue };
-            references.push(Reference {
-                file: asset.file.as_str().to_owned(),
-                job_id: job.id,
-                reply_ref: job.reply_ref,
-            });
+            let slot = Slot::new(&String::from_utf8_lossy(&key[17..]));
+            let Some(asset) = self.file_of(sequence, &slot)? else { continue };
+            let Some(job) = self.job_without_files(sequence)? else { continue };
+            let reference =
+                Reference { file: asset.file.as_str().to_owned(), job_id: job.id, reply_ref: job.reply_ref };
+            bytes += reference.bytes();
+            references.push(reference);
         }
-        Ok(references)
+        Ok((references, false))
     }
 
     /// A body in quarantine.
@@ -206,7 +275,9 @@ impl State {
 
     /// Bodies in quarantine before position `before`, newest first.
     pub fn quarantine(&self, limit: usize, before: Option<u64>) -> Result<Page<QuarantineRecord>, StateError> {
-        self.page(&Table::Quarantine.prefix(), limit, before, |_, value| Ok(Some(postcard::from_bytes(value)?)))
+        self.page(&Table::Quarantine.prefix(), limit, before, |_, value| {
+            Ok(Some((postcard::from_bytes(value)?, value.len())))
+        })
     }
 
     /// At most `limit` jobs about which the provider is to be asked, with the time from which on, the earliest first. A time
@@ -308,19 +379,20 @@ impl State {
         Ok(self.get::<Meta>(&META)?.unwrap_or_default().counters)
     }
 
-    /// Walks an index whose keys are `prefix` and a number, from the highest number below `before` down.
+    /// Walks an index whose keys are `prefix` and a number, from the highest number below `before` down. `read` says of each
+    /// item how many bytes it has.
     fn page<T>(
         &self,
         prefix: &[u8],
         limit: usize,
         before: Option<u64>,
-        mut read: impl FnMut(u64, &[u8]) -> Result<Option<T>, StateError>,
+        mut read: impl FnMut(u64, &[u8]) -> Result<Option<(T, usize)>, StateError>,
     ) -> Result<Page<T>, StateError> {
         let store = self.store()?;
         let end = keys::with_job(prefix.to_vec(), before.unwrap_or(u64::MAX));
         let range = (Bound::Included(prefix.to_vec()), Bound::Excluded(end));
         let mut page = Page { items: Vec::new(), next: None };
-        let mut last = None;
+        let (mut last, mut bytes) = (None, 0);
         for (looked_at, item) in store.range_back(range).enumerate() {
             if page.items.len() == limit || looked_at == MAX_LOOKED_AT {
                 page.next = last;
@@ -328,8 +400,15 @@ impl State {
             }
             let (key, value) = item?;
             let Some(number) = keys::trailing_number(&key) else { continue };
+            if let Some((item, size)) = read(number, &value)? {
+                bytes += size;
+                if is_full(page.items.len(), limit, bytes) {
+                    page.next = last;
+                    break;
+                }
+                page.items.push(item);
+            }
             last = Some(number);
-            page.items.extend(read(number, &value)?);
         }
         Ok(page)
     }

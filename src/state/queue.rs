@@ -38,7 +38,7 @@ const ASSUMED_LIFE: Duration = Duration::from_secs(9 * 3600);
 
 /// A job's record in the queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Queued {
+pub(super) struct Queued {
     at: Timestamp,
     at_once: bool,
     link_dies_at: Option<Timestamp>,
@@ -47,15 +47,12 @@ struct Queued {
 }
 
 impl Queued {
-    fn of(job: &Job) -> Option<Self> {
+    /// A job whose next file comes from `host`, and whose links die from `link_dies_at` on.
+    pub(super) fn of(job: &Job, host: Option<&str>, link_dies_at: Option<Timestamp>) -> Option<Self> {
         let at = job.due?;
-        Some(Self {
-            at,
-            at_once: at <= job.updated_at,
-            link_dies_at: job.link_dies_at(),
-            host: job.next_host().unwrap_or_default().to_owned(),
-            owner: job.ref_id.as_ref().map_or(0, |id| keys::short_hash(id.as_str())),
-        })
+        let host = host.unwrap_or_default().to_owned();
+        let owner = job.ref_id.as_ref().map_or(0, |id| keys::short_hash(id.as_str()));
+        Some(Self { at, at_once: at <= job.updated_at, link_dies_at, host, owner })
     }
 
     /// Read from the record under `key`, with the job the key names.
@@ -87,22 +84,26 @@ fn deadline(at: Timestamp, link_dies_at: Option<Timestamp>) -> Timestamp {
 
 impl Txn<'_> {
     /// Moves a job to where it now belongs in the queue.
-    pub(super) fn put_queued(&mut self, before: Option<&Job>, job: &Job, sequence: u64) -> Result<(), StateError> {
-        let (was, is) = (before.and_then(Queued::of), Queued::of(job));
+    pub(super) fn put_queued(
+        &mut self,
+        was: Option<&Queued>,
+        is: Option<&Queued>,
+        sequence: u64,
+    ) -> Result<(), StateError> {
         if was == is {
             return Ok(());
         }
         let counters = &mut self.meta.counters;
-        if let Some(was) = &was {
+        if let Some(was) = was {
             counters.queued = counters.queued.saturating_sub(1);
             counters.ready = counters.ready.saturating_sub(was.at_once.into());
         }
-        if let Some(is) = &is {
+        if let Some(is) = is {
             counters.queued += 1;
             counters.ready += u64::from(is.at_once);
         }
         was.iter().flat_map(|was| was.keys(sequence)).for_each(|key| self.remove(key));
-        if let Some(is) = &is {
+        if let Some(is) = is {
             let [by_time, by_host, in_lane] = is.keys(sequence);
             self.mark(by_time);
             self.put(by_host, is)?;

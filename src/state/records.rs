@@ -13,6 +13,32 @@ pub struct JobRecord {
     pub job: Job,
 }
 
+/// What an entry made of a job. All else is there to be read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobSummary {
+    /// See [`JobRecord::sequence`].
+    pub sequence: u64,
+    /// Its id.
+    pub id: JobId,
+    /// The caller's reference.
+    pub reply_ref: Option<ReplyRef>,
+    /// Where replyvault is with it.
+    pub state: JobState,
+    /// True once a callback has called it final, believed or not.
+    pub is_final: bool,
+    /// The journal position of the last final callback that waits to be confirmed.
+    pub last_unconfirmed: Option<u64>,
+}
+
+/// That a job changed: who wants to know how reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JobChanged {
+    /// See [`JobRecord::sequence`].
+    pub sequence: u64,
+    /// Where replyvault was with it then.
+    pub state: JobState,
+}
+
 /// A ref: registered, adopted, or made for a call through the gateway.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefRecord {
@@ -38,6 +64,14 @@ pub struct RefRecord {
 }
 
 impl RefRecord {
+    /// About how many bytes it has.
+    pub(super) fn bytes(&self) -> usize {
+        let Self { reply_ref, notify_url, labels, pass_on_to, .. } = self;
+        let urls = [notify_url, pass_on_to].into_iter().flatten().map(String::len).sum::<usize>();
+        let labels = labels.iter().map(|(name, text)| name.len() + text.len()).sum::<usize>();
+        reply_ref.as_str().len() + urls + labels
+    }
+
     /// A ref with nothing said of it.
     pub(super) fn new(id: RefId, reply_ref: ReplyRef, origin: Origin, created_at: Timestamp) -> Self {
         Self {
@@ -94,6 +128,14 @@ pub struct Reference {
     pub file: String,
     /// The caller's reference.
     pub reply_ref: Option<ReplyRef>,
+}
+
+impl Reference {
+    /// About how many bytes it has.
+    pub(super) fn bytes(&self) -> usize {
+        let reply_ref = self.reply_ref.as_ref().map_or(0, |name| name.as_str().len());
+        self.job_id.as_str().len() + self.file.len() + reply_ref
+    }
 }
 
 /// Announces that an object is about to become visible.
@@ -193,6 +235,10 @@ pub struct Counters {
     pub callbacks: u64,
     /// Jobs with final callbacks that the provider has still to confirm.
     pub unconfirmed: u64,
+    /// Of these callbacks, those whose content has a record of its own.
+    pub unconfirmed_apart: u64,
+    /// Files of jobs that have records of their own.
+    pub job_files: u64,
 }
 
 /// The one record that says what the others cover.
@@ -209,4 +255,4 @@ pub(super) struct Meta {
 }
 
 /// The form of the records; a store of any other is rebuilt from the journal.
-pub(super) const VERSION: u32 = 17;
+pub(super) const VERSION: u32 = 18;

@@ -131,14 +131,15 @@ async fn what_is_recorded_is_the_queue() {
     bench.post(Target::Channel, progress(1)).await;
     let queue = || bench.ledger.state().due_page(9, None).unwrap().0;
     assert_eq!(queue(), Vec::<u64>::new());
-    let Applied::Job { record, change, .. } = bench.post(Target::Channel, done(1, None)).await else { panic!("a job") };
+    let Applied::Job { job, change, .. } = bench.post(Target::Channel, done(1, None)).await else { panic!("a job") };
+    let sequence = job.sequence;
     assert_eq!(change, Some(Change::Ended));
-    assert_eq!((queue(), record.job.due), (vec![record.sequence], Some(now())));
+    assert_eq!((queue(), bench.job(1).due), (vec![sequence], Some(now())));
 
     let later = Timestamp::from_millis_clamped(now().millis() + 1000);
     let failure = AttemptFailure { error: "503".to_owned(), counted: true, stuck: None };
     bench.event(Event::AttemptFailed { at: now(), job: id(1), slot: Slot::media(), failure, due: later }).await;
-    assert_eq!((queue(), bench.ledger.state().next_due(now()).unwrap()), (vec![record.sequence], Some(later)));
+    assert_eq!((queue(), bench.ledger.state().next_due(now()).unwrap()), (vec![sequence], Some(later)));
 
     let failure =
         AttemptFailure { error: "503".to_owned(), counted: true, stuck: Some(StuckReason::AttemptsExhausted) };
@@ -180,7 +181,7 @@ async fn one_file_claims_a_digest_and_others_find_it_stored() {
     let counters = state.counters().unwrap();
     assert_eq!((counters.objects, counters.bytes_stored, counters.bytes_deduplicated), (1, 4, 4));
     assert_eq!(
-        state.references(&sha256, 10).unwrap().iter().map(|r| r.job_id.clone()).collect::<Vec<_>>(),
+        state.references(&sha256, 10, 1000).unwrap().0.iter().map(|r| r.job_id.clone()).collect::<Vec<_>>(),
         [id(1), id(2)]
     );
     assert_eq!(state.media_list(10, None).unwrap().items.len(), 1);

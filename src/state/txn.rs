@@ -17,7 +17,9 @@ use crate::domain::RefId;
 #[derive(Debug)]
 pub(super) struct Txn<'a> {
     store: &'a Store,
-    writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    writes: BTreeMap<Vec<u8>, Option<IVec>>,
+    /// How many bytes of keys and values it holds, about.
+    bytes: RefCell<usize>,
     /// What was read of the store: many entries ask for the same ref.
     reads: RefCell<HashMap<Vec<u8>, Option<IVec>>>,
     pub(super) meta: Meta,
@@ -32,6 +34,7 @@ impl<'a> Txn<'a> {
         let mut txn = Self {
             store,
             writes: BTreeMap::new(),
+            bytes: RefCell::default(),
             reads: RefCell::default(),
             meta: Meta::default(),
             due_changed: false,
@@ -48,11 +51,20 @@ impl<'a> Txn<'a> {
     }
 
     pub(super) fn get<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StateError> {
+        self.raw(key)?.map(|value| Ok(postcard::from_bytes(&value)?)).transpose()
+    }
+
+    /// The bytes of a record.
+    pub(super) fn raw(&self, key: &[u8]) -> Result<Option<IVec>, StateError> {
         match self.writes.get(key) {
-            Some(Some(value)) => Ok(Some(postcard::from_bytes(value)?)),
-            Some(None) => Ok(None),
-            None => self.read(key)?.map(|value| Ok(postcard::from_bytes(&value)?)).transpose(),
+            Some(value) => Ok(value.clone()),
+            None => self.read(key),
         }
+    }
+
+    /// About how many bytes it holds: what it has read and is to write.
+    pub(super) fn bytes(&self) -> usize {
+        *self.bytes.borrow()
     }
 
     pub(super) fn contains(&self, key: &[u8]) -> Result<bool, StateError> {
@@ -69,6 +81,7 @@ impl<'a> Txn<'a> {
         // sled answers some damage with a panic instead of an error.
         let value = catch_unwind(AssertUnwindSafe(|| self.store.get(key)))
             .unwrap_or_else(|panic| Err(StateError::of_panic(&*panic)))?;
+        *self.bytes.borrow_mut() += key.len() + value.as_ref().map_or(0, |value| value.len());
         self.reads.borrow_mut().insert(key.to_owned(), value.clone());
         Ok(value)
     }
@@ -91,23 +104,29 @@ impl<'a> Txn<'a> {
     }
 
     pub(super) fn put<T: Serialize>(&mut self, key: Vec<u8>, value: &T) -> Result<(), StateError> {
-        self.writes.insert(key, Some(postcard::to_stdvec(value)?));
+        self.put_raw(key, postcard::to_stdvec(value)?);
         Ok(())
+    }
+
+    pub(super) fn put_raw(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        *self.bytes.get_mut() += key.len() + value.len();
+        self.writes.insert(key, Some(value.into()));
     }
 
     /// An index entry: the key says all.
     pub(super) fn mark(&mut self, key: Vec<u8>) {
-        self.writes.insert(key, Some(Vec::new()));
+        self.put_raw(key, Vec::new());
     }
 
     pub(super) fn remove(&mut self, key: Vec<u8>) {
+        *self.bytes.get_mut() += key.len();
         self.writes.insert(key, None);
     }
 
     /// Makes all writes visible at once; everything before journal position `applied` is then folded in.
     pub(super) fn commit(mut self, applied: u64) -> Result<(), StateError> {
         self.meta.applied = applied;
-        self.writes.insert(META.to_vec(), Some(postcard::to_stdvec(&self.meta)?));
-        self.store.commit(self.writes.into_iter().map(|(key, value)| (key.into(), value.map(Into::into))).collect())
+        self.writes.insert(META.to_vec(), Some(postcard::to_stdvec(&self.meta)?.into()));
+        self.store.commit(self.writes.into_iter().map(|(key, value)| (key.into(), value)).collect())
     }
 }

@@ -54,12 +54,11 @@ impl Worker {
                 fallback: folder(true).as_str().to_owned(),
             };
             fail_point!("worker.place", |_| Err(AttemptError::Deferred));
-            let placed = match self.inner.ledger.record(event, Durability::Written).await? {
-                Applied::Job { record, .. } => *record,
-                _ => return Err(AttemptError::Deferred),
+            let Applied::Job { .. } = self.inner.ledger.record(event, Durability::Written).await? else {
+                return Err(AttemptError::Deferred);
             };
             fail_point!("worker.place.done", |_| Err(AttemptError::Deferred));
-            placed
+            self.state().job_at(record.sequence)?.ok_or(AttemptError::Deferred)?
         };
         let folder = placed.job.folder.as_deref().unwrap_or_default().parse()?;
         Ok((placed, folder))
@@ -125,7 +124,7 @@ impl Worker {
     }
 
     fn is_taken_back(&self, sequence: u64) -> Result<bool, AttemptError> {
-        Ok(self.state().job_at(sequence)?.is_some_and(|record| record.job.withdrawn.is_some()))
+        Ok(self.state().job_without_files(sequence)?.is_some_and(|job| job.withdrawn.is_some()))
     }
 
     async fn try_candidates(

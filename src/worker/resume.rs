@@ -197,8 +197,7 @@ impl Worker {
 
     /// How far a file has come, in bytes that can be gone on from.
     pub(super) fn reached(&self, sequence: u64, slot: &Slot) -> Result<u64, AttemptError> {
-        let record = self.state().job_at(sequence)?;
-        Ok(record.and_then(|record| record.job.asset(slot).map(|asset| asset.reached)).unwrap_or_default())
+        Ok(self.state().file_of(sequence, slot)?.map(|asset| asset.reached).unwrap_or_default())
     }
 }
 

@@ -123,6 +123,6 @@ impl Job {
 
     /// Whether a file of it is in the bucket.
     pub(super) fn has_stored(&self) -> bool {
-        self.assets.iter().any(|asset| asset.stored.is_some())
+        self.assets.iter().any(|asset| asset.state == AssetState::Stored)
     }
 }

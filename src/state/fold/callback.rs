@@ -2,9 +2,10 @@
 
 use super::super::StateError;
 use super::super::keys;
-use super::super::records::{JobRecord, QuarantineRecord, RefRecord};
+use super::super::records::{QuarantineRecord, RefRecord};
+use super::super::stored_job::{OpenJob, Part};
 use super::super::txn::Txn;
-use super::{Applied, Meaning, confirm, outbox, refs};
+use super::{Applied, Meaning, confirm, outbox, put_job, refs};
 use crate::domain::{
     Digest, Job, JobId, JobState, Observation, Origin, Outcome, Reason, RefId, ReplyRef, Target, Timestamp,
 };
@@ -25,46 +26,47 @@ pub(super) fn apply(
         Meaning::Job(observation) => observation,
         Meaning::Unclear(reason) => return quarantine(txn, position, entry, reason, None),
     };
-    let known = txn.job(&observation.job)?;
-    let tie = match tie(txn, position, entry, over, &observation, known.as_ref().map(|record| &record.job))? {
+    // What does not end it changes none of its files.
+    let part = if observation.outcome.is_some() { Part::Whole } else { Part::Header };
+    let known = txn.open_job(&observation.job, part)?;
+    let tie = match tie(txn, position, entry, over, &observation, known.as_ref().map(|open| &open.job))? {
         Ok(tie) => tie,
         Err(reason) => return quarantine(txn, position, entry, reason, Some(observation.job)),
     };
     if entry.asked && known.is_none() {
         date_by_links(&mut observation);
     }
-    let before = known.as_ref().map(|record| record.job.clone());
-    let mut record = match known {
+    let mut open = match known {
         Some(known) => known,
-        None => JobRecord { sequence: unused(txn, position)?, job: Job::new(observation.job.clone(), entry.at) },
+        None => OpenJob::new(unused(txn, position)?, Job::new(observation.job.clone(), entry.at)),
     };
+    let before = (entry.asked && !open.is_new()).then(|| open.job.clone());
     // An archived job never turns back: all that can follow is that it is shown as moderated.
-    let is_archived = record.job.state == JobState::Archived;
-    let says_more = observation.outcome == Some(Outcome::Moderated) && record.job.withdrawn.is_none();
+    let is_archived = open.job.state == JobState::Archived;
+    let says_more = observation.outcome == Some(Outcome::Moderated) && open.job.withdrawn.is_none();
     let unconfirmed = entry.confirm && !entry.asked && observation.outcome.is_some() && (!is_archived || says_more);
     let (change, lacks) = if unconfirmed {
-        (confirm::hold(txn, &mut record.job, position, entry, observation)?, 0)
+        (confirm::hold(txn, &mut open.job, position, entry, observation)?, 0)
     } else {
-        let change = record.job.observe(&observation, entry.sidecars, position, entry.at);
-        (change, record.job.lacks(&observation, entry.sidecars))
+        let change = open.job.observe(&observation, entry.sidecars, position, entry.at);
+        (change, open.job.lacks(&observation, entry.sidecars))
     };
-    if let (true, Some(before)) = (entry.asked, &before) {
-        record.job.keep_attempts(before);
+    if let Some(before) = &before {
+        open.job.keep_attempts(before);
     }
     if let Some(Tie { ref_id, reply_ref, claims }) = tie {
-        record.job.ref_id = Some(ref_id);
-        record.job.reply_ref = Some(reply_ref);
-        record.job.claimed |= claims;
+        open.job.ref_id = Some(ref_id);
+        open.job.reply_ref = Some(reply_ref);
+        open.job.claimed |= claims;
     }
-    txn.put_job(before.as_ref(), &record)?;
     txn.meta.counters.callbacks += u64::from(!entry.asked);
     let over_budget = (lacks > 0).then(|| entry.replay_of.unwrap_or(position));
     if over_budget.is_some() {
-        keep_aside(txn, quarantined(position, entry, Reason::OverBudget, Some(record.job.id.clone())))?;
+        keep_aside(txn, quarantined(position, entry, Reason::OverBudget, Some(open.job.id.clone())))?;
     } else if let Some(replayed) = entry.replay_of {
         release(txn, replayed)?;
     }
-    Ok(Applied::Job { record: Box::new(record), change: Some(change), over_budget })
+    put_job(txn, open, Some(change), over_budget)
 }
 
 /// The position, or one near it where another job has that: of two segments with one base both are read.

@@ -2,8 +2,9 @@
 
 use super::super::StateError;
 use super::super::records::QuarantineRecord;
+use super::super::stored_job::Part;
 use super::super::txn::Txn;
-use super::{Applied, callback};
+use super::{Applied, callback, put_job, unchanged};
 use crate::domain::{Change, Job, JobId, Observation, Reason, Timestamp, UnconfirmedFinal};
 use crate::journal::CallbackEntry;
 
@@ -31,28 +32,21 @@ pub(super) fn hold(
 }
 
 pub(super) fn confirmed(txn: &mut Txn<'_>, id: &JobId, position: u64, at: Timestamp) -> Result<Applied, StateError> {
-    let Some(mut record) = txn.job(id)? else { return Ok(Applied::Unknown) };
-    let before = record.job.clone();
-    let Some((change, callback)) = record.job.confirm(position, at) else {
-        return Ok(Applied::Job { record: Box::new(record), change: None, over_budget: None });
-    };
-    txn.put_job(Some(&before), &record)?;
-    let mut over_budget = None;
-    if record.job.lacks(&callback.observation, callback.sidecars) > 0 {
-        over_budget = Some(callback.quarantine_as);
+    let Some(mut open) = txn.open_job(id, Part::Whole)? else { return Ok(Applied::Unknown) };
+    let Some((change, callback)) = open.job.confirm(position, at) else { return Ok(unchanged(&open)) };
+    let lacks = open.job.lacks(&callback.observation, callback.sidecars) > 0;
+    let over_budget = lacks.then_some(callback.quarantine_as);
+    if lacks {
         keep_aside(txn, id, callback, Reason::OverBudget)?;
     }
-    Ok(Applied::Job { record: Box::new(record), change: Some(change), over_budget })
+    put_job(txn, open, Some(change), over_budget)
 }
 
 pub(super) fn refuted(txn: &mut Txn<'_>, id: &JobId, position: u64, at: Timestamp) -> Result<Applied, StateError> {
-    let Some(mut record) = txn.job(id)? else { return Ok(Applied::Unknown) };
-    let before = record.job.clone();
-    if let Some(callback) = record.job.refute(position, at) {
-        keep_aside(txn, id, callback, Reason::NotConfirmed)?;
-        txn.put_job(Some(&before), &record)?;
-    }
-    Ok(Applied::Job { record: Box::new(record), change: None, over_budget: None })
+    let Some(mut open) = txn.open_job(id, Part::Whole)? else { return Ok(Applied::Unknown) };
+    let Some(callback) = open.job.refute(position, at) else { return Ok(unchanged(&open)) };
+    keep_aside(txn, id, callback, Reason::NotConfirmed)?;
+    put_job(txn, open, None, None)
 }
 
 fn keep_aside(txn: &mut Txn<'_>, job: &JobId, callback: UnconfirmedFinal, reason: Reason) -> Result<(), StateError> {

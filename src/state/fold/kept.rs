@@ -5,9 +5,10 @@
 
 use super::super::StateError;
 use super::super::keys;
-use super::super::records::{Claim, JobRecord, MediaRecord, QuarantineRecord, UploadRecord};
+use super::super::records::{Claim, MediaRecord, QuarantineRecord, UploadRecord};
+use super::super::stored_job::{OpenJob, Part};
 use super::super::txn::Txn;
-use super::{Applied, storage};
+use super::{Applied, put_job, storage};
 use crate::domain::{Job, StoredFile};
 use crate::journal::KeptCallback;
 
@@ -46,7 +47,7 @@ pub(super) fn forget(txn: &mut Txn<'_>, position: u64) -> Result<(), StateError>
 }
 
 pub(super) fn job(txn: &mut Txn<'_>, position: u64, sequence: u64, job: &Job) -> Result<Applied, StateError> {
-    let known = txn.job(&job.id)?;
+    let known = txn.open_job(&job.id, Part::Whole)?;
     // What was counted more often has seen more: it came while this was written, and is written again behind it.
     let knows_more = known.as_ref().is_some_and(|known| known.job.callbacks > job.callbacks);
     if knows_more || (known.is_some() && sequence >= txn.meta.begins) {
@@ -73,7 +74,7 @@ pub(super) fn upload(
 }
 
 pub(super) fn found(txn: &mut Txn<'_>, position: u64, job: &Job) -> Result<Applied, StateError> {
-    let known = txn.job(&job.id)?;
+    let known = txn.open_job(&job.id, Part::Whole)?;
     let says_more = known.as_ref().is_none_or(|known| known.job.state.yields_to(job.state));
     if says_more { take_over(txn, position, position, known, job) } else { Ok(Applied::Done) }
 }
@@ -83,16 +84,19 @@ fn take_over(
     txn: &mut Txn<'_>,
     position: u64,
     sequence: u64,
-    known: Option<JobRecord>,
+    known: Option<OpenJob>,
     job: &Job,
 ) -> Result<Applied, StateError> {
-    let (sequence, before) = known.map_or((sequence, None), |known| (known.sequence, Some(known.job)));
     let mut job = job.clone();
-    if let Some(before) = &before {
-        job.callbacks = job.callbacks.max(before.callbacks);
-        job.folder = before.folder.clone().or(job.folder);
+    let mut is_placed = false;
+    if let Some(known) = &known {
+        job.callbacks = job.callbacks.max(known.job.callbacks);
+        is_placed = known.job.folder.is_some();
+        job.folder = known.job.folder.clone().or(job.folder);
     }
-    if before.as_ref().is_none_or(|before| before.folder.is_none())
+    let mut open = known.unwrap_or_else(|| OpenJob::new(sequence, job.clone()));
+    let sequence = open.sequence;
+    if !is_placed
         && let Some(folder) = &job.folder
     {
         let key = keys::folder(folder);
@@ -114,9 +118,8 @@ fn take_over(
             txn.meta.counters.bytes_deduplicated += if file.deduplicated { file.bytes } else { 0 };
         }
     }
-    let record = JobRecord { sequence, job };
-    txn.put_job(before.as_ref(), &record)?;
-    Ok(Applied::Job { record: Box::new(record), change: None, over_budget: None })
+    open.job = job;
+    put_job(txn, open, None, None)
 }
 
 /// Enters an object in the index, unless its bytes are there. `place` orders it among all others: a journal position that

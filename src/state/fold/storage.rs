@@ -3,36 +3,36 @@
 use super::super::StateError;
 use super::super::keys;
 use super::super::records::Claim;
+use super::super::stored_job::Part;
 use super::super::txn::Txn;
-use super::{Applied, ClaimOutcome};
+use super::{Applied, ClaimOutcome, put_job, unchanged};
 use crate::domain::{AssetState, Digest, JobId, Slot, StoredFile};
 
 pub(super) fn place(txn: &mut Txn<'_>, id: &JobId, folder: &str, fallback: &str) -> Result<Applied, StateError> {
-    let Some(mut record) = txn.job(id)? else { return Ok(Applied::Unknown) };
-    if record.job.folder.is_none() {
+    let Some(mut open) = txn.open_job(id, Part::Header)? else { return Ok(Applied::Unknown) };
+    if open.job.folder.is_none() {
         let mut taken = folder.to_owned();
         if txn.contains(&keys::folder(&taken))? {
             taken = fallback.to_owned();
         }
         if txn.contains(&keys::folder(&taken))? {
             // Eight hex digits of a digest can be the same for two jobs; sequences cannot.
-            taken = format!("{fallback}-{:x}", record.sequence);
+            taken = format!("{fallback}-{:x}", open.sequence);
         }
-        txn.put(keys::folder(&taken), &record.sequence)?;
+        txn.put(keys::folder(&taken), &open.sequence)?;
         txn.meta.counters.jobs_placed += 1;
-        let before = record.job.clone();
-        record.job.place(taken);
-        txn.put_job(Some(&before), &record)?;
+        open.job.place(taken);
+        return put_job(txn, open, None, None);
     }
-    Ok(Applied::Job { record: Box::new(record), change: None, over_budget: None })
+    Ok(unchanged(&open))
 }
 
 pub(super) fn claim(txn: &mut Txn<'_>, claim: Claim) -> Result<Applied, StateError> {
     if let Some(stored) = txn.media(&claim.file.sha256)? {
         return Ok(outcome(ClaimOutcome::AlreadyStored(stored)));
     }
-    let job = txn.job(&claim.job)?.map(|record| record.job);
-    if let Some(stored) = job.as_ref().and_then(|job| job.asset(&claim.slot)?.stored.clone()) {
+    let open = txn.open_job(&claim.job, Part::File(&claim.slot))?;
+    if let Some(stored) = open.and_then(|open| open.job.asset(&claim.slot)?.stored.clone()) {
         return Ok(outcome(ClaimOutcome::FileStored(Box::new(stored))));
     }
     if let Some(held) = txn.get::<Claim>(&keys::claim(&claim.file.sha256))?
@@ -88,17 +88,16 @@ pub(super) fn stored(
     seize_key(txn, &file.key, &file.sha256)?;
     let media = super::kept::add_media(txn, position, file)?;
     txn.remove(keys::claim(&file.sha256));
-    let Some(mut record) = txn.job(id)? else { return Ok(Applied::Unknown) };
-    let before = record.job.clone();
-    let is_new = record.job.asset(slot).is_some_and(|asset| asset.state != AssetState::Stored);
+    let Some(mut open) = txn.open_job(id, Part::File(slot))? else { return Ok(Applied::Unknown) };
+    let is_new = open.job.asset(slot).is_some_and(|asset| asset.state != AssetState::Stored);
     if is_new && let Some(media) = media {
-        txn.mark(keys::reference(media, record.sequence, slot));
+        txn.mark(keys::reference(media, open.sequence, slot));
         txn.meta.counters.references += 1;
         if file.deduplicated {
             txn.meta.counters.bytes_deduplicated += file.bytes;
         }
-        record.job.file_stored(slot, file.clone(), file.at);
-        txn.put_job(Some(&before), &record)?;
+        open.job.file_stored(slot, file.clone(), file.at);
+        return put_job(txn, open, None, None);
     }
-    Ok(Applied::Job { record: Box::new(record), change: None, over_budget: None })
+    Ok(unchanged(&open))
 }

@@ -3,6 +3,7 @@
 use super::super::StateError;
 use super::super::keys;
 use super::super::records::UploadRecord;
+use super::super::stored_job::Part;
 use super::super::txn::Txn;
 use super::Applied;
 use crate::domain::{JobId, Slot};
@@ -31,11 +32,11 @@ pub(super) fn advanced(
     record.parts.extend_from_slice(parts);
     record.point = Some(point.to_owned());
     txn.put(keys::upload(upload), &record)?;
-    if let Some(mut owner) = txn.job(&record.job)? {
-        let before = owner.job.clone();
+    if let Some(mut owner) = txn.open_job(&record.job, Part::File(&record.slot))? {
+        let before = owner.job.asset(&record.slot).cloned();
         owner.job.advanced(&record.slot, bytes);
-        if owner.job != before {
-            txn.put_job(Some(&before), &owner)?;
+        if owner.job.asset(&record.slot) != before.as_ref() {
+            txn.put_job(owner)?;
         }
     }
     Ok(Applied::Done)

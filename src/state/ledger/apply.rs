@@ -12,6 +12,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::super::fold::{self, Applied, Meaning};
 use super::super::open::{self, Aside, Opened, Recovery, RecoveryError};
+use super::super::records::JobChanged;
 use super::super::txn::Txn;
 use super::super::{State, StateError, panic_text};
 use super::{Batch, Interpret, RecordError, Ticket, Work};
@@ -265,9 +266,9 @@ fn apply_batch(
     }
     if state.shared.changes.receiver_count() > 0 {
         for result in &results {
-            if let Applied::Job { record, .. } = result {
+            if let Applied::Job { job, .. } = result {
                 // It fails when the last listener has just left.
-                let _ = state.shared.changes.send(Some(Arc::new((**record).clone())));
+                let _ = state.shared.changes.send(Some(JobChanged { sequence: job.sequence, state: job.state }));
             }
         }
     }
