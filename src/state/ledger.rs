@@ -1,7 +1,7 @@
 //! The one way into the state: journal first, then fold, in the same order.
 //!
-//! Two threads share the work. The first takes all entries that wait, appends them in one write and one sync (group
-//! commit), and hands the batch on; the second folds the batch in and answers those who wait, while the first is already
+//! Two threads share the work. The first takes what waits, a share for each URL that it came over, appends it in one write
+//! and one sync (group commit), and hands the batch on; the second folds the batch in and answers those who wait, while the first is already
 //! writing the next. When there is no next, and the second has nothing to do, the first folds in itself: one thread less to
 //! wake. An answer therefore means: on disk, and visible to readers.
 //!
@@ -10,6 +10,7 @@
 //! before the store is given to readers again.
 
 mod apply;
+mod fair_queue;
 mod stopwatch;
 
 use std::path::Path;
@@ -22,11 +23,12 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::apply::{Folder, Folding};
+use self::fair_queue::FairQueue;
 use self::stopwatch::Stopwatch;
 use super::fold::{Applied, Meaning};
 use super::open::{Aside, Recovery, RecoveryError};
 use super::{State, StateError};
-use crate::domain::Timestamp;
+use crate::domain::{Target, Timestamp};
 use crate::journal::{Durability, Entry, Event, Journal, JournalError, Writer};
 use crate::supervisor::Supervisor;
 
@@ -103,8 +105,10 @@ struct Batch {
 
 /// How many entries may wait for the journal; beyond it, callers wait.
 const WAITING: usize = 1024;
-/// How many bytes of bodies one write may take up.
-const BATCH_BYTES: usize = 8 << 20;
+/// How many of them the first thread sorts by where they come from, at most.
+const SORTED: usize = 4096;
+/// How many bytes of bodies one write takes up, about: little enough that the next, with a share for everybody, is soon.
+const BATCH_BYTES: usize = 1 << 20;
 /// For how long a stop waits until the store has what is folded in.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// How many written batches may wait to be folded in.
@@ -301,16 +305,15 @@ fn commit_all(
     batches: &SyncSender<Work>,
     health: &Health,
 ) {
-    while let Some(first) = waiting.blocking_recv() {
-        let mut bytes = 0;
-        let mut tickets = Vec::new();
-        let mut next = Some(first);
+    let mut queue = FairQueue::new();
+    loop {
+        let mut next = if queue.is_empty() { waiting.blocking_recv() } else { waiting.try_recv().ok() };
+        if next.is_none() && queue.is_empty() {
+            return;
+        }
         while let Some(order) = next {
             match order {
-                Order::Record(ticket) => {
-                    bytes += size(&ticket);
-                    tickets.push(*ticket);
-                }
+                Order::Record(ticket) => queue.push(sender(&ticket), size(&ticket), *ticket),
                 Order::StartOver => {
                     let work = Work::Mend { error: StateError::Incomplete, end: writer.end() };
                     if folding.hand_on(work, batches).is_err() {
@@ -323,8 +326,9 @@ fn commit_all(
                     let _ = answer.send(begun);
                 }
             }
-            next = if bytes < BATCH_BYTES { waiting.try_recv().ok() } else { None };
+            next = if queue.len() < SORTED { waiting.try_recv().ok() } else { None };
         }
+        let tickets = queue.take(BATCH_BYTES);
         if tickets.is_empty() {
             continue;
         }
@@ -346,7 +350,8 @@ fn commit_all(
             Ok(positions) => {
                 let batch = Batch { tickets: positions.into_iter().zip(tickets).collect(), end: writer.end() };
                 // Whoever waits already is better served by the next write.
-                let rest = if waiting.is_empty() { folding.fold_if_idle(batch) } else { Some(Work::Fold(batch)) };
+                let nobody_waits = waiting.is_empty() && queue.is_empty();
+                let rest = if nobody_waits { folding.fold_if_idle(batch) } else { Some(Work::Fold(batch)) };
                 if rest.is_some_and(|work| folding.hand_on(work, batches).is_err()) {
                     return;
                 }
@@ -361,10 +366,20 @@ fn commit_all(
     }
 }
 
-fn size(ticket: &Ticket) -> usize {
+/// Whose share of a write an entry takes up: that of the URL it came over; `None` for what comes from within.
+fn sender(ticket: &Ticket) -> Option<Target> {
     match &ticket.entry {
-        Entry::Callback(callback) => callback.body.len(),
-        Entry::Kept(kept) => kept.callback.body.len(),
-        Entry::Event(_) => 512,
+        Entry::Callback(callback) => Some(callback.target.clone()),
+        Entry::Kept(_) | Entry::Event(_) => None,
+    }
+}
+
+fn size(ticket: &Ticket) -> usize {
+    /// Of an entry beside its body.
+    const FIXED: usize = 512;
+    match &ticket.entry {
+        Entry::Callback(callback) => callback.body.len() + FIXED,
+        Entry::Kept(kept) => kept.callback.body.len() + FIXED,
+        Entry::Event(_) => FIXED,
     }
 }

@@ -134,7 +134,8 @@ async fn what_is_recorded_is_the_queue() {
     let Applied::Job { job, change, .. } = bench.post(Target::Channel, done(1, None)).await else { panic!("a job") };
     let sequence = job.sequence;
     assert_eq!(change, Some(Change::Ended));
-    assert_eq!((queue(), bench.job(1).due), (vec![sequence], Some(now())));
+    assert_eq!(queue(), [sequence]);
+    assert!(bench.job(1).due.is_some_and(|due| due <= now()));
 
     let later = Timestamp::from_millis_clamped(now().millis() + 1000);
     let failure = AttemptFailure { error: "503".to_owned(), counted: true, stuck: None };
