@@ -121,3 +121,49 @@ pub(super) async fn events(api: Data<Api>) -> HttpResponse {
         .insert_header((HeaderName::from_static("x-accel-buffering"), "no"))
         .streaming(greeting.chain(changed))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::JobState;
+
+    fn changed(sequence: u64) -> Option<JobChanged> {
+        Some(JobChanged { sequence, state: JobState::Running })
+    }
+
+    #[tokio::test]
+    async fn a_job_that_changes_often_before_it_is_told_is_told_once() {
+        let changes = broadcast::Sender::new(4096);
+        let mut told = Told::new(changes.subscribe());
+        for round in 0..3000 {
+            changes.send(changed(round % 3)).unwrap();
+        }
+        changes.send(None).unwrap();
+        for expected in 0..3 {
+            assert!(matches!(told.next().await, Next::Job(sequence) if sequence == expected));
+        }
+        assert!(matches!(told.next().await, Next::End));
+    }
+
+    #[tokio::test]
+    async fn of_more_changes_than_can_wait_the_number_is_told() {
+        let changes = broadcast::Sender::new(16);
+        let mut told = Told::new(changes.subscribe());
+        for sequence in 0..100 {
+            changes.send(changed(sequence)).unwrap();
+        }
+        let mut jobs = 0;
+        loop {
+            match told.next().await {
+                Next::Job(_) => jobs += 1,
+                Next::Missed(missed) => break assert_eq!((jobs, missed), (16, 84)),
+                Next::End => panic!("it has not ended"),
+            }
+        }
+        for sequence in 0..5000 {
+            changes.send(changed(sequence)).unwrap();
+            told.take_all();
+        }
+        assert_eq!((told.waiting.len(), told.known.len()), (Told::MAX_WAITING, Told::MAX_WAITING));
+    }
+}

@@ -99,7 +99,8 @@ pub(super) async fn list(request: HttpRequest, api: Data<Api>) -> Result<Json<Li
     let Slice { limit, before } = Slice::read(limit.as_deref(), cursor.as_deref())?;
     let page = api.read(move |state| {
         let page = state.media_list(limit, before)?;
-        let views = page.items.into_iter().map(|(sha256, record)| MediaView::new(state, &sha256, record, REFERENCES, BYTES));
+        let views =
+            page.items.into_iter().map(|(sha256, record)| MediaView::new(state, &sha256, record, REFERENCES, BYTES));
         Ok(crate::state::Page { items: views.collect::<Result<Vec<_>, _>>()?, next: page.next })
     });
     Ok(Json(List::of_page(page.await?, |view| view)))

@@ -48,7 +48,12 @@ impl Run<'_> {
         let sha256 = expected.sha256;
         let known = match job {
             Some(job) => Some(job.clone()),
-            None => self.state(move |state| state.references(&sha256, 1, usize::MAX)).await?.0.pop().map(|holder| holder.job_id),
+            None => self
+                .state(move |state| state.references(&sha256, 1, usize::MAX))
+                .await?
+                .0
+                .pop()
+                .map(|holder| holder.job_id),
         };
         let mut finding = Finding::new(kind, &expected.key, known.as_ref(), detail);
         if self.options.repair {

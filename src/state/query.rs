@@ -121,7 +121,8 @@ impl State {
     /// One file of a job. Costs the same however many others the job has.
     pub fn file_of(&self, sequence: u64, slot: &Slot) -> Result<Option<Asset>, StateError> {
         let store = self.store()?;
-        let found = stable(|key| store.get(key), sequence, |header| header.file(sequence, slot, &|key| store.get(key)))?;
+        let found =
+            stable(|key| store.get(key), sequence, |header| header.file(sequence, slot, &|key| store.get(key)))?;
         Ok(found.flatten().map(|(asset, _)| asset))
     }
 
@@ -232,7 +233,9 @@ impl State {
 
     /// Media first stored before `before`, newest first.
     pub fn media_list(&self, limit: usize, before: Option<u64>) -> Result<Page<(Digest, MediaRecord)>, StateError> {
-        self.page(&Table::Media.prefix(), limit, before, |_, value| Ok(Some((postcard::from_bytes(value)?, value.len()))))
+        self.page(&Table::Media.prefix(), limit, before, |_, value| {
+            Ok(Some((postcard::from_bytes(value)?, value.len())))
+        })
     }
 
     /// At most `limit` files that consist of the bytes with a digest, of about `max_bytes` together, and whether there may be

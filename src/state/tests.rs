@@ -1,4 +1,5 @@
 mod claims;
+mod large_jobs;
 mod recovery;
 mod refs;
 

@@ -96,9 +96,7 @@ fn take_over(
     }
     let mut open = known.unwrap_or_else(|| OpenJob::new(sequence, job.clone()));
     let sequence = open.sequence;
-    if !is_placed
-        && let Some(folder) = &job.folder
-    {
+    if !is_placed && let Some(folder) = &job.folder {
         let key = keys::folder(folder);
         if txn.contains(&key)? {
             // Another job's by now: it gets one of its own when it is worked on.
