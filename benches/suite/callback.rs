@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 /// A callback's body as it is, but for the number of its job.
 pub(crate) struct Callback {
     request: Vec<u8>,
+    path: String,
     /// Where the number stands in it.
     numbers: Vec<usize>,
     body: usize,
@@ -60,7 +61,7 @@ impl Callback {
         );
         let request = format!("{head}{body}");
         let numbers = request.match_indices(NUMBER).map(|(at, _)| at).collect();
-        Self { request: request.into_bytes(), numbers, body: head.len() }
+        Self { request: request.into_bytes(), path: path.to_owned(), numbers, body: head.len() }
     }
 
     /// Appends the request of a job.
@@ -78,6 +79,11 @@ impl Callback {
         let mut request = Vec::new();
         self.write(number, &mut request);
         request.split_off(self.body)
+    }
+
+    /// The path it is posted to.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
     }
 
     /// Bytes of a body.

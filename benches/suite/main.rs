@@ -10,6 +10,7 @@ mod figures;
 mod gateway;
 mod growth;
 mod history;
+mod hostile;
 mod intake;
 mod load;
 mod machine;
@@ -42,8 +43,11 @@ struct Arguments {
     /// Puts the table into this page too, in the place of the one that is there.
     #[arg(long, value_name = "PAGE", conflicts_with = "smoke")]
     out: Option<PathBuf>,
+    /// How long one sender does its worst, in seconds; two minutes by default.
+    #[arg(long, value_name = "SECONDS")]
+    hostile_seconds: Option<u64>,
     /// What to measure; everything by default.
-    #[arg(value_parser = ["intake", "archive", "growth", "gateway"])]
+    #[arg(value_parser = ["intake", "archive", "growth", "gateway", "hostile"])]
     parts: Vec<String>,
 }
 
@@ -112,6 +116,9 @@ async fn measure(arguments: &Arguments) -> Result<usize, Failure> {
     }
     if wanted("gateway") {
         figures.extend(gateway::measure(&plan).await?);
+    }
+    if wanted("hostile") {
+        figures.extend(hostile::measure(&plan, arguments.hostile_seconds).await?);
     }
     std::fs::remove_dir_all(&plan.dir)?;
     println!("{}\n{}", machine::describe().join("\n"), table::terminal(&figures));

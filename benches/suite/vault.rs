@@ -106,9 +106,28 @@ impl Vault {
 
     /// Posts a callback.
     pub(crate) async fn post(&self, body: Vec<u8>) -> Result<(), Failure> {
-        let url = format!("http://{}{}", self.address, self.reply_path()?);
-        self.client.post(url).body(body).send().await?.error_for_status()?;
+        self.post_to(&self.reply_path()?, body).await
+    }
+
+    /// Posts a callback to the path of a reply URL.
+    pub(crate) async fn post_to(&self, path: &str, body: Vec<u8>) -> Result<(), Failure> {
+        self.client.post(self.url(path)).body(body).send().await?.error_for_status()?;
         Ok(())
+    }
+
+    /// Registers a ref. Returns the path of its reply URL.
+    pub(crate) async fn register(&self, reply_ref: &str) -> Result<String, Failure> {
+        let call = self.client.post(self.url("/api/v1/refs")).bearer_auth(TOKEN);
+        let answer = call.json(&serde_json::json!({"replyRef": reply_ref})).send().await?.error_for_status()?;
+        let answer: Value = answer.json().await?;
+        let url = answer["replyUrl"].as_str().unwrap_or_default();
+        let path = url.find("/reply/").map(|at| url[at..].to_owned());
+        path.ok_or_else(|| Failure("no path in the reply URL".into()))
+    }
+
+    /// The URL of a path.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
     }
 
     /// Waits until so many jobs are archived.
