@@ -151,6 +151,17 @@ pub struct AttemptFailure {
     pub stuck: Option<StuckReason>,
 }
 
+impl AttemptFailure {
+    /// The longest description that is kept, in bytes: a URL may stand in it.
+    pub const MAX_ERROR_BYTES: usize = 512;
+
+    /// A failure with a description that is cut where it is too long.
+    pub fn new(mut error: String, counted: bool, stuck: Option<StuckReason>) -> Self {
+        error.truncate(error.floor_char_boundary(Self::MAX_ERROR_BYTES));
+        Self { error, counted, stuck }
+    }
+}
+
 /// Everything known about one of the provider's jobs. The journal holds it as JSON and journals are kept for good: what is
 /// added to it, or to anything in it, needs `#[serde(default)]`, and nothing in it may be renamed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

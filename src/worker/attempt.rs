@@ -178,7 +178,7 @@ impl AttemptError {
         let left = dies.map(|dies| dies.since(now));
         let delay = left.map_or(delay, |left| retry::before_death(delay, left));
         let delay = delay.max(self.retry_after().unwrap_or_default());
-        (AttemptFailure { error: self.to_string(), counted, stuck }, now.after(delay))
+        (AttemptFailure::new(self.to_string(), counted, stuck), now.after(delay))
     }
 }
 

@@ -274,8 +274,7 @@ impl Worker {
         let Ok(Some(record)) = self.state().job_at(sequence) else { return };
         for asset in record.job.assets.iter().filter(|asset| asset.state == AssetState::Pending) {
             let now = Timestamp::now();
-            let failure =
-                AttemptFailure { error: error.to_owned(), counted: true, stuck: Some(StuckReason::InternalError) };
+            let failure = AttemptFailure::new(error.to_owned(), true, Some(StuckReason::InternalError));
             let (job, slot) = (record.job.id.clone(), asset.slot.clone());
             let event = Event::AttemptFailed { at: now, job, slot, failure, due: now };
             if let Err(error) = self.inner.ledger.record(event, Durability::Written).await {

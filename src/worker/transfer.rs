@@ -243,6 +243,9 @@ fn is_document(extension: &str) -> bool {
     matches!(extension, "html" | "htm" | "json" | "xml" | "svg" | "txt" | "md" | "csv")
 }
 
+/// No registered type has a longer name.
+const MAX_TYPE_BYTES: usize = 255;
+
 /// The name and type to store under: those of the bytes where they are known, else what the provider and the server
 /// say, as far as it is harmless.
 fn name(asset: &Asset, media_type: Option<MediaType>, declared: Option<&str>) -> (FileName, String) {
@@ -253,7 +256,9 @@ fn name(asset: &Asset, media_type: Option<MediaType>, declared: Option<&str>) ->
     }
     let declared = declared.and_then(|declared| declared.parse::<mime::Mime>().ok());
     let harmless = declared.filter(|declared| {
-        matches!(declared.type_(), mime::VIDEO | mime::AUDIO | mime::IMAGE) && declared.subtype() != mime::SVG
+        declared.essence_str().len() <= MAX_TYPE_BYTES
+            && matches!(declared.type_(), mime::VIDEO | mime::AUDIO | mime::IMAGE)
+            && declared.subtype() != mime::SVG
     });
     let content_type =
         harmless.map_or("application/octet-stream".to_owned(), |declared| declared.essence_str().to_owned());

@@ -88,9 +88,6 @@ impl Asset {
     /// the worst are forgotten.
     pub const MAX_CANDIDATES: usize = 16;
 
-    /// The longest description of a failure that is remembered, in bytes.
-    const MAX_ERROR_BYTES: usize = 512;
-
     /// A file of which nothing is known but what `source` says, as far as its URLs have together at most `url_bytes`.
     pub(super) fn new(source: &AssetSource, url_bytes: usize) -> Self {
         let mut asset = Self {
@@ -193,7 +190,7 @@ impl Asset {
             AssetState::Pending | AssetState::Stuck => {
                 self.attempts = self.attempts.saturating_add(failure.counted.into());
                 let error = &failure.error;
-                self.last_error = Some(error[..error.floor_char_boundary(Self::MAX_ERROR_BYTES)].to_owned());
+                self.last_error = Some(error[..error.floor_char_boundary(AttemptFailure::MAX_ERROR_BYTES)].to_owned());
                 self.not_before = Some(due);
                 if failure.stuck.is_some() {
                     self.state = AssetState::Stuck;
