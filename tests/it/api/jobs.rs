@@ -85,6 +85,7 @@ async fn a_job_is_shown_as_the_contract_says() {
         "createdAt",
         "updatedAt",
         "archivedAt",
+        "moderatedAt",
         "manifestKey",
         "assets",
     ];
