@@ -58,6 +58,7 @@ pub(super) struct RefView {
 
 /// A ref and its jobs.
 #[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct RefWithJobs {
     #[serde(flatten)]
     of: RefView,
