@@ -34,8 +34,8 @@ pub use open::{Recovery, RecoveryError};
 pub use query::{JobFilter, Page};
 pub use queue::{DueCursor, DueJob, Shown};
 pub use records::{
-    Claim, Counters, JobChanged, JobRecord, JobSummary, MediaRecord, OutboxRecord, QuarantineRecord, RefRecord, Reference,
-    StreamTokenRecord, UploadRecord,
+    Claim, Counters, JobChanged, JobRecord, JobSummary, MediaRecord, OutboxRecord, QuarantineRecord, RefRecord,
+    Reference, StreamTokenRecord, UploadRecord,
 };
 
 use self::store::{Store, StoreHold};
