@@ -9,6 +9,7 @@
 
 mod address;
 mod client;
+mod cookies;
 mod host;
 mod policy;
 mod refusal;

@@ -10,6 +10,7 @@
 mod attempt;
 mod confirm;
 mod dispatch;
+mod file_type;
 mod job;
 mod manifest;
 mod memory;

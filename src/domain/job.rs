@@ -303,7 +303,8 @@ impl Job {
         if self.outcome == Some(Outcome::Completed) && self.assets.is_empty() && !self.may_be_empty() {
             return Some(StuckReason::NoMediaUrl);
         }
-        self.assets.iter().find_map(|asset| asset.stuck)
+        // A poster or subtitles that are not to be had do not make a job of which all media are stored fail.
+        self.assets.iter().filter(|asset| !asset.role.is_sidecar()).find_map(|asset| asset.stuck)
     }
 
     /// The job is over as far as replyvault is concerned, its manifest (if it gets one) written.

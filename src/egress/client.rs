@@ -7,12 +7,13 @@ use reqwest::header::{self, HeaderMap, HeaderName};
 use reqwest::{Body, Method, StatusCode, Upgraded, redirect};
 use tokio::time::timeout;
 
+use super::cookies::Cookies;
 use super::resolver::{Lookup, VettingResolver, system_lookup};
 use super::{Policy, Refusal};
 use crate::domain::MediaUrl;
 
-/// The most redirects followed for one request.
-pub const MAX_REDIRECTS: usize = 5;
+/// The most redirects followed for one request: what Go's and curl's users are used to, and half of what browsers allow.
+pub const MAX_REDIRECTS: usize = 10;
 
 /// How many idle connections are kept for each host.
 const IDLE_CONNECTIONS_PER_HOST: usize = 8;
@@ -124,7 +125,8 @@ fn closed_before_answer(error: &reqwest::Error) -> bool {
 
 /// The one HTTP client: every request it sends, and every redirect it follows, is within the [`Policy`].
 ///
-/// It keeps no cookies, sends no referer, knows no proxy and decompresses nothing. Clones share their connections.
+/// It keeps no cookies beyond a chain of redirects, sends no referer, knows no proxy and decompresses nothing. Clones share
+/// their connections.
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
@@ -162,6 +164,10 @@ impl Client {
                 .no_zstd()
                 .no_deflate()
                 .tcp_nodelay(true)
+                // Heads as some CDNs send them: browsers read them without a word.
+                .http1_allow_spaces_after_header_name_in_responses(true)
+                .http1_allow_obsolete_multiline_headers_in_responses(true)
+                .http1_ignore_invalid_headers_in_responses(true)
                 .connect_timeout(config.connect_timeout)
                 .pool_max_idle_per_host(idle_connections)
                 .user_agent(concat!("replyvault/", env!("CARGO_PKG_VERSION")))
@@ -215,17 +221,22 @@ impl Client {
     }
 
     /// Gets a URL and follows up to [`MAX_REDIRECTS`] redirects, each of which must pass the policy too. Credentials
-    /// among `headers` do not go along to another origin.
+    /// among `headers` do not go along to another origin; a cookie that a redirect sets goes back to its own, since some
+    /// servers redirect until they see it.
     ///
     /// # Errors
     /// As for [`Self::send`], and when a redirect leads from https to http, nowhere, or on for too long.
     pub async fn get(&self, url: &MediaUrl, mut headers: HeaderMap) -> Result<Response, EgressError> {
         let mut url = url.clone();
+        let mut cookies = Cookies::default();
         for _ in 0..=MAX_REDIRECTS {
-            let response = self.send(Method::GET, &url, headers.clone(), None).await?;
+            let mut own = headers.clone();
+            cookies.add_to(&mut own, &url);
+            let response = self.send(Method::GET, &url, own, None).await?;
             if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Ok(response);
             }
+            cookies.learn(&response);
             let next = response.location().ok_or(Refusal::RedirectInvalid)?;
             self.policy.check_redirect(&url, &next)?;
             if url.expose().origin() != next.expose().origin() {

@@ -1,14 +1,24 @@
 use serde::{Deserialize, Serialize};
 
-use super::sniff::{Format, MediaType, SNIFF_LENGTH, sniff};
+use super::media_type::{Format, MediaType};
+use super::sniff::{self, SNIFF_LENGTH};
 
+mod asf;
 mod bmff;
+mod checker;
+mod ebml;
+mod flac;
+mod flv;
+mod frames;
+mod gif;
 mod jpeg;
+mod ogg;
 mod png;
+mod riff;
+mod tail;
+mod tracks;
 
-use bmff::Bmff;
-use jpeg::Jpeg;
-use png::Png;
+use checker::Checker;
 
 /// Why bytes are not a whole file of their kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +32,9 @@ pub enum ContainerError {
         /// What was still to come.
         expected: &'static str,
     },
+    /// A JPEG without its end: whether it is whole, [`ends_in_a_whole_picture`](super::ends_in_a_whole_picture) can tell.
+    #[error("the file is cut short, expected segments and scans up to EOI")]
+    WithoutEnd,
     /// Its structure does not fit.
     #[error("the file is damaged, expected {expected}")]
     Malformed {
@@ -35,52 +48,63 @@ impl ContainerError {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Empty => "empty",
-            Self::Truncated { .. } => "truncated",
+            Self::Truncated { .. } | Self::WithoutEnd => "truncated",
             Self::Malformed { .. } => "malformed",
         }
     }
 }
 
-/// Checks, while the bytes go by and in constant memory, that a file is whole by its own structure.
-///
-/// MP4, QuickTime, HEIF: all top-level boxes, the required ones among them. PNG: all chunks up to IEND. JPEG: all
-/// segments and scans up to EOI. WebP, WAV: as long as their header says. Of other kinds, known or not, only that there
-/// is something. Whatever follows the end of a PNG, JPEG, WebP or WAV is let be; so is zero padding after an MP4.
-///
-/// Not to be seen from within: a cut exactly between two fragments of a fragmented MP4, or inside a last box whose size
-/// of 0 means "to the end of the file".
+/// What should have been there. A name of its own, since such states are never recorded.
+type Expected = &'static str;
+
+/// Checks, while the bytes go by and in constant memory, that a file is whole by its own structure, and finds out what it is.
+/// What is checked of which format, and what is not, `docs/formats.md` says.
 #[derive(Debug, Default)]
 pub struct Container {
-    head: Vec<u8>,
     total: u64,
-    body: Option<Body>,
+    stage: Stage,
 }
 
 /// How far the check of a file is, beyond the bytes that its kind is recognised by: what it can be gone on with from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Checked {
+    /// Of the rules that made this state. Older ones are not gone on with.
+    rules: u32,
     total: u64,
-    /// MIME type and extension.
-    media_type: Option<(String, String)>,
-    checker: Checker,
+    stage: Stage,
 }
 
-#[derive(Debug)]
-struct Body {
-    media_type: Option<MediaType>,
-    checker: Checker,
-}
-
-/// What should have been there. A name of its own, since such states are never recorded.
-type Expected = &'static str;
+/// To be raised when a state would mean something else than before.
+const RULES: u32 = 2;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Checker {
-    Bmff(Bmff),
-    Png(Png),
-    Jpeg(Jpeg),
-    Riff { length: Option<u64> },
-    None,
+enum Stage {
+    /// What the kind is recognised by, up to [`SNIFF_LENGTH`].
+    #[serde(skip)]
+    Head {
+        bytes: Vec<u8>,
+        tagged: bool,
+    },
+    /// A tag in front of the file.
+    Tag {
+        left: u64,
+    },
+    Body(Body),
+}
+
+impl Default for Stage {
+    fn default() -> Self {
+        Self::Head { bytes: Vec::new(), tagged: false }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Body {
+    #[serde(with = "recorded")]
+    media_type: Option<MediaType>,
+    /// The bytes from the first one that the checker has seen.
+    length: u64,
+    checker: Checker,
 }
 
 impl Container {
@@ -90,104 +114,170 @@ impl Container {
     }
 
     /// Takes in the next bytes, in pieces of any size.
-    pub fn update(&mut self, bytes: &[u8]) {
+    pub fn update(&mut self, mut bytes: &[u8]) {
         self.total = self.total.saturating_add(bytes.len() as u64);
-        if let Some(body) = &mut self.body {
-            return body.checker.update(bytes);
-        }
-        let (head, rest) = bytes.split_at(bytes.len().min(SNIFF_LENGTH - self.head.len()));
-        self.head.extend_from_slice(head);
-        if self.head.len() == SNIFF_LENGTH {
-            self.body = Some(Body::start(&std::mem::take(&mut self.head), rest));
+        while !bytes.is_empty() {
+            match &mut self.stage {
+                Stage::Body(body) => return body.update(bytes),
+                Stage::Tag { left } => {
+                    skip(left, &mut bytes);
+                    if *left == 0 {
+                        self.stage = Stage::Head { bytes: Vec::new(), tagged: true };
+                    }
+                }
+                Stage::Head { bytes: head, .. } => {
+                    let (taken, rest) = bytes.split_at(bytes.len().min(SNIFF_LENGTH - head.len()));
+                    head.extend_from_slice(taken);
+                    bytes = rest;
+                    if head.len() == SNIFF_LENGTH {
+                        self.stage = std::mem::take(&mut self.stage).after_head();
+                    }
+                }
+            }
         }
     }
 
-    /// Where the check is. `None` while the kind is not recognised, when it is one that is never large, and when what came
-    /// is damaged already: then going on is of no use.
+    /// What it is, as far as it can be told from what has come: what stands at the end of a file can change it.
+    pub fn found(&self) -> Option<MediaType> {
+        match &self.stage {
+            Stage::Body(body) => body.found(),
+            Stage::Tag { .. } => MediaType::by_extension("mp3"),
+            Stage::Head { .. } => self.stage.clone().settled().and_then(|body| body.found()),
+        }
+    }
+
+    /// Where the check is. `None` while the kind is not recognised, and when what came is damaged already: then going on is
+    /// of no use.
     pub(super) fn checked(&self) -> Option<Checked> {
-        let body = self.body.as_ref().filter(|body| !body.checker.is_malformed())?;
-        let media_type = match body.media_type {
-            Some(found) if MediaType::recorded(found.mime, found.extension) != Some(found) => return None,
-            found => found.map(|found| (found.mime.to_owned(), found.extension.to_owned())),
+        let is_good = match &self.stage {
+            Stage::Head { .. } => false,
+            Stage::Tag { .. } => true,
+            Stage::Body(body) => !body.checker.is_malformed(),
         };
-        Some(Checked { total: self.total, media_type, checker: body.checker.clone() })
+        is_good.then(|| Checked { rules: RULES, total: self.total, stage: self.stage.clone() })
     }
 
-    /// Goes on from where a check was; `None` for a kind that this version does not know.
+    /// Goes on from where a check was; `None` for what was recorded by other rules.
     pub(super) fn go_on(checked: &Checked) -> Option<Self> {
-        let media_type = match &checked.media_type {
-            Some((mime, extension)) => Some(MediaType::recorded(mime, extension)?),
-            None => None,
-        };
-        let body = Body { media_type, checker: checked.checker.clone() };
-        Some(Self { head: Vec::new(), total: checked.total, body: Some(body) })
+        (checked.rules == RULES).then(|| Self { total: checked.total, stage: checked.stage.clone() })
     }
 
-    /// Says what it was and that it is whole; `Ok(None)` for a kind that is not known.
+    /// Says what it was and that it is whole; `Ok(None)` for a kind that is not known. `is_proven` when the server told the
+    /// length or a checksum, and it was right: then an odd end is how the file was made.
     ///
     /// # Errors
     /// When it is empty, cut short or damaged.
-    pub fn finish(self) -> Result<Option<MediaType>, ContainerError> {
+    pub fn finish(self, is_proven: bool) -> Result<Option<MediaType>, ContainerError> {
         if self.total == 0 {
             return Err(ContainerError::Empty);
         }
-        let body = self.body.unwrap_or_else(|| Body::start(&self.head, &[]));
-        match body.checker {
-            Checker::Bmff(bmff) => bmff.finish(),
-            Checker::Png(png) => png.finish(),
-            Checker::Jpeg(jpeg) => jpeg.finish(),
-            Checker::Riff { length: Some(length) } if self.total < length => {
-                Err(ContainerError::Truncated { expected: "as many bytes as the RIFF header declares" })
+        let Some(body) = self.stage.settled() else {
+            return Err(ContainerError::Truncated { expected: "what the tag in front belongs to" });
+        };
+        body.checker.finish(body.length, is_proven)?;
+        Ok(body.found())
+    }
+}
+
+impl Stage {
+    /// What follows a head that is full, or all there is.
+    fn after_head(self) -> Self {
+        let Self::Head { bytes, tagged } = self else { return self };
+        match sniff::id3_length(&bytes) {
+            Some(length) if length >= bytes.len() => Self::Tag { left: (length - bytes.len()) as u64 }.begun(),
+            Some(length) => Self::Head { bytes: bytes[length..].to_vec(), tagged: true },
+            // Padding that the tag's length does not count.
+            None if tagged && bytes.first() == Some(&0) && sniff::sniff(&bytes).is_none() => {
+                let padding = bytes.iter().take_while(|byte| **byte == 0).count();
+                Self::Head { bytes: bytes[padding..].to_vec(), tagged }
             }
-            Checker::Riff { .. } | Checker::None => Ok(()),
-        }?;
-        Ok(body.media_type)
+            None => Self::Body(Body::start(&bytes, tagged)),
+        }
+    }
+
+    /// A tag of which nothing is left is over.
+    fn begun(self) -> Self {
+        match self {
+            Self::Tag { left: 0 } => Self::Head { bytes: Vec::new(), tagged: true },
+            stage => stage,
+        }
+    }
+
+    /// The body, when nothing more is to come; `None` when there is nothing but tags.
+    fn settled(mut self) -> Option<Body> {
+        loop {
+            match &self {
+                Self::Body(_) => break,
+                Self::Tag { .. } => return None,
+                Self::Head { bytes, tagged } if bytes.is_empty() && *tagged => return None,
+                Self::Head { .. } => self = self.after_head(),
+            }
+        }
+        match self {
+            Self::Body(body) => Some(body),
+            _ => None,
+        }
     }
 }
 
 impl Body {
-    fn start(head: &[u8], rest: &[u8]) -> Self {
-        let media_type = sniff(head);
-        let checker = match media_type.map_or(Format::Other, |media_type| media_type.format) {
-            Format::Movie => Checker::Bmff(Bmff::movie()),
-            Format::Heif => Checker::Bmff(Bmff::heif()),
-            Format::Png => Checker::Png(Png::new()),
-            Format::Jpeg => Checker::Jpeg(Jpeg::new()),
-            Format::Riff => Checker::Riff { length: riff_length(head) },
-            Format::Other => Checker::None,
-        };
-        let mut body = Self { media_type, checker };
-        body.checker.update(head);
-        body.checker.update(rest);
+    fn start(head: &[u8], tagged: bool) -> Self {
+        let media_type = if tagged { sniff::sniff_tagged(head) } else { sniff::sniff(head) };
+        let checker = Checker::new(media_type.map_or(Format::Other, |media_type| media_type.format), media_type, head);
+        let mut body = Self { media_type, length: 0, checker };
+        body.update(head);
         body
-    }
-}
-
-impl Checker {
-    fn is_malformed(&self) -> bool {
-        match self {
-            Self::Bmff(bmff) => bmff.is_malformed(),
-            Self::Png(png) => png.is_malformed(),
-            Self::Jpeg(jpeg) => jpeg.is_malformed(),
-            Self::Riff { .. } | Self::None => false,
-        }
     }
 
     fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Bmff(bmff) => bmff.update(bytes),
-            Self::Png(png) => png.update(bytes),
-            Self::Jpeg(jpeg) => jpeg.update(bytes),
-            Self::Riff { .. } | Self::None => {}
+        self.length = self.length.saturating_add(bytes.len() as u64);
+        self.checker.update(bytes);
+    }
+
+    fn found(&self) -> Option<MediaType> {
+        self.media_type.map(|media_type| self.checker.refined(media_type))
+    }
+}
+
+/// Passes over what is left of something, as far as it has come.
+fn skip(left: &mut u64, bytes: &mut &[u8]) {
+    let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+    *left -= taken as u64;
+    *bytes = &bytes[taken..];
+}
+
+/// Fills `buffer` up to its end; true once it is full.
+fn fill(buffer: &mut [u8], filled: &mut usize, bytes: &mut &[u8]) -> bool {
+    let taken = bytes.len().min(buffer.len() - *filled);
+    buffer[*filled..*filled + taken].copy_from_slice(&bytes[..taken]);
+    *filled += taken;
+    *bytes = &bytes[taken..];
+    *filled == buffer.len()
+}
+
+/// A type by its MIME type and extension.
+mod recorded {
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde::ser::{Serialize, Serializer};
+
+    use super::MediaType;
+
+    pub(super) fn serialize<S: Serializer>(found: &Option<MediaType>, serializer: S) -> Result<S::Ok, S::Error> {
+        found.map(|found| (found.mime, found.extension)).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<MediaType>, D::Error> {
+        match Option::<(String, String)>::deserialize(deserializer)? {
+            None => Ok(None),
+            Some((mime, extension)) => {
+                let found = MediaType::find(&mime, &extension);
+                found.map(Some).ok_or_else(|| D::Error::custom("expected a type that this version knows"))
+            }
         }
     }
 }
 
-/// The length of the whole file; `None` where a writer that could not seek back left a placeholder.
-fn riff_length(head: &[u8]) -> Option<u64> {
-    let size = u32::from_le_bytes(head.get(4..8)?.try_into().ok()?);
-    (size != 0 && size != u32::MAX).then_some(u64::from(size) + 8)
-}
-
+#[cfg(test)]
+pub(super) mod make;
 #[cfg(test)]
 pub(super) mod tests;

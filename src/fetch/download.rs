@@ -124,6 +124,11 @@ impl Download {
         self.entity.content_type.as_deref()
     }
 
+    /// Whether the server says where the body ends, or what it is: a body that came whole by that was not cut on its way.
+    pub fn is_proven(&self) -> bool {
+        self.entity.length.is_some() || self.entity.declared.any()
+    }
+
     /// How many bytes were handed out so far.
     pub fn received(&self) -> u64 {
         self.checks.bytes()

@@ -6,8 +6,8 @@ use base64::engine::general_purpose::STANDARD;
 use super::FetchError;
 use super::checks::Declared;
 use crate::domain::Timestamp;
+use crate::egress::Response;
 use crate::egress::header::{self, HeaderMap, HeaderValue};
-use crate::egress::{Response, StatusCode};
 
 /// The longest wait a server is obeyed in.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
@@ -26,11 +26,18 @@ pub(super) struct Entity {
 impl Entity {
     /// Reads the head of an answer to a request for the whole.
     pub(super) fn whole(response: &Response) -> Result<Self, FetchError> {
-        if response.status() != StatusCode::OK {
-            return Err(status_error(response));
-        }
+        let length = match response.status().as_u16() {
+            // A proxy that changes what it passes on, and says so, has 203 for it.
+            200 | 203 => response.content_length(),
+            // Some answer with a range nobody asked for. It is the whole if it has the first byte and the last.
+            206 => match text(response.headers(), "content-range").and_then(ContentRange::parse) {
+                Some(range) if range.is_whole() => Some(range.total),
+                _ => return Err(status_error(response)),
+            },
+            _ => return Err(status_error(response)),
+        };
         refuse_encoding(response.headers())?;
-        Ok(Self::of_headers(response.headers(), response.content_length()))
+        Ok(Self::of_headers(response.headers(), length))
     }
 
     pub(super) fn of_headers(headers: &HeaderMap, length: Option<u64>) -> Self {
@@ -95,7 +102,9 @@ impl Entity {
 pub struct ContentRange {
     /// The first byte of the part.
     pub first: u64,
-    /// The bytes of the whole; more than `first`.
+    /// The last byte of it.
+    pub last: u64,
+    /// The bytes of the whole; more than `last`.
     pub total: u64,
 }
 
@@ -106,7 +115,12 @@ impl ContentRange {
         let (range, total) = rest.trim().split_once('/')?;
         let (first, last) = range.split_once('-')?;
         let (first, last, total) = (number(first)?, number(last)?, number(total)?);
-        (unit.eq_ignore_ascii_case("bytes") && first <= last && last < total).then_some(Self { first, total })
+        (unit.eq_ignore_ascii_case("bytes") && first <= last && last < total).then_some(Self { first, last, total })
+    }
+
+    /// Whether it is no part but all there is.
+    pub fn is_whole(&self) -> bool {
+        self.first == 0 && self.last + 1 == self.total
     }
 }
 
@@ -131,15 +145,32 @@ fn declared(headers: &HeaderMap) -> Declared {
     Declared { md5, crc64: text(headers, "x-oss-hash-crc64ecma").and_then(|value| number(value.trim())) }
 }
 
+/// Refuses what would have to be decoded. Many servers write there what is no encoding of the content: a character set, the
+/// framing of an upload, a word for none.
 fn refuse_encoding(headers: &HeaderMap) -> Result<(), FetchError> {
-    let identity = |value: &HeaderValue| {
-        let value = value.as_bytes().trim_ascii();
-        value.is_empty() || value.eq_ignore_ascii_case(b"identity")
+    const REAL: [&str; 13] = [
+        "gzip",
+        "x-gzip",
+        "deflate",
+        "br",
+        "zstd",
+        "compress",
+        "x-compress",
+        "dcb",
+        "dcz",
+        "exi",
+        "pack200-gzip",
+        "bzip2",
+        "xz",
+    ];
+    let is_real = |value: &HeaderValue| {
+        let mut encodings = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        encodings.any(|encoding| REAL.iter().any(|real| encoding.eq_ignore_ascii_case(real.as_bytes())))
     };
-    if headers.get_all(header::CONTENT_ENCODING).iter().all(identity) {
-        Ok(())
-    } else {
+    if headers.get_all(header::CONTENT_ENCODING).iter().any(is_real) {
         Err(FetchError::ContentEncoding)
+    } else {
+        Ok(())
     }
 }
 
@@ -168,12 +199,42 @@ mod tests {
 
     #[test]
     fn content_ranges_are_read_strictly() {
-        assert_eq!(ContentRange::parse("bytes 5-9/10"), Some(ContentRange { first: 5, total: 10 }));
+        assert_eq!(ContentRange::parse("bytes 5-9/10"), Some(ContentRange { first: 5, last: 9, total: 10 }));
         for bad in ["", "bytes", "bytes 5-9", "bytes 5-9/*", "bytes */10", "bytes 9-5/10", "bytes 5-10/10", "5-9/10"] {
             assert_eq!(ContentRange::parse(bad), None, "{bad}");
         }
         for bad in ["bytes +5-9/10", "bytes -5-9/10", "items 5-9/10", "bytes 5-9/99999999999999999999", "bytes -/"] {
             assert_eq!(ContentRange::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_encodings_that_encode_something_are_refused() {
+        for (value, is_refused) in [
+            ("", false),
+            ("identity", false),
+            ("Identity", false),
+            ("utf-8", false),
+            ("UTF8", false),
+            ("aws-chunked", false),
+            ("binary", false),
+            ("none", false),
+            ("null", false),
+            ("8bit", false),
+            ("video/mp4", false),
+            ("iso-8859-1", false),
+            ("gzip", true),
+            ("x-gzip", true),
+            ("GZIP", true),
+            ("aws-chunked, gzip", true),
+            ("aws-chunked,br", true),
+            ("deflate", true),
+            ("zstd", true),
+            ("compress", true),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(value));
+            assert_eq!(refuse_encoding(&headers).is_err(), is_refused, "{value:?}");
         }
     }
 

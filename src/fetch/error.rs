@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use crate::egress::{EgressError, StatusCode};
+use crate::egress::{EgressError, Refusal, StatusCode};
 
 /// What an error means for the URL it came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,7 +22,7 @@ pub enum FetchError {
     /// The policy forbids it, or the network failed.
     #[error(transparent)]
     Egress(#[from] EgressError),
-    /// Any status but 200, or 206 where the rest was asked for.
+    /// Any status but 200, 203, 206 for the whole, or 206 where the rest was asked for.
     #[error("the server answered {status}, expected 200")]
     Status {
         /// What the server answered.
@@ -37,7 +37,7 @@ pub enum FetchError {
         limit: u64,
     },
     /// Bytes in an encoding nobody asked for would be kept under the wrong type.
-    #[error("a Content-Encoding was applied, expected identity")]
+    #[error("a Content-Encoding was applied that was not asked for, expected none")]
     ContentEncoding,
     /// Too few bytes came over the last window.
     #[error("slower than {min_speed} bytes per second")]
@@ -68,6 +68,10 @@ impl FetchError {
     /// What it means for the URL.
     pub fn class(&self) -> ErrorClass {
         match self {
+            // The server leads nowhere, which no policy forbids.
+            Self::Egress(EgressError::Refused(Refusal::TooManyRedirects | Refusal::RedirectInvalid)) => {
+                ErrorClass::NotMedia
+            }
             Self::Egress(EgressError::Refused(_)) => ErrorClass::Refused,
             Self::Status { status, .. } => match status.as_u16() {
                 408 | 425 | 429 | 500.. => ErrorClass::Transient,
@@ -107,7 +111,6 @@ impl FetchError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::egress::Refusal;
 
     #[test]
     fn statuses_are_classified() {

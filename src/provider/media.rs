@@ -101,7 +101,13 @@ fn named(name: &str, file: &Object<'_>, extra: &Object<'_>) -> FileName {
         (_, "mp4" | "video") => "mp4",
         (_, "png" | "image") => "png",
         (_, "mp3" | "audio") => "mp3",
-        _ => "bin",
+        ("text/html", _) => "html",
+        ("text/plain", _) => "txt",
+        ("text/markdown", _) => "md",
+        ("text/csv", _) => "csv",
+        ("application/json", _) => "json",
+        // The bytes will show it.
+        _ => "",
     };
     name.with_extension(extension)
 }

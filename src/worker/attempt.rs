@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::retry;
 use crate::bucket::{BucketError, KeyParseError};
 use crate::domain::{Asset, AttemptFailure, Candidate, Kind, StuckReason, Timestamp, Variant};
-use crate::fetch::{ContainerError, ErrorClass, FetchError};
+use crate::fetch::{ContainerError, ErrorClass, FetchError, MediaType};
 use crate::state::{RecordError, StateError};
 
 /// Why an attempt failed.
@@ -20,6 +20,12 @@ pub(super) enum AttemptError {
     /// What came is no media.
     #[error("expected media, found {0}")]
     NotMedia(&'static str),
+    /// What came is not what a video's subtitles can be.
+    #[error("expected subtitles, found {0}")]
+    NotSubtitles(&'static str),
+    /// The end of the file shows that it is of another type than its upload was begun under.
+    #[error("the file turned out to be {0:?} at its end")]
+    OtherType(MediaType),
     /// The bucket.
     #[error(transparent)]
     Bucket(#[from] BucketError),
@@ -64,6 +70,8 @@ impl AttemptError {
             | Self::StorageRefuses { .. }
             | Self::Container(_)
             | Self::NotMedia(_)
+            | Self::NotSubtitles(_)
+            | Self::OtherType(_)
             | Self::NoCleanUrl
             | Self::Key(_)
             | Self::KeyTaken(_) => false,
@@ -77,7 +85,7 @@ impl AttemptError {
 
     /// True when the source says that there is no file, or sends something else in its place.
     pub(super) fn says_no_file(&self) -> bool {
-        self.is_dead_link() || matches!(self, Self::NotMedia(_))
+        self.is_dead_link() || matches!(self, Self::NotMedia(_) | Self::NotSubtitles(_))
     }
 
     /// Set when storage as a whole fails.
@@ -99,6 +107,8 @@ impl AttemptError {
             Self::StorageRefuses { .. }
             | Self::Container(_)
             | Self::NotMedia(_)
+            | Self::NotSubtitles(_)
+            | Self::OtherType(_)
             | Self::Key(_)
             | Self::NoCleanUrl
             | Self::StoreAgain(_)
@@ -108,7 +118,8 @@ impl AttemptError {
 
     /// Whether a download that was gone on with is to be begun anew at once.
     pub(super) fn starts_over(&self) -> bool {
-        matches!(self, Self::Fetch(FetchError::Changed) | Self::Bucket(BucketError::UploadLost { .. }))
+        let is_lost = matches!(self, Self::Fetch(FetchError::Changed) | Self::Bucket(BucketError::UploadLost { .. }));
+        is_lost || matches!(self, Self::OtherType(_))
     }
 
     /// From which attempt on a file that storage refuses is given up.

@@ -10,6 +10,9 @@ use crate::domain::{Asset, AssetState, Job, JobState, StoredFile, StuckReason, T
 use crate::journal::{Durability, Event};
 use crate::state::{Applied, JobRecord};
 
+/// Attempts at a poster, a thumbnail or subtitles that are not there.
+const MAX_SIDECAR_ATTEMPTS: u16 = 3;
+
 impl Worker {
     /// Takes a job as far as it can be taken now. Failed attempts at its files are recorded; an error is what kept
     /// that from being recorded, or the job from being ended.
@@ -94,7 +97,9 @@ impl Worker {
         }
         let progressed = self.reached(record.sequence, &asset.slot)? > asset.reached;
         let (now, dies) = (Timestamp::now(), asset.link_dies_at());
-        let (mut failure, mut due) = error.failure(next, max_attempts, progressed, now, dies);
+        // A job does not wait for hours for a poster that its server says is not there.
+        let enough = if asset.role.is_sidecar() && error.says_no_file() { MAX_SIDECAR_ATTEMPTS } else { u16::MAX };
+        let (mut failure, mut due) = error.failure(next, max_attempts.min(enough), progressed, now, dies);
         if taken_back && error.says_no_file() {
             failure.stuck = failure.stuck.or(Some(StuckReason::AttemptsExhausted));
         } else if !taken_back && self.is_taken_back(record.sequence)? {
@@ -134,7 +139,7 @@ impl Worker {
         folder: &ObjectFolder,
         attempt: u16,
     ) -> Result<StoredFile, AttemptError> {
-        let task = Task { job: &record.job.id, asset, folder, key: None };
+        let task = Task { job: &record.job.id, asset, folder, key: None, media_type: None };
         let mut last = AttemptError::NoCleanUrl;
         for candidate in attempt::wanted(asset, record.job.id.kind(), self.inner.config.clean_only) {
             let result = match self.transfer(task, candidate).await {

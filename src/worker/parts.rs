@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::memory::Claim;
+use crate::fetch::ends_in_a_whole_picture;
 
 /// A part being filled.
 #[derive(Debug)]
@@ -63,6 +64,13 @@ impl Part {
             head.extend_from_slice(&chunk[..chunk.len().min(length - head.len())]);
         }
         head
+    }
+
+    /// Whether they are a JPEG that lacks nothing but its end. Reads all of them: not to be asked without need.
+    pub(super) async fn ends_in_a_whole_picture(&self) -> bool {
+        let chunks = self.chunks.clone();
+        let read = move || ends_in_a_whole_picture(chunks.iter().flat_map(|chunk| chunk.iter().copied()));
+        tokio::task::spawn_blocking(read).await.unwrap_or(false)
     }
 
     /// The bytes, and the claim on memory that must be held as long as they are.

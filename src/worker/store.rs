@@ -53,6 +53,8 @@ impl Worker {
                 let there: ObjectKey = parse(&media.key)?;
                 file.deduplicated = there != key;
                 file.key.clone_from(&media.key);
+                // One object has one type, whatever the server of this file says.
+                file.content_type.clone_from(&media.content_type);
                 if !self.is_there(&media, &there).await? {
                     tracing::warn!(key = %there, sha256 = %file.sha256, "an object of the index is missing and stored again");
                     self.make_visible(content, &there, &file).await?;

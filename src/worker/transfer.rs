@@ -12,13 +12,14 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Worker;
 use super::attempt::AttemptError;
+use super::file_type::judge;
 use super::parts::Part;
 use super::resume::{TakenUp, recorded};
 use super::sending::Sending;
 use super::store::{Arrived, Content};
 use crate::bucket::{ObjectFolder, ObjectKey};
-use crate::domain::{Asset, Candidate, FileName, JobId, Kind, Role, StoredFile, Timestamp};
-use crate::fetch::{Container, Download, FetchError, MediaKind, MediaType, SNIFF_LENGTH, sniff};
+use crate::domain::{Asset, Candidate, FileName, JobId, StoredFile, Timestamp};
+use crate::fetch::{Container, ContainerError, Download, FetchError, MediaType, SNIFF_LENGTH, sniff};
 use crate::journal::{Durability, Event};
 
 /// What a transfer is for.
@@ -29,6 +30,8 @@ pub(super) struct Task<'a> {
     pub(super) folder: &'a ObjectFolder,
     /// Set when the bytes must go there: to an object that has gone missing, or since their usual key is taken.
     pub(super) key: Option<&'a ObjectKey>,
+    /// What the file turned out to be when it had come before: an upload is named at its beginning.
+    pub(super) media_type: Option<MediaType>,
 }
 
 impl Task<'_> {
@@ -38,6 +41,10 @@ impl Task<'_> {
             Some(wanted) => key == wanted,
             None => key.as_str().strip_prefix(self.folder.as_str()).is_some_and(|rest| rest.starts_with('/')),
         }
+    }
+
+    fn judge(&self, found: Option<MediaType>, download: &Download) -> Result<(FileName, String), AttemptError> {
+        judge(self.job.kind(), self.asset.role, &self.asset.file, found, download.content_type())
     }
 }
 
@@ -54,7 +61,15 @@ impl Worker {
             }
         }
         let download = self.inner.fetcher.open(&candidate.url).await?;
-        self.take_in(task, candidate, download, Container::new(), None).await
+        match self.take_in(task, candidate, download, Container::new(), None).await {
+            Err(AttemptError::OtherType(media_type)) if task.media_type.is_none() => {
+                tracing::info!(job = %task.job, file = %task.asset.file, ?media_type, "a download begins anew by its type");
+                let download = self.inner.fetcher.open(&candidate.url).await?;
+                let task = Task { media_type: Some(media_type), ..task };
+                self.take_in(task, candidate, download, Container::new(), None).await
+            }
+            result => result,
+        }
     }
 
     /// Takes in what is still to come and stores the whole. What fails leaves its upload to the next attempt where it can.
@@ -95,6 +110,12 @@ impl Worker {
         sending: &mut Option<Sending>,
     ) -> Result<(StoredFile, bool), AttemptError> {
         let (part, media_type) = self.receive(task, candidate, download, container, sending).await?;
+        let (file, content_type) = task.judge(media_type, download)?;
+        if let Some((sending, media_type)) = sending.as_ref().zip(media_type).filter(|_| task.key.is_none())
+            && !sending.upload.key.file_name().ends_with(&format!(".{}", file.extension()))
+        {
+            return Err(AttemptError::OtherType(media_type));
+        }
         let content = match sending {
             None => Content::whole(part),
             Some(sending) => {
@@ -103,7 +124,6 @@ impl Worker {
             }
         };
         let summary = download.summary().ok_or(FetchError::Changed)?;
-        let (file, content_type) = name(task.asset, media_type, download.content_type());
         let key = task.key.cloned().unwrap_or_else(|| task.folder.file(&file));
         // A key in the job's own folder names the file.
         let named = key.is_below(task.folder).then(|| key.file_name().parse().ok()).flatten();
@@ -143,7 +163,7 @@ impl Worker {
             if part.is_full() {
                 let sending = match sending {
                     Some(sending) => sending,
-                    None => sending.insert(self.start_upload(task, download, &part).await?),
+                    None => sending.insert(self.start_upload(task, download, container.found()).await?),
                 };
                 sending.send(self, part, point.take()).await?;
                 if sending.due(*stop.borrow()).is_some_and(|due| due <= Instant::now()) {
@@ -157,9 +177,14 @@ impl Worker {
                 point = download.point(&container);
             }
         }
-        let media_type = container.finish()?;
-        expect_media(task, media_type)?;
-        Ok((part, media_type))
+        match container.finish(download.is_proven()) {
+            Ok(media_type) => Ok((part, media_type)),
+            Err(ContainerError::WithoutEnd) if sending.is_none() && part.ends_in_a_whole_picture().await => {
+                let media_type = sniff(&part.head(SNIFF_LENGTH));
+                Ok((part, media_type))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The next bytes. While they are waited for, parts arrive and are recorded, at once from a stop on.
@@ -200,10 +225,14 @@ impl Worker {
         Part::new(capacity, self.inner.memory.begin(host, capacity, is_first))
     }
 
-    async fn start_upload(&self, task: Task<'_>, download: &Download, first: &Part) -> Result<Sending, AttemptError> {
-        let media_type = sniff(&first.head(SNIFF_LENGTH));
-        expect_media(task, media_type)?;
-        let (file, content_type) = name(task.asset, media_type, download.content_type());
+    async fn start_upload(
+        &self,
+        task: Task<'_>,
+        download: &Download,
+        found: Option<MediaType>,
+    ) -> Result<Sending, AttemptError> {
+        let media_type = task.media_type.or(found);
+        let (file, content_type) = task.judge(media_type, download)?;
         let key = task.key.cloned().unwrap_or_else(|| task.folder.file(&file));
         // What an earlier attempt left is of another URL, or no longer good.
         self.end_uploads_of_file(task).await?;
@@ -228,44 +257,4 @@ impl Worker {
             }
         }
     }
-}
-
-/// A CDN may answer 200 with an error page. Agents may be asked for documents.
-fn expect_media(task: Task<'_>, media_type: Option<MediaType>) -> Result<(), AttemptError> {
-    let Some(media_type) = media_type.filter(|media_type| media_type.kind == MediaKind::Document) else {
-        return Ok(());
-    };
-    let asked_for = task.job.kind() == Kind::Agent && is_document(task.asset.file.extension());
-    if asked_for || task.asset.role == Role::Subtitle { Ok(()) } else { Err(AttemptError::NotMedia(media_type.mime)) }
-}
-
-fn is_document(extension: &str) -> bool {
-    matches!(extension, "html" | "htm" | "json" | "xml" | "svg" | "txt" | "md" | "csv")
-}
-
-/// No registered type has a longer name.
-const MAX_TYPE_BYTES: usize = 255;
-
-/// The name and type to store under: those of the bytes where they are known, else what the provider and the server
-/// say, as far as it is harmless.
-fn name(asset: &Asset, media_type: Option<MediaType>, declared: Option<&str>) -> (FileName, String) {
-    if let Some(media_type) = media_type {
-        let same = same_type(asset.file.extension(), media_type.extension);
-        let file = if same { asset.file.clone() } else { asset.file.with_extension(media_type.extension) };
-        return (file, media_type.mime.to_owned());
-    }
-    let declared = declared.and_then(|declared| declared.parse::<mime::Mime>().ok());
-    let harmless = declared.filter(|declared| {
-        declared.essence_str().len() <= MAX_TYPE_BYTES
-            && matches!(declared.type_(), mime::VIDEO | mime::AUDIO | mime::IMAGE)
-            && declared.subtype() != mime::SVG
-    });
-    let content_type =
-        harmless.map_or("application/octet-stream".to_owned(), |declared| declared.essence_str().to_owned());
-    (asset.file.clone(), content_type)
-}
-
-/// Two spellings of one extension.
-fn same_type(given: &str, real: &str) -> bool {
-    given == real || matches!((given, real), ("jpeg", "jpg") | ("htm", "html"))
 }

@@ -1,6 +1,7 @@
 //! From callback to bucket, through the whole service.
 
 mod attempts;
+mod files;
 mod objects;
 
 use replyvault::simulator::{self, Simulator};

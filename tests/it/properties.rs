@@ -2,6 +2,7 @@
 //! they see every seed, and some hundred changed ones.
 
 mod config;
+mod container;
 mod journal;
 mod payload;
 mod range;
@@ -93,6 +94,25 @@ fn no_spelling_of_a_url_gets_around_the_policy() {
         "xn--",
     ];
     holds("url_policy", url_policy::check, 1000, words);
+}
+
+#[test]
+fn a_file_is_judged_alike_in_whatever_pieces_it_comes() {
+    let words = &[
+        "moov",
+        "mdat",
+        "ftyp",
+        "\0\0\0\u{8}",
+        "RIFF",
+        "data",
+        "OggS",
+        "ID3\u{4}\0\0",
+        "%%EOF",
+        "PK\u{5}\u{6}",
+        ";",
+        "<",
+    ];
+    holds("container", container::check, 1000, words);
 }
 
 #[test]

@@ -227,7 +227,9 @@ impl Asset {
     fn miss(&mut self, missing: Missing) {
         let (reason, error) = match missing {
             Missing::NoUrl => (StuckReason::NoMediaUrl, "the provider names no URL for this file"),
-            Missing::InvalidUrl => (StuckReason::RefusedByPolicy, "expected an absolute http or https URL"),
+            Missing::InvalidUrl => {
+                (StuckReason::RefusedByPolicy, "expected an absolute http or https URL of at most 8192 bytes")
+            }
             Missing::StillProcessing => (StuckReason::StillProcessing, "the provider is still making this file"),
         };
         let says_more = match (self.stuck, reason) {

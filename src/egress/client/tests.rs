@@ -198,7 +198,7 @@ async fn forbidden_redirects_are_refused_by_name() {
 
 #[tokio::test]
 async fn redirects_end_and_credentials_stay_with_their_origin() {
-    let (port, seen) = serve("127.0.0.1", vec![redirect("/again"); 10]).await;
+    let (port, seen) = serve("127.0.0.1", vec![redirect("/again"); MAX_REDIRECTS + 5]).await;
     let client = Client::new(policy(true), PATIENT).unwrap();
     let error = client.get(&url(&format!("http://127.0.0.1:{port}/")), HeaderMap::new()).await.unwrap_err();
     assert_eq!(error.name(), "too_many_redirects");

@@ -14,7 +14,7 @@ pub(super) struct Jpeg {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum State {
-    /// Expects 0xff.
+    /// Looks for 0xff.
     Marker,
     /// After 0xff outside of a scan's data.
     MarkerCode,
@@ -50,7 +50,8 @@ impl Jpeg {
             bytes = rest;
             self.state = match self.state {
                 State::Marker if *byte == 0xff => State::MarkerCode,
-                State::Marker => State::Malformed("a marker"),
+                // Strays between two segments, which every decoder passes over.
+                State::Marker => State::Marker,
                 State::MarkerCode => self.marker(*byte),
                 State::Length { code, first: None } => State::Length { code, first: Some(*byte) },
                 State::Length { code, first: Some(first) } => match u16::from_be_bytes([first, *byte]) {
@@ -92,7 +93,7 @@ impl Jpeg {
             0xd8 | 0xd0..=0xd7 | 0x01 => State::Marker,
             EOI if self.has_scan => State::Whole,
             EOI => State::Malformed("a scan before EOI"),
-            0 => State::Malformed("a marker"),
+            0 => State::Marker,
             code => State::Length { code, first: None },
         }
     }
@@ -111,6 +112,7 @@ impl Jpeg {
         match self.state {
             State::Whole => Ok(()),
             State::Malformed(expected) => Err(ContainerError::Malformed { expected }),
+            _ if self.has_scan => Err(ContainerError::WithoutEnd),
             _ => Err(ContainerError::Truncated { expected: "segments and scans up to EOI" }),
         }
     }
