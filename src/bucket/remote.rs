@@ -56,7 +56,7 @@ pub(super) fn open(config: &Config) -> Result<Store, OpenError> {
         Location::Gcs { bucket, prefix } => {
             let store = GoogleCloudStorageBuilder::from_env()
                 .with_bucket_name(bucket)
-                .with_client_options(http::options())
+                .with_client_options(http::options().with_allow_http(config.allow_http))
                 .with_http_connector(http::Connector(config.limits))
                 .with_retry(http::retries())
                 .build()
