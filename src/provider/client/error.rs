@@ -6,7 +6,7 @@ use crate::egress::{EgressError, StatusCode};
 /// Why the provider said nothing of a job. The statuses are those of its pages.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProviderError {
-    /// 401: our token is not, or no longer, accepted. So, too, 403 to questions about several jobs.
+    /// 401: our token is not, or no longer, accepted.
     #[error("the provider refuses our token")]
     TokenRefused,
     /// 403: this question is not for our token.

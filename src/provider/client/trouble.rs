@@ -147,8 +147,7 @@ impl Trouble {
             known.unanswered.insert(question.to_owned());
         }
         if known.failures > 0 || known.unanswered.len() >= Self::OUTAGE {
-            let refused = *error == ProviderError::Forbidden;
-            self.failed(&mut known, if refused { &ProviderError::TokenRefused } else { error });
+            self.failed(&mut known, error);
         }
     }
 
@@ -172,7 +171,8 @@ impl Trouble {
             // Other questions may well be answered: each of those that are not waits for itself.
             _ => Duration::from_secs(1 << known.failures.min(1)),
         };
-        known.unreachable = !matches!(error, ProviderError::Failed(_) | ProviderError::NoAnswer(_));
+        known.unreachable =
+            !matches!(error, ProviderError::Failed(_) | ProviderError::NoAnswer(_) | ProviderError::Forbidden);
         known.failures = known.failures.saturating_add(1);
         (known.failed_at, known.until) = (Some(Instant::now()), Some(Instant::now() + pause));
     }
@@ -239,9 +239,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_question_without_an_answer_is_no_outage_and_several_are() {
         let failed = ProviderError::Failed(crate::egress::StatusCode::INTERNAL_SERVER_ERROR);
-        for (error, refused) in
-            [(failed, false), (ProviderError::NoAnswer(String::new()), false), (ProviderError::Forbidden, true)]
-        {
+        for error in [failed, ProviderError::NoAnswer(String::new()), ProviderError::Forbidden] {
             let trouble = Trouble::default();
             for _ in 0..9 {
                 trouble.heard("1", "a", Instant::now(), Some(&error));
@@ -256,7 +254,8 @@ mod tests {
             assert!(!trouble.is_outage(), "there was an answer in between");
             trouble.heard("1", "d", Instant::now(), Some(&error));
             assert!(trouble.is_outage() && trouble.paused_until().is_some(), "{error}");
-            assert_eq!(trouble.is_token_refused(), refused);
+            assert!(!trouble.is_token_refused() && !trouble.is_unreachable());
+            assert!(trouble.paused_until().unwrap() - Instant::now() <= Duration::from_secs(2));
         }
     }
 
