@@ -325,6 +325,12 @@ fn refresh(reconciler: Reconciler) -> worker::Refresh {
 )]
 fn keep_journal(ledger: Ledger, bucket: Bucket, keep: Duration) -> impl Future<Output = ()> + Send {
     async move {
+        ledger.recovered().await;
+        // Another bucket tells of nothing, and nothing may move there. The worker says why, if that is so.
+        let holds_objects = || ledger.state().counters().map_or(true, |counters| counters.objects > 0);
+        while bucket.identify(holds_objects()).await.is_err() {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
         let Some(recovery) = compare_with_archive(&ledger).await else { return };
         if recovery.has_gaps() || recovery.made_anew || ledger.journal().standing().is_older_copy() {
             match restore(&ledger, &bucket, Intake::interpret, &AtomicU64::default()).await {

@@ -13,6 +13,7 @@ mod http;
 mod key;
 mod local;
 mod manifest;
+mod marker;
 mod read;
 mod remote;
 mod template;
@@ -86,6 +87,7 @@ struct Inner {
     part_size: u64,
     /// An object that is there and can be read, as far as is known.
     readable: Mutex<Option<ObjectKey>>,
+    identity: Option<marker::Identity>,
 }
 
 impl Bucket {
@@ -96,6 +98,20 @@ impl Bucket {
     /// # Errors
     /// When the settings are not valid, the directory not usable, or no client can be made.
     pub fn open(config: &Config) -> Result<Self, OpenError> {
+        Self::open_with(config, None)
+    }
+
+    /// The same for a vault that remembers in the file `record` which bucket it uses; [`Bucket::identify`] finds that out.
+    ///
+    /// # Errors
+    /// As for [`Bucket::open`].
+    pub fn open_for_vault(config: &Config, record: &std::path::Path) -> Result<Self, OpenError> {
+        // Each bucket in memory is another.
+        let is_lasting = !matches!(config.url.0, url::Location::Memory);
+        Self::open_with(config, is_lasting.then(|| marker::Identity::read(record, &config.url)))
+    }
+
+    fn open_with(config: &Config, identity: Option<marker::Identity>) -> Result<Self, OpenError> {
         const MAX_PART: u64 = 5 << 30;
         if !(1..=MAX_PART).contains(&config.part_size) {
             return Err(OpenError::PartSize);
@@ -107,7 +123,7 @@ impl Bucket {
         if part_size != config.part_size {
             tracing::warn!(part_size, "part_size is below what the store takes: raised");
         }
-        Ok(Self(Arc::new(Inner { store, part_size, readable: Mutex::default() })))
+        Ok(Self(Arc::new(Inner { store, part_size, readable: Mutex::default(), identity })))
     }
 
     /// Writes an object in one request, without copying the chunks, over whatever was there. It is durable when this
@@ -116,6 +132,7 @@ impl Bucket {
     /// # Errors
     /// When the store fails; then the old object, if any, is still there, or the new one is.
     pub async fn put(&self, key: &ObjectKey, chunks: Vec<Bytes>, content_type: &str) -> Result<(), BucketError> {
+        self.expect_marker().await?;
         let attributes = match self.store().uploads {
             remote::Uploads::Remote(_) => attributes(content_type),
             // A file has none.

@@ -261,7 +261,8 @@ impl Config {
     /// # Errors
     /// As for [`Bucket::open`].
     pub fn open_bucket(&self) -> Result<Bucket, Error> {
-        Bucket::open(&self.bucket()).map_err(|error| match &error {
+        let opened = Bucket::open_for_vault(&self.bucket(), &self.data.dir.join("bucket.json"));
+        opened.map_err(|error| match &error {
             OpenError::Endpoint(expected) => self.error("storage.endpoint", format!("expected {expected}")),
             OpenError::PartSize => self.error("storage.part_size", "expected 1 byte to 5 GiB"),
             _ => self.error("storage.url", error),

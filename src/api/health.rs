@@ -139,6 +139,7 @@ impl Api {
                 BucketError::Denied(_) => "access denied",
                 BucketError::Full(_) => "full",
                 BucketError::NoListing => "s3:ListBucket is not granted: a missing object reads as a forbidden one",
+                BucketError::Foreign(_) => "not the bucket of this vault: is it mounted?",
                 _ => "not reachable",
             })
         };

@@ -22,7 +22,7 @@ pub(super) struct Rooms {
 impl Rooms {
     /// Opens journal, state and bucket. Nothing is done yet.
     pub(super) async fn open(settings: &Settings) -> Result<Self, StartError> {
-        let bucket = Bucket::open(&settings.bucket)?;
+        let bucket = Bucket::open_for_vault(&settings.bucket, &settings.data_dir.join("bucket.json"))?;
         let fetcher = Fetcher::new(&settings.fetch)?;
         let opening = {
             let (data_dir, bucket) = (settings.data_dir.clone(), bucket.clone());

@@ -40,6 +40,9 @@ pub enum BucketError {
     /// No room: disk full, over quota, or the store says so (507).
     #[error("storage is full: {0}")]
     Full(String),
+    /// It is not the bucket that this vault uses.
+    #[error("storage is not what it was: {0}")]
+    Foreign(String),
     /// The store can't be reached, is out of order, not the one expected, or answers too slowly.
     #[error("storage is unavailable: {0}")]
     Unavailable(String),
@@ -80,7 +83,12 @@ impl BucketError {
     /// call can succeed when that is over, so it is no attempt at the object.
     pub fn is_outage(&self) -> bool {
         match self {
-            Self::Denied(_) | Self::Refused(_) | Self::NoListing | Self::Full(_) | Self::Unavailable(_) => true,
+            Self::Denied(_)
+            | Self::Refused(_)
+            | Self::NoListing
+            | Self::Full(_)
+            | Self::Foreign(_)
+            | Self::Unavailable(_) => true,
             Self::NotFound(_)
             | Self::UploadLost { .. }
             | Self::InvalidRange(_)

@@ -1,7 +1,9 @@
 use crate::domain::FileName;
 
 /// The first segment below which nothing but the journal's own segments may lie.
-pub(super) const JOURNAL: &str = "_journal";
+const JOURNAL: &str = "_journal";
+/// First segments that no job's folder may have.
+pub(super) const RESERVED: [&str; 2] = [JOURNAL, ObjectKey::ABOUT];
 
 /// The longest segment of a key, in bytes: file systems stop at 255, and a staging file's suffix must fit, too.
 pub(super) const MAX_SEGMENT: usize = 200;
@@ -10,7 +12,8 @@ pub(super) const MAX_SEGMENT: usize = 200;
 ///
 /// Relative, at most [`ObjectKey::MAX_BYTES`] bytes of ASCII letters, digits and `-_.=+@,!()`, in `/`-separated
 /// segments of 1 to 200 bytes, none of them `.` or `..`. So it can't leave the prefix, and no key can be taken for a
-/// staging file (`name#1`). Read from text it never lies below `_journal/`; only [`ObjectKey::journal`] does.
+/// staging file (`name#1`). Read from text it never lies below `_journal/` or `_replyvault/`; only
+/// [`ObjectKey::journal`] and [`ObjectKey::marker`] do.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectKey(Box<str>);
 
@@ -27,15 +30,24 @@ impl ObjectKey {
     /// The longest key, in bytes, the bucket's prefix not counted. S3 allows 1,024 with the prefix.
     pub const MAX_BYTES: usize = 512;
 
-    const EXPECTED: KeyParseError =
-        KeyParseError("an object key: a relative path of plain ASCII, at most 512 bytes, not below _journal/");
+    const EXPECTED: KeyParseError = KeyParseError(
+        "an object key: a relative path of plain ASCII, at most 512 bytes, not below _journal/ or _replyvault/",
+    );
 
     /// The key of one of the journal's own segments.
     pub fn journal(name: &FileName) -> Self {
         Self(format!("{JOURNAL}/{name}").into())
     }
 
-    /// Reads a key as a listing shows it, the journal's included; `None` for what replyvault can't have written.
+    /// The first segment below which what tells of the bucket itself lies.
+    pub(super) const ABOUT: &str = "_replyvault";
+
+    /// The key of the marker that tells whose bucket this is.
+    pub(super) fn marker() -> Self {
+        Self(format!("{}/vault.json", Self::ABOUT).into())
+    }
+
+    /// Reads a key as a listing shows it, reserved ones included; `None` for what replyvault can't have written.
     pub(super) fn from_listing(text: &str) -> Option<Self> {
         (text.len() <= Self::MAX_BYTES && is_path(text)).then(|| Self(text.into()))
     }
@@ -60,8 +72,8 @@ impl ObjectKey {
         &self.0
     }
 
-    pub(super) fn is_journal(&self) -> bool {
-        is_journal(&self.0)
+    pub(super) fn is_reserved(&self) -> bool {
+        is_reserved(&self.0)
     }
 }
 
@@ -69,8 +81,9 @@ impl ObjectFolder {
     /// The longest folder, in bytes.
     pub const MAX_BYTES: usize = ObjectKey::MAX_BYTES - 1 - FileName::MAX_BYTES;
 
-    const EXPECTED: KeyParseError =
-        KeyParseError("a folder: a relative path of plain ASCII, at most 411 bytes, not below _journal/");
+    const EXPECTED: KeyParseError = KeyParseError(
+        "a folder: a relative path of plain ASCII, at most 411 bytes, not below _journal/ or _replyvault/",
+    );
 
     /// The folder of the journal's own segments.
     pub fn journal() -> Self {
@@ -79,7 +92,7 @@ impl ObjectFolder {
 
     /// What a template makes of a job, which is a folder by the template's own checks.
     pub(super) fn of_template(text: String) -> Self {
-        debug_assert!(text.len() <= Self::MAX_BYTES && is_path(&text) && !is_journal(&text), "{text}");
+        debug_assert!(text.len() <= Self::MAX_BYTES && is_path(&text) && !is_reserved(&text), "{text}");
         Self(text.into())
     }
 
@@ -113,15 +126,16 @@ pub(super) fn is_path(text: &str) -> bool {
 }
 
 /// In any case: some file systems do not tell the difference.
-fn is_journal(text: &str) -> bool {
-    text.split('/').next().is_some_and(|first| first.eq_ignore_ascii_case(JOURNAL))
+fn is_reserved(text: &str) -> bool {
+    let first = text.split('/').next().unwrap_or_default();
+    RESERVED.iter().any(|reserved| first.eq_ignore_ascii_case(reserved))
 }
 
 impl std::str::FromStr for ObjectKey {
     type Err = KeyParseError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Self::from_listing(text).filter(|key| !key.is_journal()).ok_or(Self::EXPECTED)
+        Self::from_listing(text).filter(|key| !key.is_reserved()).ok_or(Self::EXPECTED)
     }
 }
 
@@ -129,7 +143,7 @@ impl std::str::FromStr for ObjectFolder {
     type Err = KeyParseError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let valid = text.len() <= Self::MAX_BYTES && is_path(text) && !is_journal(text);
+        let valid = text.len() <= Self::MAX_BYTES && is_path(text) && !is_reserved(text);
         if valid { Ok(Self(text.into())) } else { Err(Self::EXPECTED) }
     }
 }
@@ -193,6 +207,7 @@ mod tests {
             "a?b",
             "_journal/0001",
             "_JOURNAL/0001",
+            "_ReplyVault/vault.json",
             "_journal",
             &long_segment,
             &long,

@@ -157,7 +157,7 @@ fn remove(path: &Path) -> Result<(), BucketError> {
 }
 
 /// Makes a directory and those above it; each new entry is on the disk when this returns.
-fn make_directory(path: &Path) -> io::Result<()> {
+pub(super) fn make_directory(path: &Path) -> io::Result<()> {
     let missing: Vec<&Path> = path.ancestors().take_while(|it| !it.as_os_str().is_empty() && !it.exists()).collect();
     fs::create_dir_all(path)?;
     for made in missing {

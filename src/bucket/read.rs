@@ -2,14 +2,14 @@ use std::ops::Range;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::stream::BoxStream;
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt, TryStreamExt, future};
 use object_store::path::Path;
 use object_store::signer::{Method, SignedUrlOptions};
 use object_store::{GetOptions, GetRange, GetResult, GetResultPayload, ObjectMeta as ObjectMetadata, ObjectStoreExt};
 use url::Url;
 
-use super::local::{Directory, blocking, stream};
+use super::local::{Directory, blocking, stream as file_stream};
 use super::remote::Uploads;
 use super::{Bucket, BucketError, ObjectFolder, ObjectKey};
 use crate::domain::{Digest, FileName, Timestamp};
@@ -88,7 +88,7 @@ impl Bucket {
         };
         let range = found.range.clone();
         Ok(match found.payload {
-            GetResultPayload::File(file, path) => stream(file, path, range).boxed(),
+            GetResultPayload::File(file, path) => file_stream(file, path, range).boxed(),
             GetResultPayload::Stream(stream) => {
                 let key = key.clone();
                 stream.map_err(move |error| BucketError::of_store(&key, &error)).boxed()
@@ -136,9 +136,10 @@ impl Bucket {
     pub fn list(&self, folder: Option<&ObjectFolder>) -> BoxStream<'static, Result<(ObjectKey, u64), BucketError>> {
         let path = folder.map(|folder| Path::from(folder.as_str()));
         let folder = folder.cloned();
-        keys(self.store().objects.list(path.as_ref()), move |key| match &folder {
+        let listing = self.store().objects.list(path.as_ref());
+        keys(self.clone(), listing, move |key| match &folder {
             Some(folder) => key.is_below(folder),
-            None => !key.is_journal(),
+            None => !key.is_reserved(),
         })
     }
 
@@ -147,7 +148,7 @@ impl Bucket {
         let folder = ObjectFolder::journal();
         let (path, after) = (Path::from(folder.as_str()), Path::from(ObjectKey::journal(after).as_str()));
         let objects = self.store().objects.list_with_offset(Some(&path), &after);
-        keys(objects, move |key| key.is_below(&folder))
+        keys(self.clone(), objects, move |key| key.is_below(&folder))
     }
 
     /// Removes one of the journal's own segments; that it is not there is fine. No other object is ever removed.
@@ -181,14 +182,14 @@ impl Bucket {
         url.map(Some).map_err(|error| BucketError::of_store(key, &error))
     }
 
-    /// Whether the store is there and lets us in: asks for one key at most, writes nothing, takes five seconds at
-    /// most.
+    /// Whether the store is there, lets us in and is the one that this vault uses: asks for one key at most, writes nothing,
+    /// takes five seconds at most.
     ///
     /// # Errors
     /// When it is not, always one that [`BucketError::is_outage`].
     pub async fn probe(&self) -> Result<(), BucketError> {
         let late = |_| Err(BucketError::Unavailable(format!("no answer within {} s", PROBE.as_secs())));
-        tokio::time::timeout(PROBE, self.ask()).await.unwrap_or_else(late)
+        tokio::time::timeout(PROBE, self.ping()).await.unwrap_or_else(late)
     }
 
     /// Whether the store takes objects from us at all. Writes nothing that anybody sees: an upload is begun and given up.
@@ -227,9 +228,14 @@ impl Bucket {
         }
     }
 
-    async fn ask(&self) -> Result<(), BucketError> {
+    pub(super) async fn ping(&self) -> Result<(), BucketError> {
         if let Uploads::Local(directory) = &self.store().uploads {
-            return look_at(directory).await;
+            look_at(directory).await?;
+        }
+        self.check_marker().await?;
+        // Whoever was asked for that has answered.
+        if self.is_marked() || matches!(&self.store().uploads, Uploads::Local(_)) {
+            return Ok(());
         }
         // That there is no such object is an answer, and a quick one: some stores take long to list a single key of many.
         let nothing = ObjectKey::journal(&FileName::clean("probe"));
@@ -261,7 +267,7 @@ impl Bucket {
         };
         // A disk that is not mounted looks like an empty one.
         if matches!((&error, &self.store().uploads), (BucketError::NotFound(_), Uploads::Local(_))) {
-            self.ask().await?;
+            self.ping().await?;
         }
         Err(error)
     }
@@ -282,14 +288,15 @@ fn is_access_denied(text: &str) -> bool {
 }
 
 fn keys(
+    bucket: Bucket,
     listing: BoxStream<'static, object_store::Result<ObjectMetadata>>,
     is_wanted: impl Fn(&ObjectKey) -> bool + Send + 'static,
 ) -> BoxStream<'static, Result<(ObjectKey, u64), BucketError>> {
-    listing
-        .map_err(|error| BucketError::of_listing(&error))
-        .try_filter_map(move |found| {
-            let key = ObjectKey::from_listing(found.location.as_ref()).filter(|key| is_wanted(key));
-            std::future::ready(Ok(key.map(|key| (key, found.size))))
-        })
-        .boxed()
+    // A disk that is not mounted looks like an empty one.
+    let checked = stream::once(async move { bucket.expect_marker().await });
+    let listed = listing.map_err(|error| BucketError::of_listing(&error)).try_filter_map(move |found| {
+        let key = ObjectKey::from_listing(found.location.as_ref()).filter(|key| is_wanted(key));
+        std::future::ready(Ok(key.map(|key| (key, found.size))))
+    });
+    checked.map_ok(|()| None).chain(listed.map_ok(Some)).try_filter_map(|found| future::ready(Ok(found))).boxed()
 }

@@ -1,12 +1,12 @@
 use std::fmt;
 
-use super::key::{JOURNAL, MAX_SEGMENT, ObjectFolder, ObjectKey, is_key_char, is_path};
+use super::key::{MAX_SEGMENT, ObjectFolder, ObjectKey, RESERVED, is_key_char, is_path};
 use crate::domain::{Digest, JobId, ReplyRef, Timestamp};
 
 /// Where in the bucket a job's files go: the setting `storage.key`.
 ///
 /// Built only when no job, date or `replyRef` whatever can make a key of it that is invalid, too long, or below
-/// `_journal/`.
+/// `_journal/` and `_replyvault/`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyTemplate {
     text: Box<str>,
@@ -32,8 +32,8 @@ pub enum KeyTemplateError {
         "expected a relative path of ASCII letters, digits and -_.=+@,!() between single slashes, without . and .."
     )]
     Path,
-    /// Its first segment is, or may become, `_journal`.
-    #[error("expected a first part other than _journal, which holds the journal's own segments")]
+    /// Its first segment is, or may become, `_journal` or `_replyvault`.
+    #[error("expected a first part other than _journal and _replyvault, which replyvault keeps for itself")]
     Journal,
     /// Some job's key would be longer than a key may be.
     #[error(
@@ -162,13 +162,13 @@ fn parse_folder(text: &str) -> Result<Vec<Piece>, KeyTemplateError> {
     Ok(pieces)
 }
 
-/// Whether the first segment can turn out as the journal's, in any case of its letters. What stands for a placeholder
+/// Whether the first segment can turn out as a reserved one, in any case of its letters. What stands for a placeholder
 /// begins with a letter or digit, so only the text in front of it matters.
-fn may_be_journal(folder: &str) -> bool {
+fn may_be_reserved(folder: &str) -> bool {
     let first = folder.split('/').next().unwrap_or_default().to_ascii_lowercase();
     match first.split_once('{') {
-        Some((text, _)) => !text.is_empty() && JOURNAL.starts_with(text),
-        None => first == JOURNAL,
+        Some((text, _)) => !text.is_empty() && RESERVED.iter().any(|reserved| reserved.starts_with(text)),
+        None => RESERVED.contains(&&*first),
     }
 }
 
@@ -188,7 +188,7 @@ impl std::str::FromStr for KeyTemplate {
         if !is_path(&longest) {
             return Err(KeyTemplateError::Path);
         }
-        if may_be_journal(folder_text) {
+        if may_be_reserved(folder_text) {
             return Err(KeyTemplateError::Journal);
         }
         if !folder.contains(&Piece::Job) {

@@ -61,6 +61,7 @@ fn what_a_template_must_not_be_is_said() {
         ("a\n/{job}/{file}", E::Path),
         ("a#1/{job}/{file}", E::Path),
         ("_journal/{job}/{file}", E::Journal),
+        ("_replyvault/{job}/{file}", E::Journal),
         ("_Journal/{job}/{file}", E::Journal),
         ("_jour{ref}/{job}/{file}", E::Journal),
         ("{year}/{job}/{file}", E::Placeholder("year".into())),

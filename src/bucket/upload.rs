@@ -41,6 +41,7 @@ impl Bucket {
     /// # Errors
     /// When the store fails.
     pub async fn start_upload(&self, key: &ObjectKey, content_type: &str) -> Result<Upload, BucketError> {
+        self.expect_marker().await?;
         let id = match &self.store().uploads {
             Uploads::Local(directory) => {
                 let (directory, key) = (directory.clone(), key.clone());

@@ -100,7 +100,7 @@ fn take(path: &Path) -> Result<File, DataDirError> {
 const OURS: [&str; 4] = ["journal", "lock", "secrets.toml", "bucket"];
 
 fn is_ours(name: &str) -> bool {
-    let begins = ["state.", "secrets.toml.", "sessions.json"];
+    let begins = ["state.", "secrets.toml.", "sessions.json", "bucket.json"];
     OURS.contains(&name) || name == "state" || begins.iter().any(|begin| name.starts_with(begin))
 }
 

@@ -65,26 +65,30 @@ impl Lock {
         File::open(dir).is_ok_and(|dir| matches!(dir.try_lock(), Err(TryLockError::WouldBlock)))
     }
 
-    /// That the journal is still this one's to write, as of a second ago.
-    pub(super) fn check_now_and_then(&mut self) -> Result<(), JournalError> {
-        if self.checked.elapsed() < Self::INTERVAL { Ok(()) } else { self.check() }
+    /// The same as [`Lock::check`], as of a second ago.
+    pub(super) fn check_now_and_then(&mut self) -> Result<bool, JournalError> {
+        if self.checked.elapsed() < Self::INTERVAL { Ok(false) } else { self.check() }
     }
 
-    /// That the journal is still this one's to write: its folder is the one that was locked, and nobody else put a name into
-    /// the owner's file.
-    pub(super) fn check(&mut self) -> Result<(), JournalError> {
+    /// That the journal is still this one's to write: nobody else has locked its folder, nor put a name into the owner's file.
+    /// Returns whether the folder is another than before, which nobody had locked: what was open in the old one is gone.
+    pub(super) fn check(&mut self) -> Result<bool, JournalError> {
         let fail = |source| JournalError::Io { path: self.path.to_path_buf(), action: "looked at", source };
-        let is_ours = match fs::metadata(&*self.path) {
-            Ok(found) => is_same(&found, &self.dir).map_err(fail)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            Err(error) => return Err(fail(error)),
-        };
-        let is_owner = self.owner.as_mut().map_or(Ok(true), Owner::check).map_err(fail)?;
-        if !is_ours || !is_owner {
+        let found = fs::metadata(&*self.path).map_err(fail)?;
+        let is_another = !is_same(&found, &self.dir).map_err(fail)?;
+        if is_another {
+            let dir = File::open(&*self.path).map_err(fail)?;
+            if let Err(TryLockError::WouldBlock) = dir.try_lock() {
+                return Err(JournalError::Taken(self.path.to_path_buf()));
+            }
+            tracing::error!(dir = %self.path.display(), "the journal's folder is another than before");
+            self.dir = dir;
+        }
+        if !self.owner.as_mut().map_or(Ok(true), Owner::check).map_err(fail)? {
             return Err(JournalError::Taken(self.path.to_path_buf()));
         }
         self.checked = Instant::now();
-        Ok(())
+        Ok(is_another)
     }
 }
 

@@ -103,7 +103,13 @@ impl Writer {
         entries: impl IntoIterator<Item = &'a Entry>,
         durability: Durability,
     ) -> Result<Vec<u64>, JournalError> {
-        let result = self.lock.check_now_and_then().and_then(|()| self.try_append(entries, durability));
+        let result = self.lock.check_now_and_then().and_then(|is_another_folder| {
+            if is_another_folder {
+                // It is open in the old one, where nobody would find what is written to it.
+                self.segment = None;
+            }
+            self.try_append(entries, durability)
+        });
         if result.is_err() {
             self.seal();
         }
@@ -180,8 +186,13 @@ impl Writer {
     /// Leaves a segment after a failure. What was not acknowledged is cut off, as far as a disk that fails lets it be.
     pub(super) fn seal(&mut self) {
         let Some(segment) = self.segment.take() else { return };
-        if self.lock.check().is_ok() {
-            let _ = segment.file.set_len(segment.length);
+        if self.lock.check().is_ok()
+            && segment.file.set_len(segment.length).is_ok()
+            && segment.reserved > segment.length
+        {
+            // A full disk would otherwise take small entries a while longer, each in a segment of its own.
+            let room = segment.reserved - segment.length;
+            let _ = fallocate(&segment.file, FallocateFlags::empty(), segment.length, room);
         }
     }
 

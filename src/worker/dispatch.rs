@@ -103,6 +103,7 @@ impl Worker {
         let mut running = Running::default();
         let settled = async {
             self.inner.ledger.recovered().await;
+            self.identify_storage().await;
             self.settle_all().await;
         };
         tokio::select! {
@@ -168,7 +169,8 @@ impl Worker {
         let mut pause = Duration::from_secs(1 << outages.min(5)).min(MAX_PAUSE);
         loop {
             tokio::time::sleep(pause).await;
-            match self.inner.bucket.probe().await {
+            let identified = self.identified().await;
+            match identified.and(self.inner.bucket.probe().await) {
                 Ok(()) => break,
                 Err(error @ BucketError::NoListing) => {
                     tracing::warn!(%error, "storage answers, and lacks a permission");
@@ -180,6 +182,18 @@ impl Worker {
         }
         tracing::info!("storage answers again");
         self.storage_works();
+    }
+
+    /// Sees to it that the bucket is the one that was used before. An outage is found out by whoever needs it.
+    async fn identify_storage(&self) {
+        if let Err(error @ BucketError::Foreign(_)) = self.identified().await {
+            self.storage_fails(&error);
+        }
+    }
+
+    async fn identified(&self) -> Result<(), BucketError> {
+        let holds_objects = self.state().counters().map_or(true, |counters| counters.objects > 0);
+        self.inner.bucket.identify(holds_objects).await
     }
 
     async fn settle_all(&self) {

@@ -160,6 +160,9 @@ fn objects(root: &Path) -> BTreeMap<String, String> {
                 folders.push(path);
                 continue;
             }
+            if path.ends_with("_replyvault/vault.json") {
+                continue;
+            }
             let mut bytes = std::fs::read(&path).unwrap();
             if path.ends_with("manifest.json") {
                 let manifest: Value = serde_json::from_slice(&bytes).unwrap();

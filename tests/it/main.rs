@@ -34,4 +34,5 @@ mod soak;
 mod storage_faults;
 mod support;
 mod tenants;
+mod unmounted;
 mod withdrawn;

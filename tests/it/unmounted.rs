@@ -1,0 +1,170 @@
+//! A bucket at whose place another lies, such as an empty directory on which no disk is mounted.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::media::{MediaServer, mp4};
+use crate::support::s3::S3Server;
+use crate::support::vault::{PATIENCE, Vault, completed, video_id, with_bucket};
+
+/// A bucket's directory, and where its disk lies while it is not mounted.
+struct Disk {
+    mount_point: PathBuf,
+    aside: PathBuf,
+}
+
+impl Disk {
+    fn at(mount_point: &Path) -> Self {
+        Self { mount_point: mount_point.to_owned(), aside: mount_point.with_extension("aside") }
+    }
+
+    fn unmount(&self) {
+        std::fs::rename(&self.mount_point, &self.aside).unwrap();
+        std::fs::create_dir(&self.mount_point).unwrap();
+    }
+
+    fn mount(&self) {
+        // Fails when anything was written there.
+        assert_eq!(files(&self.mount_point), Vec::<PathBuf>::new());
+        std::fs::remove_dir_all(&self.mount_point).unwrap();
+        std::fs::rename(&self.aside, &self.mount_point).unwrap();
+    }
+
+    fn marker(&self) -> PathBuf {
+        self.mount_point.join("_replyvault/vault.json")
+    }
+}
+
+fn files(root: &Path) -> Vec<PathBuf> {
+    let items = std::fs::read_dir(root).unwrap().map(|item| item.unwrap().path());
+    items.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+async fn until(vault: &Vault, is_reached: impl Fn(&Value) -> bool) {
+    let reached = async {
+        while !is_reached(&vault.get("/readyz").await.1["checks"]["storage"]) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let waited = tokio::time::timeout(PATIENCE, reached).await;
+    assert!(waited.is_ok(), "{}", vault.get("/readyz").await.1);
+}
+
+async fn is_refused(vault: &Vault) {
+    until(vault, |storage| *storage == "not the bucket of this vault: is it mounted?").await;
+}
+
+struct Bench {
+    vault: Vault,
+    media: MediaServer,
+    disk: Disk,
+}
+
+impl Bench {
+    async fn new(vault: Vault, mount_point: &Path) -> Self {
+        let bench = Self { vault, media: MediaServer::start(), disk: Disk::at(mount_point) };
+        bench.archives(1).await;
+        bench
+    }
+
+    async fn post(&self, number: u64) {
+        let url = self.media.put(&format!("/{number}.mp4"), mp4(number, 3000), "video/mp4");
+        self.vault.callback(completed(number, &url)).await;
+    }
+
+    async fn archives(&self, number: u64) {
+        self.post(number).await;
+        self.is_archived(number).await;
+    }
+
+    async fn is_archived(&self, number: u64) {
+        let job = self.vault.archived(&video_id(number)).await;
+        assert_eq!(job["assets"][0]["attempts"], 0, "{job:#}");
+        self.vault.assert_stored(&job, &mp4(number, 3000)).await;
+    }
+
+    /// Takes a callback over and over while the bucket is another, and archives it when it is back.
+    async fn waits_for_its_bucket(&mut self) {
+        self.vault.stop().await;
+        self.disk.unmount();
+        self.vault.start_again().await;
+        self.post(2).await;
+        is_refused(&self.vault).await;
+        assert_eq!(self.vault.job(&video_id(2)).await["state"], "archiving");
+        self.disk.mount();
+        self.is_archived(2).await;
+        until(&self.vault, |storage| storage == "ok").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_is_not_mounted_is_not_written_to_and_waited_for() {
+    let vault = Vault::start().await;
+    let mount_point = vault.dir.path().join("bucket");
+    let mut bench = Bench::new(vault, &mount_point).await;
+    bench.waits_for_its_bucket().await;
+    // The same while the service runs.
+    bench.disk.unmount();
+    bench.post(3).await;
+    is_refused(&bench.vault).await;
+    bench.disk.mount();
+    bench.is_archived(3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_s3_bucket_that_is_another_is_not_written_to_and_waited_for() {
+    let s3 = S3Server::start().await;
+    let vault = Vault::start_with(with_bucket(s3.config("vault"))).await;
+    let mut bench = Bench::new(vault, &s3.root.path().join(&s3.bucket)).await;
+    bench.waits_for_its_bucket().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_without_a_marker_is_marked_once_unless_what_was_stored_is_gone() {
+    let vault = Vault::start().await;
+    let mount_point = vault.dir.path().join("bucket");
+    let mut bench = Bench::new(vault, &mount_point).await;
+    let record = bench.vault.settings.data_dir.join("bucket.json");
+    let forget = |disk: &Disk| {
+        std::fs::remove_file(&record).unwrap();
+        std::fs::remove_dir_all(disk.marker().parent().unwrap()).unwrap();
+    };
+    // As an earlier version left it.
+    bench.vault.stop().await;
+    forget(&bench.disk);
+    bench.vault.start_again().await;
+    bench.archives(2).await;
+    let marker = std::fs::read(bench.disk.marker()).unwrap();
+    // It is made once: the data directory that forgot it goes by what is in the bucket.
+    bench.vault.stop().await;
+    std::fs::remove_file(&record).unwrap();
+    bench.vault.start_again().await;
+    bench.archives(3).await;
+    assert_eq!(std::fs::read(bench.disk.marker()).unwrap(), marker);
+    bench.vault.stop().await;
+    forget(&bench.disk);
+    bench.disk.unmount();
+    bench.vault.start_again().await;
+    bench.post(4).await;
+    is_refused(&bench.vault).await;
+    assert_eq!(bench.vault.job(&video_id(4)).await["state"], "archiving");
+    bench.disk.mount();
+    bench.is_archived(4).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_vaults_bucket_is_not_written_to() {
+    let vault = Vault::start().await;
+    let mount_point = vault.dir.path().join("bucket");
+    let bench = Bench::new(vault, &mount_point).await;
+    let marker = std::fs::read(bench.disk.marker()).unwrap();
+    std::fs::write(bench.disk.marker(), r#"{"vault":"another"}"#).unwrap();
+    let before = files(&mount_point).len();
+    bench.post(2).await;
+    is_refused(&bench.vault).await;
+    assert_eq!(files(&mount_point).len(), before);
+    std::fs::write(bench.disk.marker(), marker).unwrap();
+    bench.is_archived(2).await;
+}
