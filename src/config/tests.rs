@@ -348,8 +348,11 @@ fn a_file_that_can_not_be_read_is_said() {
 fn credentials_are_what_is_configured_else_made() {
     let directory = tempfile::tempdir().unwrap();
     let read = |text: &str| Config::parse(text, "f", directory.path(), []).unwrap().credentials().unwrap();
-    let configured = read("[auth]\napi_tokens = [\"t\"]\nreply_secrets = [\"key\"]");
-    assert!(!configured.made && !directory.path().join("data").exists());
+    let auth = "[auth]\napi_tokens = [\"t\"]\nreply_secrets = [\"key\"]";
+    let urls = Config::parse(auth, "f", directory.path(), []).unwrap().reply_urls();
+    assert!(urls.is_ok() && !directory.path().join("data").exists());
+    // The journal's key is made all the same, and shown to nobody.
+    assert!(!read(auth).made && directory.path().join("data/secrets.toml").exists());
     let made = read("");
     assert!(made.made && !read("").made);
     assert_eq!(made.api_tokens.len(), 1);

@@ -49,26 +49,26 @@ pub struct JobView {
     /// What the caller asked for.
     pub prompt: Option<String>,
     /// The model it was made with, by the provider's name; an agent's models with commas between them.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "nano-banana-pro")]
     pub model: Option<String>,
     /// As the provider writes it, such as `2K`; else width and height in pixels, such as `1366x768`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolution: Option<String>,
     /// Such as `16:9`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aspect_ratio: Option<String>,
     /// Of the video or song, in seconds.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<f64>,
     /// The provider's id of the call that created the job: images created by one call share it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_id: Option<String>,
     /// Whether the provider takes an appeal against the moderation of this job.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub can_appeal: Option<bool>,
     /// Whether the provider takes a retry of this job.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub can_retry: Option<bool>,
     /// How many callbacks named it.
     pub callbacks: u32,
@@ -82,7 +82,7 @@ pub struct JobView {
     #[schema(value_type = Option<String>, format = DateTime)]
     pub archived_at: Option<Timestamp>,
     /// When the provider called it moderated; what was stored of it before is kept.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub moderated_at: Option<Timestamp>,
     /// Its manifest in the bucket.

@@ -225,7 +225,7 @@ fn an_agents_attachments_are_read_by_the_table() {
             ("a", "01-rain.mp4"),
             ("a/thumbnail", "01-rain-thumbnail.jpg"),
             ("b", "02-rain.mp4"),
-            ("#3", "03-processing.bin"),
+            ("#3", "03-processing"),
             ("#5", "05-song.mp3"),
             ("#6", "06-gone.png"),
         ]
