@@ -23,8 +23,11 @@ pub(in crate::provider) fn redacted_text(text: &str) -> String {
     without(text, hidden)
 }
 
-/// Whether a text shows one of our reply URLs.
+/// Whether a text shows one of our reply URLs, hidden already or not.
 pub(super) fn is_reply_url(text: &str) -> bool {
+    if text.ends_with("/…") && text.contains("/reply/") {
+        return true;
+    }
     let mut hidden = Vec::new();
     layers(text.as_bytes()).for_each(|layer| signatures(&layer, &mut hidden));
     !hidden.is_empty()

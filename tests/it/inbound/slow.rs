@@ -116,6 +116,12 @@ async fn what_strangers_send_leaves_no_line_in_the_log() {
     let dir = tempfile::tempdir().unwrap();
     let process = crate::support::child::Program::new(dir.path()).start().await;
     let address = process.base.strip_prefix("http://").unwrap();
+    let started = async {
+        while !process.log().contains("the bucket was marked") {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), started).await.expect("the bucket is not marked");
     let before = process.log().lines().count();
     for request in [
         "GET / HTTP/1.1\r\nbad header\r\n\r\n",
