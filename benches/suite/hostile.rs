@@ -113,11 +113,7 @@ fn worst_callback(job: u64, files: usize, file: &str) -> Vec<u8> {
 
 /// Sends callbacks for as long, and follows some until they are archived. Returns the milliseconds each took to be answered,
 /// and the seconds until the followed ones were archived.
-async fn send_honestly(
-    vault: &Vault,
-    callback: &Callback,
-    time: Duration,
-) -> Result<(Vec<f64>, Vec<f64>), Failure> {
+async fn send_honestly(vault: &Vault, callback: &Callback, time: Duration) -> Result<(Vec<f64>, Vec<f64>), Failure> {
     let (mut answered, mut archived) = (Vec::new(), Vec::new());
     let mut followed: Vec<(String, Instant)> = Vec::new();
     let (began, mut number) = (Instant::now(), 0);

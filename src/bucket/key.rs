@@ -13,7 +13,7 @@ pub(super) const MAX_SEGMENT: usize = 200;
 /// Relative, at most [`ObjectKey::MAX_BYTES`] bytes of ASCII letters, digits and `-_.=+@,!()`, in `/`-separated
 /// segments of 1 to 200 bytes, none of them `.` or `..`. So it can't leave the prefix, and no key can be taken for a
 /// staging file (`name#1`). Read from text it never lies below `_journal/` or `_replyvault/`; only
-/// [`ObjectKey::journal`] and [`ObjectKey::marker`] do.
+/// [`ObjectKey::journal`] and `ObjectKey::marker` do.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectKey(Box<str>);
 
