@@ -10,18 +10,17 @@
 
 mod blocks;
 mod range;
-mod sync;
 mod waiting;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use fail::fail_point;
 use sled::IVec;
 
 pub(super) use self::blocks::Blocks;
-use self::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, thread};
 use self::waiting::Waiting;
 use super::StateError;
 
@@ -340,8 +339,4 @@ impl Shared {
 }
 
 #[cfg(test)]
-#[cfg(shuttle)]
-mod model;
-#[cfg(test)]
-#[cfg(not(shuttle))]
 mod tests;
