@@ -91,6 +91,9 @@ impl<I: Iterator<Item = u8>> Picture<I> {
             return None;
         }
         let factors = components.as_chunks::<3>().0.iter().map(|[id, factors, _]| (*id, factors >> 4, factors & 15));
+        if !factors.clone().all(|(_, across, down)| (1..=4).contains(&across) && (1..=4).contains(&down)) {
+            return None;
+        }
         let widest = usize::from(factors.clone().map(|(_, horizontal, _)| horizontal).max()?);
         let highest = usize::from(factors.clone().map(|(_, _, vertical)| vertical).max()?);
         self.is_progressive = is_progressive;
@@ -98,9 +101,6 @@ impl<I: Iterator<Item = u8>> Picture<I> {
         self.rows = height.div_ceil(8 * highest);
         let mut room = MAX_BLOCKS;
         for (id, horizontal, vertical) in factors {
-            if !(1..=4).contains(&horizontal) || !(1..=4).contains(&vertical) {
-                return None;
-            }
             let (horizontal, vertical) = (usize::from(horizontal), usize::from(vertical));
             let stride = self.columns * horizontal;
             let blocks = stride * self.rows * vertical;
