@@ -1,11 +1,12 @@
 //! Bodies that a proxy has compressed on their way here.
 //!
 //! No JSON begins with the bytes that gzip and zlib begin with, so these are known by themselves, whatever the header says:
-//! some proxies compress without saying so, others unpack and leave the header. Only bare deflate needs the header. Any other
-//! coding is taken for none, since what matters is whether the body is JSON.
+//! some proxies compress without saying so, others unpack and leave the header. Only bare deflate needs the header, and where
+//! it begins like JSON, its end as well. Any other coding is taken for none, since what matters is whether the body is JSON.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 
+use flate2::bufread;
 use flate2::write::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 
 /// Turns a body's bytes into those that were sent.
@@ -23,6 +24,8 @@ enum Coding {
     Gzip(MultiGzDecoder<Output>),
     Zlib(ZlibDecoder<Output>),
     Deflate(DeflateDecoder<Output>),
+    /// Bare deflate, or JSON under its header: only the end shows which.
+    JsonOrDeflate(Output),
 }
 
 /// Why a body has no bytes.
@@ -92,7 +95,7 @@ impl Decoder {
                 [_] => None,
                 _ => Some(self.said()),
             },
-            [b'{' | b'[' | b' ' | b'\t' | b'\r' | b'\n', ..] => Some(Kind::None),
+            [b'{' | b'[' | b' ' | b'\t' | b'\r' | b'\n', ..] if self.says_deflate => Some(Kind::JsonOrDeflate),
             _ => Some(self.said()),
         }
     }
@@ -110,6 +113,7 @@ impl Decoder {
             Kind::Gzip => Coding::Gzip(MultiGzDecoder::new(output)),
             Kind::Zlib => Coding::Zlib(ZlibDecoder::new(output)),
             Kind::Deflate => Coding::Deflate(DeflateDecoder::new(output)),
+            Kind::JsonOrDeflate => Coding::JsonOrDeflate(output),
         };
         self.coding.insert(coding).push(&first)
     }
@@ -121,12 +125,13 @@ enum Kind {
     Gzip,
     Zlib,
     Deflate,
+    JsonOrDeflate,
 }
 
 impl Coding {
     fn push(&mut self, chunk: &[u8]) -> Result<(), DecodeError> {
         match self {
-            Self::None(output) => output.write_all(chunk),
+            Self::None(output) | Self::JsonOrDeflate(output) => output.write_all(chunk),
             Self::Gzip(decoder) => decoder.write_all(chunk),
             Self::Zlib(decoder) => decoder.write_all(chunk),
             Self::Deflate(decoder) => decoder.write_all(chunk),
@@ -140,8 +145,20 @@ impl Coding {
             Self::Gzip(decoder) => decoder.finish(),
             Self::Zlib(decoder) => decoder.finish(),
             Self::Deflate(decoder) => decoder.finish(),
+            Self::JsonOrDeflate(output) => return json_or_deflated(output),
         };
         output.map(|output| output.bytes).map_err(from_io)
+    }
+}
+
+/// What `body` holds when it is deflate from its first byte to its last, which JSON never is; else the body itself.
+fn json_or_deflated(body: Output) -> Result<Vec<u8>, DecodeError> {
+    let mut decoder = bufread::DeflateDecoder::new(&body.bytes[..]);
+    let mut plain = Vec::new();
+    match decoder.by_ref().take(body.max_bytes as u64 + 1).read_to_end(&mut plain) {
+        Ok(length) if length > body.max_bytes => Err(DecodeError::TooLarge),
+        Ok(_) if decoder.into_inner().is_empty() => Ok(plain),
+        _ => Ok(body.bytes),
     }
 }
 
@@ -198,7 +215,7 @@ mod tests {
                 let mut encoder = ZlibEncoder::new(Vec::new(), level);
                 encoder.write_all(text).and_then(|()| encoder.finish())
             }
-            Kind::Deflate => {
+            Kind::Deflate | Kind::JsonOrDeflate => {
                 let mut encoder = DeflateEncoder::new(Vec::new(), level);
                 encoder.write_all(text).and_then(|()| encoder.finish())
             }
@@ -234,6 +251,29 @@ mod tests {
             assert!(matches!(unpacked(None, &[&damaged], 99), Err(DecodeError::Damaged(_))));
         }
         assert!(matches!(unpacked(None, &[&[0x1F, 0x8B, 1, 2, 3]], 99), Err(DecodeError::Damaged(_))));
+    }
+
+    #[test]
+    fn a_body_that_breaks_off_is_refused_or_left_as_it_is() {
+        let text: Vec<u8> = (0..999).flat_map(|number: u32| format!("[{}],", number * number).into_bytes()).collect();
+        for kind in [Kind::Gzip, Kind::Zlib, Kind::Deflate] {
+            let packed = packed(kind, &text);
+            for end in [packed.len() - 1, packed.len() / 2] {
+                let encoding = (kind == Kind::Deflate).then_some("deflate");
+                let read = unpacked(encoding, &[&packed[..end]], 99_999);
+                assert!(matches!(read, Err(DecodeError::Damaged(_))), "{kind:?} {end}: {read:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn deflate_that_begins_like_json_is_unpacked() {
+        let text = br#"["i":2,"":0,"gg":3,"dcaaf":7,"dbcgaj":9,"aal":6,"haba":4,"#;
+        let packed = packed(Kind::Deflate, text);
+        assert_eq!(packed[0], b'\r');
+        assert_eq!(unpacked(Some("deflate"), &[&packed], 99).unwrap(), text);
+        assert!(matches!(unpacked(Some("deflate"), &[&packed], 9), Err(DecodeError::TooLarge)));
+        assert_eq!(unpacked(Some("deflate"), &[b"\r\n", b"{}"], 99).unwrap(), b"\r\n{}");
     }
 
     proptest! {

@@ -79,6 +79,14 @@ fn what_cannot_be_read_is_not_called_whole() {
     for code in [0xc3, 0xc5, 0xc9, 0xca, 0xcd] {
         assert!(!is_whole(&grey(2, 2, 0, code)), "{code:x}");
     }
+    // Components without a size.
+    let flat = grey(2, 2, 0, 0xc0);
+    let factors = flat.windows(4).position(|bytes| bytes == [1, 1, 0x11, 0]).unwrap() + 2;
+    for (place, byte) in [(factors, 0), (factors, 0x10), (factors, 0x01), (factors, 0x51)] {
+        let mut flat = flat.clone();
+        flat[place] = byte;
+        assert!(!is_whole(&flat), "{byte:x}");
+    }
     // More blocks than are kept note of.
     assert!(!is_whole(&grey(8191, 8191, 0, 0xc2)));
 }
