@@ -36,9 +36,9 @@ use crate::egress::ClientSetupError;
 use crate::fetch;
 use crate::gateway::{self, Gateway};
 use crate::intake::{self, Intake, ReplyUrls};
-use crate::notify::{self, Notifier};
 use crate::provider;
 use crate::reconcile::{self, Reconciler};
+use crate::relay::{self, Relay};
 use crate::repair::{ArchiveKeys, Retention, Verifier, compare_with_archive, restore};
 use crate::state::{Ledger, RecoveryError};
 use crate::supervisor::Ended;
@@ -85,7 +85,7 @@ pub struct Settings {
     /// How long the provider may take to confirm a final callback; [`Confirmer::PATIENCE`] is a good time.
     pub confirm_patience: Duration,
     /// How callbacks are passed on to receivers of callers' own.
-    pub notify: notify::Config,
+    pub relay: relay::Config,
     /// How the worker works.
     pub worker: worker::Config,
     /// Who may use the API.
@@ -152,8 +152,8 @@ pub struct Running {
     worker_task: JoinHandle<()>,
     confirmer: Confirmer,
     confirmer_task: JoinHandle<()>,
-    notifier: Notifier,
-    notifier_task: JoinHandle<()>,
+    relay: Relay,
+    relay_task: JoinHandle<()>,
     watching: JoinSet<()>,
 }
 
@@ -188,8 +188,8 @@ impl Running {
         let verifier = Verifier::new(ledger.clone(), bucket.clone(), fetcher, provider::redacted);
         let confirmer = Confirmer::new(ledger.clone(), client.filter(|_| confirms), settings.confirm_patience);
         let urls = intake.urls().clone();
-        let rewrite: notify::Rewrite = Arc::new(move |record, body| gateway::relayed(&urls, record, body));
-        let notifier = Notifier::new(settings.notify, ledger.clone(), rewrite)?;
+        let rewrite: relay::Rewrite = Arc::new(move |record, body| gateway::relayed(&urls, record, body));
+        let relay = Relay::new(settings.relay, ledger.clone(), rewrite)?;
         let api = Api::new(settings.api, intake.clone(), bucket.clone(), verifier, reconciler.clone());
         let (listeners, addresses): (_, Vec<_>) = listeners.into_iter().unzip();
         let supervisor = ledger.supervisor().clone();
@@ -232,13 +232,13 @@ impl Running {
             let confirmer = confirmer.clone();
             supervisor.watch("confirmer", endless(async move { confirmer.run().await }))
         };
-        let notifier_task = {
-            let notifier = notifier.clone();
-            supervisor.watch("notifier", endless(async move { notifier.run(shutdown_grace).await }))
+        let relay_task = {
+            let relay = relay.clone();
+            supervisor.watch("relay", endless(async move { relay.run(shutdown_grace).await }))
         };
         let worker_task = tokio::spawn(worker_task);
         let confirmer_task = tokio::spawn(confirmer_task);
-        let notifier_task = tokio::spawn(notifier_task);
+        let relay_task = tokio::spawn(relay_task);
         Ok(Self {
             address,
             intake,
@@ -250,8 +250,8 @@ impl Running {
             worker_task,
             confirmer,
             confirmer_task,
-            notifier,
-            notifier_task,
+            relay,
+            relay_task,
             watching,
         })
     }
@@ -284,16 +284,16 @@ impl Running {
     /// Stops: see the module's head. Returns when all is recorded.
     pub async fn stop(self) {
         let Self { intake, api, worker, http, http_task, worker_task, confirmer, confirmer_task, .. } = self;
-        let Self { notifier, notifier_task, watching, .. } = self;
+        let Self { relay, relay_task, watching, .. } = self;
         worker.stop();
         confirmer.stop();
-        notifier.stop();
+        relay.stop();
         api.stop();
         // Event streams would otherwise hold the stop up for the whole grace.
         intake.ledger().state().end_changes();
         drop(watching);
         let (_, worker_ended, confirmer_ended, notifier_ended) =
-            tokio::join!(http.stop(true), worker_task, confirmer_task, notifier_task);
+            tokio::join!(http.stop(true), worker_task, confirmer_task, relay_task);
         if let Err(error) = worker_ended.and(confirmer_ended).and(notifier_ended) {
             tracing::error!(%error, "the work ended with a defect");
         }

@@ -42,7 +42,7 @@ pub use values::{Setting, Size, Span, Speed};
 use self::source::Sources;
 use crate::bucket::{Bucket, OpenError, StorageUrl};
 use crate::egress::AllowedHosts;
-use crate::{bucket, egress, fetch, gateway, intake, notify, provider};
+use crate::{bucket, egress, fetch, gateway, intake, provider, relay};
 
 /// The file that is read when none is named.
 const DEFAULT_FILE: &str = "config.toml";
@@ -228,14 +228,14 @@ impl Config {
     }
 
     /// How callbacks are passed on to receivers of callers' own.
-    pub fn notify(&self) -> notify::Config {
-        notify::Config {
+    pub fn relay(&self) -> relay::Config {
+        relay::Config {
             egress: egress::Config {
                 allowed_hosts: AllowedHosts::Any,
                 allow_http: self.fetch.allow_http,
                 allow_private_addresses: self.fetch.allow_private_addresses,
             },
-            patience: notify::Config::PATIENCE,
+            patience: relay::Config::PATIENCE,
         }
     }
 

@@ -20,8 +20,8 @@ use crate::domain::{JobState, Target};
 use crate::egress::{self, AllowedHosts};
 use crate::fetch;
 use crate::intake::{self, ReplyKeys, ReplyUrls};
-use crate::notify;
 use crate::reconcile;
+use crate::relay;
 use crate::repair::ArchiveKeys;
 use crate::simulator::{self, Expected, Simulator};
 use crate::state::{JobRecord, StateError};
@@ -163,13 +163,13 @@ fn settings(dir: &std::path::Path, token: &SecretString) -> Result<Settings, Dem
         gateway: None,
         reconcile: reconcile::Config::default(),
         confirm_patience: Confirmer::PATIENCE,
-        notify: notify::Config {
+        relay: relay::Config {
             egress: egress::Config {
                 allowed_hosts: AllowedHosts::Any,
                 allow_http: true,
                 allow_private_addresses: true,
             },
-            patience: notify::Config::PATIENCE,
+            patience: relay::Config::PATIENCE,
         },
         worker: worker::Config {
             concurrency: 16,

@@ -81,7 +81,7 @@ pub(super) fn settings(config: &Config, credentials: &Credentials) -> Result<Set
         reconcile: reconcile::Config { adopt_listed: config.gateway.adopt_listed, ..Default::default() },
         gateway: config.gateway(credentials),
         confirm_patience: Confirmer::PATIENCE,
-        notify: config.notify(),
+        relay: config.relay(),
         worker: worker::Config {
             concurrency: config.fetch.concurrency,
             per_host: config.fetch.per_host,

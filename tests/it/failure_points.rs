@@ -101,7 +101,7 @@ fn the_list_of_points_is_that_of_the_source() {
         }
     }
     let points =
-        [POINTS, SYNCED, crate::confirm::crash::POINTS, crate::pass_on::POINTS, crate::retention::POINTS].concat();
+        [POINTS, SYNCED, crate::confirm::crash::POINTS, crate::relay::POINTS, crate::retention::POINTS].concat();
     assert_eq!(found, points.into_iter().map(str::to_owned).collect());
 }
 

@@ -11,8 +11,8 @@ use replyvault::domain::{Digest, Target};
 use replyvault::egress::{self, AllowedHosts};
 use replyvault::fetch;
 use replyvault::intake::{self, ReplyKeys, ReplyUrls};
-use replyvault::notify;
 use replyvault::reconcile;
+use replyvault::relay;
 use replyvault::repair::ArchiveKeys;
 use replyvault::worker;
 use reqwest::{Client, Response, StatusCode};
@@ -196,13 +196,13 @@ pub(crate) fn settings(dir: &Path) -> Settings {
         gateway: None,
         reconcile: reconcile::Config::default(),
         confirm_patience: worker::Confirmer::PATIENCE,
-        notify: notify::Config {
+        relay: relay::Config {
             egress: egress::Config {
                 allowed_hosts: AllowedHosts::Any,
                 allow_http: true,
                 allow_private_addresses: true,
             },
-            patience: notify::Config::PATIENCE,
+            patience: relay::Config::PATIENCE,
         },
         worker: worker::Config {
             concurrency: 16,

@@ -233,8 +233,8 @@ async fn what_is_not_taken_is_sent_again_and_gone_ends_it() {
 async fn what_the_policy_forbids_is_given_up_at_once() {
     for allow_private in [false, true] {
         let bench = Bench::start_with(Receiver::start(), |settings| {
-            settings.notify.egress.allow_private_addresses = allow_private;
-            assert!(matches!(settings.notify.egress.allowed_hosts, AllowedHosts::Any));
+            settings.relay.egress.allow_private_addresses = allow_private;
+            assert!(matches!(settings.relay.egress.allowed_hosts, AllowedHosts::Any));
         });
         let bench = bench.await;
         let metadata = bench.reference("http://169.254.169.254/latest/meta-data").await;
@@ -255,7 +255,7 @@ async fn what_the_policy_forbids_is_given_up_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_too_long_or_for_a_deleted_ref_is_given_up() {
-    let bench = Bench::start_with(Receiver::start_down(), |settings| settings.notify.patience = Duration::from_secs(3));
+    let bench = Bench::start_with(Receiver::start_down(), |settings| settings.relay.patience = Duration::from_secs(3));
     let bench = bench.await;
     let [late, deleted] =
         [bench.reference(&bench.receiver.url("/")).await, bench.reference(&bench.receiver.url("/")).await];
@@ -270,7 +270,7 @@ async fn what_waits_too_long_or_for_a_deleted_ref_is_given_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_looks_too_old_by_the_clock_is_tried_before_it_is_given_up() {
-    let bench = Bench::start_with(Receiver::start(), |settings| settings.notify.patience = Duration::ZERO).await;
+    let bench = Bench::start_with(Receiver::start(), |settings| settings.relay.patience = Duration::ZERO).await;
     let id = bench.reference(&bench.receiver.url("/")).await;
     let body = bench.progress(&id, 1, 1).await;
     assert_eq!(bench.receiver.bodies(1).await, [body]);

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use fail::fail_point;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::Notifier;
+use super::Relay;
 use super::receivers::NotNow;
 use crate::domain::{MediaUrl, RefId, Timestamp};
 use crate::egress::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
@@ -51,7 +51,7 @@ enum ReadError {
     CutOff,
 }
 
-impl Notifier {
+impl Relay {
     /// For how long a callback must have looked too old, by a clock that may be wrong, before it is given up.
     const LATE: Duration = Duration::from_secs(3600);
     /// After an error of our own.
@@ -95,7 +95,7 @@ impl Notifier {
         let at = Timestamp::now();
         match verdict {
             Verdict::Taken => {
-                fail_point!("notify.sent", |_| Ended::Failed { asked: None });
+                fail_point!("relay.sent", |_| Ended::Failed { asked: None });
                 self.record(Event::PassedOn { at, id, position }).await
             }
             Verdict::GiveUp(why) => {
@@ -114,7 +114,7 @@ impl Notifier {
     }
 
     async fn pass_on(&self, position: u64, record: OutboxRecord, known: &RefRecord, url: &MediaUrl) -> Verdict {
-        fail_point!("notify.send", |_| Verdict::Failed("as asked for".to_owned(), None));
+        fail_point!("relay.send", |_| Verdict::Failed("as asked for".to_owned(), None));
         let receiver = url.expose().origin().ascii_serialization();
         let turn = match self.inner.receivers.admit(&receiver, Self::REQUEST_TIME) {
             Ok(turn) => turn,

@@ -4,7 +4,7 @@ use super::*;
 use crate::support::child::Process;
 
 /// The points of passing on.
-pub(crate) const POINTS: &[&str] = &["notify.send", "notify.sent"];
+pub(crate) const POINTS: &[&str] = &["relay.send", "relay.sent"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_step_of_passing_on_fails_all_is_passed_on_in_order_and_at_most_one_twice() {
@@ -29,7 +29,7 @@ async fn run(point: &str, action: &str, kill: bool) {
         assert_eq!(answer.status(), 200);
     }
     if kill {
-        if *point == *"notify.sent" {
+        if *point == *"relay.sent" {
             receiver.bodies(1).await;
         }
         process.kill();
@@ -37,7 +37,7 @@ async fn run(point: &str, action: &str, kill: bool) {
         process = program.start().await;
     }
     settled(&process).await;
-    if point == "notify.sent" {
+    if point == "relay.sent" {
         sent.insert(0, sent[0].clone());
     }
     assert_eq!(receiver.bodies(sent.len()).await, sent, "{point}={action}");

@@ -48,7 +48,7 @@ impl Config {
 
 /// Passes callbacks on. Cheap to clone.
 #[derive(Clone)]
-pub struct Notifier {
+pub struct Relay {
     inner: Arc<Inner>,
 }
 
@@ -66,7 +66,7 @@ struct Inner {
 /// Requests under way.
 type Sending = (JoinSet<(Ended, bool)>, HashMap<Id, RefId>);
 
-impl Notifier {
+impl Relay {
     /// Requests at a time, all receivers together.
     const AT_ONCE: usize = 64;
     /// All bodies being sent together may take up this much, in KiB, and what each request may besides.
@@ -114,7 +114,7 @@ impl Notifier {
         self.inner.ledger.state()
     }
 
-    /// Works until [`Notifier::stop`] is called, then lets what is under way finish for at most `grace`. What is cut off is
+    /// Works until [`Relay::stop`] is called, then lets what is under way finish for at most `grace`. What is cut off is
     /// sent again after the next start.
     pub async fn run(&self, grace: Duration) {
         let mut stop = self.inner.stop.subscribe();
@@ -204,8 +204,8 @@ impl Notifier {
     }
 }
 
-impl std::fmt::Debug for Notifier {
+impl std::fmt::Debug for Relay {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Notifier").field("ledger", &self.inner.ledger).finish_non_exhaustive()
+        f.debug_struct("Relay").field("ledger", &self.inner.ledger).finish_non_exhaustive()
     }
 }
