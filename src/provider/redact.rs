@@ -59,8 +59,8 @@ fn literal_length(text: &str) -> usize {
 fn hidden(name: &str, literal: &str) -> Option<String> {
     let text = unquoted(literal)?;
     let redacted = redacted_text(&text);
-    // One of ours still says whose it is.
-    let is_others = is_callback(name) && !text::is_reply_url(&text);
+    // One of ours still says whose it is, and does so when it is shown again.
+    let is_others = is_callback(name) && !text::is_reply_url(&redacted);
     let shown = if is_others { host_alone(&text).unwrap_or(redacted) } else { redacted };
     if shown == text { None } else { serde_json::to_string(&shown).ok() }
 }

@@ -242,11 +242,18 @@ async fn what_is_archived_stays_so_when_the_provider_forgets_it() {
 async fn answers_that_say_nothing_new_write_nothing() {
     let mut bench = Bench::start("drop=1,get-running=1", SHORT).await;
     let video = bench.video().await;
-    // The first answer may tell more than the callback did.
-    bench.asked(2).await;
-    let (before, job) = (bench.journal_bytes(), bench.vault.job(&video).await);
-    bench.asked(5).await;
-    assert_eq!((bench.journal_bytes(), bench.vault.job(&video).await), (before, job));
+    // The first answers to the scheduler and to discovery may tell more than the callback did.
+    let state = async || (bench.journal_bytes(), bench.vault.job(&video).await);
+    let mut before = state().await;
+    for changes in 0.. {
+        bench.asked(bench.simulator.stats().reads + 3).await;
+        let after = state().await;
+        if after == before {
+            break;
+        }
+        assert!(changes < 3, "{before:?} became {after:?}");
+        before = after;
+    }
     // What is to be asked is known again after a restart.
     bench.vault.stop().await;
     bench.simulator.set_read_faults("".parse().unwrap());

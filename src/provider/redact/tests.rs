@@ -34,6 +34,8 @@ fn queries_and_signatures_are_hidden_and_all_else_stays() {
         (r#""\\/reply\\/minimax\\/SECRET\"""#, r#""\\/reply\\/minimax\\/…\"""#),
         (r#""https://h/reply/reply/minimax/SECRET""#, r#""https://h/reply/reply/minimax/…""#),
         (r#""/reply/minimax/reply/minimax/SECRET""#, r#""/reply/minimax/…/minimax/…""#),
+        (r#""/reply/minimax/SECRET/2026-11/a""#, r#""/reply/minimax/…/2026-11/a""#),
+        (r#""/reply/minimax/…/2026-11/a""#, r#""/reply/minimax/…/2026-11/a""#),
         (r#""/reply/minimax/ /reply/minimax/…""#, r#""/reply/minimax/ /reply/minimax/…""#),
     ] {
         assert_eq!(shown(text), expected);

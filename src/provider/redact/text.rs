@@ -12,7 +12,7 @@ pub(in crate::provider) fn redacted_text(text: &str) -> String {
     }
     let mut hidden = Vec::new();
     for layer in layers(text.as_bytes()) {
-        signatures(&layer, &mut hidden);
+        signatures(text, &layer, &mut hidden);
         for run in runs(&layer) {
             url(run, &mut hidden);
             named_secrets(run, &mut hidden);
@@ -23,13 +23,10 @@ pub(in crate::provider) fn redacted_text(text: &str) -> String {
     without(text, hidden)
 }
 
-/// Whether a text shows one of our reply URLs, hidden already or not.
+/// Whether a text shows one of our reply URLs, its signature hidden or not.
 pub(super) fn is_reply_url(text: &str) -> bool {
-    if text.ends_with("/…") && text.contains("/reply/") {
-        return true;
-    }
     let mut hidden = Vec::new();
-    layers(text.as_bytes()).for_each(|layer| signatures(&layer, &mut hidden));
+    layers(text.as_bytes()).for_each(|layer| signatures(text, &layer, &mut hidden));
     !hidden.is_empty()
 }
 
@@ -74,7 +71,7 @@ const MAX_GAP: usize = 8;
 const MAX_TARGET: usize = 30;
 
 /// Behind a target, where it stands in the path of a reply URL, or the rest is long enough to be a signature.
-fn signatures(cells: &[Cell], hidden: &mut Vec<Range<usize>>) {
+fn signatures(text: &str, cells: &[Cell], hidden: &mut Vec<Range<usize>>) {
     const WORD: &[u8] = b"reply";
     for at in 0..cells.len() {
         let begins = |word: &[u8]| {
@@ -92,6 +89,10 @@ fn signatures(cells: &[Cell], hidden: &mut Vec<Range<usize>>) {
             continue;
         };
         let Some(end) = target_end(cells, target) else { continue };
+        if let Some(mark) = hidden_already(text, &cells[end..]) {
+            hidden.push(mark);
+            continue;
+        }
         let Some(start) = behind_gap(cells, end, least != 16) else { continue };
         let length = cells[start..].iter().take_while(|cell| is_token(cell)).count();
         if length >= least {
@@ -106,6 +107,13 @@ fn behind_gap(cells: &[Cell], from: usize, needs_slash: bool) -> Option<usize> {
     let length = rest.iter().take_while(|cell| !is_token(cell) && cell.byte > b' ').count();
     let has_slash = rest[..length].iter().any(is_slash);
     ((1..=MAX_GAP).contains(&length) && (has_slash || !needs_slash)).then_some(from + length)
+}
+
+/// The mark of a signature that was hidden before: what stands behind it is none.
+fn hidden_already(text: &str, behind_target: &[Cell]) -> Option<Range<usize>> {
+    let gap = behind_target.iter().take(MAX_GAP).take_while(|cell| !is_token(cell) && cell.byte > b' ');
+    let start = gap.map(|cell| cell.span().start).find(|at| text.get(*at..).is_some_and(|rest| rest.starts_with('…')))?;
+    Some(start..start + '…'.len_utf8())
 }
 
 fn target_end(cells: &[Cell], from: usize) -> Option<usize> {
