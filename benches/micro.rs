@@ -15,7 +15,7 @@ use replyvault::domain::{Digest, Target};
 use replyvault::intake::{Intake, ReplyKeys, ReplyUrls};
 use replyvault::journal::{Durability, Entry, Journal, Writer};
 use replyvault::provider;
-use replyvault::state::Ledger;
+use replyvault::state::EventLog;
 use secrecy::SecretString;
 
 use self::callback::{Callback, ONE_REF};
@@ -70,7 +70,7 @@ mod journal_append {
 
     #[divan::bench(args = [1, 64, 256])]
     fn written(bencher: Bencher<'_, '_>, callbacks: u64) {
-        append(bencher, callbacks, Durability::Written);
+        append(bencher, callbacks, Durability::Buffered);
     }
 
     #[divan::bench(args = [1, 64, 256], max_time = 3)]
@@ -99,9 +99,9 @@ fn state_apply(bencher: Bencher<'_, '_>, progress: u64) {
     };
     bencher.counter(ItemsCount::new(history.callbacks())).with_inputs(written).bench_local_values(|dir| {
         let journal = Journal::open(&dir.path().join("journal")).expect("a journal");
-        let ledger = Ledger::open(journal, &dir.path().join("state"), Intake::interpret).expect("a state");
-        runtime.block_on(ledger.recovered());
-        ledger.close();
+        let log = EventLog::open(journal, &dir.path().join("state"), Intake::interpret).expect("a state");
+        runtime.block_on(log.recovered());
+        log.close();
         dir
     });
 }

@@ -37,7 +37,7 @@ pub use metrics::observe;
 
 use crate::bucket::Bucket;
 use crate::domain::JobView;
-use crate::intake::{Intake, Problem};
+use crate::intake::{ApiError, Intake};
 use crate::reconcile::Reconciler;
 use crate::repair::Verifier;
 use crate::state::{JobRecord, State, StateError};
@@ -103,18 +103,18 @@ impl Api {
     }
 
     fn state(&self) -> &State {
-        self.inner.intake.ledger().state()
+        self.inner.intake.log().state()
     }
 
     /// Reads the state on a thread that may block.
     async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&State) -> Result<T, StateError> + Send + 'static,
-    ) -> Result<T, Problem> {
+    ) -> Result<T, ApiError> {
         let state = self.state().clone();
         match web::block(move || read(&state)).await {
             Ok(answer) => Ok(answer?),
-            Err(_) => Err(Problem::unavailable("the state cannot be read right now")),
+            Err(_) => Err(ApiError::unavailable("the state cannot be read right now")),
         }
     }
 
@@ -140,7 +140,7 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(
             web::scope("/api")
                 .wrap(from_fn(auth::guard))
-                .app_data(PathConfig::default().error_handler(|_, _| Problem::not_found("path").into()))
+                .app_data(PathConfig::default().error_handler(|_, _| ApiError::not_found("path").into()))
                 .service(web::scope("/v1").configure(v1))
                 .default_service(web::to(unknown_path)),
         )
@@ -198,11 +198,11 @@ fn resource(path: &str, allow: &'static str) -> Resource {
 
 fn other_method(allow: &'static str) -> HttpResponse {
     let message = format!("expected one of: {allow}");
-    let mut response = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message).error_response();
+    let mut response = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message).error_response();
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allow));
     response
 }
 
 async fn unknown_path() -> HttpResponse {
-    Problem::not_found("path").error_response()
+    ApiError::not_found("path").error_response()
 }

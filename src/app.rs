@@ -5,17 +5,17 @@
 //! journal is closed. Whatever is cut off is recorded and taken up again.
 
 mod access_log;
-mod around;
-mod connections;
+mod body_drain;
 mod demo;
+mod forwarded;
 mod handshake;
 mod http;
+mod idle_timeout;
 mod listening;
-mod offline;
-mod proxies;
-mod rooms;
+mod local_runner;
+mod middleware;
+mod services;
 mod tls;
-mod unread;
 
 use std::convert::Infallible;
 use std::io::ErrorKind;
@@ -40,17 +40,17 @@ use crate::provider;
 use crate::reconcile::{self, Reconciler};
 use crate::relay::{self, Relay};
 use crate::repair::{ArchiveKeys, Retention, Verifier, compare_with_archive, restore};
-use crate::state::{Ledger, RecoveryError};
+use crate::state::{EventLog, RecoveryError};
 use crate::supervisor::Ended;
 use crate::worker::{self, Confirmer, Worker};
 
 pub use demo::{DemoError, Options as DemoOptions, demo};
-pub use offline::Offline;
+pub use local_runner::LocalRunner;
 pub use tls::{TlsError, TlsFiles, own_certificate};
 
+use self::forwarded::TrustedProxies;
 use self::http::Http;
-use self::proxies::TrustedProxies;
-use self::rooms::Rooms;
+use self::services::Services;
 use self::tls::Certificate;
 
 /// All that a running service is made of.
@@ -90,8 +90,8 @@ pub struct Settings {
     pub worker: worker::Config,
     /// Who may use the API.
     pub api: api::Config,
-    /// How long a connection may be open without a request; [`Settings::LONGEST_WAIT`] is a good time.
-    pub longest_wait: Duration,
+    /// How long a connection may be open without a request; [`Settings::IDLE_TIMEOUT`] is a good time.
+    pub idle_timeout: Duration,
     /// How long a client may leave what is sent to it unread; [`Settings::LONGEST_UNREAD`] is a good time.
     pub longest_unread: Duration,
     /// How long a stop lets requests and transfers finish.
@@ -100,7 +100,7 @@ pub struct Settings {
 
 impl Settings {
     /// A little more than keep-alive, which ends most connections by itself.
-    pub const LONGEST_WAIT: Duration = http::LONGEST_WAIT;
+    pub const IDLE_TIMEOUT: Duration = http::IDLE_TIMEOUT;
     /// Enough for a slow line, whose buffers may hold some megabytes.
     pub const LONGEST_UNREAD: Duration = http::LONGEST_UNREAD;
 }
@@ -133,7 +133,7 @@ pub enum StartError {
     Fetch(#[from] ClientSetupError),
     /// A defect in opening journal and state.
     #[error("journal and state cannot be opened: {0}")]
-    CutOff(tokio::task::JoinError),
+    Cancelled(tokio::task::JoinError),
     /// The HTTP server could not be started.
     #[error("the HTTP server cannot be started: {0}")]
     Http(std::io::Error),
@@ -154,7 +154,7 @@ pub struct Running {
     confirmer_task: JoinHandle<()>,
     relay: Relay,
     relay_task: JoinHandle<()>,
-    watching: JoinSet<()>,
+    background_tasks: JoinSet<()>,
 }
 
 impl Running {
@@ -181,31 +181,32 @@ impl Running {
         if took_free_port {
             settings.reply_urls = settings.reply_urls.with_public_url(url_of(address, tls.is_some()));
         }
-        let Rooms { bucket, fetcher, ledger, client, intake, reconciler, worker } = Rooms::open(&settings).await?;
+        let Services { bucket, fetcher, log, client, intake, reconciler, worker } = Services::open(&settings).await?;
         let shutdown_grace = settings.shutdown_grace;
-        let trouble = client.as_ref().map(|client| client.trouble().clone());
-        let gateway = settings.gateway.map(|config| Gateway::new(config, intake.clone(), trouble)).transpose()?;
-        let verifier = Verifier::new(ledger.clone(), bucket.clone(), fetcher, provider::redacted);
-        let confirmer = Confirmer::new(ledger.clone(), client.filter(|_| confirms), settings.confirm_patience);
+        let circuit_breaker = client.as_ref().map(|client| client.circuit_breaker().clone());
+        let gateway =
+            settings.gateway.map(|config| Gateway::new(config, intake.clone(), circuit_breaker)).transpose()?;
+        let verifier = Verifier::new(log.clone(), bucket.clone(), fetcher, provider::redacted);
+        let confirmer = Confirmer::new(log.clone(), client.filter(|_| confirms), settings.confirm_patience);
         let urls = intake.urls().clone();
         let rewrite: relay::Rewrite = Arc::new(move |record, body| gateway::relayed(&urls, record, body));
-        let relay = Relay::new(settings.relay, ledger.clone(), rewrite)?;
+        let relay = Relay::new(settings.relay, log.clone(), rewrite)?;
         let api = Api::new(settings.api, intake.clone(), bucket.clone(), verifier, reconciler.clone());
         let (listeners, addresses): (_, Vec<_>) = listeners.into_iter().unzip();
-        let supervisor = ledger.supervisor().clone();
-        let mut watching = JoinSet::new();
-        let (longest_wait, longest_unread) = (settings.longest_wait, settings.longest_unread);
+        let supervisor = log.supervisor().clone();
+        let mut background_tasks = JoinSet::new();
+        let (idle_timeout, longest_unread) = (settings.idle_timeout, settings.longest_unread);
         if let Some(certificate) = certificate {
-            watching.spawn(supervisor.watch("certificate watcher", endless(certificate.watch())));
+            background_tasks.spawn(supervisor.watch("certificate watcher", endless(certificate.watch())));
         }
-        let retention = keep_journal(ledger.clone(), bucket.clone(), settings.journal_retention);
-        watching.spawn(supervisor.watch("journal retention", endless(retention)));
-        watching.spawn({
+        let retention = run_retention(log.clone(), bucket.clone(), settings.journal_retention);
+        background_tasks.spawn(supervisor.watch("journal retention", endless(retention)));
+        background_tasks.spawn({
             let intake = intake.clone();
             supervisor.watch("quarantine keeper", endless(async move { intake.bound_quarantine().await }))
         });
         if let Some(reconciler) = reconciler {
-            watching.spawn(supervisor.watch("reconciler", endless(async move { reconciler.run().await })));
+            background_tasks.spawn(supervisor.watch("reconciler", endless(async move { reconciler.run().await })));
         }
         let proxies = TrustedProxies::new(settings.trusted_proxies);
         let http = Http {
@@ -215,7 +216,7 @@ impl Running {
             api: api.clone(),
             gateway,
             proxies,
-            longest_wait,
+            idle_timeout,
             longest_unread,
             supervisor: supervisor.clone(),
             shutdown_grace,
@@ -223,7 +224,7 @@ impl Running {
         let server = http::serve(http).map_err(StartError::Http)?;
         let http = server.handle();
         let http_task = tokio::spawn(supervisor.watch("HTTP server", server));
-        watching.spawn(supervisor.watch("HTTP acceptor", listening::watch(addresses)));
+        background_tasks.spawn(supervisor.watch("HTTP acceptor", listening::watch(addresses)));
         let worker_task = {
             let worker = worker.clone();
             supervisor.watch("worker", endless(async move { worker.run(shutdown_grace).await }))
@@ -252,7 +253,7 @@ impl Running {
             confirmer_task,
             relay,
             relay_task,
-            watching,
+            background_tasks,
         })
     }
 
@@ -263,12 +264,12 @@ impl Running {
 
     /// Resolves when the state is up to date with the journal. Callbacks are taken before that.
     pub async fn ready(&self) {
-        self.intake.ledger().recovered().await;
+        self.intake.log().recovered().await;
     }
 
     /// Resolves when a part has ended that must run: then the service is of no use any more.
     pub async fn ended(&self) -> Ended {
-        self.intake.ledger().supervisor().ended().await
+        self.intake.log().supervisor().ended().await
     }
 
     /// Takes callbacks, and makes reply URLs.
@@ -284,14 +285,14 @@ impl Running {
     /// Stops: see the module's head. Returns when all is recorded.
     pub async fn stop(self) {
         let Self { intake, api, worker, http, http_task, worker_task, confirmer, confirmer_task, .. } = self;
-        let Self { relay, relay_task, watching, .. } = self;
+        let Self { relay, relay_task, background_tasks, .. } = self;
         worker.stop();
         confirmer.stop();
         relay.stop();
         api.stop();
         // Event streams would otherwise hold the stop up for the whole grace.
-        intake.ledger().state().end_changes();
-        drop(watching);
+        intake.log().state().end_changes();
+        drop(background_tasks);
         let (_, worker_ended, confirmer_ended, notifier_ended) =
             tokio::join!(http.stop(true), worker_task, confirmer_task, relay_task);
         if let Err(error) = worker_ended.and(confirmer_ended).and(notifier_ended) {
@@ -300,8 +301,8 @@ impl Running {
         if let Err(error) = http_task.await {
             tracing::error!(%error, "the HTTP server ended with a defect");
         }
-        let ledger = intake.ledger().clone();
-        let _ = tokio::task::spawn_blocking(move || ledger.close()).await;
+        let log = intake.log().clone();
+        let _ = tokio::task::spawn_blocking(move || log.close()).await;
     }
 }
 
@@ -323,24 +324,24 @@ fn refresh(reconciler: Reconciler) -> worker::Refresh {
     clippy::manual_async_fn,
     reason = "that it may move between threads is said here, and not worked out by its caller"
 )]
-fn keep_journal(ledger: Ledger, bucket: Bucket, keep: Duration) -> impl Future<Output = ()> + Send {
+fn run_retention(log: EventLog, bucket: Bucket, keep: Duration) -> impl Future<Output = ()> + Send {
     async move {
-        ledger.recovered().await;
+        log.recovered().await;
         // Another bucket tells of nothing, and nothing may move there. The worker says why, if that is so.
-        let holds_objects = || ledger.state().counters().map_or(true, |counters| counters.objects > 0);
+        let holds_objects = || log.state().counters().map_or(true, |counters| counters.objects > 0);
         while bucket.identify(holds_objects()).await.is_err() {
             tokio::time::sleep(Duration::from_secs(5)).await;
         }
-        let Some(recovery) = compare_with_archive(&ledger).await else { return };
-        if recovery.has_gaps() || recovery.made_anew || ledger.journal().standing().is_older_copy() {
-            match restore(&ledger, &bucket, Intake::interpret, &AtomicU64::default()).await {
+        let Some(recovery) = compare_with_archive(&log).await else { return };
+        if recovery.has_gaps() || recovery.made_anew || log.journal().standing().is_older_copy() {
+            match restore(&log, &bucket, Intake::parse_callback, &AtomicU64::default()).await {
                 Ok(jobs) => tracing::info!(jobs, "what the journal lacks was looked for in the bucket's manifests"),
                 Err(error) => {
                     tracing::error!(%error, "the bucket's manifests were not all read: `rebuild` tries again")
                 }
             }
         }
-        Retention::new(ledger, Intake::interpret, keep).run().await;
+        Retention::new(log, Intake::parse_callback, keep).run().await;
     }
 }
 
@@ -358,7 +359,7 @@ fn url_of(address: SocketAddr, tls: bool) -> Url {
 }
 
 /// Resolves when the process is asked to end: by SIGTERM, or from its terminal.
-pub async fn interrupted() {
+pub async fn shutdown_signal() {
     use tokio::signal::unix::{SignalKind, signal};
     match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
         (Ok(mut terminate), Ok(mut interrupt)) => {

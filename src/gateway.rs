@@ -42,8 +42,8 @@ use self::learn::Caller;
 use self::tokens::StreamOwners;
 use crate::domain::MediaUrl;
 use crate::egress::{self, ClientSetupError, Policy, header};
-use crate::intake::{Intake, Problem};
-use crate::provider::Trouble;
+use crate::intake::{ApiError, Intake};
+use crate::provider::CircuitBreaker;
 
 pub use show::relayed;
 
@@ -83,7 +83,7 @@ struct Inner {
     /// Questions of our own.
     asked: Semaphore,
     /// What is known to keep the vault's own account from being used.
-    trouble: Option<Trouble>,
+    circuit_breaker: Option<CircuitBreaker>,
 }
 
 impl Gateway {
@@ -98,7 +98,11 @@ impl Gateway {
     ///
     /// # Errors
     /// When TLS cannot be set up.
-    pub fn new(config: Config, intake: Intake, trouble: Option<Trouble>) -> Result<Self, ClientSetupError> {
+    pub fn new(
+        config: Config,
+        intake: Intake,
+        circuit_breaker: Option<CircuitBreaker>,
+    ) -> Result<Self, ClientSetupError> {
         let http = egress::ClientConfig {
             connect_timeout: Self::CONNECT_TIMEOUT,
             head_timeout: Self::LONGEST_UPLOAD,
@@ -118,7 +122,7 @@ impl Gateway {
                 stream_owners: StreamOwners::default(),
                 large_answers: Arc::new(Semaphore::new(answer::LARGE_AT_ONCE)),
                 asked: Semaphore::new(ask::ASKED_AT_ONCE),
-                trouble,
+                circuit_breaker,
             }),
         })
     }
@@ -142,7 +146,7 @@ async fn any(request: HttpRequest, payload: Payload, gateway: Data<Gateway>) -> 
 }
 
 impl Gateway {
-    async fn pass(&self, request: &HttpRequest, payload: Payload) -> Result<HttpResponse, Problem> {
+    async fn pass(&self, request: &HttpRequest, payload: Payload) -> Result<HttpResponse, ApiError> {
         let path = path::normal(request.uri().path())?;
         let call = Call::of(request.method(), &path, websocket::is_asked_for(request));
         let admission = self.admit(request, call)?;
@@ -155,7 +159,7 @@ impl Gateway {
         };
         tracing::debug!(method = %request.method(), ?call, as_provider = !caller.is_ours, "passed on");
         let method = egress::Method::from_bytes(request.method().as_str().as_bytes());
-        let method = method.map_err(|_| Problem::invalid("the method: expected one of HTTP's"))?;
+        let method = method.map_err(|_| ApiError::invalid("the method: expected one of HTTP's"))?;
         let onward = Onward { method, url: self.url(&path, request.uri().query())?, headers };
         match call {
             Call::Speak => self.speak(request, payload, onward, &caller).await,
@@ -167,7 +171,7 @@ impl Gateway {
         }
     }
 
-    fn admit(&self, request: &HttpRequest, call: Call) -> Result<Admission, Problem> {
+    fn admit(&self, request: &HttpRequest, call: Call) -> Result<Admission, ApiError> {
         if let Some(known) = self.inner.access.admit(request) {
             return Ok(known);
         }
@@ -180,10 +184,10 @@ impl Gateway {
     }
 
     /// The URL at the provider for a path in normal form.
-    fn url(&self, path: &str, query: Option<&str>) -> Result<MediaUrl, Problem> {
+    fn url(&self, path: &str, query: Option<&str>) -> Result<MediaUrl, ApiError> {
         let query = query.map(|query| format!("?{query}")).unwrap_or_default();
         let url = MediaUrl::parse(&format!("{}{PREFIX}{path}{query}", self.inner.base));
-        url.map_err(|error| Problem::invalid(format!("the path: {error}")))
+        url.map_err(|error| ApiError::invalid(format!("the path: {error}")))
     }
 }
 

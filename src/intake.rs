@@ -4,13 +4,13 @@
 //! written, is what a later replay could not decide the same way: whether the URL was ours, whether the body is JSON,
 //! whether it is one of too many, and what the configuration says about unknown refs.
 
-mod asked;
+mod api_error;
 mod bodies;
 mod coding;
-mod flood;
 mod http;
-mod problem;
+mod provider_answer;
 mod quarantine;
+mod rate_limit;
 mod refs;
 mod reply_url;
 mod slots;
@@ -22,22 +22,22 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-pub use asked::Unknown;
+pub use api_error::{ApiError, ErrorBody, ErrorDetail};
 pub use http::{
     __path_reply, CallbackAnswer, QuarantineAnswer, accepted_response, parse_quarantine_id, quarantine_id, reply,
     routes,
 };
-pub use problem::{ErrorBody, ErrorDetail, Problem};
+pub use provider_answer::UnknownJobPolicy;
 pub use quarantine::{QuarantineFilter, QuarantineLimits};
 pub use refs::{NewRef, RegisterError};
 pub use reply_url::{ReplyKeys, ReplyUrls};
 
 use self::bodies::Bodies;
-use self::flood::{Flood, Known};
-use crate::domain::{Change, JobId, Outcome, Reason, ReplyRef, Target, Timestamp};
+use self::rate_limit::{RateLimit, SeenAs};
+use crate::domain::{Change, JobId, Outcome, QuarantineReason, ReplyRef, Target, Timestamp};
 use crate::journal::{CallbackEntry, Durability, Entry, Event, JournalError};
-use crate::provider::{self, NotJson, Reading, Unclear};
-use crate::state::{Applied, JobRecord, JobSummary, Ledger, Meaning, RecordError, State, StateError};
+use crate::provider::{self, NotJson, Parsed, Unrecognised};
+use crate::state::{ApplyOutcome, EventLog, JobRecord, JobSummary, ParsedCallback, RecordError, State, StateError};
 
 /// How callbacks are taken.
 #[derive(Clone, Debug)]
@@ -71,8 +71,8 @@ pub struct Intake {
 struct Inner {
     config: Config,
     urls: ReplyUrls,
-    ledger: Ledger,
-    flood: Flood,
+    log: EventLog,
+    rate_limit: RateLimit,
     bodies: Bodies,
     /// Told when a body went into quarantine.
     quarantine_grew: Notify,
@@ -105,7 +105,7 @@ pub enum Accepted {
 
 /// A callback that is not kept.
 #[derive(Debug, thiserror::Error)]
-pub enum Refused {
+pub enum IntakeError {
     /// Wrong signature or unknown target, alike.
     #[error("the signature does not match, or nothing is known by this name")]
     BadSignature,
@@ -116,7 +116,7 @@ pub enum Refused {
     #[error("the body has more than {0} bytes")]
     TooLarge(usize),
     /// Too many progress callbacks for one job.
-    #[error("more than {} progress callbacks a minute for one job", flood::PER_MINUTE)]
+    #[error("more than {} progress callbacks a minute for one job", rate_limit::PER_MINUTE)]
     TooMany,
     /// It could not be made durable, or its ref cannot be looked up yet.
     #[error("it cannot be kept right now: {0}")]
@@ -129,7 +129,7 @@ pub enum Refused {
     Incomplete(String),
 }
 
-impl From<RecordError> for Refused {
+impl From<RecordError> for IntakeError {
     fn from(error: RecordError) -> Self {
         // Which file and what the system said is for the log, not for strangers.
         match error {
@@ -139,7 +139,7 @@ impl From<RecordError> for Refused {
     }
 }
 
-impl From<StateError> for Refused {
+impl From<StateError> for IntakeError {
     fn from(error: StateError) -> Self {
         match error {
             StateError::Rebuilding | StateError::Incomplete => Self::Unavailable("the state is being rebuilt"),
@@ -151,7 +151,7 @@ impl From<StateError> for Refused {
     }
 }
 
-impl From<JournalError> for Refused {
+impl From<JournalError> for IntakeError {
     fn from(error: JournalError) -> Self {
         tracing::error!(%error, "the journal cannot be read");
         Self::Unavailable("the journal cannot be read")
@@ -162,19 +162,19 @@ impl Intake {
     /// How long a caller waits for the journal and the state. What is recorded later than that is recorded all the same.
     pub const PATIENCE: Duration = Duration::from_secs(10);
 
-    /// Takes callbacks for the URLs in `urls` into `ledger`.
-    pub fn new(config: Config, urls: ReplyUrls, ledger: Ledger) -> Self {
+    /// Takes callbacks for the URLs in `urls` into `log`.
+    pub fn new(config: Config, urls: ReplyUrls, log: EventLog) -> Self {
         let bodies = Bodies::new(config.max_callback_size, config.body_time);
-        let inner = Inner { config, urls, ledger, flood: Flood::new(), bodies, quarantine_grew: Notify::new() };
+        let inner = Inner { config, urls, log, rate_limit: RateLimit::new(), bodies, quarantine_grew: Notify::new() };
         Self { inner: Arc::new(inner) }
     }
 
     /// What reads a body: the same for new callbacks and for replay.
-    pub fn interpret(body: &[u8]) -> Meaning {
+    pub fn parse_callback(body: &[u8]) -> ParsedCallback {
         match provider::read(body) {
-            Ok(reading) => meaning(reading),
+            Ok(reading) => parsed(reading),
             // Only what was JSON has been journalled; a version with other ideas of JSON keeps it aside.
-            Err(_) => Meaning::Unclear(Reason::UnknownShape),
+            Err(_) => ParsedCallback::Unrecognised(QuarantineReason::UnknownShape),
         }
     }
 
@@ -184,23 +184,23 @@ impl Intake {
     }
 
     /// Where callbacks go.
-    pub fn ledger(&self) -> &Ledger {
-        &self.inner.ledger
+    pub fn log(&self) -> &EventLog {
+        &self.inner.log
     }
 
     fn state(&self) -> &State {
-        self.inner.ledger.state()
+        self.inner.log.state()
     }
 
     /// Whose URL this is.
     ///
     /// # Errors
     /// When it is nobody's; when it is a ref's and refs cannot be looked up.
-    pub fn authenticate(&self, target: &str, signature: &str) -> Result<Target, Refused> {
-        let target = self.inner.urls.verify(target, signature).ok_or(Refused::BadSignature)?;
+    pub fn authenticate(&self, target: &str, signature: &str) -> Result<Target, IntakeError> {
+        let target = self.inner.urls.verify(target, signature).ok_or(IntakeError::BadSignature)?;
         if let Target::Ref(id) = &target {
             let known = self.state().reply_ref(id)?;
-            known.ok_or(Refused::BadSignature)?;
+            known.ok_or(IntakeError::BadSignature)?;
         }
         Ok(target)
     }
@@ -209,23 +209,23 @@ impl Intake {
     ///
     /// # Errors
     /// When it is not kept.
-    pub async fn accept(&self, target: Target, body: Bytes) -> Result<Accepted, Refused> {
-        let meaning = meaning(provider::read(&body)?);
-        let progress_of = match &meaning {
-            Meaning::Job(observation) if observation.outcome.is_none() => Some(&observation.job),
+    pub async fn accept(&self, target: Target, body: Bytes) -> Result<Accepted, IntakeError> {
+        let parsed = parsed(provider::read(&body)?);
+        let progress_of = match &parsed {
+            ParsedCallback::Job(observation) if observation.outcome.is_none() => Some(&observation.job),
             _ => None,
         };
-        if progress_of.is_some_and(|job| !self.inner.flood.admit_progress(job)) {
-            return Err(Refused::TooMany);
+        if progress_of.is_some_and(|job| !self.inner.rate_limit.admit_progress(job)) {
+            return Err(IntakeError::TooMany);
         }
-        let fingerprint = Flood::fingerprint(&target, &body);
-        match self.inner.flood.known(&fingerprint) {
-            Some(Known::Job(job)) => {
+        let fingerprint = RateLimit::fingerprint(&target, &body);
+        match self.inner.rate_limit.known(&fingerprint) {
+            Some(SeenAs::Job(job)) => {
                 if let Some(accepted) = self.repeat(job).await? {
                     return Ok(accepted);
                 }
             }
-            Some(Known::Held(job, position)) => {
+            Some(SeenAs::Held(job, position)) => {
                 if self.still_counts(&job, position)?
                     && let Some(accepted) = self.repeat(job).await?
                 {
@@ -233,26 +233,29 @@ impl Intake {
                 }
             }
             // It may have been deleted since.
-            Some(Known::Unclear(position, reason)) if self.state().quarantined(position)?.is_some() => {
+            Some(SeenAs::Unrecognised(position, reason)) if self.state().quarantined(position)?.is_some() => {
                 return Ok(Accepted::Quarantined { position, reason: reason.as_str() });
             }
-            Some(Known::Unclear(..)) | None => {}
+            Some(SeenAs::Unrecognised(..)) | None => {}
         }
-        let fallback = self.deferred_answer(&meaning);
-        let applied = self.record(target, body, meaning, None).await?;
-        if let Applied::Quarantined { .. } | Applied::Job { over_budget: Some(_), .. } = &applied {
+        let fallback = self.provisional_answer(&parsed);
+        let applied = self.record(target, body, parsed, None).await?;
+        if let ApplyOutcome::Quarantined { .. } | ApplyOutcome::Job { over_budget: Some(_), .. } = &applied {
             self.inner.quarantine_grew.notify_one();
         }
         match &applied {
-            Applied::Job { job, change: Some(Change::Held), .. } => {
+            ApplyOutcome::Job { job, change: Some(Change::Held), .. } => {
                 // Once refuted it may be true all the same when it comes again: a failure can be foretold.
-                let known = job.last_unconfirmed.map(|position| Known::Held(job.id.clone(), position));
-                known.into_iter().for_each(|known| self.inner.flood.remember(fingerprint, known));
+                let known = job.last_unconfirmed.map(|position| SeenAs::Held(job.id.clone(), position));
+                known.into_iter().for_each(|known| self.inner.rate_limit.remember(fingerprint, known));
             }
-            Applied::Job { job, .. } => self.inner.flood.remember(fingerprint, Known::Job(job.id.clone())),
+            ApplyOutcome::Job { job, .. } => self.inner.rate_limit.remember(fingerprint, SeenAs::Job(job.id.clone())),
             // What else is in quarantine may be welcome a moment later, when its ref is registered.
-            Applied::Quarantined { position, reason: reason @ (Reason::UnknownShape | Reason::UnknownId) } => {
-                self.inner.flood.remember(fingerprint, Known::Unclear(*position, *reason));
+            ApplyOutcome::Quarantined {
+                position,
+                reason: reason @ (QuarantineReason::UnknownShape | QuarantineReason::UnknownId),
+            } => {
+                self.inner.rate_limit.remember(fingerprint, SeenAs::Unrecognised(*position, *reason));
             }
             _ => {}
         }
@@ -263,12 +266,12 @@ impl Intake {
     ///
     /// # Errors
     /// When that cannot be recorded.
-    pub async fn retry(&self, job: JobId) -> Result<Option<JobRecord>, Refused> {
+    pub async fn retry(&self, job: JobId) -> Result<Option<JobRecord>, IntakeError> {
         let event = Event::Retried { at: Timestamp::now(), job };
-        match self.recorded(self.inner.ledger.record(event, Durability::Synced)).await? {
-            Applied::Job { job, .. } => Ok(self.state().job_at(job.sequence)?),
-            Applied::Unknown => Ok(None),
-            _ => Err(Refused::Unavailable("the state is being rebuilt")),
+        match self.recorded(self.inner.log.record(event, Durability::Synced)).await? {
+            ApplyOutcome::Job { job, .. } => Ok(self.state().job_at(job.sequence)?),
+            ApplyOutcome::Unknown => Ok(None),
+            _ => Err(IntakeError::Unavailable("the state is being rebuilt")),
         }
     }
 
@@ -276,20 +279,20 @@ impl Intake {
         &self,
         target: Target,
         body: Bytes,
-        meaning: Meaning,
+        parsed: ParsedCallback,
         replay_of: Option<u64>,
-    ) -> Result<Applied, Refused> {
+    ) -> Result<ApplyOutcome, IntakeError> {
         let Config { adopt_unknown_refs: adopt, sidecars, confirm, .. } = self.inner.config;
         let at = Timestamp::now();
         let entry = CallbackEntry { at, target, adopt, sidecars, confirm, asked: false, replay_of, body };
-        self.recorded(self.inner.ledger.record_callback(Entry::Callback(entry), meaning)).await
+        self.recorded(self.inner.log.record_callback(Entry::Callback(entry), parsed)).await
     }
 
     /// What comes of a recording, within [`Intake::PATIENCE`].
-    async fn recorded<T>(&self, recording: impl Future<Output = Result<T, RecordError>>) -> Result<T, Refused> {
+    async fn recorded<T>(&self, recording: impl Future<Output = Result<T, RecordError>>) -> Result<T, IntakeError> {
         match timeout(Self::PATIENCE, recording).await {
             Ok(recorded) => Ok(recorded?),
-            Err(_) => Err(Refused::Unavailable("the journal or the state does not answer")),
+            Err(_) => Err(IntakeError::Unavailable("the journal or the state does not answer")),
         }
     }
 
@@ -301,8 +304,8 @@ impl Intake {
     }
 
     /// What to answer when the body is durable and the state is being rebuilt: what the body itself says.
-    fn deferred_answer(&self, meaning: &Meaning) -> Option<Accepted> {
-        let Meaning::Job(observation) = meaning else { return None };
+    fn provisional_answer(&self, parsed: &ParsedCallback) -> Option<Accepted> {
+        let ParsedCallback::Job(observation) = parsed else { return None };
         let outcome: Option<Outcome> = observation.outcome;
         let believed = outcome.is_some() && !self.inner.config.confirm;
         Some(Accepted::Job {
@@ -315,8 +318,8 @@ impl Intake {
     }
 
     /// Counts a body that is in the journal already. `None`: its job is not known any more.
-    async fn repeat(&self, job: JobId) -> Result<Option<Accepted>, Refused> {
-        if !self.inner.flood.admit_repeat(&job) {
+    async fn repeat(&self, job: JobId) -> Result<Option<Accepted>, IntakeError> {
+        if !self.inner.rate_limit.admit_repeat(&job) {
             let known = self.state().job(&job)?;
             return Ok(known.map(|JobRecord { job, .. }| Accepted::Job {
                 is_final: job.outcome.is_some() || !job.unconfirmed.is_empty(),
@@ -328,19 +331,23 @@ impl Intake {
         }
         // Its bytes are on disk: the count alone may be lost with the power.
         let event = Event::Repeated { at: Timestamp::now(), job };
-        match self.recorded(self.inner.ledger.record(event, Durability::Written)).await? {
-            Applied::Job { job, .. } => Ok(Some(job_answer(*job, None))),
+        match self.recorded(self.inner.log.record(event, Durability::Buffered)).await? {
+            ApplyOutcome::Job { job, .. } => Ok(Some(job_answer(*job, None))),
             _ => Ok(None),
         }
     }
 }
 
-fn meaning(reading: Reading) -> Meaning {
+fn parsed(reading: Parsed) -> ParsedCallback {
     match reading {
-        Reading::Job(observation) => Meaning::Job(observation),
-        Reading::Unclear(Unclear::UnknownShape) => Meaning::Unclear(Reason::UnknownShape),
-        Reading::Unclear(Unclear::UnknownId) => Meaning::Unclear(Reason::UnknownId),
-        Reading::Unclear(Unclear::InvalidReplyRef) => Meaning::Unclear(Reason::InvalidReplyRef),
+        Parsed::Job(observation) => ParsedCallback::Job(observation),
+        Parsed::Unrecognised(Unrecognised::UnknownShape) => {
+            ParsedCallback::Unrecognised(QuarantineReason::UnknownShape)
+        }
+        Parsed::Unrecognised(Unrecognised::UnknownId) => ParsedCallback::Unrecognised(QuarantineReason::UnknownId),
+        Parsed::Unrecognised(Unrecognised::InvalidReplyRef) => {
+            ParsedCallback::Unrecognised(QuarantineReason::InvalidReplyRef)
+        }
     }
 }
 
@@ -349,13 +356,13 @@ fn job_answer(job: JobSummary, over_budget: Option<u64>) -> Accepted {
     Accepted::Job { job_id, reply_ref, state: state.as_str(), is_final, over_budget }
 }
 
-fn answer(applied: Applied, deferred: Option<Accepted>) -> Result<Accepted, Refused> {
+fn answer(applied: ApplyOutcome, deferred: Option<Accepted>) -> Result<Accepted, IntakeError> {
     match (applied, deferred) {
-        (Applied::Job { job, over_budget, .. }, _) => Ok(job_answer(*job, over_budget)),
-        (Applied::Quarantined { position, reason }, _) => {
+        (ApplyOutcome::Job { job, over_budget, .. }, _) => Ok(job_answer(*job, over_budget)),
+        (ApplyOutcome::Quarantined { position, reason }, _) => {
             Ok(Accepted::Quarantined { position, reason: reason.as_str() })
         }
         (_, Some(accepted)) => Ok(accepted),
-        (_, None) => Err(Refused::Unavailable("the state is being rebuilt")),
+        (_, None) => Err(IntakeError::Unavailable("the state is being rebuilt")),
     }
 }

@@ -21,7 +21,7 @@ mod lock;
 mod private;
 mod progress;
 mod reader;
-mod search;
+mod resync;
 mod segment;
 mod strays;
 mod writer;
@@ -146,7 +146,7 @@ impl Journal {
         let mut segments = BTreeSet::new();
         for item in std::fs::read_dir(&*self.dir).map_err(fail)? {
             let name = item.map_err(fail)?.file_name();
-            segments.extend(name.to_str().and_then(base_of));
+            segments.extend(name.to_str().and_then(parse_segment_name));
         }
         Ok(segments)
     }
@@ -159,13 +159,13 @@ impl Journal {
 
     /// The same when nothing here can tell what the archive has: all of it is read.
     #[must_use]
-    pub fn reading_all(self) -> Self {
+    pub fn with_full_archive(self) -> Self {
         Self { reads_all: true, ..self }
     }
 
     /// The same with someone who is told how far each [`Journal::replay`] is.
     #[must_use]
-    pub fn watched_by(self, watcher: Arc<ReadProgress>) -> Self {
+    pub fn with_progress(self, watcher: Arc<ReadProgress>) -> Self {
         Self { watcher: Some(watcher), ..self }
     }
 
@@ -176,11 +176,11 @@ impl Journal {
     /// When the last segment cannot be looked at.
     pub fn end(&self) -> Result<u64, JournalError> {
         let last = self.lengths()?.pop();
-        Ok(last.map_or(0, |(base, length)| self.without_room(base.saturating_add(length))))
+        Ok(last.map_or(0, |(base, length)| self.exclude_preallocated(base.saturating_add(length))))
     }
 
     /// The end of a file without the room that this process has reserved there.
-    fn without_room(&self, end: u64) -> u64 {
+    fn exclude_preallocated(&self, end: u64) -> u64 {
         match self.written.load(Ordering::Relaxed) {
             0 => end,
             written => end.min(written),
@@ -215,7 +215,7 @@ impl Journal {
     /// Bytes on disk, without room that is not yet used.
     pub fn disk_bytes(&self) -> u64 {
         let segments = self.lengths().unwrap_or_default().into_iter();
-        segments.map(|(base, length)| self.without_room(base.saturating_add(length)).saturating_sub(base)).sum()
+        segments.map(|(base, length)| self.exclude_preallocated(base.saturating_add(length)).saturating_sub(base)).sum()
     }
 
     /// Reads the record at `position` again. Blocks; where the archive has it, for as long as that takes.
@@ -270,7 +270,7 @@ impl Journal {
     }
 }
 
-fn base_of(name: &str) -> Option<u64> {
+fn parse_segment_name(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".journal")?;
     // Nobody writes that far; behind the last position nothing could be written.
     let in_reach = |base: &u64| *base < 1 << 63;

@@ -9,11 +9,11 @@ mod agent;
 mod budget;
 mod client;
 mod details;
-pub mod edit;
 mod error;
 pub mod escapes;
 mod job;
 mod json;
+pub mod json_patch;
 mod list;
 mod media;
 mod redact;
@@ -21,24 +21,24 @@ mod redact;
 use crate::domain::{JobId, Kind, Observation, ReplyRef, Timestamp};
 
 pub use account::AccountLogin;
-pub use client::{Answer, Client, ClientConfig, JobList, ListPage, ProviderError, Trouble};
+pub use client::{Answer, CircuitBreaker, Client, ClientConfig, JobList, ListPage, ProviderError};
 pub use json::NotJson;
 use json::Object;
-pub use list::{MAX_JOBS, ToldOf, made_by, read_all, told_of};
+pub use list::{JobMention, MAX_JOBS, made_by, mentioned_jobs, parse_jobs};
 pub use redact::redacted;
 
 /// What a body turned out to be.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Reading {
+pub enum Parsed {
     /// About a job.
     Job(Box<Observation>),
     /// JSON that says nothing replyvault can act on.
-    Unclear(Unclear),
+    Unrecognised(Unrecognised),
 }
 
 /// Why a body says nothing replyvault can act on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unclear {
+pub enum Unrecognised {
     /// It is not an object with an id in a place where the provider puts one.
     UnknownShape,
     /// The id has none of the known forms.
@@ -47,7 +47,7 @@ pub enum Unclear {
     InvalidReplyRef,
 }
 
-impl Unclear {
+impl Unrecognised {
     /// The name used in answers.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -65,15 +65,15 @@ const ID_FIELDS: [&str; 5] = ["videoId", "imageId", "jobId", "musicId", "audio_i
 ///
 /// # Errors
 /// When it is not JSON by the grammar of RFC 8259, byte order marks aside.
-pub fn read(body: &[u8]) -> Result<Reading, NotJson> {
+pub fn read(body: &[u8]) -> Result<Parsed, NotJson> {
     let object = json::parse_object(body)?;
-    Ok(match object.ok_or(Unclear::UnknownShape).and_then(|object| observe(&object)) {
-        Ok(observation) => Reading::Job(Box::new(observation)),
-        Err(unclear) => Reading::Unclear(unclear),
+    Ok(match object.ok_or(Unrecognised::UnknownShape).and_then(|object| observe(&object)) {
+        Ok(observation) => Parsed::Job(Box::new(observation)),
+        Err(unclear) => Parsed::Unrecognised(unclear),
     })
 }
 
-fn observe(object: &Object<'_>) -> Result<Observation, Unclear> {
+fn observe(object: &Object<'_>) -> Result<Observation, Unrecognised> {
     let job = job_id(object)?;
     let request = object.object("request").unwrap_or_default();
     let reply_ref = match reply_ref(object)? {
@@ -89,22 +89,22 @@ fn observe(object: &Object<'_>) -> Result<Observation, Unclear> {
 }
 
 /// The caller's reference: a text, or a number or boolean as it is written.
-fn reply_ref(object: &Object<'_>) -> Result<Option<ReplyRef>, Unclear> {
+fn reply_ref(object: &Object<'_>) -> Result<Option<ReplyRef>, Unrecognised> {
     let Some(value) = object.get("replyRef") else { return Ok(None) };
     let text = match value.raw().as_bytes().first() {
-        Some(b'{' | b'[') => return Err(Unclear::InvalidReplyRef),
+        Some(b'{' | b'[') => return Err(Unrecognised::InvalidReplyRef),
         Some(b't' | b'f') => Some(value.raw().to_owned()),
         _ => value.text(),
     };
-    text.map(|text| ReplyRef::new(&text).map_err(|_| Unclear::InvalidReplyRef)).transpose()
+    text.map(|text| ReplyRef::new(&text).map_err(|_| Unrecognised::InvalidReplyRef)).transpose()
 }
 
-fn job_id(object: &Object<'_>) -> Result<JobId, Unclear> {
-    let mut verdict = Unclear::UnknownShape;
+fn job_id(object: &Object<'_>) -> Result<JobId, Unrecognised> {
+    let mut verdict = Unrecognised::UnknownShape;
     for text in ID_FIELDS.iter().filter_map(|field| object.text(field)) {
         match text.parse() {
             Ok(id) => return Ok(id),
-            Err(_) => verdict = Unclear::UnknownId,
+            Err(_) => verdict = Unrecognised::UnknownId,
         }
     }
     Err(verdict)
@@ -117,7 +117,7 @@ const MAX_LABEL_BYTES: usize = 256;
 
 /// What the provider says in words, without secrets and cut to what a job's record should hold; the whole stays in the
 /// journal.
-fn bounded(text: String) -> String {
+fn truncate_redacted(text: String) -> String {
     cut(redact::redacted_text(&text), MAX_TEXT_BYTES)
 }
 

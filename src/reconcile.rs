@@ -111,7 +111,7 @@ impl Reconciler {
 
     /// What keeps the provider from being asked, in words.
     pub fn trouble(&self) -> Option<&'static str> {
-        let trouble = self.inner.client.trouble();
+        let trouble = self.inner.client.circuit_breaker();
         match (self.is_token_refused(), self.accounts_on_hold(), self.accounts_without_credits()) {
             (true, ..) => Some("the token is refused"),
             _ if trouble.is_outage() => Some("it does not answer"),
@@ -124,31 +124,31 @@ impl Reconciler {
 
     /// How many accounts were lately told to have no credits.
     pub fn accounts_without_credits(&self) -> usize {
-        self.inner.client.trouble().accounts_without_credits()
+        self.inner.client.circuit_breaker().accounts_without_credits()
     }
 
     /// Whether the provider answers nobody, as far as is known.
     pub fn is_outage(&self) -> bool {
-        self.inner.client.trouble().is_outage()
+        self.inner.client.circuit_breaker().is_outage()
     }
 
     /// How many accounts the provider has put on hold.
     pub fn accounts_on_hold(&self) -> usize {
-        self.inner.client.trouble().accounts_on_hold()
+        self.inner.client.circuit_breaker().accounts_on_hold()
     }
 
     /// Whether the provider refused our token when it was last asked.
     pub fn is_token_refused(&self) -> bool {
-        self.inner.client.trouble().is_token_refused()
+        self.inner.client.circuit_breaker().is_token_refused()
     }
 
     fn state(&self) -> &State {
-        self.inner.intake.ledger().state()
+        self.inner.intake.log().state()
     }
 
     /// Asks for as long as the service runs. Dropping it is fine at any time.
     pub async fn run(&self) {
-        if self.inner.intake.ledger().recovered().await.is_none() {
+        if self.inner.intake.log().recovered().await.is_none() {
             return;
         }
         tokio::select! {
@@ -197,7 +197,7 @@ impl Reconciler {
                 let pause = if scanned.is_ok() { Self::SCAN_EVERY } else { Self::SCAN_SOON };
                 scan_at = Instant::now() + pause;
             }
-            let paused = self.inner.client.trouble().paused_until();
+            let paused = self.inner.client.circuit_breaker().paused_until();
             let now = Timestamp::now();
             while paused.is_none()
                 && asking.len() < Self::AT_ONCE

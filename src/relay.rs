@@ -27,7 +27,7 @@ use self::queue::Queue;
 use self::receivers::Receivers;
 use crate::domain::RefId;
 use crate::egress::{self, Client, ClientConfig, ClientSetupError, Policy};
-use crate::state::{Ledger, RefRecord, State, StateError};
+use crate::state::{EventLog, RefRecord, State, StateError};
 
 /// A callback over a ref's URL as its receiver is to get it.
 pub type Rewrite = Arc<dyn Fn(&RefRecord, Bytes) -> Bytes + Send + Sync>;
@@ -54,7 +54,7 @@ pub struct Relay {
 
 struct Inner {
     patience: Duration,
-    ledger: Ledger,
+    log: EventLog,
     client: Client,
     rewrite: Rewrite,
     receivers: Receivers,
@@ -84,18 +84,18 @@ impl Relay {
     /// After a defect, which would strike again at once.
     const AFTER_DEFECT: Duration = Duration::from_secs(3600);
 
-    /// Passes on what `ledger` has, as `rewrite` gives it.
+    /// Passes on what `log` has, as `rewrite` gives it.
     ///
     /// # Errors
     /// When the HTTP client cannot be set up.
-    pub fn new(config: Config, ledger: Ledger, rewrite: Rewrite) -> Result<Self, ClientSetupError> {
+    pub fn new(config: Config, log: EventLog, rewrite: Rewrite) -> Result<Self, ClientSetupError> {
         // At least once: a callback may come twice.
         let times = ClientConfig { may_repeat: true, ..ClientConfig::new(Self::CONNECT_TIME, Self::REQUEST_TIME) };
         let client = Client::new(Policy::new(config.egress), times)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 patience: config.patience,
-                ledger,
+                log,
                 client,
                 rewrite,
                 receivers: Receivers::default(),
@@ -111,7 +111,7 @@ impl Relay {
     }
 
     fn state(&self) -> &State {
-        self.inner.ledger.state()
+        self.inner.log.state()
     }
 
     /// Works until [`Relay::stop`] is called, then lets what is under way finish for at most `grace`. What is cut off is
@@ -119,9 +119,9 @@ impl Relay {
     pub async fn run(&self, grace: Duration) {
         let mut stop = self.inner.stop.subscribe();
         // From here on, so that the first scan and what is heard of leave no gap.
-        let mut heard = self.state().to_pass_on();
+        let mut heard = self.state().outbox_updates();
         tokio::select! {
-            _ = self.inner.ledger.recovered() => {}
+            _ = self.inner.log.recovered() => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
         let (mut queue, mut sending) = (Queue::default(), Sending::default());
@@ -206,6 +206,6 @@ impl Relay {
 
 impl std::fmt::Debug for Relay {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Relay").field("ledger", &self.inner.ledger).finish_non_exhaustive()
+        f.debug_struct("Relay").field("log", &self.inner.log).finish_non_exhaustive()
     }
 }

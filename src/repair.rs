@@ -31,7 +31,7 @@ use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::value::RawValue;
 
-pub use archive::{ArchiveKeys, open_ledger};
+pub use archive::{ArchiveKeys, open_event_log};
 pub use backup::{Backup, BackupError, backup};
 pub use older_copy::compare_with_archive;
 pub use rebuild::{RebuildError, RebuildProgress, Rebuilt, rebuild};
@@ -43,7 +43,7 @@ pub use sample::{Sample, SampleError};
 use self::patience::patiently;
 use crate::bucket::{Bucket, BucketError, ObjectKey};
 use crate::fetch::Fetcher;
-use crate::state::{Ledger, State, StateError};
+use crate::state::{EventLog, State, StateError};
 
 /// Hides what is secret in a callback's body; `None` when that is no JSON.
 pub type Redact = fn(&[u8]) -> Option<Box<RawValue>>;
@@ -78,7 +78,7 @@ pub struct Verifier {
 }
 
 struct Inner {
-    ledger: Ledger,
+    log: EventLog,
     bucket: Bucket,
     fetcher: Fetcher,
     redact: Redact,
@@ -94,9 +94,9 @@ const AT_ONCE: usize = 8;
 const GIVE_UP: u32 = 8;
 
 impl Verifier {
-    /// Verifies what `ledger`'s state says is in `bucket`; mends from where `fetcher` may fetch.
-    pub fn new(ledger: Ledger, bucket: Bucket, fetcher: Fetcher, redact: Redact) -> Self {
-        Self { inner: Arc::new(Inner { ledger, bucket, fetcher, redact, mending: tokio::sync::Mutex::default() }) }
+    /// Verifies what `log`'s state says is in `bucket`; mends from where `fetcher` may fetch.
+    pub fn new(log: EventLog, bucket: Bucket, fetcher: Fetcher, redact: Redact) -> Self {
+        Self { inner: Arc::new(Inner { log, bucket, fetcher, redact, mending: tokio::sync::Mutex::default() }) }
     }
 
     /// Looks at everything once, and tells `progress`.
@@ -136,7 +136,7 @@ impl Run<'_> {
         read: impl Fn(&State) -> Result<T, StateError> + Clone + Send + 'static,
     ) -> Result<T, VerifyError> {
         let once = || async {
-            let (read, state) = (read.clone(), self.inner.ledger.state().clone());
+            let (read, state) = (read.clone(), self.inner.log.state().clone());
             let done = tokio::task::spawn_blocking(move || read(&state)).await;
             done.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
         };

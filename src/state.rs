@@ -4,13 +4,13 @@
 //! replay applies nothing twice, and the tree may be deleted at any time. What is recorded *is* the queue: a job that
 //! has work to do carries its due time, written in the same batch as the callback that made it due.
 //!
-//! [`Ledger`] is the one way in: it journals an entry, folds it in, and answers with what that changed. [`State`] is
+//! [`EventLog`] is the one way in: it journals an entry, folds it in, and answers with what that changed. [`State`] is
 //! the way to read.
 
+mod event_log;
 mod fold;
-mod index;
+mod job_index;
 mod keys;
-mod ledger;
 mod open;
 mod outbox;
 mod query;
@@ -28,8 +28,8 @@ use std::time::Instant;
 
 use tokio::sync::{Notify, broadcast};
 
-pub use fold::{Applied, ClaimOutcome, Meaning, adopted_id};
-pub use ledger::{Interpret, Ledger, RecordError};
+pub use event_log::{EventLog, ParseCallback, RecordError};
+pub use fold::{ApplyOutcome, ClaimOutcome, ParsedCallback, adopted_id};
 pub use open::{Recovery, RecoveryError};
 pub use query::{JobFilter, Page};
 pub use queue::{DueCursor, DueJob, Shown};
@@ -131,7 +131,7 @@ struct Shared {
     /// Told whenever a job becomes due or its due time changes.
     due_changed: Notify,
     /// Told whenever there is something to ask the provider, or the time to ask changes.
-    asks_changed: Notify,
+    confirmations_changed: Notify,
     /// Jobs somebody works on now. In memory only: after a crash nobody does.
     leased: Mutex<HashSet<u64>>,
     /// Files being fetched now.
@@ -139,7 +139,7 @@ struct Shared {
     /// Which jobs change, for whoever listens.
     changes: broadcast::Sender<Option<JobChanged>>,
     /// Refs that have something new to pass on; `None` when any may have.
-    to_pass_on: broadcast::Sender<Option<RefId>>,
+    outbox_updates: broadcast::Sender<Option<RefId>>,
 }
 
 /// The right to work on a job, for as long as it is held.
@@ -169,11 +169,11 @@ impl State {
                 is_failing: AtomicBool::new(false),
                 folding_since: Mutex::default(),
                 due_changed: Notify::new(),
-                asks_changed: Notify::new(),
+                confirmations_changed: Notify::new(),
                 leased: Mutex::default(),
                 fetching: Mutex::default(),
                 changes: broadcast::Sender::new(CHANGES),
-                to_pass_on: broadcast::Sender::new(CHANGES),
+                outbox_updates: broadcast::Sender::new(CHANGES),
             }),
         }
     }
@@ -195,8 +195,8 @@ impl State {
     }
 
     /// Resolves when there is something to ask the provider, or the time to ask changed, since the last call.
-    pub async fn asks_changed(&self) {
-        self.shared.asks_changed.notified().await;
+    pub async fn confirmations_changed(&self) {
+        self.shared.confirmations_changed.notified().await;
     }
 
     /// Every job that changes from now on; `None` when there will be no more. As it then is it can be read.
@@ -255,8 +255,8 @@ impl State {
         }
         *self.shared.store.write().unwrap_or_else(PoisonError::into_inner) = store;
         self.shared.due_changed.notify_one();
-        self.shared.asks_changed.notify_one();
-        let _ = self.shared.to_pass_on.send(None);
+        self.shared.confirmations_changed.notify_one();
+        let _ = self.shared.outbox_updates.send(None);
     }
 }
 

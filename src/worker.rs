@@ -34,7 +34,7 @@ use self::memory::Memory;
 use crate::bucket::{Bucket, KeyTemplate};
 use crate::domain::{Digest, JobId};
 use crate::fetch::Fetcher;
-use crate::state::{Ledger, State};
+use crate::state::{EventLog, State};
 
 /// How the worker works.
 #[derive(Clone, Debug)]
@@ -63,7 +63,7 @@ pub struct Worker {
 
 struct Inner {
     config: Config,
-    ledger: Ledger,
+    log: EventLog,
     bucket: Bucket,
     fetcher: Fetcher,
     refresh: Option<Refresh>,
@@ -81,15 +81,15 @@ impl Worker {
     /// come on top.
     const PARTS: u64 = 64 << 20;
 
-    /// A worker that archives what `ledger`'s state says is due, from `fetcher` into `bucket`. Without `refresh`
+    /// A worker that archives what `log`'s state says is due, from `fetcher` into `bucket`. Without `refresh`
     /// links that are dead stay so until a callback brings others.
-    pub fn new(config: Config, ledger: Ledger, bucket: Bucket, fetcher: Fetcher, refresh: Option<Refresh>) -> Self {
+    pub fn new(config: Config, log: EventLog, bucket: Bucket, fetcher: Fetcher, refresh: Option<Refresh>) -> Self {
         let part_size = bucket.part_size();
         let memory = Memory::new(Self::PARTS.max(2 * part_size), part_size);
         Self {
             inner: Arc::new(Inner {
                 config,
-                ledger,
+                log,
                 bucket,
                 fetcher,
                 refresh,
@@ -107,7 +107,7 @@ impl Worker {
     }
 
     fn state(&self) -> &State {
-        self.inner.ledger.state()
+        self.inner.log.state()
     }
 
     /// Held while the object of some bytes is looked for, claimed and made visible.

@@ -35,15 +35,15 @@ impl History {
             let jobs = first..self.jobs.min(first + TOGETHER);
             for _ in 0..self.progress {
                 let entries: Vec<_> = jobs.clone().map(|job| callback(progress.body(job))).collect();
-                writer.append(&entries, Durability::Written)?;
+                writer.append(&entries, Durability::Buffered)?;
             }
             let finals: Vec<_> = jobs.clone().map(|job| callback(completed.body(job))).collect();
-            let positions = writer.append(&finals, Durability::Written)?;
+            let positions = writer.append(&finals, Durability::Buffered)?;
             let mut events = Vec::new();
             for (job, position) in jobs.clone().zip(positions) {
                 events.extend(end(job, position)?);
             }
-            writer.append(&events, Durability::Written)?;
+            writer.append(&events, Durability::Buffered)?;
             first = jobs.end;
         }
         writer.append([&callback(progress.body(self.jobs))], Durability::Synced)?;

@@ -17,7 +17,7 @@ use subtle::ConstantTimeEq;
 use tracing::Instrument;
 
 use super::session::{self, EndedSessions, SESSION_PATH};
-use super::{Api, Problem};
+use super::{Api, ApiError};
 
 /// What a token is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,9 +151,9 @@ pub(super) async fn guard(
     Ok(response)
 }
 
-fn admit(request: &HttpRequest) -> Result<Caller, Problem> {
+fn admit(request: &HttpRequest) -> Result<Caller, ApiError> {
     let api = request.app_data::<Data<Api>>();
-    let access = &api.ok_or_else(|| Problem::unavailable("the API is not set up"))?.inner.access;
+    let access = &api.ok_or_else(|| ApiError::unavailable("the API is not set up"))?.inner.access;
     let only_reads = matches!(*request.method(), Method::GET | Method::HEAD);
     let is_session = request.path() == SESSION_PATH;
     if let Some(header) = request.headers().get(AUTHORIZATION) {
@@ -165,7 +165,7 @@ fn admit(request: &HttpRequest) -> Result<Caller, Problem> {
             return Ok(caller);
         }
         let message = "this token is for reading: expected one of scope admin";
-        return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", message));
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", message));
     }
     if only_reads || (is_session && request.method() == Method::DELETE) {
         session::cookies(request).find_map(|cookie| access.session(cookie))
@@ -180,11 +180,11 @@ fn bearer_token(header: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-fn unauthorized(message: &str) -> Problem {
-    Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
+fn unauthorized(message: &str) -> ApiError {
+    ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
 }
 
-fn refusal(problem: &Problem) -> HttpResponse {
+fn refusal(problem: &ApiError) -> HttpResponse {
     let mut response = problem.error_response();
     if response.status() == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -194,8 +194,8 @@ fn refusal(problem: &Problem) -> HttpResponse {
 
 /// Only there behind [`guard`].
 impl FromRequest for Caller {
-    type Error = Problem;
-    type Future = std::future::Ready<Result<Self, Problem>>;
+    type Error = ApiError;
+    type Future = std::future::Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let caller = request.extensions().get::<Self>().cloned();

@@ -114,11 +114,11 @@ impl Api {
 
     /// Why it failed is in the log, with paths that are nobody else's business.
     pub(super) fn journal_problem(&self) -> Option<&'static str> {
-        let ledger = self.intake().ledger();
-        if ledger.appending_for() >= STUCK {
+        let log = self.intake().log();
+        if log.appending_for() >= STUCK {
             return Some("a write is under way for more than 5 s");
         }
-        ledger.journal_failure().map(|_| "the last write failed")
+        log.journal_failure().map(|_| "the last write failed")
     }
 
     async fn state_problem(&self) -> Option<&'static str> {

@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 
-use super::Problem;
+use super::ApiError;
 
 /// The largest JSON body, in bytes.
 const MAX_BODY: usize = 64 << 10;
@@ -18,9 +18,9 @@ const MAX_BODY: usize = 64 << 10;
 const BODY_TIME: Duration = Duration::from_secs(30);
 
 /// Reads the query; names a parameter that there is not.
-pub(super) fn query<T: DeserializeOwned>(request: &HttpRequest) -> Result<T, Problem> {
+pub(super) fn query<T: DeserializeOwned>(request: &HttpRequest) -> Result<T, ApiError> {
     let query = Query::from_query(request.query_string());
-    query.map(Query::into_inner).map_err(|error| Problem::invalid(shortened(&format!("query: {error}"))))
+    query.map(Query::into_inner).map_err(|error| ApiError::invalid(shortened(&format!("query: {error}"))))
 }
 
 /// A parameter with something in it: `?cursor=` asks for no more than its absence does.
@@ -29,12 +29,12 @@ pub(super) fn given(parameter: Option<&str>) -> Option<&str> {
 }
 
 /// 422 for JSON that is not what was expected.
-pub(super) fn unprocessable(message: &str) -> Problem {
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", shortened(message))
+pub(super) fn unprocessable(message: &str) -> ApiError {
+    ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", shortened(message))
 }
 
 /// Reads a JSON object. No body is an empty one.
-pub(super) async fn json<T: DeserializeOwned>(payload: Payload) -> Result<T, Problem> {
+pub(super) async fn json<T: DeserializeOwned>(payload: Payload) -> Result<T, ApiError> {
     let late = |_| Err(incomplete(&format!("not within {} seconds", BODY_TIME.as_secs())));
     let body = tokio::time::timeout(BODY_TIME, read(payload)).await.unwrap_or_else(late)?;
     let body: &[u8] = if body.trim_ascii().is_empty() { b"{}" } else { &body };
@@ -52,26 +52,26 @@ pub(super) async fn json<T: DeserializeOwned>(payload: Payload) -> Result<T, Pro
     })
 }
 
-async fn read(mut payload: Payload) -> Result<Bytes, Problem> {
+async fn read(mut payload: Payload) -> Result<Bytes, ApiError> {
     let mut body = BytesMut::new();
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|error| incomplete(&error.to_string()))?;
         if body.len() + chunk.len() > MAX_BODY {
             let message = format!("the body has more than {MAX_BODY} bytes");
-            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message));
+            return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message));
         }
         body.extend_from_slice(&chunk);
     }
     Ok(body.freeze())
 }
 
-fn incomplete(reason: &str) -> Problem {
+fn incomplete(reason: &str) -> ApiError {
     let message = format!("the body did not arrive whole: {reason}");
-    Problem::new(StatusCode::BAD_REQUEST, "incomplete_body", message)
+    ApiError::new(StatusCode::BAD_REQUEST, "incomplete_body", message)
 }
 
-fn invalid_json(error: &serde_json::Error) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "invalid_json", shortened(&format!("not JSON: {error}")))
+fn invalid_json(error: &serde_json::Error) -> ApiError {
+    ApiError::new(StatusCode::BAD_REQUEST, "invalid_json", shortened(&format!("not JSON: {error}")))
 }
 
 /// Some errors repeat what they do not like.

@@ -5,7 +5,7 @@ use utoipa::IntoParams;
 
 use super::list::{List, Slice};
 use super::refs::reply_ref_parameter;
-use super::{Api, Problem, input};
+use super::{Api, ApiError, input};
 use crate::domain::{JobId, JobState, JobView, Kind};
 use crate::intake::ErrorBody;
 use crate::state::JobFilter;
@@ -38,7 +38,7 @@ pub(super) struct JobsQuery {
 }
 
 impl JobsQuery {
-    fn filter(&self) -> Result<JobFilter, Problem> {
+    fn filter(&self) -> Result<JobFilter, ApiError> {
         let state = input::given(self.state.as_deref());
         let kind = input::given(self.kind.as_deref());
         let reply_ref = input::given(self.reply_ref.as_deref());
@@ -54,16 +54,16 @@ impl JobsQuery {
     }
 }
 
-fn seconds(text: &str) -> Result<f64, Problem> {
+fn seconds(text: &str) -> Result<f64, ApiError> {
     let seconds = text.parse().ok().filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0);
-    seconds.ok_or_else(|| Problem::invalid("duration: expected a number of seconds".to_owned()))
+    seconds.ok_or_else(|| ApiError::invalid("duration: expected a number of seconds".to_owned()))
 }
 
-fn one_of<T: Copy>(parameter: &str, text: &str, all: &[T], name: fn(T) -> &'static str) -> Result<T, Problem> {
+fn one_of<T: Copy>(parameter: &str, text: &str, all: &[T], name: fn(T) -> &'static str) -> Result<T, ApiError> {
     let found = all.iter().copied().find(|value| name(*value) == text);
     found.ok_or_else(|| {
         let names: Vec<_> = all.iter().map(|value| name(*value)).collect();
-        Problem::invalid(format!("{parameter}: expected one of {}", names.join(", ")))
+        ApiError::invalid(format!("{parameter}: expected one of {}", names.join(", ")))
     })
 }
 
@@ -75,7 +75,7 @@ fn one_of<T: Copy>(parameter: &str, text: &str, all: &[T], name: fn(T) -> &'stat
         (status = 400, description = "a parameter is not what was expected", body = ErrorBody),
     )
 )]
-pub(super) async fn list(request: HttpRequest, api: Data<Api>) -> Result<Json<List<JobView>>, Problem> {
+pub(super) async fn list(request: HttpRequest, api: Data<Api>) -> Result<Json<List<JobView>>, ApiError> {
     let query: JobsQuery = input::query(&request)?;
     let Slice { limit, before } = Slice::read(query.limit.as_deref(), query.cursor.as_deref())?;
     let filter = query.filter()?;
@@ -91,10 +91,10 @@ pub(super) async fn list(request: HttpRequest, api: Data<Api>) -> Result<Json<Li
         (status = 404, description = "no such job", body = ErrorBody),
     )
 )]
-pub(super) async fn show(api: Data<Api>, id: Path<String>) -> Result<Json<JobView>, Problem> {
+pub(super) async fn show(api: Data<Api>, id: Path<String>) -> Result<Json<JobView>, ApiError> {
     let id = job_id(&id)?;
     let found = api.read(move |state| state.job(&id)).await?;
-    let record = found.ok_or_else(|| Problem::not_found("job"))?;
+    let record = found.ok_or_else(|| ApiError::not_found("job"))?;
     Ok(Json(api.job_view(&record)))
 }
 
@@ -108,12 +108,12 @@ pub(super) async fn show(api: Data<Api>, id: Path<String>) -> Result<Json<JobVie
         (status = 503, description = "could not be made durable", body = ErrorBody),
     )
 )]
-pub(super) async fn retry(api: Data<Api>, id: Path<String>) -> Result<HttpResponse, Problem> {
+pub(super) async fn retry(api: Data<Api>, id: Path<String>) -> Result<HttpResponse, ApiError> {
     let record = api.intake().retry(job_id(&id)?).await?;
-    let record = record.ok_or_else(|| Problem::not_found("job"))?;
+    let record = record.ok_or_else(|| ApiError::not_found("job"))?;
     Ok(HttpResponse::Accepted().json(api.job_view(&record)))
 }
 
-fn job_id(text: &str) -> Result<JobId, Problem> {
-    text.parse().map_err(|_| Problem::not_found("job"))
+fn job_id(text: &str) -> Result<JobId, ApiError> {
+    text.parse().map_err(|_| ApiError::not_found("job"))
 }

@@ -1,6 +1,6 @@
 use serde::Serialize;
 
-use super::Problem;
+use super::ApiError;
 use super::input;
 use crate::state::Page;
 
@@ -33,7 +33,7 @@ pub(super) struct Slice {
 }
 
 impl Slice {
-    pub(super) fn read(limit: Option<&str>, cursor: Option<&str>) -> Result<Self, Problem> {
+    pub(super) fn read(limit: Option<&str>, cursor: Option<&str>) -> Result<Self, ApiError> {
         let before = match input::given(cursor) {
             None => None,
             Some(cursor) => Some(number(cursor).ok_or_else(bad_cursor)?),
@@ -42,17 +42,17 @@ impl Slice {
     }
 }
 
-pub(super) fn bad_cursor() -> Problem {
-    Problem::invalid("cursor: expected a nextCursor of this list")
+pub(super) fn bad_cursor() -> ApiError {
+    ApiError::invalid("cursor: expected a nextCursor of this list")
 }
 
-pub(super) fn read_limit(limit: Option<&str>) -> Result<usize, Problem> {
+pub(super) fn read_limit(limit: Option<&str>) -> Result<usize, ApiError> {
     const DEFAULT: usize = 50;
     const MAX: usize = 200;
     let Some(limit) = input::given(limit) else { return Ok(DEFAULT) };
     let digits = limit.bytes().all(|byte| byte.is_ascii_digit());
     let number = limit.parse().ok().filter(|number| digits && (1..=MAX).contains(number));
-    number.ok_or_else(|| Problem::invalid(format!("limit: expected a number from 1 to {MAX}")))
+    number.ok_or_else(|| ApiError::invalid(format!("limit: expected a number from 1 to {MAX}")))
 }
 
 fn number(cursor: &str) -> Option<u64> {

@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 pub(super) use content::{__path_content, content};
 
 use super::list::{List, Slice};
-use super::{Api, Problem, input};
+use super::{Api, ApiError, input};
 use crate::domain::{Digest, Timestamp};
 use crate::intake::ErrorBody;
 use crate::state::{MediaRecord, Reference, State, StateError};
@@ -91,7 +91,7 @@ pub(super) struct MediaQuery {
         (status = 400, description = "a parameter is not what was expected", body = ErrorBody),
     )
 )]
-pub(super) async fn list(request: HttpRequest, api: Data<Api>) -> Result<Json<List<MediaView>>, Problem> {
+pub(super) async fn list(request: HttpRequest, api: Data<Api>) -> Result<Json<List<MediaView>>, ApiError> {
     const REFERENCES: usize = 20;
     /// Of one medium's references; a page of 200 has a hundred times that.
     const BYTES: usize = 4 << 10;
@@ -114,7 +114,7 @@ pub(super) async fn list(request: HttpRequest, api: Data<Api>) -> Result<Json<Li
         (status = 404, description = "no such media", body = ErrorBody),
     )
 )]
-pub(super) async fn show(api: Data<Api>, sha256: Path<String>) -> Result<Json<MediaView>, Problem> {
+pub(super) async fn show(api: Data<Api>, sha256: Path<String>) -> Result<Json<MediaView>, ApiError> {
     const REFERENCES: usize = 1000;
     const BYTES: usize = 1 << 20;
     let sha256 = digest(&sha256)?;
@@ -122,9 +122,9 @@ pub(super) async fn show(api: Data<Api>, sha256: Path<String>) -> Result<Json<Me
         let record = state.media(&sha256)?;
         record.map(|record| MediaView::new(state, &sha256, record, REFERENCES, BYTES)).transpose()
     });
-    view.await?.map(Json).ok_or_else(|| Problem::not_found("media"))
+    view.await?.map(Json).ok_or_else(|| ApiError::not_found("media"))
 }
 
-fn digest(text: &str) -> Result<Digest, Problem> {
-    text.parse().map_err(|_| Problem::not_found("media"))
+fn digest(text: &str) -> Result<Digest, ApiError> {
+    text.parse().map_err(|_| ApiError::not_found("media"))
 }

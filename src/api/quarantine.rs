@@ -5,8 +5,8 @@ use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
 use super::list::{List, Slice};
-use super::{Api, Problem, input};
-use crate::domain::{Reason, Timestamp};
+use super::{Api, ApiError, input};
+use crate::domain::{QuarantineReason, Timestamp};
 use crate::intake::{
     CallbackAnswer, ErrorBody, QuarantineAnswer, QuarantineFilter, accepted_response, parse_quarantine_id,
     quarantine_id,
@@ -78,7 +78,7 @@ pub(super) struct QuarantineQuery {
         (status = 400, description = "a parameter is not what was expected", body = ErrorBody),
     )
 )]
-pub(super) async fn list(request: HttpRequest, api: Data<Api>) -> Result<Json<List<QuarantineView>>, Problem> {
+pub(super) async fn list(request: HttpRequest, api: Data<Api>) -> Result<Json<List<QuarantineView>>, ApiError> {
     let QuarantineQuery { limit, cursor } = input::query(&request)?;
     let Slice { limit, before } = Slice::read(limit.as_deref(), cursor.as_deref())?;
     let page = api.read(move |state| state.quarantine(limit, before)).await?;
@@ -94,13 +94,13 @@ pub(super) async fn list(request: HttpRequest, api: Data<Api>) -> Result<Json<Li
         (status = 503, description = "it cannot be read", body = ErrorBody),
     )
 )]
-pub(super) async fn show(api: Data<Api>, id: Path<String>) -> Result<Json<QuarantinedBody>, Problem> {
+pub(super) async fn show(api: Data<Api>, id: Path<String>) -> Result<Json<QuarantinedBody>, ApiError> {
     let position = position(&id)?;
     let record = api.read(move |state| state.quarantined(position)).await?;
     let record = record.ok_or_else(no_such_body)?;
     let intake = api.intake().clone();
-    let body = web::block(move || Ok::<_, Problem>(intake.quarantined_shown(position)?));
-    let body = body.await.map_err(|_| Problem::unavailable("the journal cannot be read right now"))??;
+    let body = web::block(move || Ok::<_, ApiError>(intake.quarantined_shown(position)?));
+    let body = body.await.map_err(|_| ApiError::unavailable("the journal cannot be read right now"))??;
     Ok(Json(QuarantinedBody { of: record.into(), body: body.ok_or_else(no_such_body)? }))
 }
 
@@ -134,7 +134,7 @@ pub(super) struct Deleted {
         (status = 503, description = "could not be made durable", body = ErrorBody),
     )
 )]
-pub(super) async fn delete(api: Data<Api>, id: Path<String>) -> Result<HttpResponse, Problem> {
+pub(super) async fn delete(api: Data<Api>, id: Path<String>) -> Result<HttpResponse, ApiError> {
     let deleted = api.intake().delete_quarantined(position(&id)?).await?;
     if deleted { Ok(HttpResponse::NoContent().finish()) } else { Err(no_such_body()) }
 }
@@ -148,14 +148,16 @@ pub(super) async fn delete(api: Data<Api>, id: Path<String>) -> Result<HttpRespo
         (status = 503, description = "could not be made durable; some may be deleted", body = ErrorBody),
     )
 )]
-pub(super) async fn delete_all(request: HttpRequest, api: Data<Api>) -> Result<Json<Deleted>, Problem> {
+pub(super) async fn delete_all(request: HttpRequest, api: Data<Api>) -> Result<Json<Deleted>, ApiError> {
     let QuarantineSelection { reason, before } = input::query(&request)?;
-    let known = |name: &str| Reason::ALL.into_iter().find(|reason| reason.as_str() == name);
+    let known = |name: &str| QuarantineReason::ALL.into_iter().find(|reason| reason.as_str() == name);
     let reason = input::given(reason.as_deref())
-        .map(|name| known(name).ok_or_else(|| Problem::invalid("reason: expected a reason as the list shows it")))
+        .map(|name| known(name).ok_or_else(|| ApiError::invalid("reason: expected a reason as the list shows it")))
         .transpose()?;
     let before = input::given(before.as_deref())
-        .map(|text| Timestamp::parse_rfc3339(text).ok_or_else(|| Problem::invalid("before: expected an RFC 3339 time")))
+        .map(|text| {
+            Timestamp::parse_rfc3339(text).ok_or_else(|| ApiError::invalid("before: expected an RFC 3339 time"))
+        })
         .transpose()?;
     let deleted = api.intake().delete_quarantine(QuarantineFilter { reason, before }).await?;
     Ok(Json(Deleted { deleted }))
@@ -171,15 +173,15 @@ pub(super) async fn delete_all(request: HttpRequest, api: Data<Api>) -> Result<J
         (status = 503, description = "could not be made durable", body = ErrorBody),
     )
 )]
-pub(super) async fn replay(api: Data<Api>, id: Path<String>) -> Result<HttpResponse, Problem> {
+pub(super) async fn replay(api: Data<Api>, id: Path<String>) -> Result<HttpResponse, ApiError> {
     let accepted = api.intake().replay_quarantined(position(&id)?).await?;
     Ok(accepted_response(accepted.ok_or_else(no_such_body)?))
 }
 
-fn position(id: &str) -> Result<u64, Problem> {
+fn position(id: &str) -> Result<u64, ApiError> {
     parse_quarantine_id(id).ok_or_else(no_such_body)
 }
 
-fn no_such_body() -> Problem {
-    Problem::not_found("body in quarantine")
+fn no_such_body() -> ApiError {
+    ApiError::not_found("body in quarantine")
 }

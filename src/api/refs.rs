@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::auth::{Caller, Scope};
 use super::list::{List, bad_cursor, read_limit};
-use super::{Api, Problem, input};
+use super::{Api, ApiError, input};
 use crate::domain::{JobView, MediaUrl, Origin, RefId, ReplyRef, Target, Timestamp};
 use crate::intake::{ErrorBody, NewRef};
 use crate::state::{JobFilter, RefRecord, State, StateError};
@@ -49,8 +49,8 @@ pub(super) struct RefView {
     /// Where to tell of changes; its query only for admin tokens.
     notify_url: Option<String>,
     /// The replyUrl that a caller of the gateway gave: callbacks are passed on to it. Its query only for admin tokens.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pass_on_to: Option<String>,
+    #[serde(rename = "passOnTo", skip_serializing_if = "Option::is_none")]
+    forward_url: Option<String>,
     /// When it was registered, adopted or made.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -90,7 +90,7 @@ impl RefView {
             state: "active",
             labels: record.labels,
             notify_url: record.notify_url.map(shown),
-            pass_on_to: record.pass_on_to.map(shown),
+            forward_url: record.forward_url.map(shown),
             created_at: record.created_at,
         }
     }
@@ -109,7 +109,7 @@ impl RefView {
         (status = 503, description = "could not be made durable", body = ErrorBody),
     )
 )]
-pub(super) async fn create(api: Data<Api>, caller: Caller, payload: Payload) -> Result<HttpResponse, Problem> {
+pub(super) async fn create(api: Data<Api>, caller: Caller, payload: Payload) -> Result<HttpResponse, ApiError> {
     let body: RefBody = input::json(payload).await?;
     let (record, created) = api.intake().register(body.check()?).await?;
     let location = format!("/api/v1/refs/{}", record.id);
@@ -126,7 +126,7 @@ impl RefBody {
     const MAX_LABEL_NAME: usize = 64;
     const MAX_LABEL_TEXT: usize = 256;
 
-    fn check(self) -> Result<NewRef, Problem> {
+    fn check(self) -> Result<NewRef, ApiError> {
         let Self { reply_ref, notify_url, labels } = self;
         let reply_ref = reply_ref.map(|text| ReplyRef::new(&text)).transpose();
         let reply_ref = reply_ref.map_err(|error| input::unprocessable(&format!("replyRef: {error}")))?;
@@ -180,7 +180,11 @@ pub(super) struct RefsQuery {
         (status = 400, description = "a parameter is not what was expected", body = ErrorBody),
     )
 )]
-pub(super) async fn list(request: HttpRequest, api: Data<Api>, caller: Caller) -> Result<Json<List<RefView>>, Problem> {
+pub(super) async fn list(
+    request: HttpRequest,
+    api: Data<Api>,
+    caller: Caller,
+) -> Result<Json<List<RefView>>, ApiError> {
     let RefsQuery { reply_ref, limit, cursor } = input::query(&request)?;
     let limit = read_limit(limit.as_deref())?;
     let before = input::given(cursor.as_deref()).map(RefId::parse).transpose().map_err(|_| bad_cursor())?;
@@ -195,8 +199,8 @@ pub(super) async fn list(request: HttpRequest, api: Data<Api>, caller: Caller) -
     Ok(Json(List::new(records.into_iter().map(|record| RefView::new(record, &api, &caller)).collect(), next)))
 }
 
-pub(super) fn reply_ref_parameter(text: &str) -> Result<ReplyRef, Problem> {
-    ReplyRef::new(text).map_err(|error| Problem::invalid(format!("replyRef: {error}")))
+pub(super) fn reply_ref_parameter(text: &str) -> Result<ReplyRef, ApiError> {
+    ReplyRef::new(text).map_err(|error| ApiError::invalid(format!("replyRef: {error}")))
 }
 
 /// Shows a ref and its jobs.
@@ -207,10 +211,10 @@ pub(super) fn reply_ref_parameter(text: &str) -> Result<ReplyRef, Problem> {
         (status = 404, description = "no such ref", body = ErrorBody),
     )
 )]
-pub(super) async fn show(api: Data<Api>, caller: Caller, id: Path<String>) -> Result<Json<RefWithJobs>, Problem> {
+pub(super) async fn show(api: Data<Api>, caller: Caller, id: Path<String>) -> Result<Json<RefWithJobs>, ApiError> {
     let id = ref_id(&id)?;
     let found = api.read(move |state| state.reply_ref(&id)?.map(|record| with_jobs(state, record)).transpose()).await?;
-    let (record, jobs, more_jobs) = found.ok_or_else(|| Problem::not_found("ref"))?;
+    let (record, jobs, more_jobs) = found.ok_or_else(|| ApiError::not_found("ref"))?;
     let ended = !jobs.is_empty() && jobs.iter().all(|record| record.job.state.is_end());
     let jobs = jobs.iter().map(|job| api.job_view(job)).collect();
     Ok(Json(RefWithJobs { of: RefView::new(record, &api, &caller), jobs, ended, more_jobs }))
@@ -246,13 +250,13 @@ fn with_jobs(state: &State, of: RefRecord) -> Result<(RefRecord, Vec<crate::stat
         (status = 503, description = "could not be made durable", body = ErrorBody),
     )
 )]
-pub(super) async fn delete(api: Data<Api>, id: Path<String>) -> Result<HttpResponse, Problem> {
+pub(super) async fn delete(api: Data<Api>, id: Path<String>) -> Result<HttpResponse, ApiError> {
     match api.intake().remove_ref(&ref_id(&id)?).await? {
         true => Ok(HttpResponse::NoContent().finish()),
-        false => Err(Problem::not_found("ref")),
+        false => Err(ApiError::not_found("ref")),
     }
 }
 
-fn ref_id(text: &str) -> Result<RefId, Problem> {
-    RefId::parse(text).map_err(|_| Problem::not_found("ref"))
+fn ref_id(text: &str) -> Result<RefId, ApiError> {
+    RefId::parse(text).map_err(|_| ApiError::not_found("ref"))
 }

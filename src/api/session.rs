@@ -18,7 +18,7 @@ use sha2::Sha256;
 
 pub(super) use self::ended::EndedSessions;
 use super::auth::Caller;
-use super::{Api, Problem};
+use super::{Api, ApiError};
 use crate::domain::{Target, Timestamp};
 use crate::intake::ErrorBody;
 
@@ -116,7 +116,7 @@ pub(super) async fn open(request: HttpRequest, api: Data<Api>, caller: Caller) -
         (status = 503, description = "the session is over until the next start", body = ErrorBody),
     )
 )]
-pub(super) async fn close(request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, Problem> {
+pub(super) async fn close(request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ApiError> {
     for cookie in cookies(&request).filter_map(Cookie::read) {
         let Some(token) = api.inner.access.token_of(&cookie) else { continue };
         let ending = api.clone();
@@ -124,7 +124,7 @@ pub(super) async fn close(request: HttpRequest, api: Data<Api>) -> Result<HttpRe
             web::block(move || ending.inner.access.ended.end(&token, &cookie.id(), cookie.expires, now())).await;
         if let Err(error) = ended.map_err(std::io::Error::other).flatten() {
             tracing::error!(%error, "that a session was ended cannot be written down");
-            return Err(Problem::unavailable("the session is over, and that cannot be written down right now"));
+            return Err(ApiError::unavailable("the session is over, and that cannot be written down right now"));
         }
     }
     Ok(HttpResponse::NoContent().insert_header((SET_COOKIE, set_cookie(&request, &api, "", 0))).finish())

@@ -5,10 +5,10 @@ use actix_web::web::{self, Data, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::{Api, Problem};
+use super::{Api, ApiError};
 use crate::domain::{JobState, Timestamp};
 use crate::intake::ErrorBody;
-use crate::state::{Counters, Ledger, StateError};
+use crate::state::{Counters, EventLog, StateError};
 
 /// The numbers at one moment, as far as they are kept together.
 pub(super) struct Snapshot {
@@ -27,18 +27,18 @@ pub(super) struct Snapshot {
 
 impl Snapshot {
     /// Blocks.
-    fn take(ledger: &Ledger) -> Result<Self, StateError> {
-        let (state, now) = (ledger.state(), Timestamp::now());
-        let asked = state.asks(1)?.first().map(|(at, _)| *at);
+    fn take(log: &EventLog) -> Result<Self, StateError> {
+        let (state, now) = (log.state(), Timestamp::now());
+        let asked = state.confirmations(1)?.first().map(|(at, _)| *at);
         Ok(Self {
             counters: state.counters()?,
             oldest_ask: asked,
             oldest_due: state.oldest_due()?.into_iter().chain(asked).min(),
-            expiring: state.dying(now, now.after(Duration::from_secs(3600)))?,
+            expiring: state.expiring(now, now.after(Duration::from_secs(3600)))?,
             fetching: state.fetching_count() as u64,
-            journal_bytes: ledger.journal().disk_bytes(),
-            older_copy: ledger.journal().standing().is_older_copy(),
-            archive_conflicts: ledger.journal().conflicts(),
+            journal_bytes: log.journal().disk_bytes(),
+            older_copy: log.journal().standing().is_older_copy(),
+            archive_conflicts: log.journal().conflicts(),
         })
     }
 
@@ -53,10 +53,10 @@ impl Snapshot {
 }
 
 impl Api {
-    pub(super) async fn snapshot(&self) -> Result<Snapshot, Problem> {
-        let ledger = self.intake().ledger().clone();
-        let taken = web::block(move || Snapshot::take(&ledger)).await;
-        Ok(taken.map_err(|_| Problem::unavailable("the state cannot be read right now"))??)
+    pub(super) async fn snapshot(&self) -> Result<Snapshot, ApiError> {
+        let log = self.intake().log().clone();
+        let taken = web::block(move || Snapshot::take(&log)).await;
+        Ok(taken.map_err(|_| ApiError::unavailable("the state cannot be read right now"))??)
     }
 }
 
@@ -105,7 +105,7 @@ pub(super) struct Stats {
         (status = 503, description = "the state is being rebuilt", body = ErrorBody),
     )
 )]
-pub(super) async fn stats(api: Data<Api>) -> Result<Json<Stats>, Problem> {
+pub(super) async fn stats(api: Data<Api>) -> Result<Json<Stats>, ApiError> {
     let snapshot = api.snapshot().await?;
     let queue_depth = snapshot.queue_depth();
     let jobs = JobState::ALL.into_iter().map(|state| (state.as_str(), snapshot.jobs(state))).collect();

@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 
 use self::report::{TaskReport, Watched};
 use super::list::List;
-use super::{Api, Problem};
+use super::{Api, ApiError};
 use crate::domain::Timestamp;
 use crate::intake::ErrorBody;
 use crate::reconcile::Reconciler;
@@ -153,21 +153,21 @@ impl Task {
 }
 
 /// Answers with the task that was started, or with the one of its kind that runs.
-fn started(started: Result<Arc<Task>, String>, what: &str) -> Result<HttpResponse, Problem> {
+fn started(started: Result<Arc<Task>, String>, what: &str) -> Result<HttpResponse, ApiError> {
     match started {
         Ok(task) => Ok(HttpResponse::Accepted().json(task.view())),
         Err(running) => {
             let message = format!("{what} is running already: {running}");
-            Err(Problem::new(StatusCode::CONFLICT, "already_running", message))
+            Err(ApiError::new(StatusCode::CONFLICT, "already_running", message))
         }
     }
 }
 
 /// Who asks the provider, if this service has a token for it.
-fn provider_asker(api: &Api) -> Result<Reconciler, Problem> {
+fn provider_asker(api: &Api) -> Result<Reconciler, ApiError> {
     let message = "this service asks the provider nothing: provider.api_token is not set";
     let reconciler = api.inner.reconciler.clone();
-    reconciler.ok_or_else(|| Problem::new(StatusCode::CONFLICT, "no_provider_token", message))
+    reconciler.ok_or_else(|| ApiError::new(StatusCode::CONFLICT, "no_provider_token", message))
 }
 
 /// Lists the last 50 tasks since the service was started, newest first, without their findings.
@@ -192,7 +192,7 @@ pub(super) async fn list(api: Data<Api>) -> Json<List<TaskView>> {
         (status = 404, description = "no such task since the service was started", body = ErrorBody),
     )
 )]
-pub(super) async fn show(api: Data<Api>, id: Path<String>) -> Result<Json<TaskView>, Problem> {
+pub(super) async fn show(api: Data<Api>, id: Path<String>) -> Result<Json<TaskView>, ApiError> {
     let found = api.inner.tasks.all().into_iter().find(|task| task.id == *id);
-    found.map(|task| Json(task.view())).ok_or_else(|| Problem::not_found("task"))
+    found.map(|task| Json(task.view())).ok_or_else(|| ApiError::not_found("task"))
 }

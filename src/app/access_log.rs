@@ -4,12 +4,12 @@ use actix_web::dev::ServiceResponse;
 use actix_web::http::{Method, StatusCode};
 
 /// A request's line in the log: by its route and never by its path, since paths of reply URLs hold signatures.
-pub(super) struct Line {
+pub(super) struct AccessLogEntry {
     started: Instant,
     method: Method,
 }
 
-impl Line {
+impl AccessLogEntry {
     pub(super) fn begin(method: &Method) -> Self {
         Self { started: Instant::now(), method: method.clone() }
     }

@@ -118,7 +118,7 @@ pub async fn demo(options: Options) -> Result<bool, DemoError> {
     }
     if options.serve {
         println!("\nServing on http://{} until interrupted. API token: {}", running.address(), token.expose_secret());
-        super::interrupted().await;
+        super::shutdown_signal().await;
     }
     running.stop().await;
     simulator.stop().await;
@@ -183,7 +183,7 @@ fn settings(dir: &std::path::Path, token: &SecretString) -> Result<Settings, Dem
             data_dir: dir.to_owned(),
             min_free_bytes: 0,
         },
-        longest_wait: Settings::LONGEST_WAIT,
+        idle_timeout: Settings::IDLE_TIMEOUT,
         longest_unread: Settings::LONGEST_UNREAD,
         journal_retention: Duration::from_secs(86_400),
         shutdown_grace: Duration::from_secs(5),
@@ -234,7 +234,7 @@ async fn wait(running: &Running, before: u64, expected: u64) -> Result<(), DemoE
     let started = Instant::now();
     let mut shown = None;
     loop {
-        let counters = running.intake().ledger().state().counters()?;
+        let counters = running.intake().log().state().counters()?;
         let ended = ended_jobs(running)?.saturating_sub(before);
         bar.set_position(ended);
         bar.set_message(format!("{} callbacks", counters.callbacks));
@@ -251,14 +251,14 @@ async fn wait(running: &Running, before: u64, expected: u64) -> Result<(), DemoE
 }
 
 fn ended_jobs(running: &Running) -> Result<u64, StateError> {
-    let jobs = running.intake().ledger().state().counters()?.jobs;
+    let jobs = running.intake().log().state().counters()?.jobs;
     let count = |state| jobs.get(&state).copied().unwrap_or_default();
     Ok(count(JobState::Archived) + count(JobState::Failed) + count(JobState::Stuck))
 }
 
 /// What replyvault knows of the jobs that were made.
 fn jobs_of(running: &Running, made: &[Expected]) -> Result<Vec<JobRecord>, StateError> {
-    let state = running.intake().ledger().state();
+    let state = running.intake().log().state();
     let jobs = made.iter().map(|job| state.job(&job.job_id));
     Ok(jobs.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
 }

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::connections::{HEAD_TIME, Transport};
+use super::idle_timeout::{HEAD_TIME, Transport};
 
 /// What a client may send before TLS is agreed upon, in bytes. A hello and a finish have two or three thousand.
 const MAX_HANDSHAKE_BYTES: usize = 16 << 10;

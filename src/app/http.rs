@@ -18,10 +18,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustls::ServerConfig;
 use tokio_rustls::TlsAcceptor;
 
-use super::around::around;
-use super::connections::{Bounded, HEAD_TIME, Limits, Transport};
+use super::forwarded::TrustedProxies;
 use super::handshake;
-use super::proxies::TrustedProxies;
+use super::idle_timeout::{HEAD_TIME, IdleTimeoutStream, Limits, Transport};
+use super::middleware::around;
 use crate::api::{self, Api};
 use crate::gateway::{self, Gateway};
 use crate::intake::{self, Intake};
@@ -30,7 +30,7 @@ use crate::supervisor::Supervisor;
 /// How long a connection may wait for the next request.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// The same together with a head that begins to come at its end.
-pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(80);
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(80);
 /// How long a client may leave what is sent to it unread.
 pub(super) const LONGEST_UNREAD: Duration = Duration::from_secs(120);
 /// How many connections may wait to be accepted.
@@ -50,7 +50,7 @@ pub(super) struct Http {
     pub(super) gateway: Option<Gateway>,
     pub(super) proxies: TrustedProxies,
     /// How long a connection may wait for a request.
-    pub(super) longest_wait: Duration,
+    pub(super) idle_timeout: Duration,
     /// How long a client may leave what is sent to it unread.
     pub(super) longest_unread: Duration,
     pub(super) supervisor: Supervisor,
@@ -71,7 +71,7 @@ pub(super) fn serve(http: Http) -> io::Result<Server> {
         gateway: http.gateway.map(Data::new),
         proxies: Data::new(http.proxies),
         limits: Limits {
-            longest_wait: http.longest_wait,
+            idle_timeout: http.idle_timeout,
             longest_unread: http.longest_unread,
             stop: server.graceful_shutdown_signal(),
             heads: Arc::default(),
@@ -137,15 +137,15 @@ impl Parts {
             .keep_alive(KEEP_ALIVE)
             // Nothing is read of a connection that is to be closed; `unread` has already done so, within bounds.
             .client_disconnect_timeout(Duration::ZERO)
-            .on_connect_ext(|connection: &Bounded<S>, data| connection.describe(data))
-            // Where we are is told by `sift`.
+            .on_connect_ext(|connection: &IdleTimeoutStream<S>, data| connection.describe(data))
+            // Where we are is told by `apply_forwarded_headers`.
             .finish(map_config(app, |()| AppConfig::default()));
         // Lives as long as the thread's services.
         let guard = Rc::new(supervisor.guard("HTTP worker"));
         let bounded = fn_service(move |stream: S| {
             let _ = &guard;
             let peer = stream.tcp().peer_addr().ok();
-            ready(Ok::<_, DispatchError>((Bounded::new(stream, &limits), Protocol::Http1, peer)))
+            ready(Ok::<_, DispatchError>((IdleTimeoutStream::new(stream, &limits), Protocol::Http1, peer)))
         });
         bounded.map_init_err(|_: ()| ()).and_then(http)
     }

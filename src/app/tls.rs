@@ -12,7 +12,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 /// How often the files are looked at.
-const LOOK: Duration = Duration::from_secs(2);
+const RELOAD_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Where certificate and key are.
 #[derive(Clone, Debug)]
@@ -133,7 +133,7 @@ impl Certificate {
     pub(super) async fn watch(mut self) {
         let mut said = String::new();
         loop {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(RELOAD_INTERVAL).await;
             // Both are small, and a change of time alone does not say that a file is whole.
             let reload = tokio::task::spawn_blocking(move || {
                 let reloaded = self.reload();

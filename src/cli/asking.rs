@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::service::{settings, start_failure};
 use super::shown::{Shown, TICK};
 use super::{Failure, say, task};
-use crate::app::{self, Offline};
+use crate::app::{self, LocalRunner};
 use crate::config::{Config, DataDir, DataDirError};
 use crate::domain::JobState;
 use crate::reconcile::{EndedEarly, Progress, Reconciler};
@@ -85,18 +85,18 @@ type Done<W> = (<W as Work>::Report, Option<Archived>, Option<String>);
 
 async fn here<W: Work>(config: &Config, work: &W, shown: &Shown) -> Result<Done<W>, Failure> {
     let credentials = config.credentials().map_err(Failure::usage)?;
-    let started = Offline::start(settings(config, &credentials)?).await;
+    let started = LocalRunner::start(settings(config, &credentials)?).await;
     let offline = started.map_err(|error| start_failure(config, error))?;
     let before = offline.counters().map_err(Failure::found)?;
     let progress = Arc::new(Progress::default());
-    let mut interrupted = pin!(app::interrupted());
+    let mut shutdown_signal = pin!(app::shutdown_signal());
     let mut tick = tokio::time::interval(TICK);
     let done = {
         let mut run = pin!(work.run(offline.reconciler().clone(), progress.clone()));
         loop {
             tokio::select! {
                 ended = &mut run => break Some(ended.map_err(|error| error.to_string())),
-                () = &mut interrupted => break None,
+                () = &mut shutdown_signal => break None,
                 ended = offline.ended() => return Err(Failure::found(ended)),
                 _ = tick.tick() => shown.at(progress.position(), &W::counted(&progress.report())),
             }
@@ -108,7 +108,7 @@ async fn here<W: Work>(config: &Config, work: &W, shown: &Shown) -> Result<Done<
         Some(ended) => tokio::select! {
             archived = archive(&offline, shown) => archived.map_err(Failure::found).map(|()| ended)?,
             ended = offline.ended() => return Err(Failure::found(ended)),
-            () = &mut interrupted => ended.and(Err("stopped before all was archived; the service goes on with it".to_owned())),
+            () = &mut shutdown_signal => ended.and(Err("stopped before all was archived; the service goes on with it".to_owned())),
         },
     };
     let after = offline.counters().map_err(Failure::found)?;
@@ -122,7 +122,7 @@ async fn here<W: Work>(config: &Config, work: &W, shown: &Shown) -> Result<Done<
 }
 
 /// Waits until nothing is left to do soon.
-async fn archive(offline: &Offline, shown: &Shown) -> Result<(), StateError> {
+async fn archive(offline: &LocalRunner, shown: &Shown) -> Result<(), StateError> {
     let mut tick = tokio::time::interval(TICK);
     let mut most = 0;
     shown.restart();

@@ -17,7 +17,7 @@ pub(super) async fn run(config: &Config) -> Result<(), Failure> {
     let bucket = config.open_bucket().map_err(Failure::usage)?;
     let keys = config.journal_keys().map_err(Failure::usage)?;
     let progress = RebuildProgress::default();
-    let rebuilt = watched(rebuild(held.path(), &bucket, keys, Intake::interpret, &progress), &progress).await;
+    let rebuilt = watched(rebuild(held.path(), &bucket, keys, Intake::parse_callback, &progress), &progress).await;
     let rebuilt = rebuilt.map_err(|error| match error {
         RebuildError::Nothing(_) | RebuildError::NoJournal(_) => Failure::usage(config.error("data.dir", error)),
         other => Failure::found(other),

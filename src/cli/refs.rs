@@ -8,7 +8,7 @@ use super::{Failure, client, say};
 use crate::config::{Config, DataDir, DataDirError};
 use crate::domain::{Origin, Target};
 use crate::intake::{Intake, NewRef, ReplyUrls};
-use crate::repair::open_ledger;
+use crate::repair::open_event_log;
 use crate::state::RefRecord;
 
 /// A ref as the API shows it.
@@ -56,12 +56,12 @@ pub(super) async fn add(config: &Config, arguments: NewRefArguments) -> Result<(
 async fn register(config: &Config, held: &DataDir, urls: &ReplyUrls, new: NewRef) -> Result<RefView, Failure> {
     let bucket = config.open_bucket().map_err(Failure::usage)?;
     let keys = config.journal_keys().map_err(Failure::usage)?;
-    let opened = tokio::task::block_in_place(|| open_ledger(held.path(), &bucket, keys, Intake::interpret));
-    let ledger = opened.map_err(Failure::found)?;
-    ledger.recovered().await;
-    let intake = Intake::new(config.intake(), urls.clone(), ledger.clone());
+    let opened = tokio::task::block_in_place(|| open_event_log(held.path(), &bucket, keys, Intake::parse_callback));
+    let log = opened.map_err(Failure::found)?;
+    log.recovered().await;
+    let intake = Intake::new(config.intake(), urls.clone(), log.clone());
     let registered = intake.register(new).await;
-    tokio::task::block_in_place(|| ledger.close());
+    tokio::task::block_in_place(|| log.close());
     let (record, _) = registered.map_err(Failure::found)?;
     Ok(view(record, urls))
 }

@@ -32,7 +32,7 @@ pub(super) async fn serve(config: Config) -> Result<(), Failure> {
     }
     tracing::info!(address = %running.address(), public_url = %config.server.public_url, "serving");
     let ended = tokio::select! {
-        () = app::interrupted() => None,
+        () = app::shutdown_signal() => None,
         ended = running.ended() => Some(ended),
     };
     if let Some(ended) = ended {
@@ -94,7 +94,7 @@ pub(super) fn settings(config: &Config, credentials: &Credentials) -> Result<Set
             data_dir: config.data.dir.clone(),
             min_free_bytes: api::Config::MIN_FREE_BYTES,
         },
-        longest_wait: Settings::LONGEST_WAIT,
+        idle_timeout: Settings::IDLE_TIMEOUT,
         longest_unread: Settings::LONGEST_UNREAD,
         journal_retention: config.data.journal_retention.0,
         shutdown_grace: config.server.shutdown_grace.0,
@@ -135,7 +135,7 @@ pub(super) fn start_failure(config: &Config, error: StartError) -> Failure {
         StartError::Bucket(OpenError::PartSize) => "storage.part_size",
         StartError::Bucket(_) => "storage.url",
         StartError::NoProvider => "provider.api_token",
-        StartError::Fetch(_) | StartError::Http(_) | StartError::CutOff(_) => return Failure::found(error),
+        StartError::Fetch(_) | StartError::Http(_) | StartError::Cancelled(_) => return Failure::found(error),
     };
     Failure::usage(config.error(key, error))
 }

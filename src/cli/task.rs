@@ -22,7 +22,7 @@ pub(super) async fn watch(
     let mut task = client::post(config, &credentials, &format!("/api/v1/tasks/{kind}"), body).await?;
     let id = task["taskId"].as_str().unwrap_or_default().to_owned();
     let path = format!("/api/v1/tasks/{id}");
-    let mut interrupted = pin!(app::interrupted());
+    let mut shutdown_signal = pin!(app::shutdown_signal());
     let error = loop {
         let what = each(&task)?;
         let number = |name: &str| task["progress"][name].as_u64().unwrap_or_default();
@@ -31,7 +31,7 @@ pub(super) async fn watch(
             break task["error"].as_str().map(str::to_owned);
         }
         tokio::select! {
-            () = &mut interrupted => break Some(format!("not waited for: {id} goes on in the service")),
+            () = &mut shutdown_signal => break Some(format!("not waited for: {id} goes on in the service")),
             () = tokio::time::sleep(TICK) => {}
         }
         task = client::get(config, &credentials, &path).await?;

@@ -9,7 +9,7 @@ use crate::config::{Config, DataDir, DataDirError};
 use crate::fetch::Fetcher;
 use crate::intake::Intake;
 use crate::provider;
-use crate::repair::{Options, Progress, Report, Verifier, open_ledger};
+use crate::repair::{Options, Progress, Report, Verifier, open_event_log};
 
 /// What is counted.
 const LOOKED_AT: &str = "looked at";
@@ -27,25 +27,25 @@ async fn here(config: &Config, held: &DataDir, options: Options) -> Result<(), F
     let bucket = config.open_bucket().map_err(Failure::usage)?;
     let keys = config.journal_keys().map_err(Failure::usage)?;
     let fetcher = Fetcher::new(&config.fetch()).map_err(Failure::usage)?;
-    let opened = tokio::task::block_in_place(|| open_ledger(held.path(), &bucket, keys, Intake::interpret));
-    let ledger = opened.map_err(Failure::found)?;
-    ledger.recovered().await;
-    let verifier = Verifier::new(ledger.clone(), bucket, fetcher, provider::redacted);
+    let opened = tokio::task::block_in_place(|| open_event_log(held.path(), &bucket, keys, Intake::parse_callback));
+    let log = opened.map_err(Failure::found)?;
+    log.recovered().await;
+    let verifier = Verifier::new(log.clone(), bucket, fetcher, provider::redacted);
     let shown = Shown::new();
     let tell = shown.clone();
     let progress = Progress::new(0, move |finding| tell.line(&finding.to_string()));
     let ended = {
-        let (mut run, mut interrupted) = (pin!(verifier.run(options, &progress)), pin!(app::interrupted()));
+        let (mut run, mut shutdown_signal) = (pin!(verifier.run(options, &progress)), pin!(app::shutdown_signal()));
         let mut tick = tokio::time::interval(TICK);
         loop {
             tokio::select! {
                 ended = &mut run => break ended.map_err(|error| error.to_string()),
-                () = &mut interrupted => break Err("stopped before the end".to_owned()),
+                () = &mut shutdown_signal => break Err("stopped before the end".to_owned()),
                 _ = tick.tick() => shown.at(progress.position(), LOOKED_AT),
             }
         }
     };
-    tokio::task::block_in_place(|| ledger.close());
+    tokio::task::block_in_place(|| log.close());
     shown.end();
     conclude(&progress.report(), ended.err())
 }

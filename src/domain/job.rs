@@ -55,7 +55,7 @@ impl JobState {
     }
 
     /// Whether a manifest that was written in the state `written` says more than the record of a job in this state.
-    pub const fn yields_to(self, written: Self) -> bool {
+    pub const fn is_superseded_by(self, written: Self) -> bool {
         match self {
             Self::Running => true,
             Self::Archiving | Self::Failed | Self::Stuck => matches!(written, Self::Archived),
@@ -219,8 +219,8 @@ pub struct Job {
     #[serde(default)]
     pub unconfirmed: Vec<UnconfirmedFinal>,
     /// When it is asked next; `None` when there is nothing to ask.
-    #[serde(default)]
-    pub ask_at: Option<Timestamp>,
+    #[serde(default, rename = "askAt")]
+    pub confirm_at: Option<Timestamp>,
     /// Set when the provider took it back after it was completed, or called it moderated from the first.
     #[serde(default)]
     pub withdrawn: Option<Box<Withdrawal>>,
@@ -242,9 +242,9 @@ impl Job {
     }
 
     /// From when on a link to one of the files left to fetch no longer works; `None` when that is known of none.
-    pub fn link_dies_at(&self) -> Option<Timestamp> {
+    pub fn link_expires_at(&self) -> Option<Timestamp> {
         let pending = self.assets.iter().filter(|asset| asset.state == AssetState::Pending);
-        pending.filter_map(Asset::link_dies_at).min()
+        pending.filter_map(Asset::link_expires_at).min()
     }
 
     /// The file in `slot`.
@@ -378,7 +378,7 @@ impl Job {
             due: None,
             assets: Vec::new(),
             unconfirmed: Vec::new(),
-            ask_at: None,
+            confirm_at: None,
             withdrawn: None,
             left_out: 0,
         }

@@ -1,5 +1,5 @@
 mod expiry;
-mod hour;
+mod path_timestamp;
 
 use std::fmt;
 

@@ -25,7 +25,7 @@ pub struct Observation {
     /// What the caller asked for.
     pub prompt: Option<String>,
     /// When the provider says the job was made.
-    pub made_at: Option<Timestamp>,
+    pub created_at: Option<Timestamp>,
     /// What it was made with.
     #[serde(default)]
     pub details: JobDetails,
@@ -67,7 +67,7 @@ impl Observation {
             message: None,
             error: None,
             prompt: None,
-            made_at: None,
+            created_at: None,
             details: JobDetails::default(),
             assets: Vec::new(),
             left_out: 0,

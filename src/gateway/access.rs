@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::egress::header::{self, HeaderMap, HeaderValue};
-use crate::intake::Problem;
+use crate::intake::ApiError;
 
 /// Whose tokens may pass.
 pub(super) struct Access {
@@ -92,8 +92,8 @@ impl Admission {
 }
 
 /// What everybody else gets.
-pub(super) fn unauthorized() -> Problem {
+pub(super) fn unauthorized() -> ApiError {
     let message = "expected Authorization: Bearer with a replyvault token of scope admin (and provider.api_token \
                    configured), or with a provider token of gateway.provider_tokens";
-    Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
+    ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", message)
 }

@@ -20,7 +20,7 @@ use super::veil::{Unclear, Veil};
 use super::{Gateway, headers};
 use crate::egress::header::{self, HeaderMap};
 use crate::egress::{EgressError, Response};
-use crate::intake::Problem;
+use crate::intake::ApiError;
 
 /// Answers of up to this many bytes are held without asking.
 const SMALL: usize = 256 << 10;
@@ -52,7 +52,7 @@ impl Gateway {
         caller: &Caller,
         creation: Option<Creation>,
         exchange: Exchange,
-    ) -> Result<HttpResponse, Problem> {
+    ) -> Result<HttpResponse, ApiError> {
         let Exchange { response, pump } = exchange;
         let status = response.status();
         // Nobody asked for another protocol, or for part of an answer, in which half a signature could stand.
@@ -94,7 +94,7 @@ impl Gateway {
         headers: &HeaderMap,
         body: Bytes,
         permit: Option<OwnedSemaphorePermit>,
-    ) -> Result<HttpResponse, Problem> {
+    ) -> Result<HttpResponse, ApiError> {
         let own = std::str::from_utf8(&body).ok().and_then(|text| self.shown_text(call, text)).map(Bytes::from);
         let veiled = Veil::over(self.intake().urls(), own.as_ref().unwrap_or(&body));
         let changed = veiled.map_err(|error| unreadable(&error.to_string()))?.or(own);
@@ -116,7 +116,7 @@ impl Gateway {
         Ok(answer)
     }
 
-    async fn hold(&self, mut response: Response, mut pump: Option<Pump>) -> Result<Held, Problem> {
+    async fn hold(&self, mut response: Response, mut pump: Option<Pump>) -> Result<Held, ApiError> {
         let mut body = BytesMut::new();
         let mut permit = None;
         loop {
@@ -227,10 +227,10 @@ impl Stream for Passing {
 }
 
 /// 502: the provider's answer cannot be looked through, and may show what it must not.
-pub(super) fn unreadable(why: &str) -> Problem {
+pub(super) fn unreadable(why: &str) -> ApiError {
     tracing::warn!(why, "an answer of the provider is not passed on");
     let message = format!("the provider's answer cannot be passed on: {why}");
-    Problem::new(StatusCode::BAD_GATEWAY, "provider_unreadable", message)
+    ApiError::new(StatusCode::BAD_GATEWAY, "provider_unreadable", message)
 }
 
 /// What an answer's body is encoded as, if it is.

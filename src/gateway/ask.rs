@@ -11,8 +11,8 @@ use super::learn::{Caller, Owner};
 use crate::domain::{JobId, MediaUrl, Timestamp};
 use crate::egress::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, DATE, HeaderMap, HeaderValue};
 use crate::egress::{Method, StatusCode};
-use crate::intake::Unknown;
-use crate::provider::{Answer, read_all};
+use crate::intake::UnknownJobPolicy;
+use crate::provider::{Answer, parse_jobs};
 
 /// When to ask, after the one before.
 const DELAYS: [Duration; 3] = [Duration::ZERO, Duration::from_secs(5), Duration::from_secs(30)];
@@ -33,7 +33,7 @@ impl Gateway {
         for delay in DELAYS {
             sleep(delay).await;
             let Some((_, body)) = self.get(&caller, &format!("/videos/{job}")).await else { continue };
-            let found = read_all(&body).into_iter().find(|found| found.observation.job == job);
+            let found = parse_jobs(&body).into_iter().find(|found| found.observation.job == job);
             let is_over = found.as_ref().is_some_and(|found| found.observation.outcome.is_some());
             if let Some(found) = found {
                 self.learn_own(&owner, found).await;
@@ -56,7 +56,7 @@ impl Gateway {
             let elapsed = u64::try_from((begun.elapsed() + SLACK).as_millis()).unwrap_or(u64::MAX);
             let spoken = spoken_since(&body, now.saturating_sub(elapsed));
             if !spoken.is_empty() {
-                return self.learn_jobs(spoken, Unknown::Adopt).await;
+                return self.learn_jobs(spoken, UnknownJobPolicy::Adopt).await;
             }
         }
     }
@@ -91,7 +91,7 @@ fn spoken_since(body: &Bytes, since: u64) -> Vec<Answer> {
         update_time: Option<u64>,
     }
     let time = |row: &Answer| serde_json::from_slice::<Row>(&row.body).ok().and_then(|row| row.update_time);
-    let mut rows = read_all(body);
+    let mut rows = parse_jobs(body);
     if rows.iter().all(|row| time(row).is_none()) {
         return rows.pop().into_iter().collect();
     }

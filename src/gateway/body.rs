@@ -17,7 +17,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::timeout;
 
 use crate::egress;
-use crate::intake::Problem;
+use crate::intake::ApiError;
 
 /// How long a caller may send nothing of a body.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -109,13 +109,13 @@ pub(super) async fn next(payload: &mut Payload) -> Option<io::Result<Bytes>> {
 ///
 /// # Errors
 /// When it has more than `limit` bytes, or does not arrive whole.
-pub(super) async fn whole(payload: &mut Payload, limit: usize) -> Result<Bytes, Problem> {
+pub(super) async fn whole(payload: &mut Payload, limit: usize) -> Result<Bytes, ApiError> {
     let mut body = BytesMut::new();
     while let Some(piece) = next(payload).await {
         let piece = piece.map_err(|error| incomplete(&error))?;
         if body.len() + piece.len() > limit {
             let message = format!("expected a body of at most {limit} bytes that creates jobs");
-            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message));
+            return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message));
         }
         body.extend_from_slice(&piece);
     }
@@ -123,7 +123,7 @@ pub(super) async fn whole(payload: &mut Payload, limit: usize) -> Result<Bytes, 
 }
 
 /// 400: the caller did not send all of it.
-pub(super) fn incomplete(error: &io::Error) -> Problem {
+pub(super) fn incomplete(error: &io::Error) -> ApiError {
     let message = format!("the body did not arrive whole: {error}");
-    Problem::new(StatusCode::BAD_REQUEST, "incomplete_body", message)
+    ApiError::new(StatusCode::BAD_REQUEST, "incomplete_body", message)
 }

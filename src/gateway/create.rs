@@ -20,7 +20,7 @@ use super::forward::Onward;
 use super::learn::{Caller, Creation, Owner};
 use crate::domain::Target;
 use crate::egress::header::{self, HeaderMap};
-use crate::intake::Problem;
+use crate::intake::ApiError;
 
 /// The largest body taken that is not a multipart form, in bytes: the provider's prompts have a few thousand characters.
 const MAX_BODY: usize = 1 << 20;
@@ -42,7 +42,7 @@ impl Gateway {
         mut onward: Onward,
         caller: &Caller,
         call: Call,
-    ) -> Result<HttpResponse, Problem> {
+    ) -> Result<HttpResponse, ApiError> {
         let making = Making { gateway: self.clone(), call, made: Made::default() };
         let outgoing = match (body::is_there(request), kind(request)) {
             (false, _) => Outgoing::default(),
@@ -66,14 +66,14 @@ struct Making {
 
 impl Making {
     /// A body that is held, with the callback set.
-    async fn small(&self, kind: Kind, mut payload: Payload) -> Result<Outgoing, Problem> {
+    async fn small(&self, kind: Kind, mut payload: Payload) -> Result<Outgoing, ApiError> {
         let body = body::whole(&mut payload, MAX_BODY).await?;
         let edited = self.edited(&kind, &body).await?;
         Ok(Outgoing::whole(edited.map_or(body, Bytes::from)))
     }
 
     /// A compressed body: as it would be without that, with the callback set. What cannot be unpacked goes on as it is.
-    async fn encoded(&self, kind: Kind, mut payload: Payload, headers: &mut HeaderMap) -> Result<Outgoing, Problem> {
+    async fn encoded(&self, kind: Kind, mut payload: Payload, headers: &mut HeaderMap) -> Result<Outgoing, ApiError> {
         let body = body::whole(&mut payload, MAX_BODY).await?;
         let coding = headers.get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let Some(plain) = unpacked(&body, coding, MAX_BODY) else { return Ok(Outgoing::whole(body)) };
@@ -83,7 +83,7 @@ impl Making {
     }
 
     /// `None` when the body is to stay as it is.
-    async fn edited(&self, kind: &Kind, body: &[u8]) -> Result<Option<Vec<u8>>, Problem> {
+    async fn edited(&self, kind: &Kind, body: &[u8]) -> Result<Option<Vec<u8>>, ApiError> {
         match kind {
             Kind::Json => {
                 let callback = match json::wish(body) {
@@ -111,7 +111,7 @@ impl Making {
     }
 
     /// A form, held if it is small, else rewritten on its way.
-    async fn multipart(&self, parts: Parts, payload: Payload) -> Result<Outgoing, Problem> {
+    async fn multipart(&self, parts: Parts, payload: Payload) -> Result<Outgoing, ApiError> {
         let mut form = Rewriting { making: self.clone(), parts, payload, is_over: false };
         let mut begun = BytesMut::new();
         while let Some(piece) = form.next().await {
@@ -130,7 +130,7 @@ impl Making {
     }
 
     /// Registers the ref of a call. `None` when the call is to stay as it is.
-    async fn register(&self, wish: Wish) -> Result<Option<Callback>, Problem> {
+    async fn register(&self, wish: Wish) -> Result<Option<Callback>, ApiError> {
         let account = wish.account.clone();
         let known = |owner| drop(self.made.set(Creation { owner, account }));
         if !matches!(self.call, Call::Create(_)) {
@@ -138,8 +138,8 @@ impl Making {
             return Ok(None);
         }
         let intake = self.gateway.intake();
-        let (reply_ref, is_free, pass_on_to) = match wish.plan(intake.urls()) {
-            Plan::Set { reply_ref, is_free, pass_on_to } => (reply_ref, is_free, pass_on_to),
+        let (reply_ref, is_free, forward_url) = match wish.plan(intake.urls()) {
+            Plan::Set { reply_ref, is_free, forward_url } => (reply_ref, is_free, forward_url),
             Plan::Leave { over: Some(Target::Ref(id)), .. } => {
                 known(Owner::Ref { id, made: false });
                 return Ok(None);
@@ -149,7 +149,7 @@ impl Making {
                 return Ok(None);
             }
         };
-        let record = intake.register_gateway(reply_ref, pass_on_to).await?;
+        let record = intake.register_gateway(reply_ref, forward_url).await?;
         known(Owner::Ref { id: record.id.clone(), made: true });
         Ok(Some(Callback {
             reply_url: intake.urls().reply_url(&Target::Ref(record.id)),
@@ -168,7 +168,7 @@ struct Rewriting {
 
 impl Rewriting {
     /// The next piece; `None` at the end.
-    async fn next(&mut self) -> Option<Result<Bytes, Problem>> {
+    async fn next(&mut self) -> Option<Result<Bytes, ApiError>> {
         while !self.is_over {
             let piece = match body::next(&mut self.payload).await {
                 Some(Ok(piece)) => self.feed(&piece).await,
@@ -188,7 +188,7 @@ impl Rewriting {
         None
     }
 
-    async fn feed(&mut self, piece: &[u8]) -> Result<Bytes, Problem> {
+    async fn feed(&mut self, piece: &[u8]) -> Result<Bytes, ApiError> {
         let passed = self.parts.feed(piece);
         if !self.parts.is_closing() {
             return Ok(passed);

@@ -13,7 +13,7 @@ use super::call::{Call, Created};
 use super::learn::{Caller, Creation};
 use crate::domain::JobId;
 use crate::egress::EgressError;
-use crate::provider::told_of;
+use crate::provider::mentioned_jobs;
 
 /// The longest line that is read, in bytes; the rest of a longer one passes as it is.
 const MAX_LINE: usize = 1 << 20;
@@ -142,7 +142,7 @@ impl Passing {
         let Ok(event) = serde_json::from_slice::<Event>(&self.event) else { return };
         let data = std::mem::take(&mut self.event);
         let is_finished = event.status.is_some_and(|status| status == "finished");
-        for told in told_of(&data) {
+        for told in mentioned_jobs(&data) {
             let (gateway, owner, caller) = (self.gateway.clone(), self.creation.owner.clone(), self.caller.clone());
             let is_new = self.known.as_ref() != Some(&told.job);
             self.known = Some(told.job.clone());

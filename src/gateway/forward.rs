@@ -10,7 +10,7 @@ use super::body::{Outgoing, Pump, carry};
 use crate::domain::MediaUrl;
 use crate::egress::header::{self, HeaderMap};
 use crate::egress::{EgressError, Method, Response};
-use crate::intake::Problem;
+use crate::intake::ApiError;
 
 /// An answer of the provider, and what of the request's body it has not got yet.
 pub(super) struct Exchange {
@@ -30,7 +30,7 @@ impl Gateway {
     ///
     /// # Errors
     /// When the provider cannot be reached, or does not answer.
-    pub(super) async fn forward(&self, onward: Onward, outgoing: Outgoing) -> Result<Exchange, Problem> {
+    pub(super) async fn forward(&self, onward: Onward, outgoing: Outgoing) -> Result<Exchange, ApiError> {
         let Onward { method, url, mut headers } = onward;
         let Outgoing { body, mut pump, is_other } = outgoing;
         if is_other {
@@ -55,11 +55,11 @@ impl Gateway {
 }
 
 /// 502 or 504: the provider's answer is missing.
-pub(super) fn unanswered(error: &EgressError) -> Problem {
+pub(super) fn unanswered(error: &EgressError) -> ApiError {
     tracing::warn!(%error, "the provider does not answer a call");
     let (status, code) = match error {
         EgressError::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "provider_timed_out"),
         _ => (StatusCode::BAD_GATEWAY, "provider_unreachable"),
     };
-    Problem::new(status, code, format!("the provider does not answer: {error}"))
+    ApiError::new(status, code, format!("the provider does not answer: {error}"))
 }

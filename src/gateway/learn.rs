@@ -7,8 +7,8 @@ use super::call::{Call, Created};
 use crate::domain::{JobId, RefId, ReplyRef};
 use crate::egress::StatusCode;
 use crate::egress::header::HeaderValue;
-use crate::intake::{Refused, Unknown};
-use crate::provider::{Answer, made_by, read_all, told_of};
+use crate::intake::{IntakeError, UnknownJobPolicy};
+use crate::provider::{Answer, made_by, mentioned_jobs, parse_jobs};
 
 /// Jobs of one list that are looked up at a time.
 const AT_ONCE: usize = 16;
@@ -81,19 +81,19 @@ impl Gateway {
                 self.learn_stream(body, caller, account).await;
             }
             // A failed agent job is answered with the status it failed with.
-            (Call::Job, _) => self.learn_jobs(read_all(body), Unknown::Configured).await,
+            (Call::Job, _) => self.learn_jobs(parse_jobs(body), UnknownJobPolicy::Configured).await,
             (Call::List, _) if status.is_success() => {
-                let unknown = if self.inner.adopt_listed { Unknown::Adopt } else { Unknown::Skip };
-                self.learn_jobs(read_all(body), unknown).await;
+                let unknown = if self.inner.adopt_listed { UnknownJobPolicy::Adopt } else { UnknownJobPolicy::Skip };
+                self.learn_jobs(parse_jobs(body), unknown).await;
             }
             _ => {}
         }
     }
 
     async fn learn_created(&self, created: Created, creation: &Creation, status: StatusCode, body: &Bytes) {
-        let mut jobs = if created == Created::Job { read_all(body) } else { Vec::new() };
+        let mut jobs = if created == Created::Job { parse_jobs(body) } else { Vec::new() };
         let named = match status {
-            status if status.is_success() => told_of(body),
+            status if status.is_success() => mentioned_jobs(body),
             // A refusal may tell of the jobs that are in the way; what it is itself about was made.
             status if status.is_server_error() => made_by(body),
             _ => Vec::new(),
@@ -122,14 +122,14 @@ impl Gateway {
         let recorded = match owner {
             Owner::Ref { id, .. } => self.intake().job_created(id.clone(), job.body, job.observation).await,
             // Whoever may call may have it archived.
-            Owner::Nobody(_) => self.intake().observe(job.body, job.observation, Unknown::Adopt).await,
+            Owner::Nobody(_) => self.intake().observe(job.body, job.observation, UnknownJobPolicy::Adopt).await,
         };
         if let Err(error) = recorded {
             unrecorded(&id, &error);
         }
     }
 
-    pub(super) async fn learn_jobs(&self, jobs: Vec<Answer>, unknown: Unknown) {
+    pub(super) async fn learn_jobs(&self, jobs: Vec<Answer>, unknown: UnknownJobPolicy) {
         iter(jobs)
             .for_each_concurrent(AT_ONCE, |job| async move {
                 let id = job.observation.job.clone();
@@ -142,12 +142,12 @@ impl Gateway {
 
     /// What the answer to a call that creates jobs says of the account.
     fn note(&self, creation: &Creation, status: StatusCode) {
-        let Some(trouble) = &self.inner.trouble else { return };
+        let Some(circuit_breaker) = &self.inner.circuit_breaker else { return };
         let account = creation.account.as_deref();
         match status.as_u16() {
-            596 => trouble.put_on_hold(account),
-            412 => trouble.out_of_credits(account),
-            200..300 => trouble.has_credits(account),
+            596 => circuit_breaker.put_on_hold(account),
+            412 => circuit_breaker.out_of_credits(account),
+            200..300 => circuit_breaker.has_credits(account),
             _ => {}
         }
     }
@@ -158,6 +158,6 @@ fn is_refusal(status: StatusCode) -> bool {
     status.is_client_error() || status.as_u16() == 596
 }
 
-fn unrecorded(job: &JobId, error: &Refused) {
+fn unrecorded(job: &JobId, error: &IntakeError) {
     tracing::warn!(%job, %error, "what the provider says of it cannot be recorded");
 }

@@ -3,7 +3,7 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::call::PREFIX;
-use crate::intake::Problem;
+use crate::intake::ApiError;
 
 /// What stands in a path segment as it is (RFC 3986, 3.3), but for `;`.
 const AS_IS: &AsciiSet = &NON_ALPHANUMERIC
@@ -29,9 +29,9 @@ const AS_IS: &AsciiSet = &NON_ALPHANUMERIC
 /// # Errors
 /// When it may mean one thing here and another at the provider: an encoded slash, backslash, percent sign, question or
 /// number sign, a semicolon, a control character, `.` or `..`, or what is no UTF-8.
-pub(super) fn normal(path: &str) -> Result<String, Problem> {
+pub(super) fn normal(path: &str) -> Result<String, ApiError> {
     let rest = path.strip_prefix(PREFIX).filter(|rest| rest.is_empty() || rest.starts_with('/'));
-    let rest = rest.ok_or_else(|| Problem::not_found("path"))?;
+    let rest = rest.ok_or_else(|| ApiError::not_found("path"))?;
     let mut normal = String::with_capacity(rest.len());
     for segment in rest.split('/').skip(1) {
         if segment.is_empty() {
@@ -46,8 +46,8 @@ pub(super) fn normal(path: &str) -> Result<String, Problem> {
     Ok(normal)
 }
 
-fn decoded(segment: &str) -> Result<String, Problem> {
-    let refused = |why: &str| Err(Problem::invalid(format!("the path: expected {why}")));
+fn decoded(segment: &str) -> Result<String, ApiError> {
+    let refused = |why: &str| Err(ApiError::invalid(format!("the path: expected {why}")));
     let is_whole = |escape: &str| escape.len() >= 2 && escape.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
     if !segment.split('%').skip(1).all(is_whole) {
         return refused("two hexadecimal digits behind every %");

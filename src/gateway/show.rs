@@ -5,7 +5,7 @@ use super::call::Call;
 use super::veil::Veil;
 use crate::domain::{Origin, RefId, Target};
 use crate::intake::ReplyUrls;
-use crate::provider::edit::{Change, Scalar, changed, json_text};
+use crate::provider::json_patch::{Change, Scalar, changed, json_text};
 use crate::state::RefRecord;
 
 impl Gateway {
@@ -25,8 +25,8 @@ impl Gateway {
     /// What the caller gave in place of a URL that was put in here. `None` when it was not.
     fn callers_url(&self, url: &str) -> Option<Option<String>> {
         let Some(Target::Ref(id)) = self.intake().urls().parse(url) else { return None };
-        match self.intake().ledger().state().reply_ref_ever(&id) {
-            Ok(Some(record)) if record.origin == Origin::Gateway => Some(record.pass_on_to),
+        match self.intake().log().state().ref_including_deleted(&id) {
+            Ok(Some(record)) if record.origin == Origin::Gateway => Some(record.forward_url),
             Ok(Some(_)) => None,
             // Its signature is shown to nobody, whatever is known of it.
             Ok(None) | Err(_) => Some(None),
@@ -36,7 +36,7 @@ impl Gateway {
     /// Whether a reference was made here for a caller who gave none.
     fn is_made(&self, text: &str) -> bool {
         let Ok(id) = RefId::from_ulid(text) else { return false };
-        let known = self.intake().ledger().state().reply_ref_ever(&id).ok().flatten();
+        let known = self.intake().log().state().ref_including_deleted(&id).ok().flatten();
         known.is_some_and(|record| record.made && record.reply_ref.as_str() == text)
     }
 }
@@ -58,7 +58,7 @@ pub fn relayed(urls: &ReplyUrls, record: &RefRecord, body: Bytes) -> Bytes {
             let Scalar::Text(value) = &member.value else { return None };
             match urls.parse(value) {
                 Some(Target::Ref(id)) if id == record.id => {
-                    Some(record.pass_on_to.clone().map_or(Change::Remove, Change::Text))
+                    Some(record.forward_url.clone().map_or(Change::Remove, Change::Text))
                 }
                 None if member.name == "replyRef" && record.made && *value == record.reply_ref.as_str() => {
                     Some(Change::Remove)

@@ -57,7 +57,7 @@ impl Gateway {
         let mut pairs = form_urlencoded::parse(request.query_string().as_bytes());
         let Some((_, token)) = pairs.find(|(name, _)| name == "token") else { return Ok(None) };
         let digest = Digest::of(token.as_bytes());
-        let known = self.intake().ledger().state().stream_token(&digest)?;
+        let known = self.intake().log().state().stream_token(&digest)?;
         Ok(known.map(|StreamTokenRecord { ours, account, .. }| {
             let own = || self.inner.stream_owners.0.get(&digest);
             let authorization = if ours { self.inner.access.provider().cloned() } else { own() };

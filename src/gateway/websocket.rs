@@ -22,7 +22,7 @@ use super::learn::Caller;
 use super::tokens::Stream;
 use crate::egress::header::{self, HeaderValue};
 use crate::egress::{StatusCode, Upgraded};
-use crate::intake::Problem;
+use crate::intake::ApiError;
 
 /// What is read of the provider's side at a time, in bytes.
 const PIECE: usize = 16 << 10;
@@ -48,7 +48,7 @@ impl Gateway {
         payload: Payload,
         mut onward: Onward,
         caller: &Caller,
-    ) -> Result<HttpResponse, Problem> {
+    ) -> Result<HttpResponse, ApiError> {
         onward.headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         onward.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         let exchange = self.forward(onward, Outgoing::default()).await?;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::time::{Instant, timeout};
 
-use super::Refused;
+use super::IntakeError;
 use super::coding::{DecodeError, Decoder};
 use super::slots::{Slot, Slots, TooMany};
 use crate::domain::Target;
@@ -68,13 +68,13 @@ impl Bodies {
         encoding: Option<&str>,
         declared: Option<usize>,
         payload: Payload,
-    ) -> Result<Bytes, Refused> {
+    ) -> Result<Bytes, IntakeError> {
         if declared.is_some_and(|length| length > self.max_bytes) {
-            return Err(Refused::TooLarge(self.max_bytes));
+            return Err(IntakeError::TooLarge(self.max_bytes));
         }
         match timeout(self.longest, self.receive(target, encoding, declared, payload)).await {
             Ok(body) => body,
-            Err(_) => Err(Refused::Incomplete(format!("not within {} seconds", self.longest.as_secs()))),
+            Err(_) => Err(IntakeError::Incomplete(format!("not within {} seconds", self.longest.as_secs()))),
         }
     }
 
@@ -84,7 +84,7 @@ impl Bodies {
         encoding: Option<&str>,
         declared: Option<usize>,
         mut payload: Payload,
-    ) -> Result<Bytes, Refused> {
+    ) -> Result<Bytes, IntakeError> {
         let mut decoder = Decoder::new(encoding, self.max_bytes);
         let mut held = Held::Nothing;
         let mut pace = Pace { since: Instant::now(), bytes: 0 };
@@ -92,7 +92,7 @@ impl Bodies {
         while let Some(chunk) = self.next(&mut payload, &mut pace, &held).await? {
             received += chunk.len();
             if received > self.max_bytes {
-                return Err(Refused::TooLarge(self.max_bytes));
+                return Err(IntakeError::TooLarge(self.max_bytes));
             }
             let began = Instant::now();
             let is_small = received <= SMALL_BYTES && !decoder.decodes(&chunk);
@@ -114,7 +114,7 @@ impl Bodies {
     }
 
     /// The next piece; `None` at the end.
-    async fn next(&self, payload: &mut Payload, pace: &mut Pace, held: &Held) -> Result<Option<Bytes>, Refused> {
+    async fn next(&self, payload: &mut Payload, pace: &mut Pace, held: &Held) -> Result<Option<Bytes>, IntakeError> {
         loop {
             let chunk = timeout(LEAST_TIME_WANTED, payload.next()).await;
             let slow = pace.since.elapsed();
@@ -123,21 +123,21 @@ impl Bodies {
             }
             if slow >= LEAST_TIME {
                 let (kib, seconds) = (LEAST_BYTES >> 10, LEAST_TIME.as_secs());
-                return Err(Refused::Incomplete(format!("less than {kib} KiB came in {seconds} seconds")));
+                return Err(IntakeError::Incomplete(format!("less than {kib} KiB came in {seconds} seconds")));
             }
             if slow >= LEAST_TIME_WANTED && self.is_wanted(held) {
-                return Err(Refused::Unavailable("others wait for the memory that this body holds"));
+                return Err(IntakeError::Unavailable("others wait for the memory that this body holds"));
             }
             if let Ok(Some(chunk)) = chunk {
-                return chunk.map(Some).map_err(|error| Refused::Incomplete(error.to_string()));
+                return chunk.map(Some).map_err(|error| IntakeError::Incomplete(error.to_string()));
             }
         }
     }
 
-    fn refused(&self, error: DecodeError) -> Refused {
+    fn refused(&self, error: DecodeError) -> IntakeError {
         match error {
-            DecodeError::TooLarge => Refused::TooLarge(self.max_bytes),
-            DecodeError::Damaged(error) => Refused::Undecodable(error),
+            DecodeError::TooLarge => IntakeError::TooLarge(self.max_bytes),
+            DecodeError::Damaged(error) => IntakeError::Undecodable(error),
         }
     }
 
@@ -150,10 +150,10 @@ impl Bodies {
     }
 }
 
-async fn slot(slots: &Slots<Target>, target: &Target) -> Result<Slot<Target>, Refused> {
+async fn slot(slots: &Slots<Target>, target: &Target) -> Result<Slot<Target>, IntakeError> {
     match timeout(MAX_WAIT, slots.acquire(target.clone())).await {
         Ok(Ok(slot)) => Ok(slot),
-        Ok(Err(TooMany)) | Err(_) => Err(Refused::Unavailable("too many bodies come in at once")),
+        Ok(Err(TooMany)) | Err(_) => Err(IntakeError::Unavailable("too many bodies come in at once")),
     }
 }
 

@@ -4,8 +4,8 @@ use actix_web::web::{self, Data, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use serde::{Deserialize, Serialize};
 
-use super::{Accepted, ErrorBody, Intake, Problem};
-use crate::domain::Reason;
+use super::{Accepted, ApiError, ErrorBody, Intake};
+use crate::domain::QuarantineReason;
 
 /// What a kept callback is answered with.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -56,8 +56,8 @@ pub fn routes(config: &mut ServiceConfig) {
 
 async fn other_method() -> HttpResponse {
     let message = "a callback is a POST";
-    let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message);
-    let mut response = problem.error_response();
+    let api_error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message);
+    let mut response = api_error.error_response();
     response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
     response
 }
@@ -97,7 +97,7 @@ pub async fn reply(
     path: web::Path<ReplyPath>,
     intake: Data<Intake>,
     payload: Payload,
-) -> Result<HttpResponse, Problem> {
+) -> Result<HttpResponse, ApiError> {
     let ReplyPath { target, signature } = path.into_inner();
     let target = intake.authenticate(&target, &signature)?;
     let header = |name| request.headers().get(name)?.to_str().ok();
@@ -116,7 +116,7 @@ pub fn accepted_response(accepted: Accepted) -> HttpResponse {
             state,
             r#final: is_final,
             quarantine_id: over_budget.map(quarantine_id),
-            reason: over_budget.map(|_| Reason::OverBudget.as_str()),
+            reason: over_budget.map(|_| QuarantineReason::OverBudget.as_str()),
         }),
         Accepted::Quarantined { position, reason } => HttpResponse::Accepted().json(QuarantineAnswer {
             accepted: true,

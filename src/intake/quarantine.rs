@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use super::{Accepted, Intake, Refused, answer, meaning};
-use crate::domain::{QuarantineRemoval, Reason, Target, Timestamp};
+use super::{Accepted, Intake, IntakeError, answer, parsed};
+use crate::domain::{QuarantineReason, QuarantineRemoval, Target, Timestamp};
 use crate::journal::{Durability, Event};
 use crate::provider;
-use crate::state::{Applied, QuarantineRecord, StateError};
+use crate::state::{ApplyOutcome, QuarantineRecord, StateError};
 
 /// How much may be in quarantine, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Default for QuarantineLimits {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct QuarantineFilter {
     /// Only those that are here for this reason.
-    pub reason: Option<Reason>,
+    pub reason: Option<QuarantineReason>,
     /// Only those that came before.
     pub before: Option<Timestamp>,
 }
@@ -52,25 +52,25 @@ impl Intake {
     ///
     /// # Errors
     /// When that cannot be recorded, or the body cannot be read.
-    pub async fn replay_quarantined(&self, position: u64) -> Result<Option<Accepted>, Refused> {
+    pub async fn replay_quarantined(&self, position: u64) -> Result<Option<Accepted>, IntakeError> {
         let intake = self.clone();
         // It may have to be fetched from the bucket.
         let read = tokio::task::spawn_blocking(move || intake.quarantined_body(position)).await;
-        let found = read.map_err(|_| Refused::Unavailable("the journal cannot be read"))??;
+        let found = read.map_err(|_| IntakeError::Unavailable("the journal cannot be read"))??;
         let Some((target, body)) = found else { return Ok(None) };
-        let meaning = meaning(provider::read(&body)?);
-        let fallback = self.deferred_answer(&meaning);
-        let applied = self.record(target, body, meaning, Some(position)).await?;
+        let parsed = parsed(provider::read(&body)?);
+        let fallback = self.provisional_answer(&parsed);
+        let applied = self.record(target, body, parsed, Some(position)).await?;
         answer(applied, fallback).map(Some)
     }
 
     /// The bytes of a quarantined body and where it came in. `None`: there is no such body. Blocks.
-    fn quarantined_body(&self, position: u64) -> Result<Option<(Target, Bytes)>, Refused> {
+    fn quarantined_body(&self, position: u64) -> Result<Option<(Target, Bytes)>, IntakeError> {
         let Some(record) = self.state().quarantined(position)? else {
             return Ok(None);
         };
         let at = self.state().callback_at(record.position)?;
-        let callback = self.inner.ledger.journal().read(at)?.into_callback();
+        let callback = self.inner.log.journal().read(at)?.into_callback();
         Ok(callback.map(|callback| (callback.target, callback.body)))
     }
 
@@ -79,7 +79,7 @@ impl Intake {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn quarantined_shown(&self, position: u64) -> Result<Option<Box<RawValue>>, Refused> {
+    pub fn quarantined_shown(&self, position: u64) -> Result<Option<Box<RawValue>>, IntakeError> {
         Ok(self.quarantined_body(position)?.and_then(|(_, body)| provider::redacted(&body)))
     }
 
@@ -87,7 +87,7 @@ impl Intake {
     ///
     /// # Errors
     /// When that cannot be recorded.
-    pub async fn delete_quarantined(&self, position: u64) -> Result<bool, Refused> {
+    pub async fn delete_quarantined(&self, position: u64) -> Result<bool, IntakeError> {
         if self.state().quarantined(position)?.is_none() {
             return Ok(false);
         }
@@ -98,7 +98,7 @@ impl Intake {
     ///
     /// # Errors
     /// When that cannot be recorded; some may be deleted then.
-    pub async fn delete_quarantine(&self, filter: QuarantineFilter) -> Result<u64, Refused> {
+    pub async fn delete_quarantine(&self, filter: QuarantineFilter) -> Result<u64, IntakeError> {
         self.remove_all(move |record| filter.takes(record), QuarantineRemoval::Asked).await
     }
 
@@ -106,7 +106,7 @@ impl Intake {
     pub async fn bound_quarantine(&self) {
         const LOOK: Duration = Duration::from_secs(3600);
         const PAUSE: Duration = Duration::from_secs(5);
-        self.inner.ledger.recovered().await;
+        self.inner.log.recovered().await;
         let mut clock = SteadyClock::start();
         let mut looked = None;
         loop {
@@ -131,7 +131,7 @@ impl Intake {
         }
     }
 
-    async fn bound_age(&self) -> Result<u64, Refused> {
+    async fn bound_age(&self) -> Result<u64, IntakeError> {
         let age = u64::try_from(self.inner.config.quarantine.age.as_millis()).unwrap_or(u64::MAX);
         let before = Timestamp::from_millis_clamped(Timestamp::now().millis().saturating_sub(age));
         let removed = self.remove_all(move |record| record.at < before, QuarantineRemoval::Age).await?;
@@ -141,7 +141,7 @@ impl Intake {
         Ok(0)
     }
 
-    async fn bound_size(&self) -> Result<u64, Refused> {
+    async fn bound_size(&self) -> Result<u64, IntakeError> {
         let limits = self.inner.config.quarantine;
         let counters = self.state().counters()?;
         if counters.quarantined <= limits.items && counters.quarantined_bytes <= limits.bytes {
@@ -168,7 +168,7 @@ impl Intake {
         &self,
         takes: impl Fn(&QuarantineRecord) -> bool,
         why: QuarantineRemoval,
-    ) -> Result<u64, Refused> {
+    ) -> Result<u64, IntakeError> {
         let mut positions = Vec::new();
         self.visit_quarantine(|record| positions.extend(takes(&record).then_some(record.position))).await?;
         let mut removed = 0;
@@ -178,16 +178,16 @@ impl Intake {
         Ok(removed)
     }
 
-    async fn remove_quarantined(&self, positions: Vec<u64>, why: QuarantineRemoval) -> Result<u64, Refused> {
+    async fn remove_quarantined(&self, positions: Vec<u64>, why: QuarantineRemoval) -> Result<u64, IntakeError> {
         let event = Event::QuarantineRemoved { at: Timestamp::now(), positions, why };
-        match self.recorded(self.inner.ledger.record(event, Durability::Synced)).await? {
-            Applied::Removed(removed) => Ok(removed),
-            _ => Err(Refused::Unavailable("the state is being rebuilt")),
+        match self.recorded(self.inner.log.record(event, Durability::Synced)).await? {
+            ApplyOutcome::Removed(removed) => Ok(removed),
+            _ => Err(IntakeError::Unavailable("the state is being rebuilt")),
         }
     }
 
     /// Shows all that is in quarantine, the newest first, a page at a time.
-    async fn visit_quarantine(&self, mut visit: impl FnMut(QuarantineRecord)) -> Result<(), Refused> {
+    async fn visit_quarantine(&self, mut visit: impl FnMut(QuarantineRecord)) -> Result<(), IntakeError> {
         let mut before = None;
         loop {
             let state = self.state().clone();

@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
 
-use super::{Intake, Refused};
+use super::{Intake, IntakeError};
 use crate::domain::{Digest, Origin, RefId, ReplyRef, Timestamp};
 use crate::journal::{Durability, Event};
-use crate::state::{Applied, RefRecord};
+use crate::state::{ApplyOutcome, RefRecord};
 
 /// A ref to register.
 #[derive(Clone, Debug, Default)]
@@ -24,7 +24,7 @@ pub enum RegisterError {
     Conflict,
     /// It could not be recorded.
     #[error(transparent)]
-    Refused(#[from] Refused),
+    IntakeError(#[from] IntakeError),
 }
 
 impl Intake {
@@ -33,7 +33,7 @@ impl Intake {
     /// # Errors
     /// When the reference is registered with other content, or it cannot be recorded.
     pub async fn register(&self, new: NewRef) -> Result<(RefRecord, bool), RegisterError> {
-        let (id, made) = made_now();
+        let (id, made) = generate_ref();
         let reply_ref = new.reply_ref.unwrap_or(made);
         let NewRef { notify_url, labels, .. } = new;
         if let Some(known) = self.state().reply_ref_named(&reply_ref).ok().flatten() {
@@ -42,24 +42,24 @@ impl Intake {
             return if same { Ok((known, false)) } else { Err(RegisterError::Conflict) };
         }
         let event = Event::RefAdded { at: Timestamp::now(), id, reply_ref, notify_url, labels };
-        match self.recorded(self.inner.ledger.record(event, Durability::Synced)).await? {
-            Applied::Ref { record, created } => Ok((*record, created)),
-            Applied::RefConflict => Err(RegisterError::Conflict),
-            _ => Err(Refused::Unavailable("the state is being rebuilt").into()),
+        match self.recorded(self.inner.log.record(event, Durability::Synced)).await? {
+            ApplyOutcome::Ref { record, created } => Ok((*record, created)),
+            ApplyOutcome::RefConflict => Err(RegisterError::Conflict),
+            _ => Err(IntakeError::Unavailable("the state is being rebuilt").into()),
         }
     }
 
     /// Makes a ref for one call through the gateway, durably. Without `reply_ref` one is made, and the record says so; what
-    /// comes over the ref's URL is passed on to `pass_on_to`. There may be others with the same reference.
+    /// comes over the ref's URL is passed on to `forward_url`. There may be others with the same reference.
     ///
     /// # Errors
     /// When it cannot be recorded.
     pub async fn register_gateway(
         &self,
         reply_ref: Option<ReplyRef>,
-        pass_on_to: Option<String>,
-    ) -> Result<RefRecord, Refused> {
-        let (id, reference) = made_now();
+        forward_url: Option<String>,
+    ) -> Result<RefRecord, IntakeError> {
+        let (id, reference) = generate_ref();
         let (at, made) = (Timestamp::now(), reply_ref.is_none());
         let reply_ref = reply_ref.unwrap_or(reference);
         let record = RefRecord {
@@ -69,13 +69,13 @@ impl Intake {
             notify_url: None,
             labels: BTreeMap::new(),
             made,
-            pass_on_to: pass_on_to.clone(),
+            forward_url: forward_url.clone(),
             created_at: at,
             removed_at: None,
         };
-        let event = Event::GatewayRefAdded { at, id, reply_ref, made, pass_on_to };
+        let event = Event::GatewayRefAdded { at, id, reply_ref, made, forward_url };
         // While the state is rebuilt it will be there in the end: its id is new, so nothing can stand in its way.
-        self.recorded(self.inner.ledger.record(event, Durability::Synced)).await?;
+        self.recorded(self.inner.log.record(event, Durability::Synced)).await?;
         Ok(record)
     }
 
@@ -83,9 +83,14 @@ impl Intake {
     ///
     /// # Errors
     /// When that cannot be recorded.
-    pub async fn stream_token_given(&self, digest: Digest, ours: bool, account: Option<String>) -> Result<(), Refused> {
+    pub async fn stream_token_given(
+        &self,
+        digest: Digest,
+        ours: bool,
+        account: Option<String>,
+    ) -> Result<(), IntakeError> {
         let event = Event::StreamTokenGiven { at: Timestamp::now(), digest, ours, account };
-        self.inner.ledger.record(event, Durability::Synced).await?;
+        self.inner.log.record(event, Durability::Synced).await?;
         Ok(())
     }
 
@@ -93,19 +98,19 @@ impl Intake {
     ///
     /// # Errors
     /// When that cannot be recorded.
-    pub async fn remove_ref(&self, id: &RefId) -> Result<bool, Refused> {
+    pub async fn remove_ref(&self, id: &RefId) -> Result<bool, IntakeError> {
         let known = self.state().reply_ref(id)?;
         if known.is_none() {
             return Ok(false);
         }
         let event = Event::RefRemoved { at: Timestamp::now(), id: id.clone() };
-        self.recorded(self.inner.ledger.record(event, Durability::Synced)).await?;
+        self.recorded(self.inner.log.record(event, Durability::Synced)).await?;
         Ok(true)
     }
 }
 
 /// A new id, and a reference for a caller who has none.
-fn made_now() -> (RefId, ReplyRef) {
+fn generate_ref() -> (RefId, ReplyRef) {
     let ulid = ulid::Ulid::generate().to_string();
     let expected = "a ULID is a valid name";
     let id = RefId::from_ulid(&ulid).unwrap_or_else(|_| unreachable!("{expected}"));

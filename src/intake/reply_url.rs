@@ -24,18 +24,18 @@ impl ReplyKeys {
     }
 
     fn sign(&self, target: &Target) -> String {
-        BASE64_URL_SAFE_NO_PAD.encode(over(&self.0[0], target.as_str()).finalize().into_bytes())
+        BASE64_URL_SAFE_NO_PAD.encode(mac(&self.0[0], target.as_str()).finalize().into_bytes())
     }
 
     /// Takes the same time whichever key matches and however much of a signature is right.
     fn verify(&self, target: &str, signature: &str) -> bool {
         let Ok(signature) = BASE64_URL_SAFE_NO_PAD.decode(signature) else { return false };
-        let matches = self.0.iter().map(|key| over(key, target).verify_slice(&signature).is_ok());
+        let matches = self.0.iter().map(|key| mac(key, target).verify_slice(&signature).is_ok());
         matches.fold(false, |any, matches| any | matches)
     }
 }
 
-fn over(key: &Hmac<Sha256>, target: &str) -> Hmac<Sha256> {
+fn mac(key: &Hmac<Sha256>, target: &str) -> Hmac<Sha256> {
     key.clone().chain_update(b"replyvault:reply:v1:").chain_update(target.as_bytes())
 }
 

@@ -2,7 +2,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::Event;
-use crate::domain::{JobId, Reason, Target, Timestamp};
+use crate::domain::{JobId, QuarantineReason, Target, Timestamp};
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,7 +52,7 @@ pub struct KeptCallback {
 #[serde(rename_all = "camelCase")]
 pub struct Quarantined {
     /// The reason.
-    pub reason: Reason,
+    pub reason: QuarantineReason,
     /// The job it names, if it names one.
     pub job: Option<JobId>,
 }

@@ -46,8 +46,8 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         made: bool,
         /// The replyUrl that the caller gave: callbacks are passed on to it.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        pass_on_to: Option<String>,
+        #[serde(default, rename = "passOnTo", skip_serializing_if = "Option::is_none")]
+        forward_url: Option<String>,
     },
     /// An answer through the gateway gave the token of a speech stream.
     StreamTokenGiven {
@@ -193,8 +193,8 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         made: bool,
         /// The replyUrl that a caller of the gateway gave.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        pass_on_to: Option<String>,
+        #[serde(default, rename = "passOnTo", skip_serializing_if = "Option::is_none")]
+        forward_url: Option<String>,
         /// When it was registered, adopted or made.
         created_at: Timestamp,
     },

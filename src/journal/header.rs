@@ -5,7 +5,7 @@
 //! salt it was written with, and two in a row that give the same are no accident.
 
 use super::frame;
-use super::search::{self, Search};
+use super::resync::{self, Resync};
 
 /// Bytes from a segment's first to its first record.
 pub(super) const HEADER_SIZE: usize = SECOND_COPY + COPY_SIZE;
@@ -90,7 +90,7 @@ impl FoundHeader {
             return Some(found);
         }
         let copies: Vec<CopyBytes> = [0, SECOND_COPY].into_iter().filter_map(|at| copy_at(bytes, at)).collect();
-        let mut search = Search::default();
+        let mut search = Resync::default();
         let salt = match salt_of_records(bytes, &mut search) {
             Some((salt, true)) => salt,
             unsure => {
@@ -113,7 +113,7 @@ impl FoundHeader {
 ///
 /// Each record says where the next begins, so a walk that starts at the first comes by no body, in which anyone may have put
 /// what looks like records. Where it finds no next, the last two in a row count: behind a body comes a record.
-fn salt_of_records(bytes: &[u8], search: &mut Search) -> Option<(u32, bool)> {
+fn salt_of_records(bytes: &[u8], search: &mut Resync) -> Option<(u32, bool)> {
     let first = [FIRST_FORM_SIZE, HEADER_SIZE].into_iter().find(|at| declares_record(bytes, *at));
     let (mut at, mut is_sure) = (first.unwrap_or(FIRST_FORM_SIZE), first.is_some());
     let (mut last, mut agreed) = (None, None);
@@ -131,7 +131,7 @@ fn salt_of_records(bytes: &[u8], search: &mut Search) -> Option<(u32, bool)> {
             }
             _ => {
                 (last, is_sure) = (None, false);
-                match search::next_marker(bytes, at + 1) {
+                match resync::next_marker(bytes, at + 1) {
                     Some(next) => at = next,
                     None => return agreed,
                 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::frame;
 use super::header::{FoundHeader, HEADER_SIZE};
-use super::search::{self, Search};
+use super::resync::{self, Resync};
 use super::{Archived, Entry, Journal, JournalError, ReadProgress};
 
 /// A stretch of the journal that cannot be read as records. What of it is on disk stays there as it is.
@@ -85,7 +85,7 @@ struct Loaded {
     at: usize,
     /// Whether all of it was known to whoever wrote the next, or moved it away, so nothing of it can be a write cut off.
     is_sealed: bool,
-    search: Search,
+    search: Resync,
 }
 
 impl Journal {
@@ -227,7 +227,7 @@ impl Replay {
         let Some(header) = header.or_else(|| FoundHeader::recover(&bytes, base)) else {
             // A crash while a segment was begun leaves half a header, and nothing behind it.
             let is_begun = bytes.len() <= HEADER_SIZE || bytes.iter().all(|byte| *byte == 0);
-            let is_torn = archived_end.is_none() && is_begun && search::next_marker(&bytes, 0).is_none();
+            let is_torn = archived_end.is_none() && is_begun && resync::next_marker(&bytes, 0).is_none();
             self.damaged(path, base, end, if is_torn { DamageKind::TornTail } else { DamageKind::Garbled });
             return Ok(None);
         };
@@ -248,7 +248,7 @@ impl Replay {
             let is_part = twin.starts_with(&bytes) || bytes.starts_with(&twin);
             at = at.max(if is_part { twin.len() } else { 0 });
         }
-        Ok(Some(Loaded { path, base, salt: header.salt, bytes, at, is_sealed, search: Search::default() }))
+        Ok(Some(Loaded { path, base, salt: header.salt, bytes, at, is_sealed, search: Resync::default() }))
     }
 
     /// Leaves the segment that was read. Its bytes stay while the next has the same base.

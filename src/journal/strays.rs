@@ -8,7 +8,7 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 
 use super::header::FoundHeader;
-use super::search::Search;
+use super::resync::Resync;
 use super::{Entry, Journal, JournalError, frame};
 
 /// What stands beyond the end of a segment.
@@ -44,7 +44,7 @@ impl Journal {
 
     fn strays_of(&self, base: u64, end: u64, length: u64, header: FoundHeader) -> Result<Strays, JournalError> {
         let bytes = self.tail(base, end, length)?;
-        let (mut entries, mut at, mut search) = (Vec::new(), 0, Search::default());
+        let (mut entries, mut at, mut search) = (Vec::new(), 0, Resync::default());
         while let Some(record) = search.next_record(&bytes, at, header.salt) {
             let Some(payload) = frame::decode(&bytes[record..], header.salt) else { break };
             entries.extend(Entry::decode(payload));

@@ -16,7 +16,7 @@ use super::{Entry, Journal, JournalError};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Durability {
     /// It is with the operating system: it outlives this process, not the power.
-    Written,
+    Buffered,
     /// The disk has confirmed it.
     Synced,
 }
@@ -50,7 +50,7 @@ impl Writer {
     /// Bytes after which a new segment is begun.
     pub const SEGMENT_SIZE: u64 = 32 << 20;
     /// Bytes of room that are reserved at a time: a sync is a third faster when it need not change the file's size.
-    const ROOM: u64 = 256 << 10;
+    const PREALLOCATE: u64 = 256 << 10;
     /// What the buffer may keep between batches.
     const KEPT_BUFFER: usize = 1 << 20;
 
@@ -159,7 +159,7 @@ impl Writer {
         }
         self.next_base = start + self.buffer.len() as u64;
         fail_point!("journal.write", |_| Err(segment.failed("written", io::Error::other("injected"))));
-        segment.reserve(self.buffer.len() as u64, Self::ROOM);
+        segment.reserve(self.buffer.len() as u64, Self::PREALLOCATE);
         let written = segment.file.write_all_at(&self.buffer, segment.length);
         self.journal.note_end(self.next_base);
         written.map_err(|source| segment.failed("written", source))?;
@@ -176,7 +176,7 @@ impl Writer {
     /// Leaves a segment. What was only written in it is synced, so that later records never outlive earlier ones.
     fn roll(&mut self) -> Result<(), JournalError> {
         if let Some(segment) = &self.segment {
-            segment.give_back();
+            segment.release_preallocated();
             segment.file.sync_data().map_err(|source| segment.failed("synced", source))?;
         }
         self.segment = None;
@@ -229,7 +229,7 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         if let Some(segment) = &self.segment {
-            segment.give_back();
+            segment.release_preallocated();
         }
     }
 }
@@ -247,7 +247,7 @@ impl Segment {
         }
     }
 
-    fn give_back(&self) {
+    fn release_preallocated(&self) {
         if self.reserved > self.length {
             let _ = self.file.set_len(self.length);
         }

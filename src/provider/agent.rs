@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::details;
 use super::error::ErrorReport;
 use super::json::Object;
-use super::{believable, bounded, budget, label, media};
+use super::{believable, budget, label, media, truncate_redacted};
 use crate::domain::{AssetSource, JobId, Missing, Observation, Outcome, Role, Slot, Status, Timestamp};
 
 /// The provider's `status` of an attachment that is not ready.
@@ -32,11 +32,11 @@ pub(super) fn read(job: JobId, object: &Object<'_>, request: &Object<'_>) -> Obs
         status: status.clone().map(Status::Word),
         status_label: status,
         percent: None,
-        message: response.text("msg_content").map(bounded),
+        message: response.text("msg_content").map(truncate_redacted),
         error: error.map(|error| error.text),
-        prompt: request.text("prompt").map(bounded),
+        prompt: request.text("prompt").map(truncate_redacted),
         details: details::of_agent(request),
-        made_at: object.text("created").as_deref().and_then(Timestamp::parse_rfc3339).and_then(believable),
+        created_at: object.text("created").as_deref().and_then(Timestamp::parse_rfc3339).and_then(believable),
         assets,
         left_out,
     }

@@ -1,10 +1,10 @@
 //! What the provider's GET endpoints say, within bounds: one request at a time for each of its accounts, answers of a
 //! bounded size, each within a bounded time, to the host of the base URL and no other.
 
+mod account_locks;
+mod circuit_breaker;
 mod error;
-mod gate;
 mod lists;
-mod trouble;
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, timeout};
 use url::Url;
 
+use account_locks::AccountLocks;
+pub use circuit_breaker::CircuitBreaker;
 pub use error::ProviderError;
-use gate::Gate;
 pub use lists::{JobList, ListPage};
-pub use trouble::Trouble;
 
-use super::Reading;
+use super::Parsed;
 use crate::domain::{JobId, Kind, MediaUrl, Observation, ReplyRef};
 use crate::egress::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 use crate::egress::{self, ClientSetupError, Method, Policy, Response};
@@ -41,8 +41,8 @@ pub struct Client {
     http: egress::Client,
     base: String,
     token: HeaderValue,
-    gate: Gate,
-    trouble: Trouble,
+    account_locks: AccountLocks,
+    circuit_breaker: CircuitBreaker,
 }
 
 /// What the provider says of one job.
@@ -97,8 +97,8 @@ impl Client {
             http: egress::Client::new(Policy::new(config.egress.clone()), timeouts)?,
             base: format!("{}/v1/minimax", config.base_url.as_str().trim_end_matches('/')),
             token,
-            gate: Gate::default(),
-            trouble: Trouble::default(),
+            account_locks: AccountLocks::default(),
+            circuit_breaker: CircuitBreaker::default(),
         })
     }
 
@@ -117,9 +117,9 @@ impl Client {
         self.ask(id.account(), &format!("{list}/{id}"), |status, body| {
             let answer = match super::read(&body) {
                 // A failed agent job is answered with the status it failed with.
-                Ok(Reading::Job(observation)) if observation.job == *id => Ok(Answer { observation, body }),
-                Ok(Reading::Job(_)) => Err("it is about another job"),
-                Ok(Reading::Unclear(unclear)) => Err(unclear.as_str()),
+                Ok(Parsed::Job(observation)) if observation.job == *id => Ok(Answer { observation, body }),
+                Ok(Parsed::Job(_)) => Err("it is about another job"),
+                Ok(Parsed::Unrecognised(unclear)) => Err(unclear.as_str()),
                 Err(_) => Err("it is not JSON"),
             };
             match (status, answer) {
@@ -135,8 +135,8 @@ impl Client {
     }
 
     /// What keeps the provider from being asked.
-    pub fn trouble(&self) -> &Trouble {
-        &self.trouble
+    pub fn circuit_breaker(&self) -> &CircuitBreaker {
+        &self.circuit_breaker
     }
 
     /// Asks in the account's turn, unless it is on hold, and takes note of what the answer means for the next question.
@@ -147,8 +147,8 @@ impl Client {
         path: &str,
         read: impl FnOnce(Result<(), ProviderError>, Bytes) -> Result<T, ProviderError>,
     ) -> Result<T, ProviderError> {
-        let _turn = self.gate.turn(account).await;
-        if self.trouble.hold_of(account).is_some() {
+        let _turn = self.account_locks.turn(account).await;
+        if self.circuit_breaker.hold_remaining(account).is_some() {
             return Err(ProviderError::OnHold);
         }
         let sent = Instant::now();
@@ -156,7 +156,7 @@ impl Client {
             Ok((status, body)) => read(status, body),
             Err(error) => Err(error),
         };
-        self.trouble.heard(account, path, sent, answer.as_ref().err());
+        self.circuit_breaker.record_outcome(account, path, sent, answer.as_ref().err());
         answer
     }
 

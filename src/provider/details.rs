@@ -15,8 +15,8 @@ pub(super) fn of_job(object: &Object<'_>) -> JobDetails {
         aspect_ratio: text(object, "aspectRatio"),
         duration: seconds(object),
         batch_id: text(object, "batchID"),
-        can_appeal: object.flag("canAppeal"),
-        can_retry: object.flag("canRetry"),
+        can_appeal: object.boolean("canAppeal"),
+        can_retry: object.boolean("canRetry"),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The `error` of an answer: a text, or an object `{message, status, details}`, with a `code` beside it.
 
-use super::bounded;
 use super::json::{Object, Value};
+use super::truncate_redacted;
 use crate::domain::Outcome;
 
 /// What an answer says went wrong.
@@ -20,12 +20,12 @@ impl ErrorReport {
         let code = object.integer("code");
         let Some(error) = value.object() else {
             let text = value.text().unwrap_or_else(|| value.raw().to_owned());
-            return Some(Self { text: bounded(with(&text, code, None)), code });
+            return Some(Self { text: truncate_redacted(with(&text, code, None)), code });
         };
         let status = error.integer("status").or(code);
         let message = error.text("message").unwrap_or_else(|| value.raw().to_owned());
         let details = error.text("message").and_then(|_| error.get("details"));
-        Some(Self { text: bounded(with(&message, status, details)), code: status })
+        Some(Self { text: truncate_redacted(with(&message, status, details)), code: status })
     }
 
     /// Whether the provider refused what was asked for: 422 means a moderated prompt or file.

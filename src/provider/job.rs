@@ -3,7 +3,7 @@
 use super::details;
 use super::error::ErrorReport;
 use super::json::Object;
-use super::{believable, bounded, label, media};
+use super::{believable, label, media, truncate_redacted};
 use crate::domain::{JobId, Kind, Observation, Outcome, Status, Timestamp};
 
 pub(super) fn read(job: JobId, object: &Object<'_>) -> Observation {
@@ -13,7 +13,7 @@ pub(super) fn read(job: JobId, object: &Object<'_>) -> Observation {
         .get("status")
         .and_then(|value| value.integer().map(Status::Number).or_else(|| value.text().map(label).map(Status::Word)));
     let status_label = object.text("statusLabel").map(label);
-    let is_final = object.flag("statusFinal");
+    let is_final = object.boolean("statusFinal");
     let error = ErrorReport::read(object);
     let outcome = outcome(kind, status.as_ref(), status_label.as_deref(), is_final, !assets.is_empty());
     let outcome = match (outcome, &error) {
@@ -33,11 +33,11 @@ pub(super) fn read(job: JobId, object: &Object<'_>) -> Observation {
         status,
         status_label,
         percent: object.integer("percent").map(|percent| percent.clamp(0, 100) as u8),
-        message: object.text("message").map(bounded),
+        message: object.text("message").map(truncate_redacted),
         error: error.map(|error| error.text),
-        prompt: prompt.map(bounded),
+        prompt: prompt.map(truncate_redacted),
         details: details::of_job(object),
-        made_at: object.integer("createTime").or_else(|| object.integer("create_time")).and_then(time),
+        created_at: object.integer("createTime").or_else(|| object.integer("create_time")).and_then(time),
         assets: if outcome == Some(Outcome::Completed) { assets } else { Vec::new() },
         left_out: 0,
     }

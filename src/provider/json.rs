@@ -101,7 +101,7 @@ impl<'a> Value<'a> {
     }
 
     /// A boolean, or a string that holds one.
-    pub(super) fn flag(self) -> Option<bool> {
+    pub(super) fn boolean(self) -> Option<bool> {
         match self.raw() {
             "true" | "\"true\"" => Some(true),
             "false" | "\"false\"" => Some(false),
@@ -134,8 +134,8 @@ impl<'a> Object<'a> {
         self.get(name)?.integer()
     }
 
-    pub(super) fn flag(&self, name: &str) -> Option<bool> {
-        self.get(name)?.flag()
+    pub(super) fn boolean(&self, name: &str) -> Option<bool> {
+        self.get(name)?.boolean()
     }
 
     pub(super) fn object(&self, name: &str) -> Option<Object<'a>> {

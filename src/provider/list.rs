@@ -17,7 +17,7 @@ const LIST_FIELDS: [&str; 4] = ["images", "audio_list", "executing", "runningVid
 
 /// A job that an answer names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ToldOf {
+pub struct JobMention {
     /// The job.
     pub job: JobId,
     /// The reference that the call which made it gave.
@@ -28,26 +28,26 @@ pub struct ToldOf {
 
 /// Every job that an answer shows, in its order, at most [`MAX_JOBS`]: the answer about one job, or a list of any kind. Each
 /// has its own part of the body, which shares the body's memory. What is no JSON or shows no job is empty.
-pub fn read_all(body: &Bytes) -> Vec<Answer> {
+pub fn parse_jobs(body: &Bytes) -> Vec<Answer> {
     let Ok(value) = json::parse(body) else { return Vec::new() };
     let shown = entries(value).into_iter().filter_map(|entry| {
-        let observation = Box::new(observe(&entry.object()?).ok().filter(says_how_far)?);
+        let observation = Box::new(observe(&entry.object()?).ok().filter(has_status)?);
         Some(Answer { observation, body: body.slice_ref(entry.raw().as_bytes()) })
     });
     shown.take(MAX_JOBS).collect()
 }
 
 /// Every job that an answer names, shown or not, in its order, at most [`MAX_JOBS`]. What is no JSON names none.
-pub fn told_of(body: &[u8]) -> Vec<ToldOf> {
+pub fn mentioned_jobs(body: &[u8]) -> Vec<JobMention> {
     json::parse(body).map_or_else(|_| Vec::new(), |value| named_in(entries(value)))
 }
 
-/// The jobs that an answer itself is about, and not what it lists, as [`told_of`].
-pub fn made_by(body: &[u8]) -> Vec<ToldOf> {
+/// The jobs that an answer itself is about, and not what it lists, as [`mentioned_jobs`].
+pub fn made_by(body: &[u8]) -> Vec<JobMention> {
     json::parse(body).map_or_else(|_| Vec::new(), |value| named_in(vec![value]))
 }
 
-fn named_in(values: Vec<Value<'_>>) -> Vec<ToldOf> {
+fn named_in(values: Vec<Value<'_>>) -> Vec<JobMention> {
     let mut told = Vec::new();
     for object in values.into_iter().filter_map(Value::object) {
         let request = object.object("request").unwrap_or_default();
@@ -57,7 +57,7 @@ fn named_in(values: Vec<Value<'_>>) -> Vec<ToldOf> {
         let ids = object.get("imageIds").and_then(|ids| ids.items_up_to(MAX_JOBS)).unwrap_or_default();
         let ids = ids.into_iter().filter_map(|id| id.text()?.parse().ok());
         for job in super::job_id(&object).ok().into_iter().chain(ids) {
-            told.push(ToldOf { job, reply_ref: reply_ref.clone(), reply_url: reply_url.clone() });
+            told.push(JobMention { job, reply_ref: reply_ref.clone(), reply_url: reply_url.clone() });
         }
         if told.len() >= MAX_JOBS {
             break;
@@ -74,7 +74,7 @@ pub(super) fn page(body: &Bytes) -> Result<ListPage, &'static str> {
     if object.get("images").is_none() && !value.raw().starts_with('[') {
         return Err("it is no list");
     }
-    Ok(ListPage { jobs: read_all(body), has_next: object.flag("hasNext") })
+    Ok(ListPage { jobs: parse_jobs(body), has_next: object.boolean("hasNext") })
 }
 
 /// The accounts whose capacity an answer shows.
@@ -117,7 +117,7 @@ fn add_each<'a>(entries: &mut Vec<Value<'a>>, accounts: &Object<'a>) {
 }
 
 /// Entries of the scheduler and answers to calls that make a job have its id and nothing of these.
-fn says_how_far(observation: &Observation) -> bool {
+fn has_status(observation: &Observation) -> bool {
     let Observation { outcome, status, status_label, percent, .. } = observation;
     outcome.is_some() || status.is_some() || status_label.is_some() || percent.is_some()
 }

@@ -6,15 +6,15 @@ use crate::domain::{JobDetails, Missing, Outcome, Role, Status, Variant};
 
 fn observed(body: serde_json::Value) -> Observation {
     match read(body.to_string().as_bytes()).unwrap() {
-        Reading::Job(observation) => *observation,
-        Reading::Unclear(unclear) => panic!("{unclear:?}"),
+        Parsed::Job(observation) => *observation,
+        Parsed::Unrecognised(unclear) => panic!("{unclear:?}"),
     }
 }
 
-fn unclear(body: &[u8]) -> Unclear {
+fn unclear(body: &[u8]) -> Unrecognised {
     match read(body).unwrap() {
-        Reading::Job(observation) => panic!("{observation:?}"),
-        Reading::Unclear(unclear) => unclear,
+        Parsed::Job(observation) => panic!("{observation:?}"),
+        Parsed::Unrecognised(unclear) => unclear,
     }
 }
 
@@ -148,11 +148,11 @@ fn what_a_job_was_made_with_is_read_where_it_is_said() {
 #[test]
 fn a_time_before_2015_or_far_ahead_is_not_believed() {
     for created in [json!(0), json!(-1), json!(1), json!(1_262_304_000), json!(1_262_304_000_000u64), json!(9e15)] {
-        assert_eq!(observed(video(json!({"createTime": created}))).made_at, None, "{created}");
+        assert_eq!(observed(video(json!({"createTime": created}))).created_at, None, "{created}");
     }
-    assert!(observed(video(json!({"createTime": 1_795_172_334}))).made_at.is_some());
+    assert!(observed(video(json!({"createTime": 1_795_172_334}))).created_at.is_some());
     let agent = json!({"jobId": "p1-u2-a3-bot:minimax", "created": "1970-01-01T00:00:00.000Z"});
-    assert_eq!(observed(agent).made_at, None);
+    assert_eq!(observed(agent).created_at, None);
 }
 
 #[test]
@@ -161,10 +161,10 @@ fn the_shape_of_the_id_decides_the_kind() {
     let image = observed(image);
     assert_eq!((image.job.kind(), image.assets[0].file.as_str()), (Kind::Image, "image.png"));
     let upload = br#"{"videoId": "user:1-minimax:2-file:3"}"#;
-    assert_eq!(unclear(upload), Unclear::UnknownId);
-    assert_eq!(unclear(br#"{"voice_id": "user:1-minimax:2-audio:3", "id": "7"}"#), Unclear::UnknownShape);
+    assert_eq!(unclear(upload), Unrecognised::UnknownId);
+    assert_eq!(unclear(br#"{"voice_id": "user:1-minimax:2-audio:3", "id": "7"}"#), Unrecognised::UnknownShape);
     for shapeless in [&b"[]"[..], b"1", b"null", b"{}", b"\"user:1-minimax:2-video:3\"", br#"{"videoId": ""}"#] {
-        assert_eq!(unclear(shapeless), Unclear::UnknownShape);
+        assert_eq!(unclear(shapeless), Unrecognised::UnknownShape);
     }
 }
 
@@ -217,7 +217,7 @@ fn an_agents_attachments_are_read_by_the_table() {
     );
     assert_eq!(observation.reply_ref, Some(ReplyRef::new("kit").unwrap()));
     assert_eq!((observation.prompt.as_deref(), observation.message.as_deref()), (Some("rain"), Some("done")));
-    assert_eq!(observation.made_at.unwrap().to_string(), "2026-11-20T11:04:10.120Z");
+    assert_eq!(observation.created_at.unwrap().to_string(), "2026-11-20T11:04:10.120Z");
     let files: Vec<_> = observation.assets.iter().map(|asset| (asset.slot.as_str(), asset.file.as_str())).collect();
     assert_eq!(
         files,
@@ -246,21 +246,21 @@ fn odd_forms_of_values_are_tolerated() {
     let observation = observed(body);
     assert_eq!(observation.status, Some(Status::Number(2)));
     assert_eq!(observation.percent, Some(37));
-    assert_eq!(observation.made_at.unwrap().millis(), 1_795_172_334_234);
+    assert_eq!(observation.created_at.unwrap().millis(), 1_795_172_334_234);
     assert_eq!(observation.reply_ref, Some(ReplyRef::new("17").unwrap()));
     assert_eq!((observation.message, observation.error.as_deref()), (None, Some("no (status 504)")));
     let twice = br#"{"videoId": "x", "videoId": "user:1-minimax:2-video:3", "replyRef": "a\ud800b"}"#;
-    let Reading::Job(twice) = read(twice).unwrap() else { panic!("expected a job") };
+    let Parsed::Job(twice) = read(twice).unwrap() else { panic!("expected a job") };
     assert!(twice.reply_ref.unwrap().as_str().starts_with("a\u{fffd}"));
     let long = video(json!({"replyRef": "x".repeat(1025)}));
-    assert_eq!(unclear(long.to_string().as_bytes()), Unclear::InvalidReplyRef);
+    assert_eq!(unclear(long.to_string().as_bytes()), Unrecognised::InvalidReplyRef);
 }
 
 #[test]
 fn the_grammar_alone_decides_what_is_json() {
     let deep =
         format!("{{\"videoId\":\"user:1-minimax:2-video:3\",\"x\":{}{}}}", "[".repeat(400_000), "]".repeat(400_000));
-    assert!(matches!(read(deep.as_bytes()), Ok(Reading::Job(_))));
+    assert!(matches!(read(deep.as_bytes()), Ok(Parsed::Job(_))));
     assert!(read(&b"[".repeat(400_000)).is_err());
     for good in ["1e999", "-0", "\"\\ud800\"", "[1E+2]", "\u{feff}{}", " \n\t{} ", "123456789012345678901234567890"] {
         assert!(read(good.as_bytes()).is_ok(), "{good}");

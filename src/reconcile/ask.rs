@@ -1,7 +1,7 @@
 use super::queue::Queue;
 use super::{Reconciler, schedule};
 use crate::domain::{Job, JobId, JobState, Kind, Timestamp};
-use crate::intake::{Refused, Unknown};
+use crate::intake::{IntakeError, UnknownJobPolicy};
 use crate::provider::{Answer, ProviderError};
 use crate::state::{JobChanged, JobFilter, JobRecord, Page, StateError};
 
@@ -11,7 +11,7 @@ pub(super) enum AskError {
     #[error(transparent)]
     Provider(#[from] ProviderError),
     #[error(transparent)]
-    Refused(#[from] Refused),
+    Refused(#[from] IntakeError),
 }
 
 /// What an answer told.
@@ -99,7 +99,7 @@ impl Reconciler {
                 self.next(&job, Some(now))
             }
             Err(AskError::Provider(ProviderError::OnHold)) => {
-                let rest = self.inner.client.trouble().hold_of(job.id.account());
+                let rest = self.inner.client.circuit_breaker().hold_remaining(job.id.account());
                 Some(now.after(rest.unwrap_or(Self::SCAN_EVERY)))
             }
             // What may fail for this job alone is asked again in its time; anything else is waited out.
@@ -128,11 +128,12 @@ impl Reconciler {
     async fn learn(&self, job: &Job, answer: Result<Answer, ProviderError>) -> Result<Learned, AskError> {
         match answer {
             Ok(answer) => {
-                let changed = self.inner.intake.observe(answer.body, answer.observation, Unknown::Configured).await?;
+                let changed =
+                    self.inner.intake.observe(answer.body, answer.observation, UnknownJobPolicy::Configured).await?;
                 Ok(if changed { Learned::Changed } else { Learned::Nothing })
             }
             Err(ProviderError::Gone) => Ok(if self.removed(job).await? { Learned::Removed } else { Learned::Unsaid }),
-            Err(error @ (ProviderError::NotTaken(_) | ProviderError::Unreadable(_))) => {
+            Err(error @ (ProviderError::Rejected(_) | ProviderError::Unreadable(_))) => {
                 tracing::warn!(job = %job.id, %error, "the provider does not say how far it is");
                 Ok(Learned::Unsaid)
             }
@@ -141,7 +142,7 @@ impl Reconciler {
     }
 
     /// The provider knows no such job. True when that ends it, or takes a completed one back.
-    async fn removed(&self, job: &Job) -> Result<bool, Refused> {
+    async fn removed(&self, job: &Job) -> Result<bool, IntakeError> {
         let is_open = matches!(job.state, JobState::Running | JobState::Archiving | JobState::Stuck);
         if !self.is_denial(job) || !is_open || job.withdrawn.is_some() {
             return Ok(false);
@@ -164,16 +165,17 @@ impl Reconciler {
 
     /// Asks for fresh links of a job. True when there are some, which are recorded then.
     pub async fn refresh(&self, job: &JobId) -> bool {
-        if self.inner.client.trouble().paused_until().is_some() {
+        if self.inner.client.circuit_breaker().paused_until().is_some() {
             return false;
         }
         let refreshed = async {
             match self.inner.client.job(job).await {
                 Ok(answer) => {
-                    let observed = self.inner.intake.observe(answer.body, answer.observation, Unknown::Configured);
+                    let observed =
+                        self.inner.intake.observe(answer.body, answer.observation, UnknownJobPolicy::Configured);
                     Ok::<_, AskError>(observed.await?)
                 }
-                Err(ProviderError::Gone) => match self.state().job(job).map_err(Refused::from)? {
+                Err(ProviderError::Gone) => match self.state().job(job).map_err(IntakeError::from)? {
                     Some(record) => self.removed(&record.job).await.map(|_| false).map_err(AskError::from),
                     None => Ok(false),
                 },

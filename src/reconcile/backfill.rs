@@ -10,7 +10,7 @@ mod walk;
 use super::Reconciler;
 use super::progress::{BackfillReport, EndedEarly, Progress};
 use crate::domain::{JobId, JobState};
-use crate::intake::Unknown;
+use crate::intake::UnknownJobPolicy;
 use crate::provider::{Answer, JobList, ProviderError};
 
 use self::walk::Walk;
@@ -63,7 +63,7 @@ impl Reconciler {
     /// # Errors
     /// When it ends early.
     pub async fn backfill(&self, what: &Backfill, progress: &Progress<BackfillReport>) -> Result<(), EndedEarly> {
-        self.inner.intake.ledger().recovered().await;
+        self.inner.intake.log().recovered().await;
         match what {
             Backfill::List(list) => self.import_list(*list, progress).await?,
             Backfill::Jobs(ids) => self.import_jobs(ids, progress).await?,
@@ -79,7 +79,7 @@ impl Reconciler {
                 Ok(answer) => answer,
                 Err(
                     error @ (ProviderError::Gone
-                    | ProviderError::NotTaken(_)
+                    | ProviderError::Rejected(_)
                     | ProviderError::Unreadable(_)
                     | ProviderError::Failed(_)),
                 ) => {
@@ -97,7 +97,8 @@ impl Reconciler {
                 Standing::Missing => report.missing += 1,
             });
             if standing != Standing::Known {
-                let taken_in = self.inner.intake.observe(answer.body, answer.observation, Unknown::Adopt).await?;
+                let taken_in =
+                    self.inner.intake.observe(answer.body, answer.observation, UnknownJobPolicy::Adopt).await?;
                 let imported = taken_in && standing == Standing::Missing;
                 progress.count(|report| report.imported += u64::from(imported));
             }
@@ -128,7 +129,7 @@ impl Reconciler {
         let client = &self.inner.client;
         match self.patiently(|| client.list(list, None, None)).await {
             Ok(_) => Ok(vec![None]),
-            Err(error @ ProviderError::NotTaken(_)) => {
+            Err(error @ ProviderError::Rejected(_)) => {
                 let accounts = self.patiently(|| client.accounts()).await?;
                 if accounts.is_empty() {
                     return Err(error);
@@ -187,7 +188,7 @@ impl Reconciler {
                 continue;
             }
             let Answer { observation, body } = answer;
-            if self.inner.intake.observe(body, observation, Unknown::Adopt).await? {
+            if self.inner.intake.observe(body, observation, UnknownJobPolicy::Adopt).await? {
                 *left -= 1;
                 progress.step();
                 progress.count(|report| report.imported += 1);

@@ -2,8 +2,8 @@
 
 use super::{AskError, Reconciler};
 use crate::domain::{Job, JobId, Target};
-use crate::intake::{Refused, Unknown};
-use crate::provider::{Answer, JobList, ProviderError, ToldOf};
+use crate::intake::{IntakeError, UnknownJobPolicy};
+use crate::provider::{Answer, JobList, JobMention, ProviderError};
 
 /// Asked about each time: far more than the provider lets run at once.
 const MOST: usize = 200;
@@ -31,7 +31,7 @@ impl Reconciler {
     /// Reads the first page of each list: up to 30 jobs for one question, among them such as ended without a callback. Jobs
     /// that are not known are taken in where `gateway.adopt_listed` says so.
     pub(super) async fn read_first_pages(&self) -> Result<(), AskError> {
-        let unknown = if self.inner.config.adopt_listed { Unknown::Adopt } else { Unknown::Skip };
+        let unknown = if self.inner.config.adopt_listed { UnknownJobPolicy::Adopt } else { UnknownJobPolicy::Skip };
         for list in [JobList::Videos, JobList::Images] {
             for account in self.accounts(list).await? {
                 let client = &self.inner.client;
@@ -45,16 +45,17 @@ impl Reconciler {
     }
 
     fn known(&self, job: &JobId) -> Result<Option<Job>, AskError> {
-        let record = self.state().job(job).map_err(Refused::from)?;
+        let record = self.state().job(job).map_err(IntakeError::from)?;
         Ok(record.map(|record| record.job))
     }
 
     /// Asks about a job that is not known. True when it is taken in.
-    async fn take_in(&self, mention: &ToldOf) -> Result<bool, AskError> {
+    async fn take_in(&self, mention: &JobMention) -> Result<bool, AskError> {
         match self.patiently(|| self.inner.client.job(&mention.job)).await {
             Ok(answer) => {
                 let is_associated = self.associate(mention, None).await?;
-                let observed = self.inner.intake.observe(answer.body, answer.observation, Unknown::Configured).await?;
+                let observed =
+                    self.inner.intake.observe(answer.body, answer.observation, UnknownJobPolicy::Configured).await?;
                 if is_associated || observed {
                     tracing::info!(job = %mention.job, "the provider runs a job that was not known");
                 }
@@ -64,7 +65,7 @@ impl Reconciler {
             Err(
                 ProviderError::Gone
                 | ProviderError::OnHold
-                | ProviderError::NotTaken(_)
+                | ProviderError::Rejected(_)
                 | ProviderError::Unreadable(_)
                 | ProviderError::Failed(_),
             ) => Ok(false),
@@ -74,12 +75,12 @@ impl Reconciler {
 
     /// Ties a job to the ref whose reply URL the call that created it gave, else to the ref that its replyRef names: when
     /// it is asked about the job itself, the provider says neither. True when that changed something.
-    async fn associate(&self, mention: &ToldOf, job: Option<&Job>) -> Result<bool, AskError> {
+    async fn associate(&self, mention: &JobMention, job: Option<&Job>) -> Result<bool, AskError> {
         let intake = &self.inner.intake;
         let answer = Answer::naming(&mention.job, mention.reply_ref.as_ref());
         let target = mention.reply_url.as_deref().and_then(|url| intake.urls().parse(url));
         if let Some(Target::Ref(id)) = target
-            && self.state().reply_ref(&id).map_err(Refused::from)?.is_some()
+            && self.state().reply_ref(&id).map_err(IntakeError::from)?.is_some()
         {
             let is_claimed = job.is_some_and(|job| job.claimed);
             return Ok(!is_claimed && intake.job_created(id, answer.body, answer.observation).await?);
@@ -88,14 +89,14 @@ impl Reconciler {
         if is_tied || mention.reply_ref.is_none() {
             return Ok(false);
         }
-        Ok(intake.observe(answer.body, answer.observation, Unknown::Configured).await?)
+        Ok(intake.observe(answer.body, answer.observation, UnknownJobPolicy::Configured).await?)
     }
 }
 
 /// Some of the provider's users have no such list.
-fn or_none(told: Result<Vec<ToldOf>, ProviderError>) -> Result<Vec<ToldOf>, ProviderError> {
+fn or_none(told: Result<Vec<JobMention>, ProviderError>) -> Result<Vec<JobMention>, ProviderError> {
     match told {
-        Err(ProviderError::Gone | ProviderError::NotTaken(_) | ProviderError::Unreadable(_)) => Ok(Vec::new()),
+        Err(ProviderError::Gone | ProviderError::Rejected(_) | ProviderError::Unreadable(_)) => Ok(Vec::new()),
         told => told,
     }
 }

@@ -39,7 +39,7 @@ impl Reconciler {
 
     async fn pause(&self) {
         // Somebody else's question may have made it longer meanwhile.
-        while let Some(until) = self.inner.client.trouble().paused_until() {
+        while let Some(until) = self.inner.client.circuit_breaker().paused_until() {
             sleep_until(until.max(Instant::now() + Duration::from_millis(1))).await;
         }
     }

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::intake::Refused;
+use crate::intake::IntakeError;
 use crate::provider::ProviderError;
 use crate::state::StateError;
 
@@ -124,7 +124,7 @@ pub enum EndedEarly {
     Provider(ProviderError),
     /// What it says cannot be recorded.
     #[error(transparent)]
-    Refused(#[from] Refused),
+    Refused(#[from] IntakeError),
     /// What is known cannot be read.
     #[error(transparent)]
     State(#[from] StateError),

@@ -16,7 +16,7 @@ impl Reconciler {
     /// # Errors
     /// When it ends early.
     pub async fn reconcile(&self, progress: &Progress<ReconcileReport>) -> Result<(), EndedEarly> {
-        self.inner.intake.ledger().recovered().await;
+        self.inner.intake.log().recovered().await;
         let mut sequences = Vec::new();
         for state in schedule::ASKED_ABOUT {
             let mut before = None;

@@ -48,7 +48,7 @@ enum ReadError {
     #[error(transparent)]
     Journal(#[from] JournalError),
     #[error("cut off")]
-    CutOff,
+    Cancelled,
 }
 
 impl Relay {
@@ -71,7 +71,7 @@ impl Relay {
                 return (Ended::Later(Self::PAUSE), late_since.is_some());
             }
         };
-        let url = known.as_ref().and_then(|known| known.pass_on_to.as_deref());
+        let url = known.as_ref().and_then(|known| known.forward_url.as_deref());
         let late = Timestamp::now().since(record.at) >= self.inner.patience;
         let verdict = match (&known, url.map(MediaUrl::parse)) {
             (None, _) | (_, None) => Verdict::GiveUp("ref_removed"),
@@ -172,18 +172,18 @@ impl Relay {
     async fn body(&self, position: u64, known: RefRecord) -> Result<Option<Bytes>, ReadError> {
         let inner = self.inner.clone();
         let read = tokio::task::spawn_blocking(move || {
-            let at = inner.ledger.state().callback_at(position)?;
-            let callback = inner.ledger.journal().read(at)?.into_callback();
+            let at = inner.log.state().callback_at(position)?;
+            let callback = inner.log.journal().read(at)?.into_callback();
             Ok(callback.map(|callback| (inner.rewrite)(&known, callback.body)))
         });
-        read.await.unwrap_or(Err(ReadError::CutOff))
+        read.await.unwrap_or(Err(ReadError::Cancelled))
     }
 
     /// Says what became of a callback. While that cannot be recorded, nothing else of its ref is tried.
     async fn record(&self, event: Event) -> Ended {
         loop {
             // It need not be on the disk at once: without it the callback is sent again.
-            match self.inner.ledger.record(event.clone(), Durability::Written).await {
+            match self.inner.log.record(event.clone(), Durability::Buffered).await {
                 Ok(_) => return Ended::Done,
                 Err(RecordError::Stopping) => return Ended::Later(Self::PAUSE),
                 Err(RecordError::Journal(_)) => sleep(Self::PAUSE).await,

@@ -28,7 +28,7 @@ use super::patience::patiently;
 use crate::bucket::{Bucket, BucketError, ObjectKey};
 use crate::domain::{Digest, FileName};
 use crate::journal::{Archive, ArchiveError, Archived, ArchivedBytes, Journal, Patience, StoredAs};
-use crate::state::{Interpret, Ledger, RecoveryError};
+use crate::state::{EventLog, ParseCallback, RecoveryError};
 
 /// The most bytes a segment may have: more than a full one, the last batch behind it and the largest callback.
 const MAX_SEGMENT: u64 = 160 << 20;
@@ -41,16 +41,16 @@ const MAX_PROBLEMS: usize = 100;
 /// runtime.
 ///
 /// # Errors
-/// As for [`Ledger::open`], or when the journal cannot be opened.
-pub fn open_ledger(
+/// As for [`EventLog::open`], or when the journal cannot be opened.
+pub fn open_event_log(
     dir: &Path,
     bucket: &Bucket,
     keys: ArchiveKeys,
-    interpret: Interpret,
-) -> Result<Ledger, RecoveryError> {
+    parse_callback: ParseCallback,
+) -> Result<EventLog, RecoveryError> {
     let archive = Arc::new(SegmentArchive::new(bucket.clone(), keys));
     let journal = Journal::open_in(dir)?.with_archive(archive);
-    Ledger::open(journal, &dir.join("state"), interpret)
+    EventLog::open(journal, &dir.join("state"), parse_callback)
 }
 
 /// Whether an object has the name of an archived segment.

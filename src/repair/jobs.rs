@@ -55,7 +55,7 @@ impl Run<'_> {
     }
 
     async fn check_manifest(&self, mut record: JobRecord) -> Result<(), VerifyError> {
-        let state = self.inner.ledger.state().clone();
+        let state = self.inner.log.state().clone();
         for _ in 0..LOOKS {
             let Some(key) = manifest_key(&record.job) else { return Ok(()) };
             let Some(read) = self.read_manifest(&key).await? else { return Ok(()) };

@@ -19,7 +19,7 @@ impl Run<'_> {
             self.progress.count(|report| report.objects_listed += 1);
             self.progress.step();
         }
-        let journal = self.inner.ledger.journal().clone();
+        let journal = self.inner.log.journal().clone();
         let mut check = self.off_thread(move || journal.check_archive()).await?;
         while let Some((rest, checked)) = self.next_segment(check).await? {
             check = rest;

@@ -64,7 +64,7 @@ impl Run<'_> {
     /// Writes a job's manifest again; says why that cannot be done.
     pub(super) async fn mend_manifest(&self, sequence: u64, key: &ObjectKey) -> Result<(), String> {
         let _alone = self.inner.mending.lock().await;
-        let lease = self.inner.ledger.state().lease(sequence);
+        let lease = self.inner.log.state().lease(sequence);
         let _lease = lease.ok_or_else(|| "its job is being worked on, which writes it".to_owned())?;
         let record = self.state(move |state| state.job_at(sequence)).await.map_err(|error| error.to_string())?;
         let Some(record) = record else { return Err("its job is gone".to_owned()) };
@@ -84,7 +84,7 @@ impl Run<'_> {
             Some(position) => {
                 let at =
                     self.state(move |state| state.callback_at(position)).await.map_err(|error| error.to_string())?;
-                let journal = self.inner.ledger.journal().clone();
+                let journal = self.inner.log.journal().clone();
                 let read = tokio::task::spawn_blocking(move || journal.read(at)).await;
                 let entry = read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
                 entry.into_callback().and_then(|callback| (self.inner.redact)(&callback.body))

@@ -7,18 +7,18 @@
 use std::time::Duration;
 
 use crate::journal::Standing;
-use crate::state::{Ledger, Recovery};
+use crate::state::{EventLog, Recovery};
 
 /// Compares what was here at the start with the archive, for as long as that does not answer, and sees to it that the state
 /// is made of both. Returns how the state was brought up to date; `None` when the service stops before.
-pub async fn compare_with_archive(ledger: &Ledger) -> Option<Recovery> {
+pub async fn compare_with_archive(log: &EventLog) -> Option<Recovery> {
     const LONGEST: Duration = Duration::from_secs(60);
-    let mut recovery = ledger.recovered().await?;
+    let mut recovery = log.recovered().await?;
     // As it was when the state was brought up to date.
-    let surveyed = ledger.journal().standing();
+    let surveyed = log.journal().standing();
     let (mut standing, mut pause) = (surveyed, Duration::from_millis(500));
     while standing == Standing::Unknown {
-        let journal = ledger.journal().clone();
+        let journal = log.journal().clone();
         match tokio::task::spawn_blocking(move || journal.survey_archive()).await {
             Ok(Ok(found)) => standing = found,
             Ok(Err(error)) => {
@@ -37,11 +37,11 @@ pub async fn compare_with_archive(ledger: &Ledger) -> Option<Recovery> {
                  it is read; what was neither in the copy nor in the bucket is lost"
             );
             if surveyed == Standing::Unknown {
-                recovery = ledger.start_over().await?;
+                recovery = log.start_over().await?;
             }
-            if ledger.journal().newest().is_none_or(|newest| newest < archive_end) {
+            if log.journal().newest().is_none_or(|newest| newest < archive_end) {
                 // The clock is behind, or was ahead once.
-                if let Err(error) = ledger.begin_segment_at(archive_end).await {
+                if let Err(error) = log.begin_segment_at(archive_end).await {
                     tracing::error!(%error, "no segment could be begun behind those in the bucket");
                 }
             }

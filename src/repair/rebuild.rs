@@ -12,7 +12,7 @@ use super::{RestoreError, restore};
 use crate::bucket::Bucket;
 use crate::domain::JobState;
 use crate::journal::{Archive, ArchiveError, Journal, JournalError, Patience, ReadProgress};
-use crate::state::{Counters, Interpret, Ledger, Recovery, RecoveryError, StateError};
+use crate::state::{Counters, EventLog, ParseCallback, Recovery, RecoveryError, StateError};
 
 /// A state that was made anew.
 #[derive(Clone, Debug)]
@@ -106,7 +106,7 @@ pub async fn rebuild(
     dir: &Path,
     bucket: &Bucket,
     keys: ArchiveKeys,
-    interpret: Interpret,
+    parse_callback: ParseCallback,
     progress: &RebuildProgress,
 ) -> Result<Rebuilt, RebuildError> {
     let (journal, state) = (Journal::open_in(dir)?, dir.join("state"));
@@ -129,18 +129,18 @@ pub async fn rebuild(
         }
         _ => {}
     }
-    let journal = journal.with_archive(archive.clone()).reading_all().watched_by(progress.journal.clone());
-    let opened = tokio::task::spawn_blocking(move || Ledger::open(journal, &state, interpret)).await;
-    let ledger = opened.map_err(|_| RebuildError::Stopped)??;
+    let journal = journal.with_archive(archive.clone()).with_full_archive().with_progress(progress.journal.clone());
+    let opened = tokio::task::spawn_blocking(move || EventLog::open(journal, &state, parse_callback)).await;
+    let log = opened.map_err(|_| RebuildError::Stopped)??;
     let rebuilt = async {
-        let recovery = ledger.recovered().await.ok_or(RebuildError::Stopped)?;
-        progress.expect_manifests(&ledger.state().counters()?);
-        let manifests = restore(&ledger, bucket, interpret, &progress.manifests_read).await?;
+        let recovery = log.recovered().await.ok_or(RebuildError::Stopped)?;
+        progress.expect_manifests(&log.state().counters()?);
+        let manifests = restore(&log, bucket, parse_callback, &progress.manifests_read).await?;
         let problems = archive.problems();
-        Ok(Rebuilt { recovery, segments, problems, manifests, counters: ledger.state().counters()? })
+        Ok(Rebuilt { recovery, segments, problems, manifests, counters: log.state().counters()? })
     };
     let rebuilt = rebuilt.await;
-    let closing = ledger.clone();
+    let closing = log.clone();
     let _ = tokio::task::spawn_blocking(move || closing.close()).await;
     rebuilt
 }

@@ -15,7 +15,7 @@ use crate::domain::{
     StoredFile, StuckReason, Timestamp, Variant, Withdrawal,
 };
 use crate::journal::{Durability, Event};
-use crate::state::{Interpret, Ledger, Meaning, RecordError, StateError};
+use crate::state::{EventLog, ParseCallback, ParsedCallback, RecordError, StateError};
 
 /// Why not all manifests could be looked at. Those that were count; it may be done again.
 #[derive(Debug, thiserror::Error)]
@@ -31,21 +31,21 @@ pub enum RestoreError {
     Record(#[from] RecordError),
 }
 
-/// Makes known to `ledger` every job that a manifest in `bucket` tells of and the state does not have as ended. Lists
+/// Makes known to `log` every job that a manifest in `bucket` tells of and the state does not have as ended. Lists
 /// the whole bucket and counts in `looked_at`; reads only the manifests in folders of no such job. Returns how many said more
 /// than the state.
 ///
 /// # Errors
 /// When the bucket cannot be listed or a manifest not be read: it is not missing then.
 pub async fn restore(
-    ledger: &Ledger,
+    log: &EventLog,
     bucket: &Bucket,
-    interpret: Interpret,
+    parse_callback: ParseCallback,
     looked_at: &AtomicU64,
 ) -> Result<u64, RestoreError> {
     let manifests = bucket.list(None).try_filter(|(key, _)| future::ready(key.is_manifest()));
     let restored = manifests.map_ok(async |(key, _)| {
-        let restored = restore_one(ledger, bucket, interpret, key).await;
+        let restored = restore_one(log, bucket, parse_callback, key).await;
         looked_at.fetch_add(1, Ordering::Relaxed);
         restored
     });
@@ -54,13 +54,13 @@ pub async fn restore(
 }
 
 async fn restore_one(
-    ledger: &Ledger,
+    log: &EventLog,
     bucket: &Bucket,
-    interpret: Interpret,
+    parse_callback: ParseCallback,
     key: ObjectKey,
 ) -> Result<bool, RestoreError> {
     let Some((folder, _)) = key.as_str().rsplit_once('/') else { return Ok(false) };
-    let known = ledger.state().job_in_folder(folder)?;
+    let known = log.state().job_in_folder(folder)?;
     if known.is_some_and(|known| matches!(known.job.state, JobState::Archived | JobState::Failed)) {
         return Ok(false);
     }
@@ -81,7 +81,7 @@ async fn restore_one(
             return Ok(false);
         }
     };
-    let mut job = job(content, folder, &key, interpret);
+    let mut job = job(content, folder, &key, parse_callback);
     for asset in &mut job.assets {
         let Some(file) = &asset.stored else { continue };
         if !is_there(bucket, file).await? {
@@ -95,12 +95,12 @@ async fn restore_one(
             }
         }
     }
-    let known = ledger.state().job(&job.id)?;
-    if known.is_some_and(|known| !known.job.state.yields_to(job.state)) {
+    let known = log.state().job(&job.id)?;
+    if known.is_some_and(|known| !known.job.state.is_superseded_by(job.state)) {
         return Ok(false);
     }
     let event = Event::JobFound { at: Timestamp::now(), job: Box::new(job) };
-    ledger.record(event, Durability::Written).await?;
+    log.record(event, Durability::Buffered).await?;
     Ok(true)
 }
 
@@ -112,10 +112,10 @@ async fn is_there(bucket: &Bucket, file: &StoredFile) -> Result<bool, BucketErro
 }
 
 /// The job as its manifest has it.
-fn job(content: Manifest, folder: &str, key: &ObjectKey, interpret: Interpret) -> Job {
-    let sources = match content.callback.map(|callback| interpret(callback.get().as_bytes())) {
-        Some(Meaning::Job(observation)) => observation.assets,
-        Some(Meaning::Unclear(_)) | None => Vec::new(),
+fn job(content: Manifest, folder: &str, key: &ObjectKey, parse_callback: ParseCallback) -> Job {
+    let sources = match content.callback.map(|callback| parse_callback(callback.get().as_bytes())) {
+        Some(ParsedCallback::Job(observation)) => observation.assets,
+        Some(ParsedCallback::Unrecognised(_)) | None => Vec::new(),
     };
     let found = content.job;
     let mut job = Job::new(found.job_id, found.created_at);

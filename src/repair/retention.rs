@@ -17,13 +17,13 @@ use fail::fail_point;
 
 use self::scan::Open;
 use crate::journal::{ArchiveError, Journal, JournalError, StoredAs};
-use crate::state::{Interpret, Ledger, RecordError, StateError};
+use crate::state::{EventLog, ParseCallback, RecordError, StateError};
 
 /// Moves old segments, for as long as it runs.
 #[derive(Clone, Debug)]
 pub struct Retention {
-    ledger: Ledger,
-    interpret: Interpret,
+    log: EventLog,
+    parse_callback: ParseCallback,
     keep: Duration,
 }
 
@@ -50,13 +50,13 @@ pub enum RetentionError {
     StoreBehind,
     /// It was cut off.
     #[error("cut off")]
-    CutOff,
+    Cancelled,
 }
 
 impl Retention {
-    /// Moves segments of `ledger`'s journal into its archive that nothing was written to for `keep`.
-    pub fn new(ledger: Ledger, interpret: Interpret, keep: Duration) -> Self {
-        Self { ledger, interpret, keep }
+    /// Moves segments of `log`'s journal into its archive that nothing was written to for `keep`.
+    pub fn new(log: EventLog, parse_callback: ParseCallback, keep: Duration) -> Self {
+        Self { log, parse_callback, keep }
     }
 
     /// Does passes, each an eighth of the time that segments are kept after the last, though at least every hour and at
@@ -65,7 +65,7 @@ impl Retention {
         const LONGEST: Duration = Duration::from_secs(3600);
         const SHORTEST: Duration = Duration::from_secs(1);
         let mut last_error = None;
-        if self.ledger.recovered().await.is_none() {
+        if self.log.recovered().await.is_none() {
             return;
         }
         let mut is_renewed = false;
@@ -105,17 +105,17 @@ impl Retention {
     }
 
     async fn move_segment(&self, base: u64, open: Open) -> Result<(), RetentionError> {
-        fail_point!("retention.store", |_| Err(RetentionError::CutOff));
+        fail_point!("retention.store", |_| Err(RetentionError::Cancelled));
         let stored = self.blocking(move |this| Ok(this.journal().archive_segment(base)?)).await?;
-        fail_point!("retention.store.done", |_| Err(RetentionError::CutOff));
+        fail_point!("retention.store.done", |_| Err(RetentionError::Cancelled));
         let written_again = self.write_again(open).await?;
         // A start after a crash goes on from what the store has.
-        if !self.blocking(|this| Ok(this.ledger.settle(STORE_PATIENCE)?)).await? {
+        if !self.blocking(|this| Ok(this.log.flush(STORE_PATIENCE)?)).await? {
             return Err(RetentionError::StoreBehind);
         }
-        fail_point!("retention.remove", |_| Err(RetentionError::CutOff));
+        fail_point!("retention.remove", |_| Err(RetentionError::Cancelled));
         self.blocking(move |this| Ok(this.journal().remove(base)?)).await?;
-        fail_point!("retention.remove.done", |_| Err(RetentionError::CutOff));
+        fail_point!("retention.remove.done", |_| Err(RetentionError::Cancelled));
         match stored {
             StoredAs::New(name) => {
                 tracing::info!(segment = name, written_again, "a segment of the journal moved into the bucket");
@@ -139,7 +139,7 @@ impl Retention {
             newest.map_or(Ok(false), |base| this.has_news(base))
         });
         if may_seal.await? {
-            self.ledger.begin_segment().await?;
+            self.log.begin_segment().await?;
         }
         Ok(())
     }
@@ -160,7 +160,7 @@ impl Retention {
     }
 
     fn journal(&self) -> &Journal {
-        self.ledger.journal()
+        self.log.journal()
     }
 
     async fn blocking<T: Send + 'static>(
@@ -168,6 +168,6 @@ impl Retention {
         work: impl FnOnce(&Self) -> Result<T, RetentionError> + Send + 'static,
     ) -> Result<T, RetentionError> {
         let this = self.clone();
-        tokio::task::spawn_blocking(move || work(&this)).await.unwrap_or(Err(RetentionError::CutOff))
+        tokio::task::spawn_blocking(move || work(&this)).await.unwrap_or(Err(RetentionError::Cancelled))
     }
 }

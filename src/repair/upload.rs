@@ -68,7 +68,7 @@ impl Run<'_> {
         }
         let upload = serde_json::to_string(upload).map_err(|_| StoreError::Name)?;
         let event = Event::UploadEnded { at: Timestamp::now(), upload };
-        self.inner.ledger.record(event, Durability::Written).await?;
+        self.inner.log.record(event, Durability::Buffered).await?;
         Ok(())
     }
 
@@ -111,7 +111,7 @@ impl Run<'_> {
         let recorded = match serde_json::to_string(&upload) {
             Ok(name) => {
                 let event = Event::UploadStarted { at: Timestamp::now(), job, slot, upload: name };
-                self.inner.ledger.record(event, Durability::Synced).await.map_err(StoreError::from).map(drop)
+                self.inner.log.record(event, Durability::Synced).await.map_err(StoreError::from).map(drop)
             }
             Err(_) => Err(StoreError::Name),
         };

@@ -1,8 +1,8 @@
 //! What each journal entry means for the state. The same function serves new entries and replay.
 
 mod callback;
+mod carry_forward;
 mod confirm;
-mod kept;
 mod outbox;
 mod refs;
 mod storage;
@@ -17,21 +17,21 @@ use super::records::Claim;
 use super::records::{JobSummary, MediaRecord, RefRecord, StreamTokenRecord, UploadRecord};
 use super::stored_job::{OpenJob, Part};
 use super::txn::Txn;
-use crate::domain::{Change, Digest, Job, JobId, JobState, Observation, Origin, Reason, StoredFile};
+use crate::domain::{Change, Digest, Job, JobId, JobState, Observation, Origin, QuarantineReason, StoredFile};
 use crate::journal::{Entry, Event};
 
 /// What a callback's body says, as the provider's room reads it.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Meaning {
+pub enum ParsedCallback {
     /// It is about a job.
     Job(Box<Observation>),
     /// It is JSON that says nothing to act on.
-    Unclear(Reason),
+    Unrecognised(QuarantineReason),
 }
 
 /// What an entry changed.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Applied {
+pub enum ApplyOutcome {
     /// A job as it now is. `change` is set for observations.
     Job {
         /// The job.
@@ -46,7 +46,7 @@ pub enum Applied {
         /// Its id.
         position: u64,
         /// Why.
-        reason: Reason,
+        reason: QuarantineReason,
     },
     /// A ref as it now is.
     Ref {
@@ -84,19 +84,19 @@ pub enum ClaimOutcome {
     HeldBy(Claim),
 }
 
-/// Folds one entry in. `meaning` is that of a callback's body.
+/// Folds one entry in. `parsed` is that of a callback's body.
 pub(super) fn apply(
     txn: &mut Txn<'_>,
     position: u64,
     entry: &Entry,
-    meaning: Option<Meaning>,
-) -> Result<Applied, StateError> {
+    parsed: Option<ParsedCallback>,
+) -> Result<ApplyOutcome, StateError> {
     let event = match entry {
         Entry::Callback(entry) => {
-            let meaning = meaning.unwrap_or(Meaning::Unclear(Reason::UnknownShape));
-            return callback::apply(txn, position, entry, meaning);
+            let parsed = parsed.unwrap_or(ParsedCallback::Unrecognised(QuarantineReason::UnknownShape));
+            return callback::apply(txn, position, entry, parsed);
         }
-        Entry::Kept(entry) => return kept::callback(txn, position, entry),
+        Entry::Kept(entry) => return carry_forward::callback(txn, position, entry),
         Entry::Event(event) => event,
     };
     match event {
@@ -109,17 +109,17 @@ pub(super) fn apply(
             let plain = RefRecord::new(id.clone(), reply_ref.clone(), Origin::Registered, *at);
             refs::register(txn, RefRecord { notify_url, labels, ..plain })
         }
-        Event::GatewayRefAdded { at, id, reply_ref, made, pass_on_to } => {
+        Event::GatewayRefAdded { at, id, reply_ref, made, forward_url } => {
             let plain = RefRecord::new(id.clone(), reply_ref.clone(), Origin::Gateway, *at);
-            refs::make(txn, RefRecord { made: *made, pass_on_to: pass_on_to.clone(), ..plain })
+            refs::make(txn, RefRecord { made: *made, forward_url: forward_url.clone(), ..plain })
         }
         Event::RefRemoved { at, id } => refs::remove(txn, id, *at),
         Event::QuarantineRemoved { positions, .. } => callback::remove(txn, positions),
         Event::StreamTokenGiven { at, digest, ours, account } => {
             let record = StreamTokenRecord { at: *at, ours: *ours, account: account.clone() };
-            tokens::given(txn, digest, &record)
+            tokens::issued(txn, digest, &record)
         }
-        Event::Placed { job, folder, fallback, .. } => storage::place(txn, job, folder, fallback),
+        Event::Placed { job, folder, fallback, .. } => storage::assign_folder(txn, job, folder, fallback),
         Event::UploadStarted { job, slot, upload, .. } => upload::started(txn, job, slot, upload),
         Event::UploadAdvanced { upload, first, parts, bytes, point, .. } => {
             upload::advanced(txn, upload, *first, parts, *bytes, point)
@@ -130,7 +130,7 @@ pub(super) fn apply(
         }
         Event::Released { sha256, .. } => {
             txn.remove(keys::claim(sha256));
-            Ok(Applied::Done)
+            Ok(ApplyOutcome::Done)
         }
         Event::Stored { job, slot, file } => storage::stored(txn, position, job, slot, file),
         Event::AttemptFailed { at, job, slot, failure, due } => {
@@ -138,27 +138,32 @@ pub(super) fn apply(
         }
         Event::Ended { at, job, state, decided_by, manifest_key } => {
             if let (JobState::Archived, Some(position)) = (state, decided_by) {
-                kept::forget(txn, *position)?;
+                carry_forward::forget(txn, *position)?;
             }
             change_job(txn, job, Part::Header, |job| job.end(*state, *decided_by, manifest_key.clone(), *at))
         }
-        Event::RefKept { id, reply_ref, origin, notify_url, labels, made, pass_on_to, created_at } => {
-            let (notify_url, labels, pass_on_to) = (notify_url.clone(), labels.clone(), pass_on_to.clone());
+        Event::RefKept { id, reply_ref, origin, notify_url, labels, made, forward_url, created_at } => {
+            let (notify_url, labels, forward_url) = (notify_url.clone(), labels.clone(), forward_url.clone());
             let plain = RefRecord::new(id.clone(), reply_ref.clone(), *origin, *created_at);
-            refs::kept(txn, RefRecord { notify_url, labels, made: *made, pass_on_to, ..plain })
+            refs::kept(txn, RefRecord { notify_url, labels, made: *made, forward_url, ..plain })
         }
-        Event::PassedOn { id, position, .. } => outbox::take_off(txn, id, *position, true),
-        Event::PassOnGivenUp { id, position, .. } => outbox::take_off(txn, id, *position, false),
+        Event::PassedOn { id, position, .. } => outbox::dequeue(txn, id, *position, true),
+        Event::PassOnGivenUp { id, position, .. } => outbox::dequeue(txn, id, *position, false),
         Event::PassOnKept { at, id, position, bytes } => outbox::kept(txn, id, *position, *at, *bytes),
         Event::ClaimKept { position, job, slot, file } => {
-            kept::claim(txn, *position, Claim { job: job.clone(), slot: slot.clone(), file: file.clone() })
+            carry_forward::claim(txn, *position, Claim { job: job.clone(), slot: slot.clone(), file: file.clone() })
         }
         Event::UploadKept { position, job, slot, upload, parts, point } => {
             let (parts, point) = (parts.clone(), point.clone());
-            kept::upload(txn, *position, upload, UploadRecord { job: job.clone(), slot: slot.clone(), parts, point })
+            carry_forward::upload(
+                txn,
+                *position,
+                upload,
+                UploadRecord { job: job.clone(), slot: slot.clone(), parts, point },
+            )
         }
-        Event::JobKept { sequence, job } => kept::job(txn, position, *sequence, job),
-        Event::JobFound { job, .. } => kept::found(txn, position, job),
+        Event::JobKept { sequence, job } => carry_forward::job(txn, position, *sequence, job),
+        Event::JobFound { job, .. } => carry_forward::from_manifest(txn, position, job),
         Event::Confirmed { at, job, position } => confirm::confirmed(txn, job, *position, *at),
         Event::Refuted { at, job, position, .. } => confirm::refuted(txn, job, *position, *at),
         Event::Unanswered { job, due, .. } => change_job(txn, job, Part::Header, |job| job.ask_again(*due)),
@@ -170,7 +175,9 @@ pub(super) fn apply(
 /// What to do about an entry whose folding came upon a defect: a callback's body is kept aside, for when that is mended.
 pub(super) fn pass_over(txn: &mut Txn<'_>, position: u64, entry: &Entry) -> Result<(), StateError> {
     match entry {
-        Entry::Callback(entry) => callback::quarantine(txn, position, entry, Reason::InternalError, None).map(drop),
+        Entry::Callback(entry) => {
+            callback::quarantine(txn, position, entry, QuarantineReason::InternalError, None).map(drop)
+        }
         Entry::Kept(_) | Entry::Event(_) => Ok(()),
     }
 }
@@ -180,8 +187,8 @@ fn change_job(
     id: &JobId,
     part: Part<'_>,
     change: impl FnOnce(&mut Job),
-) -> Result<Applied, StateError> {
-    let Some(mut open) = txn.open_job(id, part)? else { return Ok(Applied::Unknown) };
+) -> Result<ApplyOutcome, StateError> {
+    let Some(mut open) = txn.open_job(id, part)? else { return Ok(ApplyOutcome::Unknown) };
     change(&mut open.job);
     put_job(txn, open, None, None)
 }
@@ -192,13 +199,13 @@ fn put_job(
     open: OpenJob,
     change: Option<Change>,
     over_budget: Option<u64>,
-) -> Result<Applied, StateError> {
+) -> Result<ApplyOutcome, StateError> {
     let job = Box::new(open.summary());
     txn.put_job(open)?;
-    Ok(Applied::Job { job, change, over_budget })
+    Ok(ApplyOutcome::Job { job, change, over_budget })
 }
 
 /// What a job that did not change is.
-fn unchanged(open: &OpenJob) -> Applied {
-    Applied::Job { job: Box::new(open.summary()), change: None, over_budget: None }
+fn unchanged(open: &OpenJob) -> ApplyOutcome {
+    ApplyOutcome::Job { job: Box::new(open.summary()), change: None, over_budget: None }
 }

@@ -33,7 +33,7 @@ pub(super) enum Table {
     /// Which digest a key of the bucket belongs to: hash.
     ObjectKeys = b'k',
     /// How many jobs of the queue have a link that dies in a minute: minute.
-    DyingLinks = b'l',
+    ExpiringLinks = b'l',
     /// Which object a digest is that of.
     MediaDigests = b'm',
     /// Who refers to an object: its position, job, slot.
@@ -144,7 +144,7 @@ pub(super) fn after_prefix(mut prefix: Vec<u8>) -> Vec<u8> {
 
 /// Which minute a link dies in, as the key of its count.
 pub(super) fn dying_links(at: Timestamp) -> Vec<u8> {
-    Table::DyingLinks.key(&[&(at.millis() / 60_000).to_be_bytes()])
+    Table::ExpiringLinks.key(&[&(at.millis() / 60_000).to_be_bytes()])
 }
 
 pub(super) fn folder(folder: &str) -> Vec<u8> {
@@ -260,7 +260,7 @@ pub(super) fn gateway_ref(name: &ReplyRef, id: &RefId) -> Vec<u8> {
 }
 
 /// Behind the last key with a prefix that ends in a hash.
-pub(super) fn behind(mut prefix: Vec<u8>) -> Vec<u8> {
+pub(super) fn prefix_end(mut prefix: Vec<u8>) -> Vec<u8> {
     prefix.push(u8::MAX);
     prefix
 }

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::event_log::ParseCallback;
 use super::fold;
 use super::keys::{META, Table};
-use super::ledger::Interpret;
 use super::records::{Counters, Meta, VERSION};
 use super::store::{Blocks, Store};
 use super::txn::Txn;
@@ -123,7 +123,7 @@ impl State {
         self.release_store()?;
         let dir = &self.shared.dir;
         let open = || {
-            prove(dir)?;
+            verify_counts(dir)?;
             Ok(open_sled(dir, CACHE_BYTES)?)
         };
         let known = aside.damage.clone().map(|damage| Err(StateError::Untrue(damage)));
@@ -154,7 +154,7 @@ impl State {
 
 /// sled does not notice all damage: noise in its file can make it open without an error and without half the records. So
 /// the records of every kind are counted and compared with the numbers that were written along with them.
-fn prove(dir: &Path) -> Result<(), StateError> {
+fn verify_counts(dir: &Path) -> Result<(), StateError> {
     // Whoever reads all of it once gains nothing from keeping it, and what is kept beside the cache goes with the handle.
     let store = open_sled(dir, LEAST_CACHE_BYTES)?;
     let found = store.get(&META)?;
@@ -189,7 +189,7 @@ fn compare(store: &Blocks, counters: &Counters) -> Result<(), StateError> {
         (Table::Asks, counters.unconfirmed),
         (Table::HostQueues, counters.queued),
         (Table::Lanes, counters.queued),
-        (Table::DyingLinks, counters.dying_minutes),
+        (Table::ExpiringLinks, counters.dying_minutes),
         (Table::Media, counters.objects),
         (Table::MediaDigests, counters.objects),
         (Table::ObjectKeys, counters.object_keys),
@@ -268,11 +268,11 @@ fn remove_others_aside(dir: &Path, aside: &Path) -> std::io::Result<()> {
 pub(super) fn replay(
     store: &Store,
     journal: &Journal,
-    interpret: Interpret,
+    parse_callback: ParseCallback,
     passed_over: &BTreeSet<u64>,
 ) -> Result<Recovery, RecoveryError> {
     store.set_in_bulk(true);
-    let recovery = fold_in(store, journal, interpret, passed_over);
+    let recovery = fold_in(store, journal, parse_callback, passed_over);
     store.set_in_bulk(false);
     recovery
 }
@@ -280,7 +280,7 @@ pub(super) fn replay(
 fn fold_in(
     store: &Store,
     journal: &Journal,
-    interpret: Interpret,
+    parse_callback: ParseCallback,
     passed_over: &BTreeSet<u64>,
 ) -> Result<Recovery, RecoveryError> {
     let mut recovery = Recovery::default();
@@ -296,7 +296,7 @@ fn fold_in(
         let fold_one = || match &entry {
             _ if passed_over.contains(&position) => fold::pass_over(&mut txn, position, &entry),
             Entry::Callback(callback) => {
-                fold::apply(&mut txn, position, &entry, Some(interpret(&callback.body))).map(drop)
+                fold::apply(&mut txn, position, &entry, Some(parse_callback(&callback.body))).map(drop)
             }
             Entry::Event(_) | Entry::Kept(_) => fold::apply(&mut txn, position, &entry, None).map(drop),
         };

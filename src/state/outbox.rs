@@ -9,8 +9,8 @@ use crate::domain::RefId;
 
 impl State {
     /// Every ref that has something new to pass on from now on; `None` when any may have.
-    pub fn to_pass_on(&self) -> broadcast::Receiver<Option<RefId>> {
-        self.shared.to_pass_on.subscribe()
+    pub fn outbox_updates(&self) -> broadcast::Receiver<Option<RefId>> {
+        self.shared.outbox_updates.subscribe()
     }
 
     /// At most `limit` refs that have something to pass on, in the order of their ids, those behind `after`.

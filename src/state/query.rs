@@ -166,7 +166,7 @@ impl State {
     }
 
     /// A ref, deleted or not.
-    pub fn reply_ref_ever(&self, id: &RefId) -> Result<Option<RefRecord>, StateError> {
+    pub fn ref_including_deleted(&self, id: &RefId) -> Result<Option<RefRecord>, StateError> {
         match self.reply_ref(id)? {
             Some(record) => Ok(Some(record)),
             None => self.get(&keys::removed_ref(id)),
@@ -207,7 +207,7 @@ impl State {
     ) -> Result<(Vec<RefRecord>, bool), StateError> {
         let store = self.store()?;
         let start = keys::gateway_refs_named(name);
-        let end = before.map_or_else(|| keys::behind(start.clone()), |id| keys::gateway_ref(name, id));
+        let end = before.map_or_else(|| keys::prefix_end(start.clone()), |id| keys::gateway_ref(name, id));
         let mut named = self.reply_ref_named(name)?.filter(|record| before.is_none_or(|before| record.id < *before));
         let (mut items, mut bytes) = (Vec::new(), 0);
         for item in store.range_back(start..end) {
@@ -285,7 +285,7 @@ impl State {
 
     /// At most `limit` jobs about which the provider is to be asked, with the time from which on, the earliest first. A time
     /// further ahead than any question is put off was set by a clock that was wrong, and has come.
-    pub fn asks(&self, limit: usize) -> Result<Vec<(Timestamp, u64)>, StateError> {
+    pub fn confirmations(&self, limit: usize) -> Result<Vec<(Timestamp, u64)>, StateError> {
         /// Two hours for an account on hold, one otherwise, and some.
         const LONGEST_DELAY: Duration = Duration::from_secs(6 * 3600);
         let store = self.store()?;
@@ -305,7 +305,7 @@ impl State {
 
     /// At most `limit` jobs about which the provider is to be asked now, the longest due first, and when the next is to be.
     /// No question is put off for longer than `longest`: a time further ahead was set by a clock that was wrong.
-    pub fn asks_due(
+    pub fn confirmations_due(
         &self,
         now: Timestamp,
         longest: Duration,

@@ -30,7 +30,7 @@ pub struct DueJob {
     /// Stands for the ref it is tied to, or for all jobs that are tied to none.
     pub owner: u64,
     /// From when on its links no longer work; `None` when that is not known.
-    pub link_dies_at: Option<Timestamp>,
+    pub link_expires_at: Option<Timestamp>,
 }
 
 /// How long links that do not say it are taken to live: what is said of the provider's. Only the order depends on it.
@@ -41,18 +41,18 @@ const ASSUMED_LIFE: Duration = Duration::from_secs(9 * 3600);
 pub(super) struct Queued {
     at: Timestamp,
     at_once: bool,
-    link_dies_at: Option<Timestamp>,
+    link_expires_at: Option<Timestamp>,
     host: String,
     owner: u64,
 }
 
 impl Queued {
-    /// A job whose next file comes from `host`, and whose links die from `link_dies_at` on.
-    pub(super) fn of(job: &Job, host: Option<&str>, link_dies_at: Option<Timestamp>) -> Option<Self> {
+    /// A job whose next file comes from `host`, and whose links die from `link_expires_at` on.
+    pub(super) fn of(job: &Job, host: Option<&str>, link_expires_at: Option<Timestamp>) -> Option<Self> {
         let at = job.due?;
         let host = host.unwrap_or_default().to_owned();
         let owner = job.ref_id.as_ref().map_or(0, |id| keys::short_hash(id.as_str()));
-        Some(Self { at, at_once: at <= job.updated_at, link_dies_at, host, owner })
+        Some(Self { at, at_once: at <= job.updated_at, link_expires_at, host, owner })
     }
 
     /// Read from the record under `key`, with the job the key names.
@@ -62,14 +62,15 @@ impl Queued {
     }
 
     fn into_due(self, sequence: u64) -> DueJob {
-        let Self { at, link_dies_at, host, owner, .. } = self;
-        DueJob { at, sequence, host, owner, link_dies_at }
+        let Self { at, link_expires_at, host, owner, .. } = self;
+        DueJob { at, sequence, host, owner, link_expires_at }
     }
 
     /// Where it stands in all three indices.
     fn keys(&self, sequence: u64) -> [Vec<u8>; 3] {
         let Self { at, at_once, owner, .. } = *self;
-        let (host, time) = (keys::short_hash(&self.host), if at_once { deadline(at, self.link_dies_at) } else { at });
+        let (host, time) =
+            (keys::short_hash(&self.host), if at_once { deadline(at, self.link_expires_at) } else { at });
         [
             keys::due(at_once, at, sequence),
             keys::in_host_queue(host, at_once, time, sequence),
@@ -78,8 +79,8 @@ impl Queued {
     }
 }
 
-fn deadline(at: Timestamp, link_dies_at: Option<Timestamp>) -> Timestamp {
-    link_dies_at.unwrap_or_else(|| at.after(ASSUMED_LIFE))
+fn deadline(at: Timestamp, link_expires_at: Option<Timestamp>) -> Timestamp {
+    link_expires_at.unwrap_or_else(|| at.after(ASSUMED_LIFE))
 }
 
 impl Txn<'_> {
@@ -110,10 +111,10 @@ impl Txn<'_> {
             self.put(in_lane, is)?;
             self.due_changed = true;
         }
-        self.count_dying(was.and_then(|was| was.link_dies_at), is.and_then(|is| is.link_dies_at))
+        self.count_expiring(was.and_then(|was| was.link_expires_at), is.and_then(|is| is.link_expires_at))
     }
 
-    fn count_dying(&mut self, was: Option<Timestamp>, is: Option<Timestamp>) -> Result<(), StateError> {
+    fn count_expiring(&mut self, was: Option<Timestamp>, is: Option<Timestamp>) -> Result<(), StateError> {
         let (was, is) = (was.map(keys::dying_links), is.map(keys::dying_links));
         if was == is {
             return Ok(());
@@ -170,7 +171,7 @@ impl State {
     }
 
     /// How many jobs of the queue have a link that dies between `from` and `to`, by whole minutes.
-    pub fn dying(&self, from: Timestamp, to: Timestamp) -> Result<u64, StateError> {
+    pub fn expiring(&self, from: Timestamp, to: Timestamp) -> Result<u64, StateError> {
         let store = self.store()?;
         let mut sum = 0;
         for count in store.range(keys::dying_links(from)..=keys::dying_links(to)) {

@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Job, JobId, JobState, Origin, Reason, RefId, ReplyRef, Slot, StoredFile, Target, Timestamp};
+use crate::domain::{
+    Job, JobId, JobState, Origin, QuarantineReason, RefId, ReplyRef, Slot, StoredFile, Target, Timestamp,
+};
 
 /// A job with the number that orders jobs by when they were first heard of.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,7 +58,7 @@ pub struct RefRecord {
     pub made: bool,
     /// The replyUrl that a caller of the gateway gave: what comes over this ref's URL is passed on to it. Its query may be
     /// a secret of the caller's.
-    pub pass_on_to: Option<String>,
+    pub forward_url: Option<String>,
     /// When.
     pub created_at: Timestamp,
     /// Set once it is deleted: its URL is no longer accepted and it is no longer shown.
@@ -66,8 +68,8 @@ pub struct RefRecord {
 impl RefRecord {
     /// About how many bytes it has.
     pub(super) fn bytes(&self) -> usize {
-        let Self { reply_ref, notify_url, labels, pass_on_to, .. } = self;
-        let urls = [notify_url, pass_on_to].into_iter().flatten().map(String::len).sum::<usize>();
+        let Self { reply_ref, notify_url, labels, forward_url, .. } = self;
+        let urls = [notify_url, forward_url].into_iter().flatten().map(String::len).sum::<usize>();
         let labels = labels.iter().map(|(name, text)| name.len() + text.len()).sum::<usize>();
         reply_ref.as_str().len() + urls + labels
     }
@@ -81,7 +83,7 @@ impl RefRecord {
             notify_url: None,
             labels: BTreeMap::new(),
             made: false,
-            pass_on_to: None,
+            forward_url: None,
             created_at,
             removed_at: None,
         }
@@ -172,7 +174,7 @@ pub struct QuarantineRecord {
     /// Over which URL.
     pub target: Target,
     /// Why it is here.
-    pub reason: Reason,
+    pub reason: QuarantineReason,
     /// The job it names, if it names one.
     pub job_id: Option<JobId>,
     /// Its size in bytes.

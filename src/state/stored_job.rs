@@ -45,7 +45,7 @@ struct FileState {
     state: AssetState,
     stuck: Option<StuckReason>,
     not_before: Option<Timestamp>,
-    link_dies_at: Option<Timestamp>,
+    link_expires_at: Option<Timestamp>,
 }
 
 /// What an entry needs of a job.
@@ -92,7 +92,7 @@ enum Finals {
 pub(super) struct Indexed {
     pub(super) state: JobState,
     pub(super) queued: Option<Queued>,
-    pub(super) ask_at: Option<Timestamp>,
+    pub(super) confirm_at: Option<Timestamp>,
     pub(super) reply_ref: Option<ReplyRef>,
 }
 
@@ -103,7 +103,7 @@ impl FileState {
             state: asset.state,
             stuck: asset.stuck,
             not_before: asset.not_before,
-            link_dies_at: asset.link_dies_at(),
+            link_expires_at: asset.link_expires_at(),
         }
     }
 
@@ -211,11 +211,11 @@ impl OpenJob {
     }
 
     fn indexed(&self) -> Indexed {
-        let link_dies_at = match &self.files {
-            Files::All(_) => self.job.link_dies_at(),
+        let link_expires_at = match &self.files {
+            Files::All(_) => self.job.link_expires_at(),
             Files::Apart(files, _) => {
                 let pending = files.iter().filter(|file| file.state == AssetState::Pending);
-                pending.filter_map(|file| file.link_dies_at).min()
+                pending.filter_map(|file| file.link_expires_at).min()
             }
         };
         let host = match &self.files {
@@ -224,8 +224,8 @@ impl OpenJob {
         };
         Indexed {
             state: self.job.state,
-            queued: Queued::of(&self.job, host, link_dies_at),
-            ask_at: self.job.ask_at,
+            queued: Queued::of(&self.job, host, link_expires_at),
+            confirm_at: self.job.confirm_at,
             reply_ref: self.job.reply_ref.clone(),
         }
     }

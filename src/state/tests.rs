@@ -11,52 +11,52 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::domain::{
-    AttemptFailure, Change, Digest, FileName, JobId, JobState, MediaUrl, Origin, Reason, RefId, ReplyRef, StoredFile,
-    StuckReason, Target, Timestamp, Variant,
+    AttemptFailure, Change, Digest, FileName, JobId, JobState, MediaUrl, Origin, QuarantineReason, RefId, ReplyRef,
+    StoredFile, StuckReason, Target, Timestamp, Variant,
 };
 use crate::journal::{CallbackEntry, Durability, Entry, Event, Journal};
-use crate::provider::{self, Reading, Unclear};
+use crate::provider::{self, Parsed, Unrecognised};
 
-fn interpret(body: &[u8]) -> Meaning {
+fn parse_callback(body: &[u8]) -> ParsedCallback {
     match provider::read(body) {
-        Ok(Reading::Job(observation)) => Meaning::Job(observation),
-        Ok(Reading::Unclear(Unclear::UnknownId)) => Meaning::Unclear(Reason::UnknownId),
-        _ => Meaning::Unclear(Reason::UnknownShape),
+        Ok(Parsed::Job(observation)) => ParsedCallback::Job(observation),
+        Ok(Parsed::Unrecognised(Unrecognised::UnknownId)) => ParsedCallback::Unrecognised(QuarantineReason::UnknownId),
+        _ => ParsedCallback::Unrecognised(QuarantineReason::UnknownShape),
     }
 }
 
-fn open(dir: &Path) -> Ledger {
-    Ledger::open(Journal::open(&dir.join("journal")).unwrap(), &dir.join("state"), interpret).unwrap()
+fn open(dir: &Path) -> EventLog {
+    EventLog::open(Journal::open(&dir.join("journal")).unwrap(), &dir.join("state"), parse_callback).unwrap()
 }
 
 struct Bench {
     dir: TempDir,
-    ledger: Ledger,
+    log: EventLog,
     adopt: bool,
 }
 
 impl Bench {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let ledger = open(dir.path());
-        ledger.recovered().await.unwrap();
-        Self { dir, ledger, adopt: true }
+        let log = open(dir.path());
+        log.recovered().await.unwrap();
+        Self { dir, log, adopt: true }
     }
 
     async fn reopen(self) -> (Self, Recovery) {
-        self.ledger.close();
-        let ledger = open(self.dir.path());
-        let recovery = ledger.recovered().await.unwrap();
-        (Self { ledger, ..self }, recovery)
+        self.log.close();
+        let log = open(self.dir.path());
+        let recovery = log.recovered().await.unwrap();
+        (Self { log, ..self }, recovery)
     }
 
-    async fn post(&self, target: Target, body: serde_json::Value) -> Applied {
+    async fn post(&self, target: Target, body: serde_json::Value) -> ApplyOutcome {
         self.post_again(target, body, None).await
     }
 
-    async fn post_again(&self, target: Target, body: serde_json::Value, replay_of: Option<u64>) -> Applied {
+    async fn post_again(&self, target: Target, body: serde_json::Value, replay_of: Option<u64>) -> ApplyOutcome {
         let body = Bytes::from(body.to_string());
-        let meaning = interpret(&body);
+        let parsed = parse_callback(&body);
         let entry = CallbackEntry {
             at: Timestamp::now(),
             target,
@@ -67,20 +67,20 @@ impl Bench {
             replay_of,
             body,
         };
-        self.ledger.record_callback(Entry::Callback(entry), meaning).await.unwrap()
+        self.log.record_callback(Entry::Callback(entry), parsed).await.unwrap()
     }
 
-    async fn event(&self, event: Event) -> Applied {
-        self.ledger.record(event, Durability::Written).await.unwrap()
+    async fn event(&self, event: Event) -> ApplyOutcome {
+        self.log.record(event, Durability::Buffered).await.unwrap()
     }
 
-    async fn add_ref(&self, number: u32, name: &str) -> Applied {
+    async fn add_ref(&self, number: u32, name: &str) -> ApplyOutcome {
         let (id, reply_ref) = (ref_id(number), ReplyRef::new(name).unwrap());
         self.event(Event::RefAdded { at: now(), id, reply_ref, notify_url: None, labels: Default::default() }).await
     }
 
     fn job(&self, number: u32) -> crate::domain::Job {
-        self.ledger.state().job(&id(number)).unwrap().unwrap().job
+        self.log.state().job(&id(number)).unwrap().unwrap().job
     }
 }
 
@@ -119,9 +119,9 @@ fn stored(number: u32, content: &str, key: &str, deduplicated: bool) -> Event {
     Event::Stored { job: id(number), slot: Slot::media(), file }
 }
 
-fn reason(applied: &Applied) -> Option<Reason> {
+fn reason(applied: &ApplyOutcome) -> Option<QuarantineReason> {
     match applied {
-        Applied::Quarantined { reason, .. } => Some(*reason),
+        ApplyOutcome::Quarantined { reason, .. } => Some(*reason),
         _ => None,
     }
 }
@@ -130,9 +130,11 @@ fn reason(applied: &Applied) -> Option<Reason> {
 async fn what_is_recorded_is_the_queue() {
     let bench = Bench::new().await;
     bench.post(Target::Channel, progress(1)).await;
-    let queue = || bench.ledger.state().due_page(9, None).unwrap().0;
+    let queue = || bench.log.state().due_page(9, None).unwrap().0;
     assert_eq!(queue(), Vec::<u64>::new());
-    let Applied::Job { job, change, .. } = bench.post(Target::Channel, done(1, None)).await else { panic!("a job") };
+    let ApplyOutcome::Job { job, change, .. } = bench.post(Target::Channel, done(1, None)).await else {
+        panic!("a job")
+    };
     let sequence = job.sequence;
     assert_eq!(change, Some(Change::Ended));
     assert_eq!(queue(), [sequence]);
@@ -141,7 +143,7 @@ async fn what_is_recorded_is_the_queue() {
     let later = Timestamp::from_millis_clamped(now().millis() + 1000);
     let failure = AttemptFailure { error: "503".to_owned(), counted: true, stuck: None };
     bench.event(Event::AttemptFailed { at: now(), job: id(1), slot: Slot::media(), failure, due: later }).await;
-    assert_eq!((queue(), bench.ledger.state().next_due(now()).unwrap()), (vec![sequence], Some(later)));
+    assert_eq!((queue(), bench.log.state().next_due(now()).unwrap()), (vec![sequence], Some(later)));
 
     let failure =
         AttemptFailure { error: "503".to_owned(), counted: true, stuck: Some(StuckReason::AttemptsExhausted) };
@@ -150,10 +152,10 @@ async fn what_is_recorded_is_the_queue() {
     bench.event(Event::Ended { at: now(), job: id(1), state: JobState::Stuck, decided_by, manifest_key: None }).await;
     let stuck = JobFilter { state: Some(JobState::Stuck), ..Default::default() };
     assert_eq!(queue(), Vec::<u64>::new());
-    assert_eq!(bench.ledger.state().jobs(&stuck, 9, None).unwrap().items.len(), 1);
+    assert_eq!(bench.log.state().jobs(&stuck, 9, None).unwrap().items.len(), 1);
     bench.event(Event::Retried { at: now(), job: id(1) }).await;
     assert_eq!(queue().len(), 1);
-    assert_eq!(bench.ledger.state().jobs(&stuck, 9, None).unwrap().items.len(), 0);
+    assert_eq!(bench.log.state().jobs(&stuck, 9, None).unwrap().items.len(), 0);
 }
 
 #[tokio::test]
@@ -169,17 +171,21 @@ async fn one_file_claims_a_digest_and_others_find_it_stored() {
         };
         Event::Claimed { at: now(), job, slot, file }
     };
-    assert_eq!(bench.event(claim(1)).await, Applied::Claim(Box::new(ClaimOutcome::Granted)));
-    assert_eq!(bench.event(claim(1)).await, Applied::Claim(Box::new(ClaimOutcome::Granted)), "a step may run twice");
-    let Applied::Claim(outcome) = bench.event(claim(2)).await else { panic!("an outcome") };
+    assert_eq!(bench.event(claim(1)).await, ApplyOutcome::Claim(Box::new(ClaimOutcome::Granted)));
+    assert_eq!(
+        bench.event(claim(1)).await,
+        ApplyOutcome::Claim(Box::new(ClaimOutcome::Granted)),
+        "a step may run twice"
+    );
+    let ApplyOutcome::Claim(outcome) = bench.event(claim(2)).await else { panic!("an outcome") };
     assert!(matches!(*outcome, ClaimOutcome::HeldBy(held) if held.job == id(1)));
     for _ in 0..2 {
         bench.event(stored(1, "same", "video/1", false)).await;
         bench.event(stored(2, "same", "video/1", true)).await;
     }
-    let Applied::Claim(outcome) = bench.event(claim(2)).await else { panic!("an outcome") };
+    let ApplyOutcome::Claim(outcome) = bench.event(claim(2)).await else { panic!("an outcome") };
     assert!(matches!(*outcome, ClaimOutcome::AlreadyStored(media) if media.key == "video/1"));
-    let state = bench.ledger.state();
+    let state = bench.log.state();
     let counters = state.counters().unwrap();
     assert_eq!((counters.objects, counters.bytes_stored, counters.bytes_deduplicated), (1, 4, 4));
     assert_eq!(
@@ -212,7 +218,7 @@ async fn lists_go_page_by_page_newest_first() {
     for number in 0..5 {
         bench.post(Target::Channel, done(number, Some(if number % 2 == 0 { "even" } else { "odd" }))).await;
     }
-    let state = bench.ledger.state();
+    let state = bench.log.state();
     let numbers = |page: &Page<JobRecord>| page.items.iter().map(|record| record.job.id.clone()).collect::<Vec<_>>();
     let first = state.jobs(&JobFilter::default(), 2, None).unwrap();
     let second = state.jobs(&JobFilter::default(), 2, first.next).unwrap();

@@ -24,9 +24,9 @@ pub(super) struct Txn<'a> {
     reads: RefCell<HashMap<Vec<u8>, Option<IVec>>>,
     pub(super) meta: Meta,
     pub(super) due_changed: bool,
-    pub(super) asks_changed: bool,
+    pub(super) confirmations_changed: bool,
     /// Refs over whose URL something came that is to be passed on.
-    pub(super) to_pass_on: Vec<RefId>,
+    pub(super) outbox_updates: Vec<RefId>,
 }
 
 impl<'a> Txn<'a> {
@@ -38,8 +38,8 @@ impl<'a> Txn<'a> {
             reads: RefCell::default(),
             meta: Meta::default(),
             due_changed: false,
-            asks_changed: false,
-            to_pass_on: Vec::new(),
+            confirmations_changed: false,
+            outbox_updates: Vec::new(),
         };
         txn.meta = txn.get(&META)?.unwrap_or(Meta { version: super::records::VERSION, ..Meta::default() });
         Ok(txn)

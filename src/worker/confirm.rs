@@ -19,7 +19,7 @@ use self::compare::Verdict;
 use crate::domain::{Job, JobId, Timestamp};
 use crate::journal::{Durability, Event};
 use crate::provider::{Client, ProviderError};
-use crate::state::{Applied, JobRecord, Ledger, RecordError, State, StateError};
+use crate::state::{ApplyOutcome, EventLog, JobRecord, RecordError, State, StateError};
 
 /// Confirms or refutes final callbacks. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -29,7 +29,7 @@ pub struct Confirmer {
 
 #[derive(Debug)]
 struct Inner {
-    ledger: Ledger,
+    log: EventLog,
     client: Option<Client>,
     patience: Duration,
     /// Since when the provider has been asked about a job in this run and does not know of its end.
@@ -78,10 +78,10 @@ impl Confirmer {
 
     /// Asks `client`. Without one whatever waits is believed: it came while the provider was to be asked, and now it is
     /// not to be any more.
-    pub fn new(ledger: Ledger, client: Option<Client>, patience: Duration) -> Self {
+    pub fn new(log: EventLog, client: Option<Client>, patience: Duration) -> Self {
         let stop = watch::Sender::new(false);
         let open_since = Mutex::default();
-        Self { inner: Arc::new(Inner { ledger, client, patience, open_since, stop }) }
+        Self { inner: Arc::new(Inner { log, client, patience, open_since, stop }) }
     }
 
     /// Asks nothing from now on; [`Confirmer::run`] returns at once.
@@ -90,14 +90,14 @@ impl Confirmer {
     }
 
     fn state(&self) -> &State {
-        self.inner.ledger.state()
+        self.inner.log.state()
     }
 
     /// Works until [`Confirmer::stop`] is called. A question that is cut off is asked again after the next start.
     pub async fn run(&self) {
         let mut stop = self.inner.stop.subscribe();
         tokio::select! {
-            _ = self.inner.ledger.recovered() => {}
+            _ = self.inner.log.recovered() => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
         let mut asking = Asking::default();
@@ -112,7 +112,7 @@ impl Confirmer {
                 Some(ended) = asking.tasks.join_next_with_id(), if !asking.tasks.is_empty() => {
                     self.ended(&mut asking, ended).await;
                 }
-                () = self.state().asks_changed(), if has_room => {}
+                () = self.state().confirmations_changed(), if has_room => {}
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
             }
         }
@@ -120,17 +120,17 @@ impl Confirmer {
     }
 
     fn paused_until(&self) -> Option<Instant> {
-        self.inner.client.as_ref()?.trouble().paused_until()
+        self.inner.client.as_ref()?.circuit_breaker().paused_until()
     }
 
     fn is_unreachable(&self) -> bool {
-        self.inner.client.as_ref().is_some_and(|client| client.trouble().is_unreachable())
+        self.inner.client.as_ref().is_some_and(|client| client.circuit_breaker().is_unreachable())
     }
 
     /// Asks what is due and has room. Returns when to look again, if that is known.
     fn dispatch(&self, asking: &mut Asking, at_once: usize) -> Option<Instant> {
         let now = Timestamp::now();
-        let (due, next) = match self.state().asks_due(now, Self::LONGEST_PAUSE, 2 * Self::AT_ONCE) {
+        let (due, next) = match self.state().confirmations_due(now, Self::LONGEST_PAUSE, 2 * Self::AT_ONCE) {
             Ok(found) => found,
             Err(error) => {
                 tracing::debug!(%error, "what waits to be confirmed cannot be read yet");
@@ -180,9 +180,9 @@ impl Confirmer {
         let Some(client) = &self.inner.client else { return self.believe(&job).await };
         let answer = match client.job(&job.id).await {
             Ok(answer) => Ok(answer.observation),
-            Err(error @ (ProviderError::Gone | ProviderError::NotTaken(_))) => Err(error.to_string()),
+            Err(error @ (ProviderError::Gone | ProviderError::Rejected(_))) => Err(error.to_string()),
             Err(ProviderError::OnHold) => {
-                let rest = client.trouble().hold_of(job.id.account());
+                let rest = client.circuit_breaker().hold_remaining(job.id.account());
                 return self.ask_later(&job, rest.unwrap_or(*Self::LONG_PAUSES.end())).await;
             }
             Err(error @ ProviderError::Unreadable(_)) => {
@@ -271,8 +271,8 @@ impl Confirmer {
     }
 
     async fn record(&self, event: Event) -> Asked {
-        match self.inner.ledger.record(event, Durability::Written).await? {
-            Applied::Deferred => Err(AskError::Deferred),
+        match self.inner.log.record(event, Durability::Buffered).await? {
+            ApplyOutcome::Deferred => Err(AskError::Deferred),
             _ => Ok(()),
         }
     }

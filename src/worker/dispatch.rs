@@ -102,7 +102,7 @@ impl Worker {
         let mut stop = self.inner.stop.subscribe();
         let mut running = Running::default();
         let settled = async {
-            self.inner.ledger.recovered().await;
+            self.inner.log.recovered().await;
             self.identify_storage().await;
             self.settle_all().await;
         };
@@ -291,7 +291,7 @@ impl Worker {
             let failure = AttemptFailure::new(error.to_owned(), true, Some(StuckReason::InternalError));
             let (job, slot) = (record.job.id.clone(), asset.slot.clone());
             let event = Event::AttemptFailed { at: now, job, slot, failure, due: now };
-            if let Err(error) = self.inner.ledger.record(event, Durability::Written).await {
+            if let Err(error) = self.inner.log.record(event, Durability::Buffered).await {
                 tracing::error!(sequence, %error, "a defect could not be recorded");
             }
         }

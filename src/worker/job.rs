@@ -8,7 +8,7 @@ use super::transfer::Task;
 use crate::bucket::{BucketError, ObjectFolder};
 use crate::domain::{Asset, AssetState, Job, JobState, StoredFile, StuckReason, Timestamp};
 use crate::journal::{Durability, Event};
-use crate::state::{Applied, JobRecord};
+use crate::state::{ApplyOutcome, JobRecord};
 
 /// Attempts at a poster, a thumbnail or subtitles that are not there.
 const MAX_SIDECAR_ATTEMPTS: u16 = 3;
@@ -57,7 +57,7 @@ impl Worker {
                 fallback: folder(true).as_str().to_owned(),
             };
             fail_point!("worker.place", |_| Err(AttemptError::Deferred));
-            let Applied::Job { .. } = self.inner.ledger.record(event, Durability::Written).await? else {
+            let ApplyOutcome::Job { .. } = self.inner.log.record(event, Durability::Buffered).await? else {
                 return Err(AttemptError::Deferred);
             };
             fail_point!("worker.place.done", |_| Err(AttemptError::Deferred));
@@ -96,7 +96,7 @@ impl Worker {
             tracing::info!(job = %record.job.id, file = %asset.file, "the provider named a fresh link");
         }
         let progressed = self.reached(record.sequence, &asset.slot)? > asset.reached;
-        let (now, dies) = (Timestamp::now(), asset.link_dies_at());
+        let (now, dies) = (Timestamp::now(), asset.link_expires_at());
         // A job does not wait for hours for a poster that its server says is not there.
         let enough = if asset.role.is_sidecar() && error.says_no_file() { MAX_SIDECAR_ATTEMPTS } else { u16::MAX };
         let (mut failure, mut due) = error.failure(next, max_attempts.min(enough), progressed, now, dies);
@@ -111,7 +111,7 @@ impl Worker {
         );
         let (job, slot) = (record.job.id.clone(), asset.slot.clone());
         let event = Event::AttemptFailed { at: Timestamp::now(), job, slot, failure, due };
-        self.inner.ledger.record(event, Durability::Written).await?;
+        self.inner.log.record(event, Durability::Buffered).await?;
         Ok(())
     }
 

@@ -45,7 +45,7 @@ impl Worker {
         };
         let event = Event::Ended { at, job: record.job.id.clone(), state: end, decided_by, manifest_key };
         fail_point!("worker.end", |_| Err(AttemptError::Deferred));
-        self.inner.ledger.record(event, Durability::Written).await?;
+        self.inner.log.record(event, Durability::Buffered).await?;
         fail_point!("worker.end.done", |_| Err(AttemptError::Deferred));
         tracing::info!(job = %record.job.id, state = end.as_str(), "ended");
         Ok(())
@@ -55,7 +55,7 @@ impl Worker {
     async fn final_callback(&self, position: Option<u64>) -> Result<Option<Box<RawValue>>, AttemptError> {
         let Some(position) = position else { return Ok(None) };
         let at = self.state().callback_at(position)?;
-        let journal = self.inner.ledger.journal().clone();
+        let journal = self.inner.log.journal().clone();
         match tokio::task::spawn_blocking(move || journal.read(at)).await {
             Ok(Ok(entry)) => Ok(entry.into_callback().and_then(|callback| provider::redacted(&callback.body))),
             Ok(Err(error @ JournalError::NotFound(_))) => {

@@ -85,7 +85,7 @@ impl Worker {
             point: text,
         };
         fail_point!("worker.advance", |_| Err(AttemptError::Deferred));
-        let written = self.inner.ledger.record(event, Durability::Written).await;
+        let written = self.inner.log.record(event, Durability::Buffered).await;
         if let Err(error) = &written {
             tracing::warn!(key = %sending.upload.key, %error, "how far an upload is could not be recorded");
         }
@@ -157,7 +157,7 @@ impl Worker {
     /// Records that an upload is no more.
     pub(super) async fn forget_upload(&self, name: &str) -> Result<(), AttemptError> {
         let event = Event::UploadEnded { at: Timestamp::now(), upload: name.to_owned() };
-        self.inner.ledger.record(event, Durability::Written).await?;
+        self.inner.log.record(event, Durability::Buffered).await?;
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use super::parts::Part;
 use crate::bucket::{BucketError, ObjectFolder, ObjectKey, PartId, Upload};
 use crate::domain::{Digest, JobId, Slot, StoredFile, Timestamp};
 use crate::journal::{Durability, Event};
-use crate::state::{Applied, Claim, ClaimOutcome, MediaRecord};
+use crate::state::{ApplyOutcome, Claim, ClaimOutcome, MediaRecord};
 
 /// A file that has come in whole and been checked.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ impl Worker {
             let event =
                 Event::Claimed { at: Timestamp::now(), job: job.clone(), slot: slot.clone(), file: file.clone() };
             fail_point!("worker.claim", |_| Err(AttemptError::Deferred));
-            let Applied::Claim(outcome) = self.inner.ledger.record(event, Durability::Synced).await? else {
+            let ApplyOutcome::Claim(outcome) = self.inner.log.record(event, Durability::Synced).await? else {
                 return Err(AttemptError::Deferred);
             };
             fail_point!("worker.claim.done", |_| Err(AttemptError::Deferred));
@@ -101,10 +101,10 @@ impl Worker {
         }
         let event = Event::Stored { job: job.clone(), slot: slot.clone(), file: file.clone() };
         fail_point!("worker.stored", |_| Err(AttemptError::Deferred));
-        let recorded = self.inner.ledger.record(event, Durability::Written).await?;
+        let recorded = self.inner.log.record(event, Durability::Buffered).await?;
         drop(alone);
         match recorded {
-            Applied::Deferred => Err(AttemptError::Deferred),
+            ApplyOutcome::Deferred => Err(AttemptError::Deferred),
             _ => {
                 fail_point!("worker.stored.done", |_| Err(AttemptError::Deferred));
                 Ok((file, made_visible))
@@ -126,7 +126,7 @@ impl Worker {
         } else {
             Event::Released { at: Timestamp::now(), sha256: file.sha256 }
         };
-        self.inner.ledger.record(event, Durability::Written).await?;
+        self.inner.log.record(event, Durability::Buffered).await?;
         Ok(())
     }
 

@@ -28,7 +28,7 @@ use replyvault::journal::Journal;
 use replyvault::journal::{Durability, Event};
 use replyvault::provider;
 use replyvault::repair::Verifier;
-use replyvault::state::Ledger;
+use replyvault::state::EventLog;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -70,8 +70,8 @@ impl Vault {
     async fn with(options: Options) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let journal = Journal::open(&dir.path().join("journal")).unwrap();
-        let ledger = Ledger::open(journal, &dir.path().join("state"), Intake::interpret).unwrap();
-        ledger.recovered().await.unwrap();
+        let log = EventLog::open(journal, &dir.path().join("state"), Intake::parse_callback).unwrap();
+        log.recovered().await.unwrap();
         let keys = ReplyKeys::new(&["reply-secret".into()]).unwrap();
         let urls = ReplyUrls::new(options.public_url.parse().unwrap(), keys);
         let config = intake::Config {
@@ -82,7 +82,7 @@ impl Vault {
             confirm: false,
             quarantine: intake::QuarantineLimits::default(),
         };
-        let intake = Intake::new(config, urls, ledger);
+        let intake = Intake::new(config, urls, log);
         let bucket = Bucket::open(&options.storage).unwrap();
         let token = |name: &str, token: &str, scope| Token { name: name.to_owned(), token: token.into(), scope };
         let config = api::Config {
@@ -96,7 +96,7 @@ impl Vault {
         };
         let fetch = crate::support::vault::settings(dir.path()).fetch;
         let fetcher = Fetcher::new(&fetch).unwrap();
-        let verifier = Verifier::new(intake.ledger().clone(), bucket.clone(), fetcher, provider::redacted);
+        let verifier = Verifier::new(intake.log().clone(), bucket.clone(), fetcher, provider::redacted);
         let api = Data::new(Api::new(config, intake.clone(), bucket.clone(), verifier, None));
         let data = Data::new(intake.clone());
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -171,7 +171,7 @@ impl Vault {
 
     /// The index says that `key` holds the file of job `number`.
     async fn indexed(&self, number: u32, sha256: Digest, bytes: u64, content_type: &str, key: &str) {
-        let known = self.intake.ledger().state().media(&sha256).unwrap();
+        let known = self.intake.log().state().media(&sha256).unwrap();
         let file = StoredFile {
             file: FileName::clean("video.mp4"),
             sha256,
@@ -184,14 +184,14 @@ impl Vault {
             at: Timestamp::now(),
         };
         let event = Event::Stored { job: id(number).parse().unwrap(), slot: Slot::media(), file };
-        self.intake.ledger().record(event, Durability::Synced).await.unwrap();
+        self.intake.log().record(event, Durability::Synced).await.unwrap();
     }
 }
 
 impl Drop for Vault {
     fn drop(&mut self) {
         drop(self.server.stop(false));
-        self.intake.ledger().close();
+        self.intake.log().close();
     }
 }
 

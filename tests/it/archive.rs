@@ -28,8 +28,8 @@ async fn quarantined(vault: &Vault, text: &str) -> String {
 }
 
 async fn move_segments(vault: &Vault) {
-    let ledger = vault.running().intake().ledger().clone();
-    assert!(Retention::new(ledger, Intake::interpret, Duration::ZERO).pass().await.unwrap() > 0);
+    let log = vault.running().intake().log().clone();
+    assert!(Retention::new(log, Intake::parse_callback, Duration::ZERO).pass().await.unwrap() > 0);
 }
 
 fn copy_dir(from: &Path, to: &Path) {
@@ -256,7 +256,7 @@ async fn a_damaged_archived_segment_is_reported_and_keeps_nothing_else_away() {
     std::fs::write(&first, &whole[..whole.len() / 2]).unwrap();
     let progress = RebuildProgress::default();
     let dir = data(&vault);
-    let rebuilt = rebuild(&dir, &bucket, journal_keys(), Intake::interpret, &progress);
+    let rebuilt = rebuild(&dir, &bucket, journal_keys(), Intake::parse_callback, &progress);
     let rebuilt = tokio::time::timeout(PATIENCE, rebuilt).await.unwrap().unwrap();
     assert!(rebuilt.recovery.has_gaps() && rebuilt.problems.len() == 1, "{rebuilt:?}");
 }
@@ -275,7 +275,7 @@ async fn without_the_key_manifests_alone_tell_and_the_keys_are_named() {
     let other = || ArchiveKeys::new([&"another-key".into()]).unwrap();
     let progress = RebuildProgress::default();
     let dir = data(&vault);
-    let rebuilt = rebuild(&dir, &bucket, other(), Intake::interpret, &progress);
+    let rebuilt = rebuild(&dir, &bucket, other(), Intake::parse_callback, &progress);
     let rebuilt = tokio::time::timeout(PATIENCE, rebuilt).await.unwrap().unwrap();
     assert_eq!(rebuilt.manifests, 1, "{rebuilt:?}");
     let [problem] = rebuilt.problems.as_slice() else { panic!("{rebuilt:?}") };
@@ -285,7 +285,7 @@ async fn without_the_key_manifests_alone_tell_and_the_keys_are_named() {
     assert_eq!(vault.job(&video_id(1)).await["state"], "archived");
     // With the key back, all of it is read.
     vault.stop().await;
-    let rebuilt = rebuild(&data(&vault), &bucket, journal_keys(), Intake::interpret, &progress).await.unwrap();
+    let rebuilt = rebuild(&data(&vault), &bucket, journal_keys(), Intake::parse_callback, &progress).await.unwrap();
     assert!(rebuilt.problems.is_empty() && rebuilt.counters.callbacks >= 1, "{rebuilt:?}");
     assert_eq!(media.hits("/1.mp4"), 1);
 }

@@ -151,7 +151,7 @@ async fn a_repeat_is_counted_and_not_written_again() {
         assert_eq!(vault.post(&vault.channel_url(), body.clone()).await.0, 200);
     }
     assert_eq!(vault.job(EXAMPLE_ID).await["callbacks"], 20);
-    let written = vault.running().intake().ledger().journal().disk_bytes();
+    let written = vault.running().intake().log().journal().disk_bytes();
     assert!(written < 70_000, "{written} bytes for 20 times the same 50,000");
 }
 

@@ -133,7 +133,7 @@ impl Bench {
     }
 
     fn journal_bytes(&self) -> u64 {
-        self.vault.running().intake().ledger().journal().disk_bytes()
+        self.vault.running().intake().log().journal().disk_bytes()
     }
 }
 

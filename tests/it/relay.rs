@@ -7,7 +7,7 @@ use replyvault::domain::{RefId, ReplyRef, Target};
 use replyvault::egress::AllowedHosts;
 use replyvault::intake::Intake;
 use replyvault::journal::{Entry, Event};
-use replyvault::repair::{Retention, open_ledger};
+use replyvault::repair::{Retention, open_event_log};
 use replyvault::simulator::{self, Simulator};
 use replyvault::state::Counters;
 use serde_json::{Value, json};
@@ -54,7 +54,7 @@ impl Bench {
     }
 
     fn counters(&self) -> Counters {
-        self.vault.running().intake().ledger().state().counters().unwrap()
+        self.vault.running().intake().log().state().counters().unwrap()
     }
 
     /// How many were passed on and how many given up, once none waits.
@@ -71,7 +71,7 @@ impl Bench {
 
     /// Why callbacks were given up, in order.
     fn given_up(&self) -> Vec<String> {
-        let entries = self.vault.running().intake().ledger().journal().replay(0).unwrap();
+        let entries = self.vault.running().intake().log().journal().replay(0).unwrap();
         let events = entries.filter_map(|entry| match entry.unwrap().1 {
             Entry::Event(Event::PassOnGivenUp { why, .. }) => Some(why),
             _ => None,
@@ -303,8 +303,8 @@ async fn what_waits_survives_the_loss_of_the_segments_it_came_in() {
     assert_eq!(bench.post(&id, unclear).await, 202);
     sent.push(unclear.to_owned());
     for _ in 0..2 {
-        let ledger = bench.vault.running().intake().ledger().clone();
-        assert!(Retention::new(ledger, Intake::interpret, Duration::ZERO).pass().await.unwrap() > 0);
+        let log = bench.vault.running().intake().log().clone();
+        assert!(Retention::new(log, Intake::parse_callback, Duration::ZERO).pass().await.unwrap() > 0);
         sent.push(bench.progress(&id, 1, 2 + sent.len() as u64).await);
     }
     bench.vault.stop().await;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use replyvault::domain::{Digest, FileName, JobId, MediaUrl, Slot, StoredFile, Timestamp, Variant};
 use replyvault::intake::Intake;
 use replyvault::journal::{Durability, Event};
-use replyvault::repair::{RebuildProgress, Retention, open_ledger, rebuild};
-use replyvault::state::Ledger;
+use replyvault::repair::{RebuildProgress, Retention, open_event_log, rebuild};
+use replyvault::state::EventLog;
 use serde_json::{Value, json};
 
 use crate::support::child::Program;
@@ -64,8 +64,8 @@ impl Full {
     /// Moves all that may go; nothing need be old for that.
     async fn move_segments(&self) -> usize {
         let running = self.vault.running();
-        let ledger = running.intake().ledger().clone();
-        Retention::new(ledger, Intake::interpret, Duration::ZERO).pass().await.unwrap()
+        let log = running.intake().log().clone();
+        Retention::new(log, Intake::parse_callback, Duration::ZERO).pass().await.unwrap()
     }
 
     async fn archived_segments(&self) -> Vec<String> {
@@ -209,7 +209,7 @@ async fn with_the_whole_data_directory_lost_the_bucket_tells_what_there_was() {
     let bucket = full.vault.running().bucket().clone();
     full.vault.stop().await;
     let progress = RebuildProgress::default();
-    let rebuilt = rebuild(&full.data(), &bucket, journal_keys(), Intake::interpret, &progress).await.unwrap();
+    let rebuilt = rebuild(&full.data(), &bucket, journal_keys(), Intake::parse_callback, &progress).await.unwrap();
     assert_eq!((rebuilt.segments, rebuilt.manifests), (1, 1), "{rebuilt:?}");
     let ((read, segments), looked_at) = (progress.journal().segments(), progress.manifests());
     assert!(read == segments && read >= 2 && progress.journal().bytes() > 0, "{progress:?}");
@@ -317,15 +317,15 @@ async fn open_claims_and_uploads_are_carried_forward_and_hold_no_segment() {
         move || {
             let (data, bucket) = (data.clone(), bucket.clone());
             async move {
-                let opening = move || open_ledger(&data, &bucket, journal_keys(), Intake::interpret);
-                let ledger = tokio::task::spawn_blocking(opening).await.unwrap().unwrap();
-                ledger.recovered().await.unwrap();
-                ledger
+                let opening = move || open_event_log(&data, &bucket, journal_keys(), Intake::parse_callback);
+                let log = tokio::task::spawn_blocking(opening).await.unwrap().unwrap();
+                log.recovered().await.unwrap();
+                log
             }
         }
     };
-    let close = async |ledger: Ledger| tokio::task::spawn_blocking(move || ledger.close()).await.unwrap();
-    let ledger = open().await;
+    let close = async |log: EventLog| tokio::task::spawn_blocking(move || log.close()).await.unwrap();
+    let log = open().await;
     let (at, job, slot) = (Timestamp::now(), video_id(1).parse::<JobId>().unwrap(), Slot::media());
     let file = StoredFile {
         file: FileName::clean("video.mp4"),
@@ -346,23 +346,23 @@ async fn open_claims_and_uploads_are_carried_forward_and_hold_no_segment() {
         Event::UploadStarted { at, job: job.clone(), slot, upload: upload.clone() },
         Event::UploadAdvanced { at, upload, first, parts, bytes: 10, point },
     ] {
-        ledger.record(event, Durability::Synced).await.unwrap();
+        log.record(event, Durability::Synced).await.unwrap();
     }
-    let opened = |ledger: &Ledger| (ledger.state().claims().unwrap(), ledger.state().uploads_of(&job).unwrap());
-    let before = opened(&ledger);
+    let opened = |log: &EventLog| (log.state().claims().unwrap(), log.state().uploads_of(&job).unwrap());
+    let before = opened(&log);
     assert_eq!((before.0.len(), before.1.len()), (1, 1));
     for round in 1..3 {
-        ledger.record(Event::Retried { at, job: job.clone() }, Durability::Synced).await.unwrap();
-        let moved = Retention::new(ledger.clone(), Intake::interpret, Duration::ZERO).pass().await.unwrap();
+        log.record(Event::Retried { at, job: job.clone() }, Durability::Synced).await.unwrap();
+        let moved = Retention::new(log.clone(), Intake::parse_callback, Duration::ZERO).pass().await.unwrap();
         assert!(moved > 0, "{round}");
-        assert_eq!(opened(&ledger), before, "{round}");
+        assert_eq!(opened(&log), before, "{round}");
     }
-    close(ledger).await;
+    close(log).await;
     std::fs::remove_dir_all(data.join("state")).unwrap();
     std::fs::remove_dir_all(vault.dir.path().join("bucket/_journal")).unwrap();
-    let ledger = open().await;
-    assert_eq!(opened(&ledger), before, "also without the segments that they stood in");
-    close(ledger).await;
+    let log = open().await;
+    assert_eq!(opened(&log), before, "also without the segments that they stood in");
+    close(log).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,7 +14,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::super::{Api, Problem, input};
+use super::super::{Api, ApiError, input};
 use super::digest;
 use super::range::{self, Asked};
 use crate::bucket::{BucketError, ObjectKey};
@@ -56,16 +56,16 @@ pub(in crate::api) async fn content(
     request: HttpRequest,
     api: Data<Api>,
     sha256: Path<String>,
-) -> Result<HttpResponse, Problem> {
+) -> Result<HttpResponse, ApiError> {
     let redirect = wants_redirect(&request)?;
     let sha256 = digest(&sha256)?;
-    let media = api.read(move |state| state.media(&sha256)).await?.ok_or_else(|| Problem::not_found("media"))?;
+    let media = api.read(move |state| state.media(&sha256)).await?.ok_or_else(|| ApiError::not_found("media"))?;
     let key: ObjectKey = media.key.parse().map_err(|_| gone(&media.key))?;
     let disposition = disposition(&media, &key);
     let is_head = request.method() == Method::HEAD;
     let file = File { etag: format!("\"{sha256}\""), disposition, media, key };
     if !file.is_wanted(&request) {
-        return Err(Problem::new(
+        return Err(ApiError::new(
             StatusCode::PRECONDITION_FAILED,
             "precondition_failed",
             "the bytes are not those wanted",
@@ -84,12 +84,12 @@ pub(in crate::api) async fn content(
     if is_head { file.described(&api).await } else { file.sent(&api, &request).await }
 }
 
-fn wants_redirect(request: &HttpRequest) -> Result<bool, Problem> {
+fn wants_redirect(request: &HttpRequest) -> Result<bool, ApiError> {
     let ContentQuery { redirect } = input::query(request)?;
     match input::given(redirect.as_deref()) {
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),
-        Some(_) => Err(Problem::invalid("redirect: expected true or false")),
+        Some(_) => Err(ApiError::invalid("redirect: expected true or false")),
     }
 }
 
@@ -148,7 +148,7 @@ impl File {
     }
 
     /// The answer to HEAD.
-    async fn described(&self, api: &Api) -> Result<HttpResponse, Problem> {
+    async fn described(&self, api: &Api) -> Result<HttpResponse, ApiError> {
         let found = api.inner.bucket.size(&self.key).await.map_err(|error| unread(&error))?;
         found.ok_or_else(|| gone(&self.media.key))?;
         let nothing = stream::empty::<Result<bytes::Bytes, BucketError>>();
@@ -156,7 +156,7 @@ impl File {
     }
 
     /// The answer to GET.
-    async fn sent(&self, api: &Api, request: &HttpRequest) -> Result<HttpResponse, Problem> {
+    async fn sent(&self, api: &Api, request: &HttpRequest) -> Result<HttpResponse, ApiError> {
         let length = self.media.bytes;
         // A date never matches: seconds are no proof.
         let is_same = header(request, &IF_RANGE).is_none_or(|tag| tag.trim() == self.etag);
@@ -178,7 +178,7 @@ impl File {
         &self,
         api: &Api,
         part: Range<u64>,
-    ) -> Result<SizedStream<impl futures_util::Stream<Item = Result<bytes::Bytes, BucketError>> + 'static>, Problem>
+    ) -> Result<SizedStream<impl futures_util::Stream<Item = Result<bytes::Bytes, BucketError>> + 'static>, ApiError>
     {
         let length = part.end - part.start;
         let bytes = match part.is_empty() {
@@ -260,7 +260,7 @@ fn disposition(media: &MediaRecord, key: &ObjectKey) -> String {
 
 fn unsatisfiable(length: u64) -> HttpResponse {
     let message = format!("expected a range that begins before byte {length}");
-    let problem = Problem::new(StatusCode::RANGE_NOT_SATISFIABLE, "range_not_satisfiable", message);
+    let problem = ApiError::new(StatusCode::RANGE_NOT_SATISFIABLE, "range_not_satisfiable", message);
     let mut response = problem.error_response();
     if let Ok(range) = HeaderValue::from_str(&format!("bytes */{length}")) {
         response.headers_mut().insert(CONTENT_RANGE, range);
@@ -268,14 +268,14 @@ fn unsatisfiable(length: u64) -> HttpResponse {
     response
 }
 
-fn gone(key: &str) -> Problem {
+fn gone(key: &str) -> ApiError {
     tracing::error!(key, "an object that the index names is not in the bucket");
-    Problem::new(StatusCode::NOT_FOUND, "object_missing", "the object is not in the bucket any more, or is damaged")
+    ApiError::new(StatusCode::NOT_FOUND, "object_missing", "the object is not in the bucket any more, or is damaged")
 }
 
-fn unread(error: &BucketError) -> Problem {
+fn unread(error: &BucketError) -> ApiError {
     tracing::warn!(%error, "the storage cannot be read");
-    Problem::unavailable("the storage cannot be read right now")
+    ApiError::unavailable("the storage cannot be read right now")
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::report::Watched;
 use super::{TaskView, provider_asker, started};
-use crate::api::{Api, Problem, input};
+use crate::api::{Api, ApiError, input};
 use crate::intake::ErrorBody;
 use crate::reconcile::{Backfill, JobList, ListBackfill, Progress};
 
@@ -41,7 +41,7 @@ pub(in crate::api) enum BackfillKind {
 }
 
 impl BackfillRequest {
-    fn check(self) -> Result<Backfill, Problem> {
+    fn check(self) -> Result<Backfill, ApiError> {
         let list = match self.kind {
             BackfillKind::Videos => JobList::Videos,
             BackfillKind::Images => JobList::Images,
@@ -54,7 +54,7 @@ impl BackfillRequest {
         Ok(Backfill::List(ListBackfill { list, limit, all }))
     }
 
-    fn jobs(ids: Option<Vec<String>>, has_others: bool) -> Result<Backfill, Problem> {
+    fn jobs(ids: Option<Vec<String>>, has_others: bool) -> Result<Backfill, ApiError> {
         if has_others {
             return Err(input::unprocessable("limit, all: expected only with a list"));
         }
@@ -78,7 +78,7 @@ impl BackfillRequest {
         (status = 422, description = "not what was expected", body = ErrorBody),
     )
 )]
-pub(in crate::api) async fn backfill(api: Data<Api>, payload: Payload) -> Result<HttpResponse, Problem> {
+pub(in crate::api) async fn backfill(api: Data<Api>, payload: Payload) -> Result<HttpResponse, ApiError> {
     let request: BackfillRequest = input::json(payload).await?;
     let what = request.check()?;
     let reconciler = provider_asker(&api)?;

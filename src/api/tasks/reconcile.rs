@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::report::Watched;
 use super::{TaskView, provider_asker, started};
-use crate::api::{Api, Problem, input};
+use crate::api::{Api, ApiError, input};
 use crate::intake::ErrorBody;
 use crate::reconcile::Progress;
 
@@ -29,7 +29,7 @@ pub(in crate::api) struct ReconcileRequest {}
         (status = 422, description = "not what was expected", body = ErrorBody),
     )
 )]
-pub(in crate::api) async fn reconcile(api: Data<Api>, payload: Payload) -> Result<HttpResponse, Problem> {
+pub(in crate::api) async fn reconcile(api: Data<Api>, payload: Payload) -> Result<HttpResponse, ApiError> {
     let ReconcileRequest {} = input::json(payload).await?;
     let reconciler = provider_asker(&api)?;
     let progress = Arc::new(Progress::default());

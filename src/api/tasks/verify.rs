@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::report::Watched;
 use super::{TaskView, started};
-use crate::api::{Api, Problem, input};
+use crate::api::{Api, ApiError, input};
 use crate::intake::ErrorBody;
 use crate::repair::{Options, Progress, Sample};
 
@@ -34,7 +34,7 @@ pub(in crate::api) struct VerifyRequest {
         (status = 422, description = "not what was expected", body = ErrorBody),
     )
 )]
-pub(in crate::api) async fn verify(api: Data<Api>, payload: Payload) -> Result<HttpResponse, Problem> {
+pub(in crate::api) async fn verify(api: Data<Api>, payload: Payload) -> Result<HttpResponse, ApiError> {
     let request: VerifyRequest = input::json(payload).await?;
     let sample = request.sample.map_or(Ok(Sample::ALL), |text| text.parse());
     let sample = sample.map_err(|error| input::unprocessable(&format!("sample: {error}")))?;

@@ -105,7 +105,7 @@ impl Asset {
         };
         if source.candidates.is_empty() {
             asset.state = AssetState::Stuck;
-            asset.miss(source.missing);
+            asset.mark_missing(source.missing);
         }
         asset.merge(source, url_bytes);
         asset
@@ -125,7 +125,7 @@ impl Asset {
         }
         if merged.len() == self.candidates.len() {
             if self.candidates.is_empty() {
-                self.miss(source.missing);
+                self.mark_missing(source.missing);
             }
             return false;
         }
@@ -165,7 +165,7 @@ impl Asset {
 
     /// From when on the best of its links no longer works; `None` when that is not known. Of equally clean links the one
     /// that lives longest counts.
-    pub fn link_dies_at(&self) -> Option<Timestamp> {
+    pub fn link_expires_at(&self) -> Option<Timestamp> {
         let best = self.candidates.first()?.variant;
         let mut latest = None;
         for candidate in self.candidates.iter().take_while(|candidate| candidate.variant == best) {
@@ -224,7 +224,7 @@ impl Asset {
     }
 
     /// Of the reasons heard for there being no URL, the one that says most stays, whatever their order.
-    fn miss(&mut self, missing: Missing) {
+    fn mark_missing(&mut self, missing: Missing) {
         let (reason, error) = match missing {
             Missing::NoUrl => (StuckReason::NoMediaUrl, "the provider names no URL for this file"),
             Missing::InvalidUrl => {

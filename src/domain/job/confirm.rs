@@ -38,7 +38,7 @@ impl Job {
     pub fn hold(&mut self, callback: UnconfirmedFinal) -> Vec<UnconfirmedFinal> {
         self.callbacks = self.callbacks.saturating_add(1);
         self.updated_at = callback.at;
-        self.ask_at = Some(callback.at);
+        self.confirm_at = Some(callback.at);
         self.unconfirmed.push(callback);
         let mut displaced = Vec::new();
         if self.unconfirmed.len() > Self::MAX_UNCONFIRMED {
@@ -74,7 +74,7 @@ impl Job {
     /// The provider is to be asked again at `due`.
     pub fn ask_again(&mut self, due: Timestamp) {
         if !self.unconfirmed.is_empty() {
-            self.ask_at = Some(due);
+            self.confirm_at = Some(due);
         }
     }
 
@@ -82,7 +82,7 @@ impl Job {
         let place = self.unconfirmed.iter().position(|callback| callback.position == position)?;
         let callback = self.unconfirmed.remove(place);
         if self.unconfirmed.is_empty() {
-            self.ask_at = None;
+            self.confirm_at = None;
         }
         self.updated_at = at;
         Some(callback)

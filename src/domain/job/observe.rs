@@ -27,9 +27,9 @@ impl Job {
         }
         self.details.merge(&observation.details);
         if !self.created_at_settled
-            && let Some(made_at) = observation.made_at
+            && let Some(created_at) = observation.created_at
         {
-            self.created_at = made_at;
+            self.created_at = created_at;
             self.created_at_settled = true;
         }
         match (self.state, self.outcome, observation.outcome) {
@@ -55,7 +55,7 @@ impl Job {
     }
 
     /// Whether `observation` would change anything that anybody sees.
-    pub fn learns_from(&self, observation: &Observation, sidecars: bool) -> bool {
+    pub fn would_change(&self, observation: &Observation, sidecars: bool) -> bool {
         let mut after = self.clone();
         after.observe(observation, sidecars, 0, self.updated_at);
         after.callbacks = self.callbacks;

@@ -38,7 +38,7 @@ fn observation(outcome: Option<Outcome>, percent: Option<u8>, assets: Vec<AssetS
         error: None,
         prompt: None,
         details: JobDetails::default(),
-        made_at: None,
+        created_at: None,
         assets,
         left_out: 0,
     }

@@ -1,7 +1,7 @@
 //! Bodies that are JSON.
 
 use super::{Callback, Given, Wish};
-use crate::provider::edit::{Scalar, json_text, members, with_members};
+use crate::provider::json_patch::{Scalar, json_text, members, with_members};
 
 /// What the caller asks for; `None` when the body is no JSON object.
 pub(in crate::gateway) fn wish(body: &[u8]) -> Option<Wish> {
@@ -15,7 +15,7 @@ pub(in crate::gateway) fn wish(body: &[u8]) -> Option<Wish> {
             "account" => {
                 wish.account = match member.value {
                     Scalar::Text(text) => Some(text.into_owned()),
-                    Scalar::Word(word) => Some(word.to_owned()),
+                    Scalar::Literal(word) => Some(word.to_owned()),
                     Scalar::Nested => None,
                 };
                 return;
@@ -24,8 +24,8 @@ pub(in crate::gateway) fn wish(body: &[u8]) -> Option<Wish> {
         };
         *field = match member.value {
             Scalar::Text(text) => Given::text(text),
-            Scalar::Word("null") => Given::Nothing,
-            Scalar::Word(word) => Given::Word(word.to_owned()),
+            Scalar::Literal("null") => Given::Nothing,
+            Scalar::Literal(word) => Given::Word(word.to_owned()),
             Scalar::Nested => Given::Odd,
         };
     });

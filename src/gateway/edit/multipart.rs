@@ -39,7 +39,7 @@ enum State {
     /// In a part that is passed on.
     Passing,
     /// In a field that is read; `head` is the part up to its value.
-    Reading { head: Bytes, field: Field },
+    Parsed { head: Bytes, field: Field },
     /// Before the closing delimiter, which is in `buffer`.
     Closing,
     /// All that comes is passed on: the form is at its end, or is none.
@@ -117,7 +117,7 @@ impl Parts {
     /// What is left when the body ends without the end of a form.
     pub(in crate::gateway) fn finish(&mut self) -> Bytes {
         match std::mem::replace(&mut self.state, State::Plain) {
-            State::Head { delimiter: start } | State::Reading { head: start, .. } => self.out.extend_from_slice(&start),
+            State::Head { delimiter: start } | State::Parsed { head: start, .. } => self.out.extend_from_slice(&start),
             _ => {}
         }
         let rest = self.buffer.split();
@@ -138,7 +138,7 @@ impl Parts {
             State::Preamble => self.pass_until_delimiter(State::Preamble),
             State::Passing => self.pass_until_delimiter(State::Passing),
             State::Head { delimiter } => self.head(delimiter),
-            State::Reading { head, field } => self.value(head, field),
+            State::Parsed { head, field } => self.value(head, field),
             state @ (State::Closing | State::Plain) => {
                 self.state = state;
                 false
@@ -185,7 +185,7 @@ impl Parts {
         let mut head = BytesMut::from(&delimiter[..]);
         head.extend_from_slice(&self.buffer.split_to(at + 4));
         match field(&head) {
-            Some(field) => self.state = State::Reading { head: head.freeze(), field },
+            Some(field) => self.state = State::Parsed { head: head.freeze(), field },
             None => {
                 self.out.extend_from_slice(&head);
                 self.state = State::Passing;
@@ -205,7 +205,7 @@ impl Parts {
                 true
             }
             None if self.buffer.len() <= MAX_VALUE + self.delimiter.len() => {
-                self.state = State::Reading { head, field };
+                self.state = State::Parsed { head, field };
                 false
             }
             _ => {

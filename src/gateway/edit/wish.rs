@@ -42,7 +42,7 @@ pub(in crate::gateway) enum Plan {
         /// Whether the field of the reference is free for one that is made.
         is_free: bool,
         /// Where callbacks are passed on to: an http or https URL, as the caller wrote it.
-        pass_on_to: Option<String>,
+        forward_url: Option<String>,
     },
     /// It reaches the provider as it is: it would not be taken, or calls back here already.
     Leave {
@@ -67,7 +67,7 @@ impl Wish {
             }
             Given::Nothing | Given::Odd => (None, false),
         };
-        let pass_on_to = match self.reply_url {
+        let forward_url = match self.reply_url {
             Given::Nothing => None,
             Given::Text(url) => match urls.parse(&url) {
                 None if url.chars().nth(Self::MAX_URL_CHARS).is_none() && MediaUrl::parse(&url).is_ok() => Some(url),
@@ -78,7 +78,7 @@ impl Wish {
         if is_too_long {
             return Plan::Leave { over: None, reply_ref };
         }
-        Plan::Set { reply_ref, is_free, pass_on_to }
+        Plan::Set { reply_ref, is_free, forward_url }
     }
 }
 
@@ -101,7 +101,7 @@ mod tests {
         let set = |reply_ref, is_free, url: Option<&str>| Plan::Set {
             reply_ref,
             is_free,
-            pass_on_to: url.map(str::to_owned),
+            forward_url: url.map(str::to_owned),
         };
         let left = |over, reply_ref| Plan::Leave { over, reply_ref };
         assert_eq!(plan(Given::Nothing, Given::Nothing), set(None, true, None));

@@ -17,7 +17,7 @@ pub enum ProviderError {
     Gone,
     /// Any other 4xx: it takes no such question.
     #[error("the provider answers {0}")]
-    NotTaken(StatusCode),
+    Rejected(StatusCode),
     /// 429: to be asked again in 10 to 30 seconds, or when it says.
     #[error("the provider is busy")]
     Busy {
@@ -60,7 +60,7 @@ impl ProviderError {
             429 => Self::Busy { retry_after: retry_after(headers) },
             596 => Self::OnHold,
             408 => Self::Failed(status),
-            400..=499 => Self::NotTaken(status),
+            400..=499 => Self::Rejected(status),
             500..=599 => Self::Failed(status),
             _ => Self::Unreadable("a status that nobody expects"),
         })
@@ -70,7 +70,7 @@ impl ProviderError {
     pub(super) fn may_carry_a_job(&self) -> bool {
         match self {
             Self::Failed(_) => true,
-            Self::NotTaken(status) => status.as_u16() == 422,
+            Self::Rejected(status) => status.as_u16() == 422,
             _ => false,
         }
     }

@@ -7,7 +7,7 @@ use super::{Client, ProviderError};
 use crate::domain::JobId;
 use crate::provider::Answer;
 use crate::provider::account::{self, AccountLogin};
-use crate::provider::list::{self, ToldOf};
+use crate::provider::list::{self, JobMention};
 
 /// A list of finished and running jobs that the provider keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -73,7 +73,7 @@ impl Client {
     ///
     /// # Errors
     /// When it does not tell.
-    pub async fn scheduler(&self) -> Result<Vec<ToldOf>, ProviderError> {
+    pub async fn scheduler(&self) -> Result<Vec<JobMention>, ProviderError> {
         self.told("scheduler/").await
     }
 
@@ -81,7 +81,7 @@ impl Client {
     ///
     /// # Errors
     /// When it does not tell.
-    pub async fn agent_jobs(&self) -> Result<Vec<ToldOf>, ProviderError> {
+    pub async fn agent_jobs(&self) -> Result<Vec<JobMention>, ProviderError> {
         self.told("agent/jobs").await
     }
 
@@ -121,10 +121,10 @@ impl Client {
         .await
     }
 
-    async fn told(&self, path: &str) -> Result<Vec<ToldOf>, ProviderError> {
+    async fn told(&self, path: &str) -> Result<Vec<JobMention>, ProviderError> {
         self.ask("", path, |status, body| {
             status?;
-            Ok(list::told_of(&body))
+            Ok(list::mentioned_jobs(&body))
         })
         .await
     }

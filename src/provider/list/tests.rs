@@ -2,14 +2,14 @@ use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::provider::{Reading, read};
+use crate::provider::{Parsed, read};
 
 const VIDEO: &str = "user:1-minimax:2-video:3";
 const IMAGE: &str = "user:1-minimax:2-image:4";
 const AGENT: &str = "p5-u1-a2-bot:minimax";
 
 fn shown(body: &Json) -> Vec<Answer> {
-    read_all(&Bytes::from(body.to_string()))
+    parse_jobs(&Bytes::from(body.to_string()))
 }
 
 fn shown_ids(body: &Json) -> Vec<String> {
@@ -17,7 +17,7 @@ fn shown_ids(body: &Json) -> Vec<String> {
 }
 
 fn told(body: &Json) -> Vec<(String, Option<String>, Option<String>)> {
-    let told = told_of(body.to_string().as_bytes()).into_iter();
+    let told = mentioned_jobs(body.to_string().as_bytes()).into_iter();
     let text = |reply: ReplyRef| reply.as_str().to_owned();
     told.map(|told| (told.job.to_string(), told.reply_ref.map(text), told.reply_url)).collect()
 }
@@ -89,9 +89,9 @@ fn more_jobs_than_the_bound_and_any_depth_are_left() {
     assert_eq!(shown_ids(&json!({"images": many, "audio_list": many})).len(), MAX_JOBS);
     assert_eq!(told(&json!({"executing": {"2": many, "3": many}, "imageIds": vec![IMAGE; MAX_JOBS]})).len(), MAX_JOBS);
     let deep = |inner: &str| format!("{}{inner}{}", "[".repeat(300_000), "]".repeat(300_000));
-    assert_eq!(read_all(&Bytes::from(deep(""))), []);
+    assert_eq!(parse_jobs(&Bytes::from(deep(""))), []);
     let beside = format!("\u{feff} {{\"images\": [{job}, {}], \"executing\": {}}} ", deep("1"), deep(""));
-    let answers = read_all(&Bytes::from(beside));
+    let answers = parse_jobs(&Bytes::from(beside));
     assert_eq!(answers.iter().map(|answer| &answer.body[..]).collect::<Vec<_>>(), [job.to_string().as_bytes()]);
 }
 
@@ -118,8 +118,8 @@ fn accounts_are_numbers() {
 proptest! {
     #[test]
     fn any_bytes_are_read_without_a_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let _ = told_of(&bytes);
-        let _ = read_all(&Bytes::from(bytes));
+        let _ = mentioned_jobs(&bytes);
+        let _ = parse_jobs(&Bytes::from(bytes));
     }
 
     #[test]
@@ -127,11 +127,11 @@ proptest! {
         let texts: Vec<String> = jobs.iter().map(|job| if wrapped { job.to_string() } else { format!("{job:#}") }).collect();
         let list = format!("[{}]", texts.join(if wrapped { "," } else { " ,\r\n" }));
         let list = if wrapped { format!("{{\"total\": 1, \"images\": {list}, \"hasNext\": true}}") } else { list };
-        let answers = read_all(&Bytes::from(list));
+        let answers = parse_jobs(&Bytes::from(list));
         prop_assert_eq!(answers.len(), jobs.len());
         for (answer, text) in answers.iter().zip(texts) {
             prop_assert_eq!(&answer.body[..], text.as_bytes());
-            let Ok(Reading::Job(alone)) = read(text.as_bytes()) else { panic!("a job") };
+            let Ok(Parsed::Job(alone)) = read(text.as_bytes()) else { panic!("a job") };
             prop_assert_eq!(&answer.observation, &alone);
         }
     }

@@ -112,7 +112,8 @@ fn behind_gap(cells: &[Cell], from: usize, needs_slash: bool) -> Option<usize> {
 /// The mark of a signature that was hidden before: what stands behind it is none.
 fn hidden_already(text: &str, behind_target: &[Cell]) -> Option<Range<usize>> {
     let gap = behind_target.iter().take(MAX_GAP).take_while(|cell| !is_token(cell) && cell.byte > b' ');
-    let start = gap.map(|cell| cell.span().start).find(|at| text.get(*at..).is_some_and(|rest| rest.starts_with('…')))?;
+    let start =
+        gap.map(|cell| cell.span().start).find(|at| text.get(*at..).is_some_and(|rest| rest.starts_with('…')))?;
     Some(start..start + '…'.len_utf8())
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Retention, RetentionError};
 use crate::domain::{Digest, Job, JobId, JobState, RefId, Target, Timestamp};
 use crate::journal::{CallbackEntry, DamageKind, Entry, Event, KeptCallback, Quarantined};
-use crate::state::{JobRecord, Meaning, State, StateError, UploadRecord, adopted_id};
+use crate::state::{JobRecord, ParsedCallback, State, StateError, UploadRecord, adopted_id};
 
 /// What a segment names that may still be open. It has no more in it than the segment has.
 #[derive(Default)]
@@ -32,7 +32,7 @@ impl Retention {
         if !self.is_quiet(base) {
             return Ok(None);
         }
-        let (state, mut open) = (self.ledger.state(), Open::default());
+        let (state, mut open) = (self.log.state(), Open::default());
         let mut only_repetitions = true;
         for item in self.journal().read_segment(base) {
             let (position, entry) = item?;
@@ -67,7 +67,7 @@ impl Retention {
         position: u64,
         callback: CallbackEntry,
     ) -> Result<(), RetentionError> {
-        if let Meaning::Job(observation) = (self.interpret)(&callback.body) {
+        if let ParsedCallback::Job(observation) = (self.parse_callback)(&callback.body) {
             open.jobs.insert(observation.job);
         }
         let Target::Ref(id) = &callback.target else { return Ok(()) };
@@ -85,7 +85,7 @@ impl Retention {
     pub(super) async fn write_again(&self, open: Open) -> Result<usize, RetentionError> {
         let Open { refs, jobs, claims, uploads, outbox } = open;
         let mut written = outbox.len();
-        self.ledger.record_again(outbox).await?;
+        self.log.record_again(outbox).await?;
         written += self.write_pages(refs.into_iter().collect(), ref_again).await?;
         written += self.write_jobs(jobs.into_iter().collect()).await?;
         written += self.write_pages(claims, claim_again).await?;
@@ -102,12 +102,12 @@ impl Retention {
         for page in items.chunks(PAGE) {
             let page = page.to_vec();
             let events = self.blocking(move |this| {
-                let events = page.into_iter().map(|item| again(this.ledger.state(), item));
+                let events = page.into_iter().map(|item| again(this.log.state(), item));
                 Ok(events.filter_map(Result::transpose).collect::<Result<Vec<_>, _>>()?)
             });
             let events = events.await?;
             written += events.len();
-            self.ledger.record_again(events.into_iter().map(Entry::Event).collect()).await?;
+            self.log.record_again(events.into_iter().map(Entry::Event).collect()).await?;
         }
         Ok(written)
     }
@@ -120,13 +120,13 @@ impl Retention {
             let (page, mut known) = (page.to_vec(), HashMap::new());
             for _ in 0..ROUNDS {
                 let (ids, before) = (page.clone(), std::mem::take(&mut known));
-                let (changed, after) = self.blocking(move |this| changed(this.ledger.state(), ids, before)).await?;
+                let (changed, after) = self.blocking(move |this| changed(this.log.state(), ids, before)).await?;
                 known = after;
                 if changed.is_empty() {
                     break;
                 }
                 written += changed.len();
-                self.ledger.record_again(changed.into_iter().map(Entry::Event).collect()).await?;
+                self.log.record_again(changed.into_iter().map(Entry::Event).collect()).await?;
             }
         }
         Ok(written)
@@ -219,7 +219,7 @@ fn ref_again(state: &State, id: RefId) -> Result<Option<Event>, StateError> {
         notify_url: record.notify_url,
         labels: record.labels,
         made: record.made,
-        pass_on_to: record.pass_on_to,
+        forward_url: record.forward_url,
         created_at: record.created_at,
     }))
 }

@@ -19,7 +19,7 @@ impl Retention {
         for strays in self.blocking(find).await? {
             let kept: Vec<_> = strays.entries.iter().filter(|entry| is_told_outside(entry)).cloned().collect();
             let (segment, records, recorded) = (strays.base, strays.entries.len(), kept.len());
-            self.ledger.record_again(kept).await?;
+            self.log.record_again(kept).await?;
             tracing::warn!(
                 segment,
                 records,

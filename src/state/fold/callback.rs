@@ -5,9 +5,9 @@ use super::super::keys;
 use super::super::records::{QuarantineRecord, RefRecord};
 use super::super::stored_job::{OpenJob, Part};
 use super::super::txn::Txn;
-use super::{Applied, Meaning, confirm, outbox, put_job, refs};
+use super::{ApplyOutcome, ParsedCallback, confirm, outbox, put_job, refs};
 use crate::domain::{
-    Digest, Job, JobId, JobState, Observation, Origin, Outcome, Reason, RefId, ReplyRef, Target, Timestamp,
+    Digest, Job, JobId, JobState, Observation, Origin, Outcome, QuarantineReason, RefId, ReplyRef, Target, Timestamp,
 };
 use crate::journal::CallbackEntry;
 
@@ -15,24 +15,25 @@ pub(super) fn apply(
     txn: &mut Txn<'_>,
     position: u64,
     entry: &CallbackEntry,
-    meaning: Meaning,
-) -> Result<Applied, StateError> {
+    parsed: ParsedCallback,
+) -> Result<ApplyOutcome, StateError> {
     let over = match &entry.target {
         Target::Ref(id) => refs::live(txn, id)?,
         Target::Channel => None,
     };
-    outbox::enter(txn, position, entry, over.as_ref())?;
-    let mut observation = match meaning {
-        Meaning::Job(observation) => observation,
-        Meaning::Unclear(reason) => return quarantine(txn, position, entry, reason, None),
+    outbox::enqueue(txn, position, entry, over.as_ref())?;
+    let mut observation = match parsed {
+        ParsedCallback::Job(observation) => observation,
+        ParsedCallback::Unrecognised(reason) => return quarantine(txn, position, entry, reason, None),
     };
     // What does not end it changes none of its files.
     let part = if observation.outcome.is_some() { Part::Whole } else { Part::Header };
     let known = txn.open_job(&observation.job, part)?;
-    let tie = match tie(txn, position, entry, over, &observation, known.as_ref().map(|open| &open.job))? {
-        Ok(tie) => tie,
-        Err(reason) => return quarantine(txn, position, entry, reason, Some(observation.job)),
-    };
+    let associate_ref =
+        match associate_ref(txn, position, entry, over, &observation, known.as_ref().map(|open| &open.job))? {
+            Ok(associate_ref) => associate_ref,
+            Err(reason) => return quarantine(txn, position, entry, reason, Some(observation.job)),
+        };
     if entry.asked && known.is_none() {
         date_by_links(&mut observation);
     }
@@ -54,7 +55,7 @@ pub(super) fn apply(
     if let Some(before) = &before {
         open.job.keep_attempts(before);
     }
-    if let Some(Tie { ref_id, reply_ref, claims }) = tie {
+    if let Some(Association { ref_id, reply_ref, claims }) = associate_ref {
         open.job.ref_id = Some(ref_id);
         open.job.reply_ref = Some(reply_ref);
         open.job.claimed |= claims;
@@ -62,7 +63,7 @@ pub(super) fn apply(
     txn.meta.counters.callbacks += u64::from(!entry.asked);
     let over_budget = (lacks > 0).then(|| entry.replay_of.unwrap_or(position));
     if over_budget.is_some() {
-        keep_aside(txn, quarantined(position, entry, Reason::OverBudget, Some(open.job.id.clone())))?;
+        quarantine_record(txn, quarantined(position, entry, QuarantineReason::OverBudget, Some(open.job.id.clone())))?;
     } else if let Some(replayed) = entry.replay_of {
         release(txn, replayed)?;
     }
@@ -80,14 +81,14 @@ fn unused(txn: &Txn<'_>, mut position: u64) -> Result<u64, StateError> {
 /// A job that is first heard of when it is over, in an answer that does not say when it was made, was made about when its
 /// media were put where they are: else an import would date them all today.
 fn date_by_links(observation: &mut Observation) {
-    if observation.made_at.is_none() && observation.outcome.is_some() {
+    if observation.created_at.is_none() && observation.outcome.is_some() {
         let candidates = observation.assets.iter().flat_map(|asset| &asset.candidates);
-        observation.made_at = candidates.filter_map(|candidate| candidate.url.hour()).min();
+        observation.created_at = candidates.filter_map(|candidate| candidate.url.hour()).min();
     }
 }
 
 /// The ref a job gets tied to.
-struct Tie {
+struct Association {
     ref_id: RefId,
     reply_ref: ReplyRef,
     /// True when it was named over that ref's own URL.
@@ -95,14 +96,14 @@ struct Tie {
 }
 
 /// Finds the ref (`over` is that over whose URL it came), or the reason to keep the body aside; no ref leaves the job tied as it is.
-fn tie(
+fn associate_ref(
     txn: &mut Txn<'_>,
     position: u64,
     entry: &CallbackEntry,
     over: Option<RefRecord>,
     observation: &Observation,
     job: Option<&Job>,
-) -> Result<Result<Option<Tie>, Reason>, StateError> {
+) -> Result<Result<Option<Association>, QuarantineReason>, StateError> {
     match &entry.target {
         Target::Ref(id) => {
             let is_anothers = job.is_some_and(|job| job.claimed && job.ref_id.as_ref() != Some(id));
@@ -110,23 +111,23 @@ fn tie(
                 // What the provider answered to the call that the ref was made for is about that ref's job.
                 Some(known) if entry.asked && !is_anothers => known,
                 _ if entry.asked => return Ok(Ok(None)),
-                None => return Ok(Err(Reason::RefRemoved)),
+                None => return Ok(Err(QuarantineReason::RefRemoved)),
                 // The provider and proxies may trim it.
                 Some(known) if observation.reply_ref.as_ref().is_some_and(|named| !named.is_like(&known.reply_ref)) => {
-                    return Ok(Err(Reason::ReplyRefMismatch));
+                    return Ok(Err(QuarantineReason::ReplyRefMismatch));
                 }
-                Some(_) if is_anothers => return Ok(Err(Reason::JobOfAnotherRef)),
+                Some(_) if is_anothers => return Ok(Err(QuarantineReason::JobOfAnotherRef)),
                 Some(known) => known,
             };
-            Ok(Ok(Some(Tie { ref_id: id.clone(), reply_ref: known.reply_ref, claims: true })))
+            Ok(Ok(Some(Association { ref_id: id.clone(), reply_ref: known.reply_ref, claims: true })))
         }
         Target::Channel => {
             let Some(named) = &observation.reply_ref else {
-                return Ok(if entry.adopt || entry.asked { Ok(None) } else { Err(Reason::UnknownReplyRef) });
+                return Ok(if entry.adopt || entry.asked { Ok(None) } else { Err(QuarantineReason::UnknownReplyRef) });
             };
             let registered = refs::named(txn, named)?;
             if !entry.adopt && registered.as_ref().is_none_or(|known| known.origin == Origin::Adopted) {
-                return Ok(if entry.asked { Ok(None) } else { Err(Reason::UnknownReplyRef) });
+                return Ok(if entry.asked { Ok(None) } else { Err(QuarantineReason::UnknownReplyRef) });
             }
             if job.is_some_and(|job| job.ref_id.is_some()) {
                 return Ok(Ok(None));
@@ -135,7 +136,7 @@ fn tie(
                 Some(known) => known,
                 None => adopt(txn, position, named, entry.at)?,
             };
-            Ok(Ok(Some(Tie { ref_id: known.id, reply_ref: known.reply_ref, claims: false })))
+            Ok(Ok(Some(Association { ref_id: known.id, reply_ref: known.reply_ref, claims: false })))
         }
     }
 }
@@ -160,16 +161,21 @@ pub(super) fn quarantine(
     txn: &mut Txn<'_>,
     position: u64,
     entry: &CallbackEntry,
-    reason: Reason,
+    reason: QuarantineReason,
     job_id: Option<JobId>,
-) -> Result<Applied, StateError> {
+) -> Result<ApplyOutcome, StateError> {
     let record = quarantined(position, entry, reason, job_id);
     let position = record.position;
-    keep_aside(txn, record)?;
-    Ok(Applied::Quarantined { position, reason })
+    quarantine_record(txn, record)?;
+    Ok(ApplyOutcome::Quarantined { position, reason })
 }
 
-fn quarantined(position: u64, entry: &CallbackEntry, reason: Reason, job_id: Option<JobId>) -> QuarantineRecord {
+fn quarantined(
+    position: u64,
+    entry: &CallbackEntry,
+    reason: QuarantineReason,
+    job_id: Option<JobId>,
+) -> QuarantineRecord {
     // A body looked at again that stays in quarantine stays what and where it was.
     let position = entry.replay_of.unwrap_or(position);
     QuarantineRecord {
@@ -182,7 +188,7 @@ fn quarantined(position: u64, entry: &CallbackEntry, reason: Reason, job_id: Opt
     }
 }
 
-pub(super) fn keep_aside(txn: &mut Txn<'_>, mut record: QuarantineRecord) -> Result<(), StateError> {
+pub(super) fn quarantine_record(txn: &mut Txn<'_>, mut record: QuarantineRecord) -> Result<(), StateError> {
     let key = keys::quarantine(record.position);
     match txn.get::<QuarantineRecord>(&key)? {
         Some(known) => record.at = known.at,
@@ -194,12 +200,12 @@ pub(super) fn keep_aside(txn: &mut Txn<'_>, mut record: QuarantineRecord) -> Res
     txn.put(key, &record)
 }
 
-pub(super) fn remove(txn: &mut Txn<'_>, positions: &[u64]) -> Result<Applied, StateError> {
+pub(super) fn remove(txn: &mut Txn<'_>, positions: &[u64]) -> Result<ApplyOutcome, StateError> {
     let mut removed = 0;
     for position in positions {
         removed += u64::from(release(txn, *position)?);
     }
-    Ok(Applied::Removed(removed))
+    Ok(ApplyOutcome::Removed(removed))
 }
 
 /// Returns whether it was there.
@@ -207,7 +213,7 @@ fn release(txn: &mut Txn<'_>, position: u64) -> Result<bool, StateError> {
     let key = keys::quarantine(position);
     let Some(record) = txn.get::<QuarantineRecord>(&key)? else { return Ok(false) };
     txn.remove(key);
-    super::kept::forget(txn, position)?;
+    super::carry_forward::forget(txn, position)?;
     let counters = &mut txn.meta.counters;
     counters.quarantined = counters.quarantined.saturating_sub(1);
     counters.quarantined_bytes = counters.quarantined_bytes.saturating_sub(record.bytes);

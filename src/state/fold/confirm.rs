@@ -4,8 +4,8 @@ use super::super::StateError;
 use super::super::records::QuarantineRecord;
 use super::super::stored_job::Part;
 use super::super::txn::Txn;
-use super::{Applied, callback, put_job, unchanged};
-use crate::domain::{Change, Job, JobId, Observation, Reason, Timestamp, UnconfirmedFinal};
+use super::{ApplyOutcome, callback, put_job, unchanged};
+use crate::domain::{Change, Job, JobId, Observation, QuarantineReason, Timestamp, UnconfirmedFinal};
 use crate::journal::CallbackEntry;
 
 /// Nothing follows from it yet but that it was counted and that the provider is to be asked.
@@ -26,31 +26,41 @@ pub(super) fn hold(
         observation,
     });
     for displaced in displaced {
-        keep_aside(txn, &job.id, displaced, Reason::NotConfirmed)?;
+        quarantine_record(txn, &job.id, displaced, QuarantineReason::NotConfirmed)?;
     }
     Ok(Change::Held)
 }
 
-pub(super) fn confirmed(txn: &mut Txn<'_>, id: &JobId, position: u64, at: Timestamp) -> Result<Applied, StateError> {
-    let Some(mut open) = txn.open_job(id, Part::Whole)? else { return Ok(Applied::Unknown) };
+pub(super) fn confirmed(
+    txn: &mut Txn<'_>,
+    id: &JobId,
+    position: u64,
+    at: Timestamp,
+) -> Result<ApplyOutcome, StateError> {
+    let Some(mut open) = txn.open_job(id, Part::Whole)? else { return Ok(ApplyOutcome::Unknown) };
     let Some((change, callback)) = open.job.confirm(position, at) else { return Ok(unchanged(&open)) };
     let lacks = open.job.lacks(&callback.observation, callback.sidecars) > 0;
     let over_budget = lacks.then_some(callback.quarantine_as);
     if lacks {
-        keep_aside(txn, id, callback, Reason::OverBudget)?;
+        quarantine_record(txn, id, callback, QuarantineReason::OverBudget)?;
     }
     put_job(txn, open, Some(change), over_budget)
 }
 
-pub(super) fn refuted(txn: &mut Txn<'_>, id: &JobId, position: u64, at: Timestamp) -> Result<Applied, StateError> {
-    let Some(mut open) = txn.open_job(id, Part::Whole)? else { return Ok(Applied::Unknown) };
+pub(super) fn refuted(txn: &mut Txn<'_>, id: &JobId, position: u64, at: Timestamp) -> Result<ApplyOutcome, StateError> {
+    let Some(mut open) = txn.open_job(id, Part::Whole)? else { return Ok(ApplyOutcome::Unknown) };
     let Some(callback) = open.job.refute(position, at) else { return Ok(unchanged(&open)) };
-    keep_aside(txn, id, callback, Reason::NotConfirmed)?;
+    quarantine_record(txn, id, callback, QuarantineReason::NotConfirmed)?;
     put_job(txn, open, None, None)
 }
 
-fn keep_aside(txn: &mut Txn<'_>, job: &JobId, callback: UnconfirmedFinal, reason: Reason) -> Result<(), StateError> {
+fn quarantine_record(
+    txn: &mut Txn<'_>,
+    job: &JobId,
+    callback: UnconfirmedFinal,
+    reason: QuarantineReason,
+) -> Result<(), StateError> {
     let UnconfirmedFinal { quarantine_as: position, at, target, bytes, .. } = callback;
     let job_id = Some(job.clone());
-    callback::keep_aside(txn, QuarantineRecord { position, at, target, reason, job_id, bytes })
+    callback::quarantine_record(txn, QuarantineRecord { position, at, target, reason, job_id, bytes })
 }

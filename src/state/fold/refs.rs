@@ -7,30 +7,34 @@ use super::super::StateError;
 use super::super::keys;
 use super::super::records::RefRecord;
 use super::super::txn::Txn;
-use super::Applied;
+use super::ApplyOutcome;
 use crate::domain::{Origin, RefId, ReplyRef, Timestamp};
 
-pub(super) fn register(txn: &mut Txn<'_>, wanted: RefRecord) -> Result<Applied, StateError> {
+pub(super) fn register(txn: &mut Txn<'_>, wanted: RefRecord) -> Result<ApplyOutcome, StateError> {
     if let Some(known) = named(txn, &wanted.reply_ref)? {
         let same = known.notify_url == wanted.notify_url && known.labels == wanted.labels;
-        return Ok(if same { Applied::Ref { record: Box::new(known), created: false } } else { Applied::RefConflict });
+        return Ok(if same {
+            ApplyOutcome::Ref { record: Box::new(known), created: false }
+        } else {
+            ApplyOutcome::RefConflict
+        });
     }
     make(txn, wanted)
 }
 
-pub(super) fn make(txn: &mut Txn<'_>, record: RefRecord) -> Result<Applied, StateError> {
+pub(super) fn make(txn: &mut Txn<'_>, record: RefRecord) -> Result<ApplyOutcome, StateError> {
     put(txn, &record)?;
-    Ok(Applied::Ref { record: Box::new(record), created: true })
+    Ok(ApplyOutcome::Ref { record: Box::new(record), created: true })
 }
 
 /// A ref written again: taken over where nothing is known of it and of its reference.
-pub(super) fn kept(txn: &mut Txn<'_>, record: RefRecord) -> Result<Applied, StateError> {
+pub(super) fn kept(txn: &mut Txn<'_>, record: RefRecord) -> Result<ApplyOutcome, StateError> {
     let is_free = record.origin == Origin::Gateway || !txn.contains(&keys::ref_name(&record.reply_ref))?;
     let is_known = txn.contains(&keys::reply_ref_id(&record.id))? || txn.contains(&keys::removed_ref(&record.id))?;
     if is_free && !is_known {
         put(txn, &record)?;
     }
-    Ok(Applied::Done)
+    Ok(ApplyOutcome::Done)
 }
 
 /// A ref that is not deleted.
@@ -46,10 +50,11 @@ pub(super) fn named(txn: &Txn<'_>, name: &ReplyRef) -> Result<Option<RefRecord>,
     }
 }
 
-pub(super) fn remove(txn: &mut Txn<'_>, id: &RefId, at: Timestamp) -> Result<Applied, StateError> {
+pub(super) fn remove(txn: &mut Txn<'_>, id: &RefId, at: Timestamp) -> Result<ApplyOutcome, StateError> {
     let Some(mut record) = live(txn, id)? else {
         let removed = txn.get(&keys::removed_ref(id))?;
-        return Ok(removed.map_or(Applied::Unknown, |record| Applied::Ref { record: Box::new(record), created: false }));
+        return Ok(removed
+            .map_or(ApplyOutcome::Unknown, |record| ApplyOutcome::Ref { record: Box::new(record), created: false }));
     };
     record.removed_at = Some(at);
     // Out of the way of who lists those that are left.
@@ -64,7 +69,7 @@ pub(super) fn remove(txn: &mut Txn<'_>, id: &RefId, at: Timestamp) -> Result<App
     } else {
         txn.remove(keys::ref_name(&record.reply_ref));
     }
-    Ok(Applied::Ref { record: Box::new(record), created: false })
+    Ok(ApplyOutcome::Ref { record: Box::new(record), created: false })
 }
 
 pub(super) fn put(txn: &mut Txn<'_>, record: &RefRecord) -> Result<(), StateError> {

@@ -5,11 +5,16 @@ use super::super::keys;
 use super::super::records::Claim;
 use super::super::stored_job::Part;
 use super::super::txn::Txn;
-use super::{Applied, ClaimOutcome, put_job, unchanged};
+use super::{ApplyOutcome, ClaimOutcome, put_job, unchanged};
 use crate::domain::{AssetState, Digest, JobId, Slot, StoredFile};
 
-pub(super) fn place(txn: &mut Txn<'_>, id: &JobId, folder: &str, fallback: &str) -> Result<Applied, StateError> {
-    let Some(mut open) = txn.open_job(id, Part::Header)? else { return Ok(Applied::Unknown) };
+pub(super) fn assign_folder(
+    txn: &mut Txn<'_>,
+    id: &JobId,
+    folder: &str,
+    fallback: &str,
+) -> Result<ApplyOutcome, StateError> {
+    let Some(mut open) = txn.open_job(id, Part::Header)? else { return Ok(ApplyOutcome::Unknown) };
     if open.job.folder.is_none() {
         let mut taken = folder.to_owned();
         if txn.contains(&keys::folder(&taken))? {
@@ -27,7 +32,7 @@ pub(super) fn place(txn: &mut Txn<'_>, id: &JobId, folder: &str, fallback: &str)
     Ok(unchanged(&open))
 }
 
-pub(super) fn claim(txn: &mut Txn<'_>, claim: Claim) -> Result<Applied, StateError> {
+pub(super) fn claim(txn: &mut Txn<'_>, claim: Claim) -> Result<ApplyOutcome, StateError> {
     if let Some(stored) = txn.media(&claim.file.sha256)? {
         return Ok(outcome(ClaimOutcome::AlreadyStored(stored)));
     }
@@ -74,8 +79,8 @@ fn seize_key(txn: &mut Txn<'_>, key: &str, digest: &Digest) -> Result<(), StateE
     Ok(())
 }
 
-fn outcome(outcome: ClaimOutcome) -> Applied {
-    Applied::Claim(Box::new(outcome))
+fn outcome(outcome: ClaimOutcome) -> ApplyOutcome {
+    ApplyOutcome::Claim(Box::new(outcome))
 }
 
 pub(super) fn stored(
@@ -84,11 +89,11 @@ pub(super) fn stored(
     id: &JobId,
     slot: &Slot,
     file: &StoredFile,
-) -> Result<Applied, StateError> {
+) -> Result<ApplyOutcome, StateError> {
     seize_key(txn, &file.key, &file.sha256)?;
-    let media = super::kept::add_media(txn, position, file)?;
+    let media = super::carry_forward::add_media(txn, position, file)?;
     txn.remove(keys::claim(&file.sha256));
-    let Some(mut open) = txn.open_job(id, Part::File(slot))? else { return Ok(Applied::Unknown) };
+    let Some(mut open) = txn.open_job(id, Part::File(slot))? else { return Ok(ApplyOutcome::Unknown) };
     let is_new = open.job.asset(slot).is_some_and(|asset| asset.state != AssetState::Stored);
     if is_new && let Some(media) = media {
         txn.mark(keys::reference(media, open.sequence, slot));

@@ -4,13 +4,17 @@ use super::super::StateError;
 use super::super::keys::{self, Table};
 use super::super::records::StreamTokenRecord;
 use super::super::txn::Txn;
-use super::Applied;
+use super::ApplyOutcome;
 use crate::domain::Digest;
 
 /// How many others are looked at whenever there is a new one. Digests are spread evenly, so none that is over stays for long.
 const LOOKED_AT: usize = 64;
 
-pub(super) fn given(txn: &mut Txn<'_>, digest: &Digest, record: &StreamTokenRecord) -> Result<Applied, StateError> {
+pub(super) fn issued(
+    txn: &mut Txn<'_>,
+    digest: &Digest,
+    record: &StreamTokenRecord,
+) -> Result<ApplyOutcome, StateError> {
     let key = keys::stream_token(digest);
     for (other, known) in txn.behind::<StreamTokenRecord>(&key, Table::StreamTokens, LOOKED_AT)? {
         if record.at.since(known.at) >= StreamTokenRecord::LIVES {
@@ -18,5 +22,5 @@ pub(super) fn given(txn: &mut Txn<'_>, digest: &Digest, record: &StreamTokenReco
         }
     }
     txn.put(key, record)?;
-    Ok(Applied::Done)
+    Ok(ApplyOutcome::Done)
 }

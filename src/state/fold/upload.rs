@@ -5,14 +5,14 @@ use super::super::keys;
 use super::super::records::UploadRecord;
 use super::super::stored_job::Part;
 use super::super::txn::Txn;
-use super::Applied;
+use super::ApplyOutcome;
 use crate::domain::{JobId, Slot};
 
-pub(super) fn started(txn: &mut Txn<'_>, job: &JobId, slot: &Slot, upload: &str) -> Result<Applied, StateError> {
+pub(super) fn started(txn: &mut Txn<'_>, job: &JobId, slot: &Slot, upload: &str) -> Result<ApplyOutcome, StateError> {
     let record = UploadRecord { job: job.clone(), slot: slot.clone(), parts: Vec::new(), point: None };
     txn.put(keys::upload(upload), &record)?;
     txn.mark(keys::upload_of_job(job, upload));
-    Ok(Applied::Done)
+    Ok(ApplyOutcome::Done)
 }
 
 /// What does not follow on from what is known, since the record before it is lost, changes nothing: the point before the
@@ -24,10 +24,10 @@ pub(super) fn advanced(
     parts: &[String],
     bytes: u64,
     point: &str,
-) -> Result<Applied, StateError> {
-    let Some(mut record) = txn.get::<UploadRecord>(&keys::upload(upload))? else { return Ok(Applied::Unknown) };
+) -> Result<ApplyOutcome, StateError> {
+    let Some(mut record) = txn.get::<UploadRecord>(&keys::upload(upload))? else { return Ok(ApplyOutcome::Unknown) };
     if first != record.parts.len() {
-        return Ok(Applied::Done);
+        return Ok(ApplyOutcome::Done);
     }
     record.parts.extend_from_slice(parts);
     record.point = Some(point.to_owned());
@@ -39,13 +39,13 @@ pub(super) fn advanced(
             txn.put_job(owner)?;
         }
     }
-    Ok(Applied::Done)
+    Ok(ApplyOutcome::Done)
 }
 
-pub(super) fn ended(txn: &mut Txn<'_>, upload: &str) -> Result<Applied, StateError> {
+pub(super) fn ended(txn: &mut Txn<'_>, upload: &str) -> Result<ApplyOutcome, StateError> {
     if let Some(record) = txn.get::<UploadRecord>(&keys::upload(upload))? {
         txn.remove(keys::upload_of_job(&record.job, upload));
         txn.remove(keys::upload(upload));
     }
-    Ok(Applied::Done)
+    Ok(ApplyOutcome::Done)
 }

@@ -4,15 +4,15 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::*;
-use crate::domain::{AttemptFailure, JobId, Reason, Slot, Target};
+use crate::domain::{AttemptFailure, JobId, QuarantineReason, Slot, Target};
 use crate::journal::{CallbackEntry, Durability, Entry, Event, Journal};
-use crate::provider::{self, Reading};
-use crate::state::{Ledger, Meaning};
+use crate::provider::{self, Parsed};
+use crate::state::{EventLog, ParsedCallback};
 
-fn interpret(body: &[u8]) -> Meaning {
+fn parse_callback(body: &[u8]) -> ParsedCallback {
     match provider::read(body) {
-        Ok(Reading::Job(observation)) => Meaning::Job(observation),
-        _ => Meaning::Unclear(Reason::UnknownShape),
+        Ok(Parsed::Job(observation)) => ParsedCallback::Job(observation),
+        _ => ParsedCallback::Unrecognised(QuarantineReason::UnknownShape),
     }
 }
 
@@ -20,22 +20,22 @@ fn id(number: u64) -> JobId {
     format!("user:1-minimax:2-video:{number}").parse().unwrap()
 }
 
-async fn open(dir: &Path) -> Ledger {
-    let ledger = Ledger::open(Journal::open(&dir.join("journal")).unwrap(), &dir.join("state"), interpret).unwrap();
-    assert_eq!(ledger.recovered().await.unwrap().moved_aside, None);
-    ledger
+async fn open(dir: &Path) -> EventLog {
+    let log = EventLog::open(Journal::open(&dir.join("journal")).unwrap(), &dir.join("state"), parse_callback).unwrap();
+    assert_eq!(log.recovered().await.unwrap().moved_aside, None);
+    log
 }
 
 /// A job that was heard of at `at` and has a link good until `dies`.
-async fn post(ledger: &Ledger, number: u64, at: Timestamp, dies: Option<Timestamp>) {
+async fn post(log: &EventLog, number: u64, at: Timestamp, dies: Option<Timestamp>) {
     let query = dies.map_or(String::new(), |dies| format!("?Expires={}", dies.millis()));
-    post_url(ledger, number, at, &format!("https://h/{number}{query}"), None).await;
+    post_url(log, number, at, &format!("https://h/{number}{query}"), None).await;
 }
 
-async fn post_url(ledger: &Ledger, number: u64, at: Timestamp, url: &str, name: Option<&str>) {
+async fn post_url(log: &EventLog, number: u64, at: Timestamp, url: &str, name: Option<&str>) {
     let body = json!({"videoId": id(number), "status": 2, "videoURL": url, "replyRef": name});
     let body = Bytes::from(body.to_string());
-    let meaning = interpret(&body);
+    let parsed = parse_callback(&body);
     let target = Target::Channel;
     let entry = Entry::Callback(CallbackEntry {
         at,
@@ -47,69 +47,69 @@ async fn post_url(ledger: &Ledger, number: u64, at: Timestamp, url: &str, name: 
         replay_of: None,
         body,
     });
-    ledger.record_callback(entry, meaning).await.unwrap();
+    log.record_callback(entry, parsed).await.unwrap();
 }
 
-async fn fail(ledger: &Ledger, number: u64, at: Timestamp, due: Timestamp) {
+async fn fail(log: &EventLog, number: u64, at: Timestamp, due: Timestamp) {
     let failure = AttemptFailure { error: "503".to_owned(), counted: true, stuck: None };
     let event = Event::AttemptFailed { at, job: id(number), slot: Slot::media(), failure, due };
-    ledger.record(event, Durability::Written).await.unwrap();
+    log.record(event, Durability::Buffered).await.unwrap();
 }
 
 /// The numbers of the jobs that are due, in the order they are shown.
-fn order(ledger: &Ledger, now: Timestamp, limit: usize) -> Vec<u64> {
+fn order(log: &EventLog, now: Timestamp, limit: usize) -> Vec<u64> {
     let mut numbers = Vec::new();
     let visit = |job: &DueJob| {
-        numbers.push(number(ledger, job));
+        numbers.push(number(log, job));
         if numbers.len() < limit { Shown::Taken } else { Shown::Enough }
     };
-    ledger.state().visit_due(now, &mut DueCursor::default(), visit).unwrap();
+    log.state().visit_due(now, &mut DueCursor::default(), visit).unwrap();
     numbers
 }
 
-fn number(ledger: &Ledger, job: &DueJob) -> u64 {
-    let id = ledger.state().job_at(job.sequence).unwrap().unwrap().job.id;
+fn number(log: &EventLog, job: &DueJob) -> u64 {
+    let id = log.state().job_at(job.sequence).unwrap().unwrap().job.id;
     id.as_str().rsplit(':').next().unwrap().parse().unwrap()
 }
 
 #[tokio::test]
 async fn jobs_whose_links_die_next_are_shown_first_and_dead_ones_last() {
     let dir = tempfile::tempdir().unwrap();
-    let ledger = open(dir.path()).await;
+    let log = open(dir.path()).await;
     let start = Timestamp::parse_rfc3339("2026-11-20T10:00:00Z").unwrap();
     let minute = |minutes: u64| start.after(Duration::from_secs(60 * minutes));
-    post(&ledger, 1, start, None).await;
-    post(&ledger, 2, start, Some(minute(24 * 60))).await;
-    post(&ledger, 3, start, Some(minute(30))).await;
-    post(&ledger, 4, start, Some(minute(90))).await;
-    post(&ledger, 5, minute(1), Some(minute(10))).await;
-    post(&ledger, 6, minute(1), Some(minute(30))).await;
-    assert_eq!(order(&ledger, minute(1), 9), [5, 3, 6, 4, 1, 2]);
-    assert_eq!(order(&ledger, minute(1), 2), [5, 3]);
-    assert_eq!(order(&ledger, minute(10).after(Duration::from_millis(1)), 9), [3, 6, 4, 1, 2, 5]);
-    assert_eq!(ledger.state().dying(minute(1), minute(61)).unwrap(), 3);
-    assert_eq!(ledger.state().oldest_due().unwrap(), Some(start));
+    post(&log, 1, start, None).await;
+    post(&log, 2, start, Some(minute(24 * 60))).await;
+    post(&log, 3, start, Some(minute(30))).await;
+    post(&log, 4, start, Some(minute(90))).await;
+    post(&log, 5, minute(1), Some(minute(10))).await;
+    post(&log, 6, minute(1), Some(minute(30))).await;
+    assert_eq!(order(&log, minute(1), 9), [5, 3, 6, 4, 1, 2]);
+    assert_eq!(order(&log, minute(1), 2), [5, 3]);
+    assert_eq!(order(&log, minute(10).after(Duration::from_millis(1)), 9), [3, 6, 4, 1, 2, 5]);
+    assert_eq!(log.state().expiring(minute(1), minute(61)).unwrap(), 3);
+    assert_eq!(log.state().oldest_due().unwrap(), Some(start));
 
     // What waits for another attempt is not shown before its time, and then in its place.
-    fail(&ledger, 3, minute(2), minute(7)).await;
-    fail(&ledger, 1, minute(2), minute(9)).await;
-    assert_eq!(order(&ledger, minute(2), 9), [5, 6, 4, 2]);
-    assert_eq!(ledger.state().next_due(minute(2)).unwrap(), Some(minute(7)));
-    assert_eq!(order(&ledger, minute(7), 9), [5, 3, 6, 4, 2]);
-    assert_eq!(ledger.state().next_due(minute(7)).unwrap(), Some(minute(9)));
-    assert_eq!(order(&ledger, minute(9), 9), [5, 3, 6, 4, 1, 2]);
-    assert_eq!(ledger.state().next_due(minute(9)).unwrap(), None);
-    assert_eq!(ledger.state().dying(minute(1), minute(61)).unwrap(), 3, "those that wait count, too");
+    fail(&log, 3, minute(2), minute(7)).await;
+    fail(&log, 1, minute(2), minute(9)).await;
+    assert_eq!(order(&log, minute(2), 9), [5, 6, 4, 2]);
+    assert_eq!(log.state().next_due(minute(2)).unwrap(), Some(minute(7)));
+    assert_eq!(order(&log, minute(7), 9), [5, 3, 6, 4, 2]);
+    assert_eq!(log.state().next_due(minute(7)).unwrap(), Some(minute(9)));
+    assert_eq!(order(&log, minute(9), 9), [5, 3, 6, 4, 1, 2]);
+    assert_eq!(log.state().next_due(minute(9)).unwrap(), None);
+    assert_eq!(log.state().expiring(minute(1), minute(61)).unwrap(), 3, "those that wait count, too");
 
     // A fresh link counts, not the one it replaces.
-    post(&ledger, 5, minute(3), Some(minute(600))).await;
-    assert_eq!(order(&ledger, minute(9), 9), [3, 6, 4, 1, 5, 2]);
+    post(&log, 5, minute(3), Some(minute(600))).await;
+    assert_eq!(order(&log, minute(9), 9), [3, 6, 4, 1, 5, 2]);
 
-    ledger.close();
-    let ledger = open(dir.path()).await;
-    assert_eq!(order(&ledger, minute(9), 9), [3, 6, 4, 1, 5, 2]);
+    log.close();
+    let log = open(dir.path()).await;
+    assert_eq!(order(&log, minute(9), 9), [3, 6, 4, 1, 5, 2]);
     for number in 1..=6 {
-        let decided_by = ledger.state().job(&id(number)).unwrap().unwrap().job.final_callback;
+        let decided_by = log.state().job(&id(number)).unwrap().unwrap().job.final_callback;
         let failure = AttemptFailure {
             error: "no".to_owned(),
             counted: true,
@@ -117,42 +117,42 @@ async fn jobs_whose_links_die_next_are_shown_first_and_dead_ones_last() {
         };
         let (job, slot) = (id(number), Slot::media());
         let failed = Event::AttemptFailed { at: minute(9), job: job.clone(), slot, failure, due: minute(9) };
-        ledger.record(failed, Durability::Written).await.unwrap();
+        log.record(failed, Durability::Buffered).await.unwrap();
         let state = crate::domain::JobState::Stuck;
         let ended = Event::Ended { at: minute(9), job, state, decided_by, manifest_key: None };
-        ledger.record(ended, Durability::Written).await.unwrap();
+        log.record(ended, Durability::Buffered).await.unwrap();
     }
-    let counters = ledger.state().counters().unwrap();
+    let counters = log.state().counters().unwrap();
     assert_eq!((counters.queued, counters.ready, counters.dying_minutes), (0, 0, 0));
-    ledger.close();
+    log.close();
     open(dir.path()).await.close();
 }
 
 #[tokio::test]
 async fn a_job_with_room_is_found_behind_thousands_without() {
     let dir = tempfile::tempdir().unwrap();
-    let ledger = open(dir.path()).await;
+    let log = open(dir.path()).await;
     let start = Timestamp::parse_rfc3339("2026-11-20T10:00:00Z").unwrap();
     let later = start.after(Duration::from_secs(60));
     let greedy = (0..3000).map(|number| {
-        let ledger = ledger.clone();
+        let log = log.clone();
         async move {
-            post_url(&ledger, number, start, &format!("https://slow/{number}"), Some("greedy")).await;
+            post_url(&log, number, start, &format!("https://slow/{number}"), Some("greedy")).await;
             if number % 2 == 0 {
-                fail(&ledger, number, start, start.after(Duration::from_secs(1))).await;
+                fail(&log, number, start, start.after(Duration::from_secs(1))).await;
             }
         }
     });
     futures_util::future::join_all(greedy).await;
-    post_url(&ledger, 3000, later, "https://other/v", Some("greedy")).await;
-    post_url(&ledger, 3001, later, "https://slow/v", Some("modest")).await;
-    post_url(&ledger, 3002, later, "https://slow/w", None).await;
-    let greedy = ledger.state().job(&id(0)).unwrap().unwrap().job.ref_id.unwrap();
+    post_url(&log, 3000, later, "https://other/v", Some("greedy")).await;
+    post_url(&log, 3001, later, "https://slow/v", Some("modest")).await;
+    post_url(&log, 3002, later, "https://slow/w", None).await;
+    let greedy = log.state().job(&id(0)).unwrap().unwrap().job.ref_id.unwrap();
     let greedy = keys::short_hash(greedy.as_str());
     let visit = |visit: &mut dyn FnMut(&DueJob) -> Shown| {
         let (mut shown, mut cursor) = (Vec::new(), DueCursor::default());
-        let more = ledger.state().visit_due(later, &mut cursor, |job| {
-            shown.push(number(&ledger, job));
+        let more = log.state().visit_due(later, &mut cursor, |job| {
+            shown.push(number(&log, job));
             visit(job)
         });
         assert!(!more.unwrap());
@@ -167,25 +167,25 @@ async fn a_job_with_room_is_found_behind_thousands_without() {
     assert!(shown.contains(&3001) && shown.contains(&3002) && shown.len() < 200, "{shown:?}");
     let shown = visit(&mut |job| if job.owner == greedy { Shown::Passed } else { Shown::Enough });
     assert!(shown.len() < 200, "{shown:?}");
-    ledger.close();
+    log.close();
     open(dir.path()).await.close();
 }
 
 #[tokio::test]
 async fn of_very_many_hosts_each_has_its_turn() {
     let dir = tempfile::tempdir().unwrap();
-    let ledger = open(dir.path()).await;
+    let log = open(dir.path()).await;
     let start = Timestamp::parse_rfc3339("2026-11-20T10:00:00Z").unwrap();
     let posts = (0..1000).map(|number| {
-        let (ledger, url) = (ledger.clone(), format!("https://h{number}/v"));
-        async move { post_url(&ledger, number, start, &url, None).await }
+        let (log, url) = (log.clone(), format!("https://h{number}/v"));
+        async move { post_url(&log, number, start, &url, None).await }
     });
     futures_util::future::join_all(posts).await;
     let (mut seen, mut cursor, mut walks) = (std::collections::HashSet::new(), DueCursor::default(), 0);
-    while ledger
+    while log
         .state()
         .visit_due(start, &mut cursor, |job| {
-            seen.insert(number(&ledger, job));
+            seen.insert(number(&log, job));
             Shown::HostFull
         })
         .unwrap()
@@ -195,20 +195,20 @@ async fn of_very_many_hosts_each_has_its_turn() {
         assert!(walks < 10);
     }
     assert_eq!(seen.len(), 1000);
-    ledger.close();
+    log.close();
 }
 
 #[tokio::test]
 async fn an_attempt_put_off_by_a_clock_that_was_ahead_is_due() {
     let dir = tempfile::tempdir().unwrap();
-    let ledger = open(dir.path()).await;
+    let log = open(dir.path()).await;
     let start = Timestamp::parse_rfc3339("2026-11-20T10:00:00Z").unwrap();
     let hours = |hours: u64| start.after(Duration::from_secs(3600 * hours));
     for (number, due) in [(1, hours(30 * 24)), (2, hours(4)), (3, hours(7))] {
-        post(&ledger, number, start, None).await;
-        fail(&ledger, number, start, due).await;
+        post(&log, number, start, None).await;
+        fail(&log, number, start, due).await;
     }
-    assert_eq!(order(&ledger, start, 9), [3, 1]);
-    assert_eq!((ledger.state().due_by(start).unwrap(), ledger.state().next_due(start).unwrap()), (2, Some(hours(4))));
-    ledger.close();
+    assert_eq!(order(&log, start, 9), [3, 1]);
+    assert_eq!((log.state().due_by(start).unwrap(), log.state().next_due(start).unwrap()), (2, Some(hours(4))));
+    log.close();
 }

@@ -48,7 +48,7 @@ const RETRIES: usize = 64;
 type Urgency = (bool, Timestamp, u64);
 
 fn urgency(job: &DueJob, now: Timestamp) -> Urgency {
-    let deadline = deadline(job.at, job.link_dies_at);
+    let deadline = deadline(job.at, job.link_expires_at);
     (deadline < now, deadline, job.sequence)
 }
 

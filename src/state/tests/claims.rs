@@ -54,7 +54,7 @@ fn file(job: u32, content: u8, key: u8) -> StoredFile {
 async fn claim(bench: &Bench, job: u32, file: &StoredFile) -> ClaimOutcome {
     let event = Event::Claimed { at: now(), job: id(job), slot: Slot::media(), file: file.clone() };
     match bench.event(event).await {
-        Applied::Claim(outcome) => *outcome,
+        ApplyOutcome::Claim(outcome) => *outcome,
         other => panic!("{other:?}"),
     }
 }
@@ -88,7 +88,7 @@ async fn run(steps: Vec<Step>) {
             }
             Step::Settle { content } => {
                 let sha256 = Digest::of(content.to_string().as_bytes());
-                let Some(Claim { job, slot, file }) = bench.ledger.state().claim(&sha256).unwrap() else { continue };
+                let Some(Claim { job, slot, file }) = bench.log.state().claim(&sha256).unwrap() else { continue };
                 let is_there = objects.get(&file.key) == Some(&sha256);
                 let released = Event::Released { at: now(), sha256 };
                 bench.event(if is_there { Event::Stored { job, slot, file } } else { released }).await;
@@ -104,7 +104,7 @@ async fn run(steps: Vec<Step>) {
                 assert_eq!(recovery.moved_aside, None, "the counts are right");
             }
         }
-        let index = bench.ledger.state().media_list(100, None).unwrap().items;
+        let index = bench.log.state().media_list(100, None).unwrap().items;
         for (digest, media) in &index {
             let sharing = index.iter().filter(|(_, other)| other.key == media.key).count();
             assert_eq!(sharing, 1, "two digests under {}", media.key);
@@ -112,7 +112,7 @@ async fn run(steps: Vec<Step>) {
             assert_eq!(others, 0, "other bytes may come to lie under {}", media.key);
         }
     }
-    bench.ledger.close();
+    bench.log.close();
 }
 
 proptest! {
@@ -154,7 +154,7 @@ async fn a_journal_in_which_a_key_was_stored_twice_names_only_what_was_stored_la
         bench.post(Target::Channel, done(job, None)).await;
         bench.event(stored(job, &job.to_string(), "video/one", false)).await;
     }
-    let index = bench.ledger.state().media_list(10, None).unwrap().items;
+    let index = bench.log.state().media_list(10, None).unwrap().items;
     assert_eq!(index.iter().map(|(digest, _)| *digest).collect::<Vec<_>>(), [Digest::of(b"1")]);
     let (_, recovery) = bench.reopen().await;
     assert_eq!(recovery.moved_aside, None, "the counts are right");

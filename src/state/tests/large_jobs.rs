@@ -26,10 +26,10 @@ impl Folded {
     }
 
     /// Folds an entry in. Returns how many bytes were read and written for it.
-    fn fold(&mut self, entry: &Entry, meaning: Option<Meaning>) -> usize {
+    fn fold(&mut self, entry: &Entry, parsed: Option<ParsedCallback>) -> usize {
         self.position += 1;
         let mut txn = Txn::begin(&self.store).unwrap();
-        fold::apply(&mut txn, self.position, entry, meaning).unwrap();
+        fold::apply(&mut txn, self.position, entry, parsed).unwrap();
         let bytes = txn.bytes();
         txn.commit(self.position + 1).unwrap();
         bytes
@@ -43,7 +43,7 @@ impl Folded {
         let (at, target, body) = (time(self.position + 1), Target::Channel, Bytes::from_static(b"{}"));
         let entry =
             CallbackEntry { at, target, adopt: true, sidecars: false, confirm, asked: false, replay_of: None, body };
-        self.fold(&Entry::Callback(entry), Some(Meaning::Job(Box::new(observation))))
+        self.fold(&Entry::Callback(entry), Some(ParsedCallback::Job(Box::new(observation))))
     }
 
     fn job(&self) -> Option<Job> {
@@ -51,7 +51,7 @@ impl Folded {
         txn.open_job(&agent_job(), Part::Whole).unwrap().map(|open| open.job)
     }
 
-    fn prove(&self) {
+    fn verify_counts(&self) {
         let meta = Txn::begin(&self.store).unwrap().meta;
         let mut counts = std::collections::BTreeMap::<u8, u64>::new();
         for record in self.store.range(vec![0]..vec![255]) {
@@ -123,7 +123,7 @@ fn cost_of_one_file(files: usize) -> usize {
         most = most.max(folded.callback(progress(10), false));
     }
     assert!(folded.job().unwrap().assets.iter().all(|asset| asset.stored.is_some()));
-    folded.prove();
+    folded.verify_counts();
     most
 }
 
@@ -147,7 +147,7 @@ fn what_large_unconfirmed_callbacks_say_is_not_written_again() {
         let bytes = folded.callback(progress(percent), false);
         assert!(bytes < 8 << 10, "{bytes}");
     }
-    folded.prove();
+    folded.verify_counts();
     let job = folded.job().unwrap();
     assert_eq!(job.unconfirmed.len(), 4);
     for (number, callback) in job.unconfirmed.iter().enumerate() {
@@ -156,7 +156,7 @@ fn what_large_unconfirmed_callbacks_say_is_not_written_again() {
     }
     folded.event(Event::Refuted { at: time(50), job: agent_job(), position: 2, difference: String::new() });
     folded.event(Event::Confirmed { at: time(51), job: agent_job(), position: 3 });
-    folded.prove();
+    folded.verify_counts();
     let job = folded.job().unwrap();
     assert_eq!((job.unconfirmed.len(), job.assets.len(), job.final_callback), (2, 200, Some(3)));
 }
@@ -281,11 +281,11 @@ proptest! {
             let found = folded.job();
             prop_assert_eq!(found.as_ref(), Some(&expected));
             let txn = Txn::begin(&folded.store).unwrap();
-            let due = expected.due.map(|_| (expected.next_host().unwrap_or_default(), expected.link_dies_at()));
+            let due = expected.due.map(|_| (expected.next_host().unwrap_or_default(), expected.link_expires_at()));
             let queued = folded.store.with_prefix(keys::Table::Due.prefix()).count();
             prop_assert_eq!(queued, usize::from(due.is_some()));
             prop_assert_eq!(txn.meta.counters.jobs.values().sum::<u64>(), 1);
-            folded.prove();
+            folded.verify_counts();
         }
     }
 }

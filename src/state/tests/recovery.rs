@@ -12,21 +12,21 @@ async fn the_state_comes_back_from_the_journal_alone() {
     }
     bench.event(stored(3, "x", "video/3", false)).await;
     bench.post(Target::Channel, json!({"what": "ever"})).await;
-    let before = snapshot(bench.ledger.state());
+    let before = snapshot(bench.log.state());
 
     let recovery;
     (bench, recovery) = bench.reopen().await;
     assert_eq!((recovery.replayed, recovery.moved_aside), (0, None), "replay applies nothing twice");
-    assert_eq!(snapshot(bench.ledger.state()), before);
+    assert_eq!(snapshot(bench.log.state()), before);
 
-    bench.ledger.close();
+    bench.log.close();
     for damage in [remove, truncate, fill_with_zeros] {
         damage(&bench.dir.path().join("state"));
-        let ledger = open(bench.dir.path());
-        let recovery = ledger.recovered().await.unwrap();
+        let log = open(bench.dir.path());
+        let recovery = log.recovered().await.unwrap();
         assert_eq!(recovery.replayed, 43);
-        assert_eq!(snapshot(ledger.state()), before);
-        ledger.close();
+        assert_eq!(snapshot(log.state()), before);
+        log.close();
     }
 }
 
@@ -38,8 +38,8 @@ async fn noise_in_any_of_the_stores_files_is_noticed_and_mended() {
         bench.post(Target::Channel, done(number, Some(&format!("ref-{number}")))).await;
         bench.event(stored(number, &format!("{number}"), &format!("video/{number}"), false)).await;
     }
-    let before = snapshot(bench.ledger.state());
-    bench.ledger.close();
+    let before = snapshot(bench.log.state());
+    bench.log.close();
     let (dir, mut random, mut rebuilt) = (bench.dir.path().join("state"), 1u64, 0);
     let mut next = || {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -54,10 +54,10 @@ async fn noise_in_any_of_the_stores_files_is_noticed_and_mended() {
                 bytes.iter_mut().skip(at).take(64).for_each(|byte| *byte = next() as u8);
             }
             std::fs::write(&name, &bytes).unwrap();
-            let ledger = open(bench.dir.path());
-            rebuilt += usize::from(ledger.recovered().await.unwrap().moved_aside.is_some());
-            assert!(snapshot(ledger.state()) == before, "other records than before");
-            ledger.close();
+            let log = open(bench.dir.path());
+            rebuilt += usize::from(log.recovered().await.unwrap().moved_aside.is_some());
+            assert!(snapshot(log.state()) == before, "other records than before");
+            log.close();
         }
     }
     // What hits room that is not in use is no damage; what hits the configuration always is.
@@ -88,14 +88,14 @@ fn snapshot(state: &State) -> impl PartialEq + std::fmt::Debug + use<> {
 async fn a_store_that_fails_at_run_time_is_opened_anew_and_nothing_is_lost() {
     let bench = Bench::new().await;
     bench.post(Target::Channel, done(1, None)).await;
-    bench.ledger.state().set_store(None);
-    assert_eq!(bench.post(Target::Channel, done(2, None)).await, Applied::Deferred);
+    bench.log.state().set_store(None);
+    assert_eq!(bench.post(Target::Channel, done(2, None)).await, ApplyOutcome::Deferred);
     loop {
-        if let Applied::Job { .. } = bench.post(Target::Channel, done(3, None)).await {
+        if let ApplyOutcome::Job { .. } = bench.post(Target::Channel, done(3, None)).await {
             break;
         }
     }
-    let jobs = bench.ledger.state().jobs(&JobFilter::default(), 10, None).unwrap().items;
+    let jobs = bench.log.state().jobs(&JobFilter::default(), 10, None).unwrap().items;
     assert_eq!(jobs.iter().map(|record| record.job.id.clone()).collect::<Vec<_>>(), [id(3), id(2), id(1)]);
 }
 
@@ -104,18 +104,18 @@ async fn a_record_that_is_damaged_at_run_time_makes_the_store_be_made_anew() {
     let bench = Bench::new().await;
     bench.post(Target::Channel, done(1, None)).await;
     let before = bench.job(1);
-    let record = bench.ledger.state().job(&id(1)).unwrap().unwrap();
+    let record = bench.log.state().job(&id(1)).unwrap().unwrap();
     bench
-        .ledger
+        .log
         .state()
         .store()
         .unwrap()
         .commit(vec![(keys::job(record.sequence).into(), Some(b"noise".into()))])
         .unwrap();
-    assert_eq!(bench.post(Target::Channel, done(1, None)).await, Applied::Deferred);
+    assert_eq!(bench.post(Target::Channel, done(1, None)).await, ApplyOutcome::Deferred);
     let mended = async {
         loop {
-            match bench.ledger.state().job(&id(1)) {
+            match bench.log.state().job(&id(1)) {
                 Ok(Some(record)) => return record.job,
                 _ => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
             }
@@ -131,13 +131,13 @@ async fn a_state_that_cannot_be_brought_up_to_date_does_not_hold_up_a_stop() {
     bench.post(Target::Channel, done(1, None)).await;
     // The journal is still written through its open file; it cannot be read from its folder any more.
     std::fs::remove_dir_all(bench.dir.path().join("journal")).unwrap();
-    bench.ledger.state().set_store(None);
-    assert_eq!(bench.post(Target::Channel, done(2, None)).await, Applied::Deferred);
-    let ledger = bench.ledger.clone();
+    bench.log.state().set_store(None);
+    assert_eq!(bench.post(Target::Channel, done(2, None)).await, ApplyOutcome::Deferred);
+    let log = bench.log.clone();
     let (done, closed) = std::sync::mpsc::channel();
     // Not one of the runtime's threads: the runtime would wait for it when the test has failed.
     std::thread::spawn(move || {
-        ledger.close();
+        log.close();
         done.send(())
     });
     closed.recv_timeout(std::time::Duration::from_secs(30)).expect("the stop hangs");
@@ -187,19 +187,19 @@ fn what_the_system_refuses_is_no_damage() {
 async fn a_store_that_the_system_does_not_let_open_stays_and_is_tried_again_while_callbacks_are_taken() {
     let bench = Bench::new().await;
     bench.post(Target::Channel, done(1, None)).await;
-    bench.ledger.close();
+    bench.log.close();
     let (state, away) = (bench.dir.path().join("state"), bench.dir.path().join("away"));
     std::fs::rename(&state, &away).unwrap();
     // A link to itself cannot be opened: ELOOP.
     std::os::unix::fs::symlink(&state, &state).unwrap();
-    let bench = Bench { ledger: open(bench.dir.path()), ..bench };
-    until(|| bench.ledger.state().problem() == Some("it cannot be opened")).await;
-    assert_eq!(bench.post(Target::Channel, done(2, None)).await, Applied::Deferred);
+    let bench = Bench { log: open(bench.dir.path()), ..bench };
+    until(|| bench.log.state().problem() == Some("it cannot be opened")).await;
+    assert_eq!(bench.post(Target::Channel, done(2, None)).await, ApplyOutcome::Deferred);
     std::fs::remove_file(&state).unwrap();
     std::fs::rename(&away, &state).unwrap();
-    let recovery = bench.ledger.recovered().await.unwrap();
+    let recovery = bench.log.recovered().await.unwrap();
     assert_eq!((recovery.moved_aside, recovery.replayed, recovery.damage.len()), (None, 1, 0));
-    assert_eq!(bench.ledger.state().problem(), None);
+    assert_eq!(bench.log.state().problem(), None);
     assert!(bench.job(1) != bench.job(2));
     assert_eq!(damaged_copies(bench.dir.path()), 0);
     // It began where no position had been used, and goes on from there.
@@ -211,13 +211,13 @@ async fn a_store_that_the_system_does_not_let_open_stays_and_is_tried_again_whil
 async fn a_reader_that_keeps_the_store_for_long_is_waited_for() {
     let bench = Bench::new().await;
     bench.post(Target::Channel, done(1, None)).await;
-    let held = bench.ledger.state().store().unwrap();
-    bench.ledger.state().set_store(None);
-    assert_eq!(bench.post(Target::Channel, done(2, None)).await, Applied::Deferred);
-    until(|| bench.ledger.state().problem() == Some("it cannot be opened")).await;
-    assert_eq!(bench.post(Target::Channel, done(3, None)).await, Applied::Deferred);
+    let held = bench.log.state().store().unwrap();
+    bench.log.state().set_store(None);
+    assert_eq!(bench.post(Target::Channel, done(2, None)).await, ApplyOutcome::Deferred);
+    until(|| bench.log.state().problem() == Some("it cannot be opened")).await;
+    assert_eq!(bench.post(Target::Channel, done(3, None)).await, ApplyOutcome::Deferred);
     drop(held);
-    until(|| bench.ledger.state().problem().is_none()).await;
+    until(|| bench.log.state().problem().is_none()).await;
     bench.job(3);
     assert_eq!(damaged_copies(bench.dir.path()), 0);
 }
@@ -226,12 +226,12 @@ async fn a_reader_that_keeps_the_store_for_long_is_waited_for() {
 async fn of_damaged_states_one_is_kept_aside() {
     let bench = Bench::new().await;
     bench.post(Target::Channel, done(1, None)).await;
-    bench.ledger.close();
+    bench.log.close();
     for _ in 0..3 {
         fill_with_zeros(&bench.dir.path().join("state"));
-        let ledger = open(bench.dir.path());
-        let (_, aside) = ledger.recovered().await.unwrap().moved_aside.unwrap();
-        ledger.close();
+        let log = open(bench.dir.path());
+        let (_, aside) = log.recovered().await.unwrap().moved_aside.unwrap();
+        log.close();
         assert!(aside.is_dir());
         assert_eq!(damaged_copies(bench.dir.path()), 1);
     }
@@ -239,32 +239,33 @@ async fn of_damaged_states_one_is_kept_aside() {
 
 #[tokio::test]
 async fn an_entry_that_folding_comes_upon_a_defect_with_is_kept_aside_and_the_rest_is_folded_in() {
-    fn defective(body: &[u8]) -> Meaning {
+    fn defective(body: &[u8]) -> ParsedCallback {
         assert!(!body.windows(4).any(|word| word == b"boom"), "a defect");
-        interpret(body)
+        parse_callback(body)
     }
-    let open =
-        |dir: &Path| Ledger::open(Journal::open(&dir.join("journal")).unwrap(), &dir.join("state"), defective).unwrap();
+    let open = |dir: &Path| {
+        EventLog::open(Journal::open(&dir.join("journal")).unwrap(), &dir.join("state"), defective).unwrap()
+    };
     let bench = Bench::new().await;
     bench.post(Target::Channel, done(1, None)).await;
     bench.post(Target::Channel, done(2, Some("boom"))).await;
     bench.post(Target::Channel, done(3, None)).await;
-    bench.ledger.close();
+    bench.log.close();
     remove(&bench.dir.path().join("state"));
-    let bench = Bench { ledger: open(bench.dir.path()), ..bench };
-    let recovery = bench.ledger.recovered().await.unwrap();
+    let bench = Bench { log: open(bench.dir.path()), ..bench };
+    let recovery = bench.log.recovered().await.unwrap();
     assert_eq!((recovery.passed_over.len(), recovery.moved_aside), (1, None));
     bench.job(1);
     bench.job(3);
     // While it runs, too.
-    bench.ledger.state().set_store(None);
+    bench.log.state().set_store(None);
     bench.post(Target::Channel, done(4, Some("boom"))).await;
     bench.post(Target::Channel, done(5, None)).await;
-    until(|| bench.ledger.state().problem().is_none()).await;
+    until(|| bench.log.state().problem().is_none()).await;
     bench.job(5);
-    let kept = bench.ledger.state().quarantine(10, None).unwrap().items;
-    assert_eq!(kept.iter().map(|record| record.reason).collect::<Vec<_>>(), [Reason::InternalError; 2]);
-    assert_eq!(bench.ledger.state().jobs(&JobFilter::default(), 10, None).unwrap().items.len(), 3);
+    let kept = bench.log.state().quarantine(10, None).unwrap().items;
+    assert_eq!(kept.iter().map(|record| record.reason).collect::<Vec<_>>(), [QuarantineReason::InternalError; 2]);
+    assert_eq!(bench.log.state().jobs(&JobFilter::default(), 10, None).unwrap().items.len(), 3);
 }
 
 #[tokio::test]
@@ -281,17 +282,17 @@ async fn a_store_that_hangs_does_not_hold_up_callbacks_nor_a_stop() {
             number += 1;
         }
     }
-    bench.ledger.state().set_store(Some(std::sync::Arc::new(hung)));
+    bench.log.state().set_store(Some(std::sync::Arc::new(hung)));
     let answered = async {
         let mut number = 0;
-        while bench.ledger.state().problem().is_none() {
+        while bench.log.state().problem().is_none() {
             bench.post(Target::Channel, done(number, Some(&"x".repeat(1000)))).await;
             number += 1;
         }
         bench.post(Target::Channel, done(number, None)).await;
     };
     tokio::time::timeout(std::time::Duration::from_secs(120), answered).await.expect("callbacks are held up");
-    let ledger = bench.ledger.clone();
-    let closed = tokio::task::spawn_blocking(move || ledger.close());
+    let log = bench.log.clone();
+    let closed = tokio::task::spawn_blocking(move || log.close());
     tokio::time::timeout(std::time::Duration::from_secs(120), closed).await.expect("the stop is held up").unwrap();
 }

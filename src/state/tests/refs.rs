@@ -15,16 +15,16 @@ async fn a_job_belongs_to_the_ref_over_whose_url_it_was_first_named() {
     bench.post(one.clone(), progress(1)).await;
     assert_eq!((bench.job(1).ref_id, bench.job(1).reply_ref), (Some(ref_id(1)), ReplyRef::new("one").ok()));
 
-    assert_eq!(reason(&bench.post(two.clone(), done(1, None)).await), Some(Reason::JobOfAnotherRef));
-    assert_eq!(reason(&bench.post(two, done(2, Some("one"))).await), Some(Reason::ReplyRefMismatch));
-    assert!(bench.ledger.state().job(&id(2)).unwrap().is_none());
+    assert_eq!(reason(&bench.post(two.clone(), done(1, None)).await), Some(QuarantineReason::JobOfAnotherRef));
+    assert_eq!(reason(&bench.post(two, done(2, Some("one"))).await), Some(QuarantineReason::ReplyRefMismatch));
+    assert!(bench.log.state().job(&id(2)).unwrap().is_none());
 
     bench.post(Target::Channel, done(1, Some("three"))).await;
     assert_eq!(bench.job(1).ref_id, Some(ref_id(1)));
     assert_eq!(bench.job(1).callbacks, 3, "two were kept aside");
 
     bench.event(Event::RefRemoved { at: now(), id: ref_id(1) }).await;
-    assert_eq!(reason(&bench.post(one, done(1, None)).await), Some(Reason::RefRemoved));
+    assert_eq!(reason(&bench.post(one, done(1, None)).await), Some(QuarantineReason::RefRemoved));
     assert_eq!(bench.job(1).ref_id, Some(ref_id(1)), "its jobs stay");
 }
 
@@ -32,40 +32,48 @@ async fn a_job_belongs_to_the_ref_over_whose_url_it_was_first_named() {
 async fn unknown_refs_are_adopted_or_kept_aside_and_looked_at_again() {
     let mut bench = Bench::new().await;
     bench.post(Target::Channel, done(1, Some("new"))).await;
-    let adopted = bench.ledger.state().reply_ref_named(&ReplyRef::new("new").unwrap()).unwrap().unwrap();
+    let adopted = bench.log.state().reply_ref_named(&ReplyRef::new("new").unwrap()).unwrap().unwrap();
     assert_eq!((adopted.origin, bench.job(1).ref_id), (Origin::Adopted, Some(adopted.id.clone())));
     assert!(
-        matches!(bench.add_ref(9, "new").await, Applied::Ref { created: false, record } if record.id == adopted.id)
+        matches!(bench.add_ref(9, "new").await, ApplyOutcome::Ref { created: false, record } if record.id == adopted.id)
     );
 
     bench.adopt = false;
     for (number, name) in [(2, None), (3, Some("new")), (4, Some("nobody"))] {
-        assert_eq!(reason(&bench.post(Target::Channel, done(number, name)).await), Some(Reason::UnknownReplyRef));
+        assert_eq!(
+            reason(&bench.post(Target::Channel, done(number, name)).await),
+            Some(QuarantineReason::UnknownReplyRef)
+        );
     }
     bench.add_ref(5, "nobody").await;
-    let page = bench.ledger.state().quarantine(10, None).unwrap();
+    let page = bench.log.state().quarantine(10, None).unwrap();
     assert_eq!(page.items.len(), 3);
     let kept = &page.items[0];
-    assert_eq!((kept.job_id.clone(), kept.reason), (Some(id(4)), Reason::UnknownReplyRef));
-    let Entry::Callback(original) = bench.ledger.journal().read(kept.position).unwrap() else { panic!("a callback") };
+    assert_eq!((kept.job_id.clone(), kept.reason), (Some(id(4)), QuarantineReason::UnknownReplyRef));
+    let Entry::Callback(original) = bench.log.journal().read(kept.position).unwrap() else { panic!("a callback") };
     let body = serde_json::from_slice(&original.body).unwrap();
-    assert!(matches!(bench.post_again(Target::Channel, body, Some(kept.position)).await, Applied::Job { .. }));
+    assert!(matches!(bench.post_again(Target::Channel, body, Some(kept.position)).await, ApplyOutcome::Job { .. }));
     assert_eq!(bench.job(4).ref_id, Some(ref_id(5)));
     let again = bench.post_again(Target::Channel, done(2, None), Some(page.items[2].position)).await;
-    assert_eq!(again, Applied::Quarantined { position: page.items[2].position, reason: Reason::UnknownReplyRef });
-    assert_eq!(bench.ledger.state().counters().unwrap().quarantined, 2);
+    assert_eq!(
+        again,
+        ApplyOutcome::Quarantined { position: page.items[2].position, reason: QuarantineReason::UnknownReplyRef }
+    );
+    assert_eq!(bench.log.state().counters().unwrap().quarantined, 2);
 }
 
 #[tokio::test]
 async fn the_same_ref_is_registered_once_and_other_content_conflicts() {
     let bench = Bench::new().await;
-    assert!(matches!(bench.add_ref(1, "a").await, Applied::Ref { created: true, .. }));
-    assert!(matches!(bench.add_ref(2, "a").await, Applied::Ref { created: false, record } if record.id == ref_id(1)));
+    assert!(matches!(bench.add_ref(1, "a").await, ApplyOutcome::Ref { created: true, .. }));
+    assert!(
+        matches!(bench.add_ref(2, "a").await, ApplyOutcome::Ref { created: false, record } if record.id == ref_id(1))
+    );
     let labels = [("k".to_owned(), "v".to_owned())].into();
     let other =
         Event::RefAdded { at: now(), id: ref_id(3), reply_ref: ReplyRef::new("a").unwrap(), notify_url: None, labels };
-    assert_eq!(bench.event(other).await, Applied::RefConflict);
-    assert_eq!(bench.ledger.state().refs(10, None).unwrap().0.len(), 1);
+    assert_eq!(bench.event(other).await, ApplyOutcome::RefConflict);
+    assert_eq!(bench.log.state().refs(10, None).unwrap().0.len(), 1);
 }
 
 #[tokio::test]
@@ -77,13 +85,13 @@ async fn refs_of_the_gateway_may_repeat_a_reference_and_take_nothing_from_one_th
         id: ref_id(number),
         reply_ref: a.clone(),
         made: number == 1,
-        pass_on_to: Some("https://h/x?token=1".to_owned()),
+        forward_url: Some("https://h/x?token=1".to_owned()),
     };
     for number in [1, 2, 5] {
-        assert!(matches!(bench.event(made(number)).await, Applied::Ref { created: true, .. }));
+        assert!(matches!(bench.event(made(number)).await, ApplyOutcome::Ref { created: true, .. }));
     }
-    assert_eq!(bench.ledger.state().reply_ref_named(&a).unwrap(), None);
-    assert!(matches!(bench.add_ref(3, "a").await, Applied::Ref { created: true, .. }));
+    assert_eq!(bench.log.state().reply_ref_named(&a).unwrap(), None);
+    assert!(matches!(bench.add_ref(3, "a").await, ApplyOutcome::Ref { created: true, .. }));
     bench.post(Target::Channel, done(1, Some("a"))).await;
     assert_eq!(bench.job(1).ref_id, Some(ref_id(3)), "only the registered one answers to the reference");
     bench.post(Target::Ref(ref_id(2)), done(2, Some("a"))).await;
@@ -93,7 +101,7 @@ async fn refs_of_the_gateway_may_repeat_a_reference_and_take_nothing_from_one_th
     let (bench, recovery) = bench.reopen().await;
     assert_eq!((recovery.moved_aside, recovery.replayed), (None, 0));
     let listed = |limit, before: Option<u32>| {
-        let (items, more) = bench.ledger.state().refs_named(&a, limit, before.map(ref_id).as_ref()).unwrap();
+        let (items, more) = bench.log.state().refs_named(&a, limit, before.map(ref_id).as_ref()).unwrap();
         (items.into_iter().map(|record| record.id).collect::<Vec<_>>(), more)
     };
     let ids = |numbers: &[u32]| numbers.iter().copied().map(ref_id).collect::<Vec<_>>();
@@ -106,8 +114,8 @@ async fn refs_of_the_gateway_may_repeat_a_reference_and_take_nothing_from_one_th
     bench.event(Event::RefRemoved { at: now(), id: ref_id(2) }).await;
     bench.event(Event::RefRemoved { at: now(), id: ref_id(3) }).await;
     assert_eq!(listed(9, None), (ids(&[5, 1]), false));
-    let record = bench.ledger.state().reply_ref_ever(&ref_id(2)).unwrap().unwrap();
-    assert_eq!((record.made, record.pass_on_to.as_deref()), (false, Some("https://h/x?token=1")));
+    let record = bench.log.state().ref_including_deleted(&ref_id(2)).unwrap().unwrap();
+    assert_eq!((record.made, record.forward_url.as_deref()), (false, Some("https://h/x?token=1")));
     let (_, recovery) = bench.reopen().await;
     assert_eq!(recovery.moved_aside, None);
 }
@@ -119,7 +127,7 @@ async fn the_answer_to_a_call_ties_its_job_unless_another_ref_has_claimed_it() {
     bench.add_ref(2, "two").await;
     let answer = async |reference, body: serde_json::Value| {
         let body = Bytes::from(body.to_string());
-        let meaning = interpret(&body);
+        let parsed = parse_callback(&body);
         let (at, target) = (now(), Target::Ref(ref_id(reference)));
         let entry = CallbackEntry {
             at,
@@ -131,18 +139,21 @@ async fn the_answer_to_a_call_ties_its_job_unless_another_ref_has_claimed_it() {
             replay_of: None,
             body,
         };
-        bench.ledger.record_callback(Entry::Callback(entry), meaning).await.unwrap()
+        bench.log.record_callback(Entry::Callback(entry), parsed).await.unwrap()
     };
     bench.post(Target::Channel, done(1, Some("two"))).await;
     answer(1, progress(1)).await;
     answer(2, progress(1)).await;
     assert_eq!(bench.job(1).ref_id, Some(ref_id(1)));
-    assert_eq!(reason(&bench.post(Target::Ref(ref_id(2)), done(1, None)).await), Some(Reason::JobOfAnotherRef));
+    assert_eq!(
+        reason(&bench.post(Target::Ref(ref_id(2)), done(1, None)).await),
+        Some(QuarantineReason::JobOfAnotherRef)
+    );
     // Deleted meanwhile, or answered with another reference: nothing is kept aside.
     answer(3, progress(3)).await;
     answer(1, done(4, Some("other"))).await;
     assert_eq!((bench.job(3).ref_id, bench.job(4).ref_id), (None, Some(ref_id(1))));
-    assert_eq!(bench.ledger.state().counters().unwrap().quarantined, 1);
+    assert_eq!(bench.log.state().counters().unwrap().quarantined, 1);
 }
 
 #[tokio::test]
@@ -154,15 +165,15 @@ async fn deleted_refs_are_not_walked_by_who_lists() {
     for number in 2..40 {
         bench.event(Event::RefRemoved { at: now(), id: ref_id(number) }).await;
     }
-    let state = bench.ledger.state();
+    let state = bench.log.state();
     let table = state.store().unwrap().with_prefix(keys::Table::Refs.prefix()).count();
     assert_eq!(table, 1, "what a list walks");
     let (listed, more) = state.refs(9, None).unwrap();
     assert_eq!((listed.len(), more), (1, false));
     assert!(state.reply_ref(&ref_id(2)).unwrap().is_none());
-    assert!(state.reply_ref_ever(&ref_id(2)).unwrap().unwrap().removed_at.is_some());
+    assert!(state.ref_including_deleted(&ref_id(2)).unwrap().unwrap().removed_at.is_some());
     let again = bench.event(Event::RefRemoved { at: now(), id: ref_id(2) }).await;
-    assert!(matches!(again, Applied::Ref { created: false, record } if record.id == ref_id(2)));
+    assert!(matches!(again, ApplyOutcome::Ref { created: false, record } if record.id == ref_id(2)));
     // Written again after it was deleted, it stays so.
     let kept = Event::RefKept {
         id: ref_id(2),
@@ -171,11 +182,11 @@ async fn deleted_refs_are_not_walked_by_who_lists() {
         notify_url: None,
         labels: Default::default(),
         made: false,
-        pass_on_to: None,
+        forward_url: None,
         created_at: now(),
     };
     bench.event(kept).await;
-    assert!(bench.ledger.state().reply_ref(&ref_id(2)).unwrap().is_none());
+    assert!(bench.log.state().reply_ref(&ref_id(2)).unwrap().is_none());
     let (_, recovery) = bench.reopen().await;
     assert_eq!(recovery.moved_aside, None, "the counts are right");
 }

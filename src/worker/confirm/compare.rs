@@ -54,12 +54,12 @@ mod tests {
 
     use super::*;
     use crate::domain::{Target, Timestamp};
-    use crate::provider::{self, Reading};
+    use crate::provider::{self, Parsed};
 
     fn observation(body: &Value) -> Box<Observation> {
         match provider::read(body.to_string().as_bytes()).unwrap() {
-            Reading::Job(observation) => observation,
-            Reading::Unclear(unclear) => panic!("{unclear:?}"),
+            Parsed::Job(observation) => observation,
+            Parsed::Unrecognised(unclear) => panic!("{unclear:?}"),
         }
     }
 

@@ -11,7 +11,7 @@ async fn changes_are_told_as_they_happen_until_the_end() {
     let told = tokio::spawn(response.text());
     vault.completed(1).await;
     vault.callback(json!({"videoId": id(2), "status": 1, "prompt": "two\nlines"})).await;
-    vault.intake.ledger().state().end_changes();
+    vault.intake.log().state().end_changes();
     let told = tokio::time::timeout(Duration::from_secs(10), told).await.unwrap().unwrap().unwrap();
     let events: Vec<&str> = told.split("\n\n").filter(|event| !event.is_empty() && !event.starts_with(':')).collect();
     let jobs: Vec<Value> = events

@@ -111,7 +111,7 @@ async fn a_storage_that_hangs_is_asked_once_and_not_waited_for() {
 async fn a_state_that_cannot_be_read_is_said() {
     let vault = Vault::start().await;
     vault.completed(1).await;
-    vault.intake.ledger().close();
+    vault.intake.log().close();
     let (status, body) = ready(&vault).await;
     assert_eq!((status, body), (503, problem("state", "being rebuilt from the journal")));
     for path in ["/api/v1/stats", "/api/v1/jobs", "/api/v1/refs", "/api/v1/media", "/api/v1/quarantine"] {

@@ -11,12 +11,12 @@ async fn stuck(vault: &Vault, number: u32) {
     let (at, job) = (Timestamp::now(), id(number).parse::<replyvault::domain::JobId>().unwrap());
     let failure =
         AttemptFailure { error: "404".to_owned(), counted: true, stuck: Some(StuckReason::AttemptsExhausted) };
-    let ledger = vault.intake.ledger();
+    let log = vault.intake.log();
     let failed = Event::AttemptFailed { at, job: job.clone(), slot: Slot::media(), failure, due: at };
-    ledger.record(failed, Durability::Written).await.unwrap();
-    let decided_by = ledger.state().job(&job).unwrap().unwrap().job.final_callback;
+    log.record(failed, Durability::Buffered).await.unwrap();
+    let decided_by = log.state().job(&job).unwrap().unwrap().job.final_callback;
     let ended = Event::Ended { at, job, state: JobState::Stuck, decided_by, manifest_key: None };
-    ledger.record(ended, Durability::Synced).await.unwrap();
+    log.record(ended, Durability::Synced).await.unwrap();
 }
 
 fn ids(list: &Value) -> Vec<String> {
@@ -119,7 +119,7 @@ async fn a_job_is_found_however_its_id_is_encoded() {
 async fn a_file_being_fetched_is_shown_so() {
     let vault = Vault::start().await;
     vault.completed(1).await;
-    let state = vault.intake.ledger().state().clone();
+    let state = vault.intake.log().state().clone();
     let sequence = state.job(&id(1).parse().unwrap()).unwrap().unwrap().sequence;
     let fetching = state.fetching(sequence, &Slot::media());
     let path = format!("{JOBS}/{}", id(1));

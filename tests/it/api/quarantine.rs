@@ -111,15 +111,15 @@ async fn one_is_deleted_or_all_that_match_and_they_stay_deleted() {
     assert_ne!(again.1["quarantineId"], json!(kept[0]));
     assert_eq!(deleted("").await, (200, json!(4)));
     assert_eq!(vault.get(QUARANTINE).await["items"], json!([]));
-    let state = vault.intake.ledger().state().clone();
+    let state = vault.intake.log().state().clone();
     assert_eq!(state.counters().unwrap().quarantined_bytes, 0);
-    vault.intake.ledger().close();
+    vault.intake.log().close();
     let journal = Journal::open(&vault.dir.path().join("journal")).unwrap();
     for name in ["state", "anew"] {
-        let ledger = Ledger::open(journal.clone(), &vault.dir.path().join(name), Intake::interpret).unwrap();
-        ledger.recovered().await.unwrap();
-        assert_eq!(ledger.state().quarantine(9, None).unwrap().items, []);
-        ledger.close();
+        let log = EventLog::open(journal.clone(), &vault.dir.path().join(name), Intake::parse_callback).unwrap();
+        log.recovered().await.unwrap();
+        assert_eq!(log.state().quarantine(9, None).unwrap().items, []);
+        log.close();
     }
 }
 

@@ -122,7 +122,7 @@ async fn a_callback_that_looks_old_is_not_refuted_at_the_first_question() {
     // The clock was behind when it came, or is ahead now.
     let at = Timestamp::from_millis_clamped(Timestamp::now().millis() - 4 * 24 * 3_600_000);
     let body = json!({"videoId": video, "status": 3}).to_string();
-    let meaning = Intake::interpret(body.as_bytes());
+    let meaning = Intake::parse_callback(body.as_bytes());
     let entry = CallbackEntry {
         at,
         target: Target::Channel,
@@ -133,11 +133,11 @@ async fn a_callback_that_looks_old_is_not_refuted_at_the_first_question() {
         replay_of: None,
         body: body.into(),
     };
-    let ledger = bench.vault.running().intake().ledger().clone();
-    ledger.record_callback(Entry::Callback(entry), meaning).await.unwrap();
+    let log = bench.vault.running().intake().log().clone();
+    log.record_callback(Entry::Callback(entry), meaning).await.unwrap();
     bench.asked(1).await;
     let later = async {
-        while bench.vault.running().intake().ledger().state().asks(1).unwrap()[0].0 <= Timestamp::now() {
+        while bench.vault.running().intake().log().state().confirmations(1).unwrap()[0].0 <= Timestamp::now() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };

@@ -16,7 +16,7 @@ async fn get(vault: &Vault, path: &str) -> (u16, Value) {
 }
 
 fn journal_bytes(vault: &Vault) -> u64 {
-    vault.running().intake().ledger().journal().disk_bytes()
+    vault.running().intake().log().journal().disk_bytes()
 }
 
 #[tokio::test(flavor = "multi_thread")]

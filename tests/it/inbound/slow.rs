@@ -95,7 +95,7 @@ async fn half_a_head_is_answered_408_after_five_seconds() {
 #[tokio::test(flavor = "multi_thread")]
 async fn half_a_second_head_does_not_hold_a_connection_for_ever() {
     let longest = Duration::from_secs(2);
-    let vault = Vault::start_with(|settings| settings.longest_wait = longest).await;
+    let vault = Vault::start_with(|settings| settings.idle_timeout = longest).await;
     let mut socket = TcpStream::connect(address(&vault)).await.unwrap();
     socket.write_all(b"GET /healthz HTTP/1.1\r\nhost: vault\r\n\r\nGET /heal").await.unwrap();
     let (started, mut ended) = (Instant::now(), String::new());

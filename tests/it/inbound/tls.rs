@@ -210,7 +210,7 @@ async fn over_https_too_bodies_nobody_reads_and_half_heads_are_cut() {
     let dir = tempfile::tempdir().unwrap();
     let (certificate, files) = (certify(dir.path(), "localhost"), files(dir.path()));
     let longest = Duration::from_secs(2);
-    let vault = Vault::start_with(|settings| (settings.tls, settings.longest_wait) = (Some(files), longest)).await;
+    let vault = Vault::start_with(|settings| (settings.tls, settings.idle_timeout) = (Some(files), longest)).await;
 
     let mut stream = connect(&certificate, &vault);
     let sent = tokio::task::block_in_place(|| {

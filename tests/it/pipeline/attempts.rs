@@ -85,7 +85,7 @@ async fn an_attempt_put_off_by_a_clock_that_was_a_month_ahead_is_made_now() {
     let due = now.after(Duration::from_secs(30 * 24 * 3600));
     let (job, slot) = (video_id(1).parse().unwrap(), Slot::media());
     let event = Event::AttemptFailed { at: now, job, slot, failure, due };
-    vault.running().intake().ledger().record(event, Durability::Written).await.unwrap();
+    vault.running().intake().log().record(event, Durability::Buffered).await.unwrap();
     let bytes = mp4(1, 100);
     media.put("/v.mp4", bytes.clone(), "video/mp4");
     vault.assert_stored(&vault.archived(&video_id(1)).await, &bytes).await;

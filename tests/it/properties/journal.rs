@@ -218,7 +218,7 @@ fn what_is_appended_is_found_again(mut input: &[u8]) {
         let piece = piece(&mut input);
         let event = serde_json::from_slice(piece).map(Entry::Event);
         let batch = [event.unwrap_or_else(|_| repeated(piece.len() as u8)), callback(piece.len() as u64, piece).1];
-        let positions = writer.append(&batch, Durability::Written).unwrap();
+        let positions = writer.append(&batch, Durability::Buffered).unwrap();
         written.extend(positions.into_iter().zip(batch));
     }
     let mut replay = journal.replay(0).unwrap();

@@ -1,7 +1,7 @@
 //! Callbacks' bodies: reading, what a job makes of them, and what is shown of them.
 
 use replyvault::domain::{FileName, Job, JobState, JobView, MediaUrl, Observation, Outcome, Timestamp};
-use replyvault::provider::{Reading, read, read_all, redacted, told_of};
+use replyvault::provider::{Parsed, mentioned_jobs, parse_jobs, read, redacted};
 use serde_json::Value;
 
 const SECRET: &str = "qZ7-SECRET_x";
@@ -11,14 +11,14 @@ const MAX_TEXT: usize = 8192 + '…'.len_utf8();
 /// Any body at all.
 pub(crate) fn check(body: &[u8]) {
     let shown = redacted(body);
-    let _ = told_of(body);
-    read_all(&body.to_vec().into()).iter().for_each(|answer| observation_is_sound(&answer.observation));
+    let _ = mentioned_jobs(body);
+    parse_jobs(&body.to_vec().into()).iter().for_each(|answer| observation_is_sound(&answer.observation));
     match read(body) {
         Err(_) => assert!(shown.is_none(), "shown, and no JSON"),
         Ok(reading) => {
             let shown = shown.expect("JSON can be shown");
             redaction_changes_nothing_else(body, shown.get());
-            if let Reading::Job(observation) = reading {
+            if let Parsed::Job(observation) = reading {
                 observation_is_sound(&observation);
                 let view = becomes_a_sound_job(&observation);
                 no_query_is_shown(body, &observation, shown.get(), &view);

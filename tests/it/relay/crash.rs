@@ -45,15 +45,15 @@ async fn run(point: &str, action: &str, kill: bool) {
 }
 
 /// Makes a ref where a program will find it.
-async fn register(dir: &std::path::Path, pass_on_to: String) -> RefId {
+async fn register(dir: &std::path::Path, forward_url: String) -> RefId {
     let bucket = replyvault::bucket::Bucket::open(&config(&format!("file:{}", dir.join("bucket").display()))).unwrap();
     let data = dir.join("data");
-    let open = move || open_ledger(&data, &bucket, crate::support::vault::journal_keys(), Intake::interpret);
-    let ledger = tokio::task::spawn_blocking(open).await.unwrap().unwrap();
-    ledger.recovered().await.unwrap();
-    let intake = Intake::new(crate::support::vault::settings(dir).intake, reply_urls("http://vault"), ledger.clone());
-    let made = intake.register_gateway(None, Some(pass_on_to)).await.unwrap();
-    tokio::task::spawn_blocking(move || ledger.close()).await.unwrap();
+    let open = move || open_event_log(&data, &bucket, crate::support::vault::journal_keys(), Intake::parse_callback);
+    let log = tokio::task::spawn_blocking(open).await.unwrap().unwrap();
+    log.recovered().await.unwrap();
+    let intake = Intake::new(crate::support::vault::settings(dir).intake, reply_urls("http://vault"), log.clone());
+    let made = intake.register_gateway(None, Some(forward_url)).await.unwrap();
+    tokio::task::spawn_blocking(move || log.close()).await.unwrap();
     made.id
 }
 

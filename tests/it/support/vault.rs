@@ -216,7 +216,7 @@ pub(crate) fn settings(dir: &Path) -> Settings {
             data_dir: dir.to_owned(),
             min_free_bytes: 0,
         },
-        longest_wait: Settings::LONGEST_WAIT,
+        idle_timeout: Settings::IDLE_TIMEOUT,
         longest_unread: Settings::LONGEST_UNREAD,
         journal_retention: Duration::from_secs(86_400),
         shutdown_grace: Duration::from_secs(5),

@@ -60,7 +60,7 @@ fn what_has_no_room_changes_nothing_and_is_counted() {
     assert!(is_within_budget(&job));
     assert_eq!(job.assets[..8], before.assets);
     assert_eq!((job.lacks(&full, false), job.lacks(&more, false)), (0, 1));
-    assert!(!job.learns_from(&more, false), "the same again is no news");
+    assert!(!job.would_change(&more, false), "the same again is no news");
 }
 
 #[test]

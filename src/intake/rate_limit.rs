@@ -3,7 +3,7 @@
 //!
 //! Every callback passes here before it is written, so both memories are plain maps that forget what came first.
 
-mod newest;
+mod fifo_map;
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,53 +11,53 @@ use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 
-use self::newest::Newest;
-use crate::domain::{Digest, JobId, Reason, Target};
+use self::fifo_map::FifoMap;
+use crate::domain::{Digest, JobId, QuarantineReason, Target};
 
 /// How many progress callbacks of one job are taken in a minute, and how many repeats are counted.
 pub(super) const PER_MINUTE: u32 = 60;
 
 #[derive(Debug)]
-pub(super) struct Flood {
-    recent: Mutex<Newest<Digest, Known>>,
-    minutes: Mutex<Newest<u64, Minute>>,
+pub(super) struct RateLimit {
+    recent: Mutex<FifoMap<Digest, SeenAs>>,
+    minutes: Mutex<FifoMap<u64, Window>>,
     /// Jobs are counted by a keyed hash: no id is copied, and nobody can find two that count as one.
     jobs: RandomState,
 }
 
 /// What a body that was seen before turned out to be.
 #[derive(Clone, Debug)]
-pub(super) enum Known {
+pub(super) enum SeenAs {
     /// About this job.
     Job(JobId),
     /// A final one about this job, recorded at this position, that waited for the provider to confirm it.
     Held(JobId, u64),
     /// In quarantine, whatever else changes.
-    Unclear(u64, Reason),
+    Unrecognised(u64, QuarantineReason),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Counted {
+enum LimitKind {
     Progress,
     Repeats,
 }
 
 /// How much came in the minute from the first on.
 #[derive(Clone, Copy, Debug)]
-struct Minute {
+struct Window {
     began: Instant,
     count: u32,
 }
 
-impl Flood {
+impl RateLimit {
     const RECENT: usize = 20_000;
     const JOBS: usize = 50_000;
     const MINUTE: Duration = Duration::from_secs(60);
 
     pub(super) fn new() -> Self {
         Self {
-            recent: Mutex::new(Newest::new(Self::RECENT)),
-            minutes: Mutex::new(Newest::new(Self::JOBS)),
+            recent: Mutex::new(FifoMap::new(Self::RECENT)),
+            minutes: Mutex::new(FifoMap::new(Self::JOBS)),
             jobs: RandomState::new(),
         }
     }
@@ -68,23 +68,23 @@ impl Flood {
         Digest::from_bytes(hasher.finalize().into())
     }
 
-    pub(super) fn known(&self, fingerprint: &Digest) -> Option<Known> {
+    pub(super) fn known(&self, fingerprint: &Digest) -> Option<SeenAs> {
         lock(&self.recent).get_mut(fingerprint).cloned()
     }
 
-    pub(super) fn remember(&self, fingerprint: Digest, known: Known) {
+    pub(super) fn remember(&self, fingerprint: Digest, known: SeenAs) {
         lock(&self.recent).insert(fingerprint, known);
     }
 
     pub(super) fn admit_progress(&self, job: &JobId) -> bool {
-        self.admit(job, Counted::Progress, Instant::now())
+        self.admit(job, LimitKind::Progress, Instant::now())
     }
 
     pub(super) fn admit_repeat(&self, job: &JobId) -> bool {
-        self.admit(job, Counted::Repeats, Instant::now())
+        self.admit(job, LimitKind::Repeats, Instant::now())
     }
 
-    fn admit(&self, job: &JobId, counted: Counted, now: Instant) -> bool {
+    fn admit(&self, job: &JobId, counted: LimitKind, now: Instant) -> bool {
         let key = self.jobs.hash_one((job, counted));
         let mut minutes = lock(&self.minutes);
         match minutes.get_mut(&key) {
@@ -93,11 +93,11 @@ impl Flood {
                 minute.count <= PER_MINUTE
             }
             Some(minute) => {
-                *minute = Minute { began: now, count: 1 };
+                *minute = Window { began: now, count: 1 };
                 true
             }
             None => {
-                minutes.insert(key, Minute { began: now, count: 1 });
+                minutes.insert(key, Window { began: now, count: 1 });
                 true
             }
         }
@@ -119,29 +119,33 @@ mod tests {
 
     #[test]
     fn so_many_a_minute_are_admitted_and_the_next_minute_begins_anew() {
-        let flood = Flood::new();
+        let rate_limit = RateLimit::new();
         let began = Instant::now();
-        let admitted = |at: Duration, counted| (0..100).filter(|_| flood.admit(&job(1), counted, began + at)).count();
-        assert_eq!(admitted(Duration::ZERO, Counted::Progress), 60);
+        let admitted =
+            |at: Duration, counted| (0..100).filter(|_| rate_limit.admit(&job(1), counted, began + at)).count();
+        assert_eq!(admitted(Duration::ZERO, LimitKind::Progress), 60);
         // Repeats and other jobs are counted for themselves.
-        assert_eq!(admitted(Duration::from_secs(59), Counted::Repeats), 60);
-        assert!(flood.admit(&job(2), Counted::Progress, began));
-        assert_eq!(admitted(Duration::from_millis(59_999), Counted::Progress), 0);
-        assert_eq!(admitted(Duration::from_secs(60), Counted::Progress), 60);
-        assert_eq!(admitted(Duration::from_secs(60), Counted::Repeats), 0);
+        assert_eq!(admitted(Duration::from_secs(59), LimitKind::Repeats), 60);
+        assert!(rate_limit.admit(&job(2), LimitKind::Progress, began));
+        assert_eq!(admitted(Duration::from_millis(59_999), LimitKind::Progress), 0);
+        assert_eq!(admitted(Duration::from_secs(60), LimitKind::Progress), 60);
+        assert_eq!(admitted(Duration::from_secs(60), LimitKind::Repeats), 0);
     }
 
     #[test]
     fn no_more_is_remembered_than_there_is_room_for() {
-        let flood = Flood::new();
-        let fingerprint = |number: u32| Flood::fingerprint(&Target::Channel, &number.to_le_bytes());
-        for number in 0..Flood::JOBS as u32 + 10 {
-            assert!(flood.admit(&job(number), Counted::Progress, Instant::now()));
-            flood.remember(fingerprint(number), Known::Job(job(number)));
+        let rate_limit = RateLimit::new();
+        let fingerprint = |number: u32| RateLimit::fingerprint(&Target::Channel, &number.to_le_bytes());
+        for number in 0..RateLimit::JOBS as u32 + 10 {
+            assert!(rate_limit.admit(&job(number), LimitKind::Progress, Instant::now()));
+            rate_limit.remember(fingerprint(number), SeenAs::Job(job(number)));
         }
-        assert_eq!((lock(&flood.minutes).len(), lock(&flood.recent).len()), (Flood::JOBS, Flood::RECENT));
-        let newest = Flood::JOBS as u32 + 9;
-        assert!(matches!(flood.known(&fingerprint(newest)), Some(Known::Job(known)) if known == job(newest)));
-        assert!(flood.known(&fingerprint(0)).is_none());
+        assert_eq!(
+            (lock(&rate_limit.minutes).len(), lock(&rate_limit.recent).len()),
+            (RateLimit::JOBS, RateLimit::RECENT)
+        );
+        let fifo_map = RateLimit::JOBS as u32 + 9;
+        assert!(matches!(rate_limit.known(&fingerprint(fifo_map)), Some(SeenAs::Job(known)) if known == job(fifo_map)));
+        assert!(rate_limit.known(&fingerprint(0)).is_none());
     }
 }

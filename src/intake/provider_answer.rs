@@ -2,14 +2,14 @@ use bytes::Bytes;
 
 #[cfg(doc)]
 use super::Config;
-use super::{Intake, Refused};
+use super::{Intake, IntakeError};
 use crate::domain::{JobId, Observation, Origin, RefId, Target, Timestamp};
 use crate::journal::{CallbackEntry, Durability, Entry, Event};
-use crate::state::{Applied, JobRecord, Meaning, StateError};
+use crate::state::{ApplyOutcome, JobRecord, ParsedCallback, StateError};
 
 /// What becomes of a job that nobody has heard of when the provider tells of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unknown {
+pub enum UnknownJobPolicy {
     /// It is taken in.
     Adopt,
     /// What [`Config::adopt_unknown_refs`] says.
@@ -25,17 +25,22 @@ impl Intake {
     ///
     /// # Errors
     /// When it cannot be recorded, or the state cannot be read.
-    pub async fn observe(&self, body: Bytes, observation: Box<Observation>, unknown: Unknown) -> Result<bool, Refused> {
+    pub async fn observe(
+        &self,
+        body: Bytes,
+        observation: Box<Observation>,
+        unknown: UnknownJobPolicy,
+    ) -> Result<bool, IntakeError> {
         let adopt = match unknown {
-            Unknown::Adopt => true,
-            Unknown::Configured => self.inner.config.adopt_unknown_refs,
-            Unknown::Skip => false,
+            UnknownJobPolicy::Adopt => true,
+            UnknownJobPolicy::Configured => self.inner.config.adopt_unknown_refs,
+            UnknownJobPolicy::Skip => false,
         };
-        if !self.is_news(&observation, adopt)? {
+        if !self.changes_state(&observation, adopt)? {
             return Ok(false);
         }
         match self.record_answer(Target::Channel, adopt, body, observation).await? {
-            Applied::Deferred => Err(Refused::Unavailable("the state is being rebuilt")),
+            ApplyOutcome::Deferred => Err(IntakeError::Unavailable("the state is being rebuilt")),
             _ => Ok(true),
         }
     }
@@ -51,17 +56,17 @@ impl Intake {
         reference: RefId,
         body: Bytes,
         observation: Box<Observation>,
-    ) -> Result<bool, Refused> {
+    ) -> Result<bool, IntakeError> {
         let sidecars = self.inner.config.sidecars;
-        let is_news = match self.state().job(&observation.job) {
-            Ok(Some(JobRecord { job, .. })) => !job.claimed || job.learns_from(&observation, sidecars),
+        let changes_state = match self.state().job(&observation.job) {
+            Ok(Some(JobRecord { job, .. })) => !job.claimed || job.would_change(&observation, sidecars),
             Ok(None) | Err(StateError::Rebuilding) => true,
             Err(error) => return Err(error.into()),
         };
-        if is_news {
+        if changes_state {
             self.record_answer(Target::Ref(reference), true, body, observation).await?;
         }
-        Ok(is_news)
+        Ok(changes_state)
     }
 
     async fn record_answer(
@@ -70,25 +75,25 @@ impl Intake {
         adopt: bool,
         body: Bytes,
         observation: Box<Observation>,
-    ) -> Result<Applied, Refused> {
+    ) -> Result<ApplyOutcome, IntakeError> {
         let (at, sidecars) = (Timestamp::now(), self.inner.config.sidecars);
         let entry = CallbackEntry { at, target, adopt, sidecars, confirm: false, asked: true, replay_of: None, body };
-        self.recorded(self.inner.ledger.record_callback(Entry::Callback(entry), Meaning::Job(observation))).await
+        self.recorded(self.inner.log.record_callback(Entry::Callback(entry), ParsedCallback::Job(observation))).await
     }
 
     /// The provider does not know a job any more, and never told its end.
     ///
     /// # Errors
     /// When that cannot be recorded.
-    pub async fn removed(&self, job: JobId) -> Result<(), Refused> {
+    pub async fn removed(&self, job: JobId) -> Result<(), IntakeError> {
         let event = Event::Removed { at: Timestamp::now(), job };
-        match self.recorded(self.inner.ledger.record(event, Durability::Synced)).await? {
-            Applied::Deferred => Err(Refused::Unavailable("the state is being rebuilt")),
+        match self.recorded(self.inner.log.record(event, Durability::Synced)).await? {
+            ApplyOutcome::Deferred => Err(IntakeError::Unavailable("the state is being rebuilt")),
             _ => Ok(()),
         }
     }
 
-    fn is_news(&self, observation: &Observation, adopt: bool) -> Result<bool, StateError> {
+    fn changes_state(&self, observation: &Observation, adopt: bool) -> Result<bool, StateError> {
         let sidecars = self.inner.config.sidecars;
         let tie = match &observation.reply_ref {
             Some(_) if adopt => true,
@@ -96,7 +101,7 @@ impl Intake {
             None => false,
         };
         Ok(match self.state().job(&observation.job)? {
-            Some(record) => (tie && record.job.ref_id.is_none()) || record.job.learns_from(observation, sidecars),
+            Some(record) => (tie && record.job.ref_id.is_none()) || record.job.would_change(observation, sidecars),
             None => adopt || tie,
         })
     }

@@ -8,7 +8,7 @@ use actix_web::http::header::{
 };
 use actix_web::web::Data;
 
-use super::connections;
+use super::idle_timeout;
 use crate::config::Network;
 
 /// Proxies in front of the service.
@@ -44,14 +44,17 @@ fn address(text: &str) -> Option<IpAddr> {
 }
 
 /// What is said about a request's way here.
-const SAID: [HeaderName; 4] = [FORWARDED, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO];
+const FORWARDED_HEADERS: [HeaderName; 4] = [FORWARDED, X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO];
 
 /// Leaves of what a request says about its way only what a trusted proxy said, so that `connection_info` is right for
 /// everybody behind this.
-pub(super) fn sift(request: &mut ServiceRequest) {
-    let https = connections::is_https(request).then_some("https");
-    let (client, scheme) =
-        if request.headers().keys().any(|name| SAID.contains(name)) { told(request) } else { (None, None) };
+pub(super) fn apply_forwarded_headers(request: &mut ServiceRequest) {
+    let https = idle_timeout::is_https(request).then_some("https");
+    let (client, scheme) = if request.headers().keys().any(|name| FORWARDED_HEADERS.contains(name)) {
+        forwarded_info(request)
+    } else {
+        (None, None)
+    };
     let headers = request.headers_mut();
     if let Some(value) = client.and_then(|client| HeaderValue::from_str(&client.to_string()).ok()) {
         headers.insert(X_FORWARDED_FOR, value);
@@ -64,24 +67,24 @@ pub(super) fn sift(request: &mut ServiceRequest) {
 }
 
 /// The client and the scheme as far as a trusted proxy tells of them. Takes what is said out of the request.
-fn told(request: &mut ServiceRequest) -> (Option<IpAddr>, Option<String>) {
+fn forwarded_info(request: &mut ServiceRequest) -> (Option<IpAddr>, Option<String>) {
     let proxies = request.app_data::<Data<TrustedProxies>>();
     let proxies = proxies.filter(|proxies| request.peer_addr().is_some_and(|peer| proxies.contain(peer.ip())));
     let said = |name: HeaderName| {
         let values = request.headers().get_all(name).filter_map(|value| value.to_str().ok());
         values.flat_map(|value| value.split(',')).map(str::to_owned).collect::<Vec<_>>()
     };
-    let told = match proxies {
+    let forwarded_info = match proxies {
         Some(proxies) => {
             let client = proxies.client(said(X_FORWARDED_FOR).iter().map(String::as_str));
             (client, said(X_FORWARDED_PROTO).pop().map(|scheme| scheme.trim().to_ascii_lowercase()))
         }
         None => (None, None),
     };
-    for name in SAID {
+    for name in FORWARDED_HEADERS {
         request.headers_mut().remove(name);
     }
-    told
+    forwarded_info
 }
 
 #[cfg(test)]

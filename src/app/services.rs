@@ -4,22 +4,22 @@ use crate::fetch::Fetcher;
 use crate::intake::Intake;
 use crate::provider;
 use crate::reconcile::Reconciler;
-use crate::repair::open_ledger;
-use crate::state::Ledger;
+use crate::repair::open_event_log;
+use crate::state::EventLog;
 use crate::worker::Worker;
 
 /// What archives, whoever tells it of jobs: the service without its doors.
-pub(super) struct Rooms {
+pub(super) struct Services {
     pub(super) bucket: Bucket,
     pub(super) fetcher: Fetcher,
-    pub(super) ledger: Ledger,
+    pub(super) log: EventLog,
     pub(super) client: Option<provider::Client>,
     pub(super) intake: Intake,
     pub(super) reconciler: Option<Reconciler>,
     pub(super) worker: Worker,
 }
 
-impl Rooms {
+impl Services {
     /// Opens journal, state and bucket. Nothing is done yet.
     pub(super) async fn open(settings: &Settings) -> Result<Self, StartError> {
         let bucket = Bucket::open_for_vault(&settings.bucket, &settings.data_dir.join("bucket.json"))?;
@@ -27,14 +27,14 @@ impl Rooms {
         let opening = {
             let (data_dir, bucket) = (settings.data_dir.clone(), bucket.clone());
             let keys = settings.journal_keys.clone();
-            move || open_ledger(&data_dir, &bucket, keys, Intake::interpret)
+            move || open_event_log(&data_dir, &bucket, keys, Intake::parse_callback)
         };
-        let ledger = tokio::task::spawn_blocking(opening).await.map_err(StartError::CutOff)??;
+        let log = tokio::task::spawn_blocking(opening).await.map_err(StartError::Cancelled)??;
         let client = settings.provider.as_ref().map(provider::Client::new).transpose()?;
-        let intake = Intake::new(settings.intake.clone(), settings.reply_urls.clone(), ledger.clone());
+        let intake = Intake::new(settings.intake.clone(), settings.reply_urls.clone(), log.clone());
         let reconciler = client.clone().map(|client| Reconciler::new(settings.reconcile, intake.clone(), client));
         let fresh_links = reconciler.clone().map(refresh);
-        let worker = Worker::new(settings.worker.clone(), ledger.clone(), bucket.clone(), fetcher.clone(), fresh_links);
-        Ok(Self { bucket, fetcher, ledger, client, intake, reconciler, worker })
+        let worker = Worker::new(settings.worker.clone(), log.clone(), bucket.clone(), fetcher.clone(), fresh_links);
+        Ok(Self { bucket, fetcher, log, client, intake, reconciler, worker })
     }
 }

@@ -33,7 +33,7 @@ pub enum Scalar<'a> {
     /// A string, its escapes resolved.
     Text(Cow<'a, str>),
     /// A number, true, false or null, as it is written.
-    Word(&'a str),
+    Literal(&'a str),
     /// An object or a list.
     Nested,
 }
@@ -95,7 +95,7 @@ pub fn members<'a>(text: &'a str, mut visit: impl FnMut(Member<'a>)) {
             first => {
                 if let (Some(name), Some(frame)) = (name.take(), frames.last()) {
                     let value = &text[at..end];
-                    let value = if first == b'"' { Scalar::Text(unquoted(value)) } else { Scalar::Word(value) };
+                    let value = if first == b'"' { Scalar::Text(unquoted(value)) } else { Scalar::Literal(value) };
                     visit(frame.member(text, frames.len(), &name, at..end, value));
                 }
             }
@@ -268,7 +268,7 @@ mod tests {
             "a in @1: Nested",
             "b in a@2: Text(\"x/y\")",
             "c in @1: Nested",
-            "d in @3: Word(\"-1e5\")",
+            "d in @3: Literal(\"-1e5\")",
             "e in @1: Nested",
         ];
         assert_eq!(seen, expected);

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use super::rooms::Rooms;
+use super::services::Services;
 use super::{Settings, StartError, endless};
 use crate::domain::Timestamp;
 use crate::intake::Intake;
@@ -14,14 +14,14 @@ use crate::worker::Worker;
 /// The service without its doors, for a command that does its work while it does not run: what is imported is archived,
 /// and nobody is listened to. Whoever starts it holds the data directory.
 #[derive(Debug)]
-pub struct Offline {
+pub struct LocalRunner {
     intake: Intake,
     reconciler: Reconciler,
     worker: Worker,
     worker_task: JoinHandle<()>,
 }
 
-impl Offline {
+impl LocalRunner {
     /// A file that waits longer for its next attempt is left to the service.
     const SOON: Duration = Duration::from_secs(60);
 
@@ -30,18 +30,18 @@ impl Offline {
     /// # Errors
     /// When a part of it cannot be started, or there is no token for the provider.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
-        let Rooms { intake, reconciler, worker, .. } = Rooms::open(&settings).await?;
+        let Services { intake, reconciler, worker, .. } = Services::open(&settings).await?;
         let reconciler = reconciler.ok_or(StartError::NoProvider)?;
         let (running, grace) = (worker.clone(), settings.shutdown_grace);
         let working = endless(async move { running.run(grace).await });
-        let worker_task = tokio::spawn(intake.ledger().supervisor().watch("worker", working));
-        intake.ledger().recovered().await;
+        let worker_task = tokio::spawn(intake.log().supervisor().watch("worker", working));
+        intake.log().recovered().await;
         Ok(Self { intake, reconciler, worker, worker_task })
     }
 
     /// Resolves when a part has ended that must run.
     pub async fn ended(&self) -> Ended {
-        self.intake.ledger().supervisor().ended().await
+        self.intake.log().supervisor().ended().await
     }
 
     /// Asks the provider.
@@ -54,7 +54,7 @@ impl Offline {
     /// # Errors
     /// When it cannot be read.
     pub fn counters(&self) -> Result<Counters, StateError> {
-        self.intake.ledger().state().counters()
+        self.intake.log().state().counters()
     }
 
     /// How many jobs are worked on, or will be within a minute.
@@ -62,7 +62,7 @@ impl Offline {
     /// # Errors
     /// When the state cannot be read.
     pub fn unsettled(&self) -> Result<u64, StateError> {
-        self.intake.ledger().state().due_by(Timestamp::now().after(Self::SOON))
+        self.intake.log().state().due_by(Timestamp::now().after(Self::SOON))
     }
 
     /// What storage fails with, if it fails: nothing is archived meanwhile.
@@ -76,7 +76,7 @@ impl Offline {
         if let Err(error) = self.worker_task.await {
             tracing::error!(%error, "the worker ended with a defect");
         }
-        let ledger = self.intake.ledger().clone();
-        let _ = tokio::task::spawn_blocking(move || ledger.close()).await;
+        let log = self.intake.log().clone();
+        let _ = tokio::task::spawn_blocking(move || log.close()).await;
     }
 }

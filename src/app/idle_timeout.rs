@@ -38,7 +38,7 @@ const MAX_HEADS_BYTES: usize = 32 << 20;
 #[derive(Clone)]
 pub(super) struct Limits {
     /// How long a connection may wait for a request.
-    pub(super) longest_wait: Duration,
+    pub(super) idle_timeout: Duration,
     /// How long a client may leave what is sent to it unread.
     pub(super) longest_unread: Duration,
     /// Tells of a stop.
@@ -48,9 +48,9 @@ pub(super) struct Limits {
 }
 
 /// A connection within its limits.
-pub(super) struct Bounded<S> {
+pub(super) struct IdleTimeoutStream<S> {
     stream: S,
-    waits: Rc<Waits>,
+    waits: Rc<IdleClock>,
     limits: Limits,
     timer: Pin<Box<Sleep>>,
     stop: Pin<Box<dyn Future<Output = ()>>>,
@@ -64,7 +64,7 @@ pub(super) struct Bounded<S> {
 }
 
 /// How far a connection is with its request.
-struct Waits {
+struct IdleClock {
     /// Since when it waits for one; `None` while one is being answered.
     since: Cell<Option<Instant>>,
     /// Since when a part of its head is there.
@@ -79,7 +79,7 @@ struct Waits {
     https: bool,
 }
 
-impl Waits {
+impl IdleClock {
     fn begin(&self) {
         self.since.set(None);
         self.head_since.set(None);
@@ -109,7 +109,7 @@ impl Waits {
     }
 }
 
-impl Drop for Waits {
+impl Drop for IdleClock {
     fn drop(&mut self) {
         self.heads.fetch_sub(self.counted.get(), Ordering::Relaxed);
     }
@@ -156,12 +156,12 @@ impl Refusal {
     }
 }
 
-impl<S: Transport> Bounded<S> {
+impl<S: Transport> IdleTimeoutStream<S> {
     pub(super) fn new(stream: S, limits: &Limits) -> Self {
         // Where the system does not know it, the timer here has to do.
         let unread = u32::try_from(limits.longest_unread.as_millis()).unwrap_or(u32::MAX);
         let _ = sockopt::set_tcp_user_timeout(stream.tcp(), unread);
-        let waits = Rc::new(Waits {
+        let waits = Rc::new(IdleClock {
             since: Cell::new(Some(Instant::now())),
             head_since: Cell::default(),
             unused: Cell::default(),
@@ -175,7 +175,7 @@ impl<S: Transport> Bounded<S> {
             stream,
             waits,
             limits: limits.clone(),
-            timer: Box::pin(sleep(limits.longest_wait)),
+            timer: Box::pin(sleep(limits.idle_timeout)),
             stop: Box::pin(async move { stop.notified().await }),
             stopping: false,
             unsent: false,
@@ -184,14 +184,14 @@ impl<S: Transport> Bounded<S> {
         }
     }
 
-    /// Makes the connection known to [`Busy::with`], [`Usage::of`] and [`is_https`].
+    /// Makes the connection known to [`RequestGuard::with`], [`Usage::of`] and [`is_https`].
     pub(super) fn describe(&self, data: &mut Extensions) {
         data.insert(self.waits.clone());
     }
 
     /// When it fails unless something happens until then.
     fn deadline(&self) -> Option<Instant> {
-        let wait = self.waits.since.get().map(|since| since + self.limits.longest_wait);
+        let wait = self.waits.since.get().map(|since| since + self.limits.idle_timeout);
         let head = self.waits.head_since.get().map(|since| since + HEAD_TIME);
         let unread = self.blocked.map(|since| since + self.limits.longest_unread);
         [wait, head, unread].into_iter().flatten().min()
@@ -222,12 +222,12 @@ impl<S: Transport> Bounded<S> {
                     }
                     return Err(io::ErrorKind::TimedOut.into());
                 }
-                deadline => self.timer.as_mut().reset(deadline.unwrap_or(now + self.limits.longest_wait)),
+                deadline => self.timer.as_mut().reset(deadline.unwrap_or(now + self.limits.idle_timeout)),
             }
         }
     }
 
-    fn or_over<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn or_timeout<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         match polled {
             Poll::Pending => self.check(cx).map_or_else(|error| Poll::Ready(Err(error)), |()| Poll::Pending),
             ready => ready,
@@ -274,11 +274,11 @@ impl<S: Transport> Bounded<S> {
     }
 }
 
-impl<S: Transport> AsyncRead for Bounded<S> {
+impl<S: Transport> AsyncRead for IdleTimeoutStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.may_read(cx) {
             Poll::Ready(Ok(())) => {}
-            other => return self.or_over(cx, other),
+            other => return self.or_timeout(cx, other),
         }
         let before = into.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, into);
@@ -294,16 +294,16 @@ impl<S: Transport> AsyncRead for Bounded<S> {
                 return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
             }
         }
-        self.or_over(cx, polled)
+        self.or_timeout(cx, polled)
     }
 }
 
-impl<S: Transport> AsyncWrite for Bounded<S> {
+impl<S: Transport> AsyncWrite for IdleTimeoutStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.unsent = true;
         let polled = Pin::new(&mut self.stream).poll_write(cx, bytes);
         self.note_sending(&polled);
-        self.or_over(cx, polled)
+        self.or_timeout(cx, polled)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -316,28 +316,28 @@ impl<S: Transport> AsyncWrite for Bounded<S> {
                 self.check(cx)?;
             }
         }
-        self.or_over(cx, polled)
+        self.or_timeout(cx, polled)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.stream).poll_shutdown(cx);
         self.note_sending(&polled);
-        self.or_over(cx, polled)
+        self.or_timeout(cx, polled)
     }
 }
 
 /// True for a request that came over TLS.
 pub(super) fn is_https(request: &ServiceRequest) -> bool {
-    request.conn_data::<Rc<Waits>>().is_some_and(|waits| waits.https)
+    request.conn_data::<Rc<IdleClock>>().is_some_and(|waits| waits.https)
 }
 
 /// What is used of a request's body, for its connection to read on.
-pub(super) struct Usage(Option<Rc<Waits>>);
+pub(super) struct Usage(Option<Rc<IdleClock>>);
 
 impl Usage {
     /// That of the request's connection, if it is one of ours.
     pub(super) fn of(request: &ServiceRequest) -> Self {
-        Self(request.conn_data::<Rc<Waits>>().cloned())
+        Self(request.conn_data::<Rc<IdleClock>>().cloned())
     }
 
     /// A piece of the body was taken; `None`: all there is.
@@ -349,18 +349,18 @@ impl Usage {
 }
 
 /// While it lives, its connection's request is being answered.
-pub(super) struct Busy(Rc<Waits>);
+pub(super) struct RequestGuard(Rc<IdleClock>);
 
-impl Busy {
+impl RequestGuard {
     /// That of the request's connection, if it is one of ours.
     pub(super) fn with(request: &ServiceRequest) -> Option<Self> {
-        let waits = request.conn_data::<Rc<Waits>>()?.clone();
+        let waits = request.conn_data::<Rc<IdleClock>>()?.clone();
         waits.begin();
         Some(Self(waits))
     }
 
     /// An answer's body with which it lives until all of that is handed over.
-    pub(super) fn until_sent(busy: Option<Self>, answer: BoxBody) -> BoxBody {
+    pub(super) fn attach_to_body(busy: Option<Self>, answer: BoxBody) -> BoxBody {
         match (busy, answer.size()) {
             // Handed over as soon as the request is answered.
             (None, _) | (_, BodySize::None) => answer,
@@ -369,7 +369,7 @@ impl Busy {
     }
 }
 
-impl Drop for Busy {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
         self.0.end();
     }
@@ -378,7 +378,7 @@ impl Drop for Busy {
 /// An answer's body, with which its connection is busy.
 struct Answer {
     answer: BoxBody,
-    _busy: Option<Busy>,
+    _busy: Option<RequestGuard>,
 }
 
 impl MessageBody for Answer {

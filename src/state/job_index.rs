@@ -37,16 +37,16 @@ impl Txn<'_> {
             }
         }
         self.put_queued(before.and_then(|before| before.queued.as_ref()), now.queued.as_ref(), sequence)?;
-        let ask_before = before.and_then(|before| before.ask_at);
-        if ask_before != now.ask_at {
+        let ask_before = before.and_then(|before| before.confirm_at);
+        if ask_before != now.confirm_at {
             if let Some(at) = ask_before {
                 self.remove(keys::ask(at, sequence));
                 self.meta.counters.unconfirmed = self.meta.counters.unconfirmed.saturating_sub(1);
             }
-            if let Some(at) = now.ask_at {
+            if let Some(at) = now.confirm_at {
                 self.mark(keys::ask(at, sequence));
                 self.meta.counters.unconfirmed += 1;
-                self.asks_changed = true;
+                self.confirmations_changed = true;
             }
         }
         let name_before = before.and_then(|before| before.reply_ref.as_ref());

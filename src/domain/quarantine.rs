@@ -17,7 +17,7 @@ pub enum Origin {
 /// Why a body is in quarantine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Reason {
+pub enum QuarantineReason {
     /// No known shape of a job.
     UnknownShape,
     /// An id of unknown form.
@@ -52,7 +52,7 @@ pub enum QuarantineRemoval {
     Age,
 }
 
-impl Reason {
+impl QuarantineReason {
     /// All of them.
     pub const ALL: [Self; 10] = [
         Self::UnknownShape,

@@ -6,7 +6,7 @@
 //! wake. An answer therefore means: on disk, and visible to readers.
 //!
 //! At the start, and when the store fails, the second thread brings the store up to date from the journal, or makes it
-//! anew. Journalling goes on meanwhile: what comes in is answered with [`Applied::Deferred`], and found in the journal
+//! anew. Journalling goes on meanwhile: what comes in is answered with [`ApplyOutcome::Deferred`], and found in the journal
 //! before the store is given to readers again.
 
 mod apply;
@@ -22,10 +22,10 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::apply::{Folder, Folding};
+use self::apply::{FoldState, FoldThread};
 use self::fair_queue::FairQueue;
 use self::stopwatch::Stopwatch;
-use super::fold::{Applied, Meaning};
+use super::fold::{ApplyOutcome, ParsedCallback};
 use super::open::{Aside, Recovery, RecoveryError};
 use super::{State, StateError};
 use crate::domain::{Target, Timestamp};
@@ -33,7 +33,7 @@ use crate::journal::{Durability, Entry, Event, Journal, JournalError, Writer};
 use crate::supervisor::Supervisor;
 
 /// Reads a callback's body.
-pub type Interpret = fn(&[u8]) -> Meaning;
+pub type ParseCallback = fn(&[u8]) -> ParsedCallback;
 
 /// Why an entry was not recorded.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -46,13 +46,13 @@ pub enum RecordError {
     Stopping,
 }
 
-/// The way to record. Cheap to clone; recording goes on until [`Ledger::close`].
+/// The way to record. Cheap to clone; recording goes on until [`EventLog::close`].
 #[derive(Clone, Debug)]
-pub struct Ledger {
+pub struct EventLog {
     journal: Journal,
     state: State,
-    interpret: Interpret,
-    sender: Arc<Mutex<Option<mpsc::Sender<Order>>>>,
+    parse_callback: ParseCallback,
+    sender: Arc<Mutex<Option<mpsc::Sender<LogCommand>>>>,
     health: Arc<Health>,
     recovery: watch::Receiver<Option<Recovery>>,
     threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
@@ -69,8 +69,8 @@ struct Health {
 
 /// What the first thread is to do.
 #[derive(Debug)]
-enum Order {
-    Record(Box<Ticket>),
+enum LogCommand {
+    Record(Box<AppendRequest>),
     /// Begin the next segment, there or behind.
     BeginSegment(u64, oneshot::Sender<Result<(), RecordError>>),
     /// Have the state made anew.
@@ -78,19 +78,19 @@ enum Order {
 }
 
 #[derive(Debug)]
-struct Ticket {
+struct AppendRequest {
     entry: Entry,
-    meaning: Option<Meaning>,
+    parsed: Option<ParsedCallback>,
     durability: Durability,
-    answer: oneshot::Sender<Result<Applied, RecordError>>,
+    answer: oneshot::Sender<Result<ApplyOutcome, RecordError>>,
 }
 
 /// What the second thread is to do.
 #[derive(Debug)]
-enum Work {
+enum FoldCommand {
     Fold(Batch),
     /// The first could not fold in a batch that ends there.
-    Mend {
+    Recover {
         error: StateError,
         end: u64,
     },
@@ -99,28 +99,28 @@ enum Work {
 /// Entries that are in the journal, with their positions.
 #[derive(Debug)]
 struct Batch {
-    tickets: Vec<(u64, Ticket)>,
+    requests: Vec<(u64, AppendRequest)>,
     end: u64,
 }
 
 /// How many entries may wait for the journal; beyond it, callers wait.
-const WAITING: usize = 1024;
+const MAX_QUEUED_COMMANDS: usize = 1024;
 /// How many of them the first thread sorts by where they come from, at most.
-const SORTED: usize = 4096;
+const MAX_SORTED_REQUESTS: usize = 4096;
 /// How many bytes of bodies one write takes up, about: little enough that the next, with a share for everybody, is soon.
 const BATCH_BYTES: usize = 1 << 20;
 /// For how long a stop waits until the store has what is folded in.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// How many written batches may wait to be folded in.
-const BATCHES: usize = 4;
+const MAX_QUEUED_BATCHES: usize = 4;
 
-impl Ledger {
+impl EventLog {
     /// Opens the state in `dir`, a view of `journal`, and starts the threads. Entries are taken at once; the state can be
-    /// read when [`Ledger::recovered`] resolves.
+    /// read when [`EventLog::recovered`] resolves.
     ///
     /// # Errors
     /// When the end of the journal cannot be read, or a thread not be started. A state that cannot be opened is tried again.
-    pub fn open(journal: Journal, dir: &Path, interpret: Interpret) -> Result<Self, RecoveryError> {
+    pub fn open(journal: Journal, dir: &Path, parse_callback: ParseCallback) -> Result<Self, RecoveryError> {
         // Who may not write must not touch the state either: it is somebody's.
         let mut writer = Writer::new(journal.clone(), first_position())?;
         let state = State::new(dir);
@@ -132,21 +132,21 @@ impl Ledger {
         let applied = opened.as_ref().map_or(0, |opened| opened.applied);
         writer.begin_behind(applied)?;
         let supervisor = Supervisor::new();
-        let (sender, receiver) = mpsc::channel(WAITING);
-        let (batches, batch_receiver) = sync_channel(BATCHES);
+        let (sender, receiver) = mpsc::channel(MAX_QUEUED_COMMANDS);
+        let (batches, batch_receiver) = sync_channel(MAX_QUEUED_BATCHES);
         let health = Arc::<Health>::default();
         let (recovered, recovery) = watch::channel(None);
-        let folding = Folding { state: state.clone(), behind: Arc::new(AtomicUsize::new(1)) };
+        let folding = FoldState { state: state.clone(), behind: Arc::new(AtomicUsize::new(1)) };
         let commit = {
             let (health, folding) = (health.clone(), folding.clone());
             supervisor.thread("journal thread", move || commit_all(writer, receiver, &folding, &batches, &health))
         };
-        let folder = Folder { folding, journal: journal.clone(), interpret, recovered };
+        let folder = FoldThread { folding, journal: journal.clone(), parse_callback, recovered };
         let apply = supervisor.thread("state thread", move || folder.run(opened, aside, &batch_receiver));
         Ok(Self {
             journal,
             state,
-            interpret,
+            parse_callback,
             sender: Arc::new(Mutex::new(Some(sender))),
             health,
             recovery,
@@ -167,15 +167,15 @@ impl Ledger {
     ///
     /// # Errors
     /// When the journal refuses it or the service is stopping; then nothing is kept.
-    pub async fn record_callback(&self, entry: Entry, meaning: Meaning) -> Result<Applied, RecordError> {
-        self.submit(entry, Some(meaning), Durability::Synced).await
+    pub async fn record_callback(&self, entry: Entry, parsed: ParsedCallback) -> Result<ApplyOutcome, RecordError> {
+        self.submit(entry, Some(parsed), Durability::Synced).await
     }
 
     /// Records an event: at least as durable as `durability` says, and folded in, when this returns.
     ///
     /// # Errors
-    /// As for [`Ledger::record_callback`].
-    pub async fn record(&self, event: Event, durability: Durability) -> Result<Applied, RecordError> {
+    /// As for [`EventLog::record_callback`].
+    pub async fn record(&self, event: Event, durability: Durability) -> Result<ApplyOutcome, RecordError> {
         self.submit(Entry::Event(event), None, durability).await
     }
 
@@ -183,17 +183,17 @@ impl Ledger {
     /// returns.
     ///
     /// # Errors
-    /// As for [`Ledger::record_callback`]; some may be recorded then.
+    /// As for [`EventLog::record_callback`]; some may be recorded then.
     pub async fn record_again(&self, entries: Vec<Entry>) -> Result<(), RecordError> {
         let mut left = entries.len();
         for entry in entries {
             left -= 1;
-            let durability = if left == 0 { Durability::Synced } else { Durability::Written };
-            let meaning = match &entry {
-                Entry::Callback(callback) => Some((self.interpret)(&callback.body)),
+            let durability = if left == 0 { Durability::Synced } else { Durability::Buffered };
+            let parsed = match &entry {
+                Entry::Callback(callback) => Some((self.parse_callback)(&callback.body)),
                 Entry::Event(_) | Entry::Kept(_) => None,
             };
-            self.submit(entry, meaning, durability).await?;
+            self.submit(entry, parsed, durability).await?;
         }
         Ok(())
     }
@@ -209,10 +209,10 @@ impl Ledger {
     /// The same, at a position or behind it: nothing is recorded before it from then on.
     ///
     /// # Errors
-    /// As for [`Ledger::begin_segment`].
+    /// As for [`EventLog::begin_segment`].
     pub async fn begin_segment_at(&self, position: u64) -> Result<(), RecordError> {
         let (answer, answered) = oneshot::channel();
-        self.send(Order::BeginSegment(position, answer)).await?;
+        self.send(LogCommand::BeginSegment(position, answer)).await?;
         answered.await.unwrap_or(Err(RecordError::Stopping))
     }
 
@@ -221,7 +221,7 @@ impl Ledger {
     pub async fn start_over(&self) -> Option<Recovery> {
         let mut recovery = self.recovery.clone();
         recovery.mark_unchanged();
-        self.send(Order::StartOver).await.ok()?;
+        self.send(LogCommand::StartOver).await.ok()?;
         recovery.changed().await.ok()?;
         recovery.borrow().clone()
     }
@@ -256,7 +256,7 @@ impl Ledger {
     ///
     /// # Errors
     /// While the state is rebuilt, or when the store fails.
-    pub fn settle(&self, patience: Duration) -> Result<bool, StateError> {
+    pub fn flush(&self, patience: Duration) -> Result<bool, StateError> {
         self.state.store()?.settle(patience)
     }
 
@@ -269,7 +269,7 @@ impl Ledger {
             let _ = thread.join();
         }
         // What is not written by then is folded in again at the next start.
-        let _ = self.settle(STOP_PATIENCE);
+        let _ = self.flush(STOP_PATIENCE);
         // A hung disk must not hold up the stop.
         let _ = self.state.release_store();
     }
@@ -277,15 +277,15 @@ impl Ledger {
     async fn submit(
         &self,
         entry: Entry,
-        meaning: Option<Meaning>,
+        parsed: Option<ParsedCallback>,
         durability: Durability,
-    ) -> Result<Applied, RecordError> {
+    ) -> Result<ApplyOutcome, RecordError> {
         let (answer, answered) = oneshot::channel();
-        self.send(Order::Record(Box::new(Ticket { entry, meaning, durability, answer }))).await?;
+        self.send(LogCommand::Record(Box::new(AppendRequest { entry, parsed, durability, answer }))).await?;
         answered.await.unwrap_or(Err(RecordError::Stopping))
     }
 
-    async fn send(&self, order: Order) -> Result<(), RecordError> {
+    async fn send(&self, order: LogCommand) -> Result<(), RecordError> {
         let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner).clone();
         sender.ok_or(RecordError::Stopping)?.send(order).await.map_err(|_| RecordError::Stopping)
     }
@@ -300,9 +300,9 @@ fn first_position() -> u64 {
 
 fn commit_all(
     mut writer: Writer,
-    mut waiting: mpsc::Receiver<Order>,
-    folding: &Folding,
-    batches: &SyncSender<Work>,
+    mut waiting: mpsc::Receiver<LogCommand>,
+    folding: &FoldState,
+    batches: &SyncSender<FoldCommand>,
     health: &Health,
 ) {
     let mut queue = FairQueue::new();
@@ -313,27 +313,27 @@ fn commit_all(
         }
         while let Some(order) = next {
             match order {
-                Order::Record(ticket) => queue.push(sender(&ticket), size(&ticket), *ticket),
-                Order::StartOver => {
-                    let work = Work::Mend { error: StateError::Incomplete, end: writer.end() };
-                    if folding.hand_on(work, batches).is_err() {
+                LogCommand::Record(request) => queue.push(sender(&request), size(&request), *request),
+                LogCommand::StartOver => {
+                    let work = FoldCommand::Recover { error: StateError::Incomplete, end: writer.end() };
+                    if folding.enqueue(work, batches).is_err() {
                         return;
                     }
                 }
-                Order::BeginSegment(at_least, answer) => {
+                LogCommand::BeginSegment(at_least, answer) => {
                     let begun = health.appending.time(|| writer.begin_next(at_least));
                     let begun = begun.map_err(|error| RecordError::Journal(Arc::new(error)));
                     let _ = answer.send(begun);
                 }
             }
-            next = if queue.len() < SORTED { waiting.try_recv().ok() } else { None };
+            next = if queue.len() < MAX_SORTED_REQUESTS { waiting.try_recv().ok() } else { None };
         }
-        let tickets = queue.take(BATCH_BYTES);
-        if tickets.is_empty() {
+        let requests = queue.take(BATCH_BYTES);
+        if requests.is_empty() {
             continue;
         }
-        let durability = tickets.iter().map(|ticket| ticket.durability).max().unwrap_or(Durability::Synced);
-        let entries = tickets.iter().map(|ticket| &ticket.entry);
+        let durability = requests.iter().map(|request| request.durability).max().unwrap_or(Durability::Synced);
+        let entries = requests.iter().map(|request| &request.entry);
         let appended = health.appending.time(|| writer.append(entries, durability));
         let failure = appended.as_ref().err().map(ToString::to_string);
         let mut last = health.failure.lock().unwrap_or_else(PoisonError::into_inner);
@@ -348,18 +348,18 @@ fn commit_all(
         drop(last);
         match appended {
             Ok(positions) => {
-                let batch = Batch { tickets: positions.into_iter().zip(tickets).collect(), end: writer.end() };
+                let batch = Batch { requests: positions.into_iter().zip(requests).collect(), end: writer.end() };
                 // Whoever waits already is better served by the next write.
                 let nobody_waits = waiting.is_empty() && queue.is_empty();
-                let rest = if nobody_waits { folding.fold_if_idle(batch) } else { Some(Work::Fold(batch)) };
-                if rest.is_some_and(|work| folding.hand_on(work, batches).is_err()) {
+                let rest = if nobody_waits { folding.fold_if_idle(batch) } else { Some(FoldCommand::Fold(batch)) };
+                if rest.is_some_and(|work| folding.enqueue(work, batches).is_err()) {
                     return;
                 }
             }
             Err(error) => {
                 let error = Arc::new(error);
-                for ticket in tickets {
-                    let _ = ticket.answer.send(Err(RecordError::Journal(error.clone())));
+                for request in requests {
+                    let _ = request.answer.send(Err(RecordError::Journal(error.clone())));
                 }
             }
         }
@@ -367,17 +367,17 @@ fn commit_all(
 }
 
 /// Whose share of a write an entry takes up: that of the URL it came over; `None` for what comes from within.
-fn sender(ticket: &Ticket) -> Option<Target> {
-    match &ticket.entry {
+fn sender(request: &AppendRequest) -> Option<Target> {
+    match &request.entry {
         Entry::Callback(callback) => Some(callback.target.clone()),
         Entry::Kept(_) | Entry::Event(_) => None,
     }
 }
 
-fn size(ticket: &Ticket) -> usize {
+fn size(request: &AppendRequest) -> usize {
     /// Of an entry beside its body.
     const FIXED: usize = 512;
-    match &ticket.entry {
+    match &request.entry {
         Entry::Callback(callback) => callback.body.len() + FIXED,
         Entry::Kept(kept) => kept.callback.body.len() + FIXED,
         Entry::Event(_) => FIXED,

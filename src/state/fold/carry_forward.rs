@@ -8,11 +8,11 @@ use super::super::keys;
 use super::super::records::{Claim, MediaRecord, QuarantineRecord, UploadRecord};
 use super::super::stored_job::{OpenJob, Part};
 use super::super::txn::Txn;
-use super::{Applied, put_job, storage};
+use super::{ApplyOutcome, put_job, storage};
 use crate::domain::{Job, StoredFile};
 use crate::journal::KeptCallback;
 
-pub(super) fn callback(txn: &mut Txn<'_>, position: u64, entry: &KeptCallback) -> Result<Applied, StateError> {
+pub(super) fn callback(txn: &mut Txn<'_>, position: u64, entry: &KeptCallback) -> Result<ApplyOutcome, StateError> {
     if !txn.contains(&keys::kept(entry.position))? {
         txn.meta.counters.kept += 1;
     }
@@ -34,7 +34,7 @@ pub(super) fn callback(txn: &mut Txn<'_>, position: u64, entry: &KeptCallback) -
         txn.meta.counters.quarantined_bytes += record.bytes;
         txn.put(key, &record)?;
     }
-    Ok(Applied::Done)
+    Ok(ApplyOutcome::Done)
 }
 
 /// Nobody will ask for the callback that was first recorded at `position` again.
@@ -46,18 +46,18 @@ pub(super) fn forget(txn: &mut Txn<'_>, position: u64) -> Result<(), StateError>
     Ok(())
 }
 
-pub(super) fn job(txn: &mut Txn<'_>, position: u64, sequence: u64, job: &Job) -> Result<Applied, StateError> {
+pub(super) fn job(txn: &mut Txn<'_>, position: u64, sequence: u64, job: &Job) -> Result<ApplyOutcome, StateError> {
     let known = txn.open_job(&job.id, Part::Whole)?;
     // What was counted more often has seen more: it came while this was written, and is written again behind it.
     let knows_more = known.as_ref().is_some_and(|known| known.job.callbacks > job.callbacks);
     if knows_more || (known.is_some() && sequence >= txn.meta.begins) {
-        return Ok(Applied::Done);
+        return Ok(ApplyOutcome::Done);
     }
-    take_over(txn, position, sequence, known, job)
+    import_job(txn, position, sequence, known, job)
 }
 
-pub(super) fn claim(txn: &mut Txn<'_>, position: u64, claim: Claim) -> Result<Applied, StateError> {
-    if position < txn.meta.begins { storage::claim(txn, claim) } else { Ok(Applied::Done) }
+pub(super) fn claim(txn: &mut Txn<'_>, position: u64, claim: Claim) -> Result<ApplyOutcome, StateError> {
+    if position < txn.meta.begins { storage::claim(txn, claim) } else { Ok(ApplyOutcome::Done) }
 }
 
 pub(super) fn upload(
@@ -65,28 +65,28 @@ pub(super) fn upload(
     position: u64,
     name: &str,
     record: UploadRecord,
-) -> Result<Applied, StateError> {
+) -> Result<ApplyOutcome, StateError> {
     if position < txn.meta.begins && !txn.contains(&keys::upload(name))? {
         txn.mark(keys::upload_of_job(&record.job, name));
         txn.put(keys::upload(name), &record)?;
     }
-    Ok(Applied::Done)
+    Ok(ApplyOutcome::Done)
 }
 
-pub(super) fn found(txn: &mut Txn<'_>, position: u64, job: &Job) -> Result<Applied, StateError> {
+pub(super) fn from_manifest(txn: &mut Txn<'_>, position: u64, job: &Job) -> Result<ApplyOutcome, StateError> {
     let known = txn.open_job(&job.id, Part::Whole)?;
-    let says_more = known.as_ref().is_none_or(|known| known.job.state.yields_to(job.state));
-    if says_more { take_over(txn, position, position, known, job) } else { Ok(Applied::Done) }
+    let says_more = known.as_ref().is_none_or(|known| known.job.state.is_superseded_by(job.state));
+    if says_more { import_job(txn, position, position, known, job) } else { Ok(ApplyOutcome::Done) }
 }
 
 /// Puts `job` in the place of what is known of it, with all that follows from its files.
-fn take_over(
+fn import_job(
     txn: &mut Txn<'_>,
     position: u64,
     sequence: u64,
     known: Option<OpenJob>,
     job: &Job,
-) -> Result<Applied, StateError> {
+) -> Result<ApplyOutcome, StateError> {
     let mut job = job.clone();
     let mut is_placed = false;
     if let Some(known) = &known {

@@ -10,54 +10,54 @@ use std::time::{Duration, Instant};
 use fail::fail_point;
 use tokio::sync::{oneshot, watch};
 
-use super::super::fold::{self, Applied, Meaning};
+use super::super::fold::{self, ApplyOutcome, ParsedCallback};
 use super::super::open::{self, Aside, Opened, Recovery, RecoveryError};
 use super::super::records::JobChanged;
 use super::super::txn::Txn;
 use super::super::{State, StateError, panic_text};
-use super::{Batch, Interpret, RecordError, Ticket, Work};
+use super::{AppendRequest, Batch, FoldCommand, ParseCallback, RecordError};
 use crate::journal::{Damage, DamageKind, Entry, Journal};
 
 /// How often it is seen to that the store can still be written to, when nothing comes in.
 const LOOK_AT_STORE: Duration = Duration::from_secs(1);
 
 /// What the second thread needs.
-pub(super) struct Folder {
-    pub(super) folding: Folding,
+pub(super) struct FoldThread {
+    pub(super) folding: FoldState,
     pub(super) journal: Journal,
-    pub(super) interpret: Interpret,
+    pub(super) parse_callback: ParseCallback,
     pub(super) recovered: watch::Sender<Option<Recovery>>,
 }
 
 /// What both threads need, so that only one of them folds at a time.
 #[derive(Clone)]
-pub(super) struct Folding {
+pub(super) struct FoldState {
     pub(super) state: State,
     /// How much the second thread has still to do, which begins with bringing the store up to date.
     pub(super) behind: Arc<AtomicUsize>,
 }
 
-impl Folding {
+impl FoldState {
     /// Folds a batch in if the second thread has nothing to do. Returns what is left for that.
-    pub(super) fn fold_if_idle(&self, batch: Batch) -> Option<Work> {
+    pub(super) fn fold_if_idle(&self, batch: Batch) -> Option<FoldCommand> {
         if self.behind.load(Ordering::Acquire) > 0 {
-            return Some(Work::Fold(batch));
+            return Some(FoldCommand::Fold(batch));
         }
         let end = batch.end;
-        self.fold_in(batch).err().map(|error| Work::Mend { error, end })
+        self.fold_in(batch).err().map(|error| FoldCommand::Recover { error, end })
     }
 
     /// Answers a batch that comes within `patience`. Returns its end, 0 if none came; `None` when none will.
-    fn defer(&self, batches: &Receiver<Work>, patience: Duration) -> Option<u64> {
+    fn defer(&self, batches: &Receiver<FoldCommand>, patience: Duration) -> Option<u64> {
         match batches.recv_timeout(patience) {
             Ok(work) => {
                 self.behind.fetch_sub(1, Ordering::AcqRel);
                 match work {
-                    Work::Fold(Batch { tickets, end }) => {
-                        defer(tickets.into_iter().map(|(_, ticket)| ticket.answer));
+                    FoldCommand::Fold(Batch { requests, end }) => {
+                        defer(requests.into_iter().map(|(_, request)| request.answer));
                         Some(end)
                     }
-                    Work::Mend { end, .. } => Some(end),
+                    FoldCommand::Recover { end, .. } => Some(end),
                 }
             }
             Err(RecvTimeoutError::Timeout) => Some(0),
@@ -69,18 +69,22 @@ impl Folding {
     }
 
     /// Gives work to the second thread.
-    pub(super) fn hand_on(&self, work: Work, batches: &SyncSender<Work>) -> Result<(), SendError<Work>> {
+    pub(super) fn enqueue(
+        &self,
+        work: FoldCommand,
+        batches: &SyncSender<FoldCommand>,
+    ) -> Result<(), SendError<FoldCommand>> {
         self.behind.fetch_add(1, Ordering::AcqRel);
         batches.send(work)
     }
 
     /// Folds a batch in and answers those who wait for it.
-    fn fold_in(&self, Batch { tickets, end }: Batch) -> Result<(), StateError> {
-        let mut answers = Vec::with_capacity(tickets.len());
-        let mut entries = Vec::with_capacity(tickets.len());
-        for (position, Ticket { entry, meaning, answer, .. }) in tickets {
+    fn fold_in(&self, Batch { requests, end }: Batch) -> Result<(), StateError> {
+        let mut answers = Vec::with_capacity(requests.len());
+        let mut entries = Vec::with_capacity(requests.len());
+        for (position, AppendRequest { entry, parsed, answer, .. }) in requests {
             answers.push(answer);
-            entries.push((position, entry, meaning));
+            entries.push((position, entry, parsed));
         }
         *self.state.shared.folding_since.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         // A defect in folding one entry must not end the thread that all callbacks depend on.
@@ -110,16 +114,16 @@ struct Attempt {
     passed_over: BTreeSet<u64>,
 }
 
-impl Folder {
-    pub(super) fn run(self, opened: Option<Opened>, aside: Aside, batches: &Receiver<Work>) {
-        let Folding { state, behind } = &self.folding;
+impl FoldThread {
+    pub(super) fn run(self, opened: Option<Opened>, aside: Aside, batches: &Receiver<FoldCommand>) {
+        let FoldState { state, behind } = &self.folding;
         self.catch_up(Attempt { opened, aside, passed_over: BTreeSet::new() }, batches);
         loop {
             // While it mends, and until then, nobody else folds.
             behind.fetch_sub(1, Ordering::AcqRel);
             let outcome = match batches.recv_timeout(LOOK_AT_STORE) {
-                Ok(Work::Fold(batch)) => self.folding.fold_in(batch),
-                Ok(Work::Mend { error, .. }) => Err(error),
+                Ok(FoldCommand::Fold(batch)) => self.folding.fold_in(batch),
+                Ok(FoldCommand::Recover { error, .. }) => Err(error),
                 Err(RecvTimeoutError::Timeout) => {
                     behind.fetch_add(1, Ordering::AcqRel);
                     state.failure().map_or(Ok(()), Err)
@@ -142,7 +146,7 @@ impl Folder {
 
     /// Brings the store up to date, for as long as it takes, and gives it to readers. What is journalled meanwhile is
     /// answered at once, and read from the journal in the end.
-    fn catch_up(&self, mut work: Attempt, batches: &Receiver<Work>) {
+    fn catch_up(&self, mut work: Attempt, batches: &Receiver<FoldCommand>) {
         const PAUSE: Duration = Duration::from_secs(1);
         const MAX_PAUSE: Duration = Duration::from_secs(30);
         const POLL: Duration = Duration::from_millis(5);
@@ -213,7 +217,7 @@ impl Folder {
             Some(opened) => opened,
             opened => opened.insert(self.folding.state.open_store(&mut work.aside)?),
         };
-        open::replay(&opened.store, &self.journal, self.interpret, &work.passed_over)
+        open::replay(&opened.store, &self.journal, self.parse_callback, &work.passed_over)
     }
 }
 
@@ -246,9 +250,9 @@ const IN_ONE_COMMIT: usize = 16;
 
 fn apply_batch(
     state: &State,
-    entries: Vec<(u64, Entry, Option<Meaning>)>,
+    entries: Vec<(u64, Entry, Option<ParsedCallback>)>,
     end: u64,
-) -> Result<Vec<Applied>, StateError> {
+) -> Result<Vec<ApplyOutcome>, StateError> {
     fail_point!("state.apply", |_| Err(StateError::Rebuilding));
     let store = state.store()?;
     let mut results = Vec::with_capacity(entries.len());
@@ -256,17 +260,17 @@ fn apply_batch(
     while entries.peek().is_some() {
         let mut txn = Txn::begin(&store)?;
         let covered = txn.meta.applied;
-        for (position, entry, meaning) in entries.by_ref().take(IN_ONE_COMMIT) {
+        for (position, entry, parsed) in entries.by_ref().take(IN_ONE_COMMIT) {
             // A recovery has read it from the journal already.
             let seen = position < covered;
-            results.push(if seen { Applied::Deferred } else { fold::apply(&mut txn, position, &entry, meaning)? });
+            results.push(if seen { ApplyOutcome::Deferred } else { fold::apply(&mut txn, position, &entry, parsed)? });
         }
         let next = entries.peek().map_or(end, |(position, _, _)| *position);
         commit(state, txn, next.max(covered))?;
     }
     if state.shared.changes.receiver_count() > 0 {
         for result in &results {
-            if let Applied::Job { job, .. } = result {
+            if let ApplyOutcome::Job { job, .. } = result {
                 // It fails when the last listener has just left.
                 let _ = state.shared.changes.send(Some(JobChanged { sequence: job.sequence, state: job.state }));
             }
@@ -276,24 +280,24 @@ fn apply_batch(
 }
 
 fn commit(state: &State, mut txn: Txn<'_>, applied: u64) -> Result<(), StateError> {
-    let (due_changed, asks_changed) = (txn.due_changed, txn.asks_changed);
-    let to_pass_on = std::mem::take(&mut txn.to_pass_on);
+    let (due_changed, confirmations_changed) = (txn.due_changed, txn.confirmations_changed);
+    let outbox_updates = std::mem::take(&mut txn.outbox_updates);
     txn.commit(applied)?;
     if due_changed {
         state.shared.due_changed.notify_one();
     }
-    if asks_changed {
-        state.shared.asks_changed.notify_one();
+    if confirmations_changed {
+        state.shared.confirmations_changed.notify_one();
     }
-    for id in to_pass_on {
+    for id in outbox_updates {
         // It fails when nobody passes anything on.
-        let _ = state.shared.to_pass_on.send(Some(id));
+        let _ = state.shared.outbox_updates.send(Some(id));
     }
     Ok(())
 }
 
-fn defer(answers: impl IntoIterator<Item = oneshot::Sender<Result<Applied, RecordError>>>) {
+fn defer(answers: impl IntoIterator<Item = oneshot::Sender<Result<ApplyOutcome, RecordError>>>) {
     for answer in answers {
-        let _ = answer.send(Ok(Applied::Deferred));
+        let _ = answer.send(Ok(ApplyOutcome::Deferred));
     }
 }

@@ -6,12 +6,12 @@ use actix_web::http::header::RETRY_AFTER;
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 
-use super::{Refused, RegisterError};
+use super::{IntakeError, RegisterError};
 use crate::state::StateError;
 
 /// An error as HTTP shows it. The one place that turns errors into answers.
 #[derive(Debug)]
-pub struct Problem {
+pub struct ApiError {
     status: StatusCode,
     code: &'static str,
     message: String,
@@ -35,7 +35,7 @@ pub struct ErrorDetail {
     pub message: String,
 }
 
-impl Problem {
+impl ApiError {
     /// An error with a status, a code for programs and a message for people.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into(), retry_after: None }
@@ -53,18 +53,18 @@ impl Problem {
 
     /// 503; it is worth asking again.
     pub fn unavailable(message: impl Into<String>) -> Self {
-        let problem = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message);
-        Self { retry_after: Some(Duration::from_secs(2)), ..problem }
+        let api_error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message);
+        Self { retry_after: Some(Duration::from_secs(2)), ..api_error }
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.code, self.message)
     }
 }
 
-impl ResponseError for Problem {
+impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
         self.status
     }
@@ -78,34 +78,34 @@ impl ResponseError for Problem {
     }
 }
 
-impl From<Refused> for Problem {
-    fn from(refused: Refused) -> Self {
+impl From<IntakeError> for ApiError {
+    fn from(refused: IntakeError) -> Self {
         let message = refused.to_string();
         match refused {
-            Refused::BadSignature => Self::new(StatusCode::UNAUTHORIZED, "bad_signature", message),
-            Refused::InvalidJson(_) => Self::new(StatusCode::BAD_REQUEST, "invalid_json", message),
-            Refused::Undecodable(_) => Self::new(StatusCode::BAD_REQUEST, "invalid_encoding", message),
-            Refused::Incomplete(_) => Self::new(StatusCode::BAD_REQUEST, "incomplete_body", message),
-            Refused::TooLarge(_) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message),
-            Refused::TooMany => {
-                let problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many", message);
-                Self { retry_after: Some(Duration::from_secs(60)), ..problem }
+            IntakeError::BadSignature => Self::new(StatusCode::UNAUTHORIZED, "bad_signature", message),
+            IntakeError::InvalidJson(_) => Self::new(StatusCode::BAD_REQUEST, "invalid_json", message),
+            IntakeError::Undecodable(_) => Self::new(StatusCode::BAD_REQUEST, "invalid_encoding", message),
+            IntakeError::Incomplete(_) => Self::new(StatusCode::BAD_REQUEST, "incomplete_body", message),
+            IntakeError::TooLarge(_) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message),
+            IntakeError::TooMany => {
+                let api_error = Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many", message);
+                Self { retry_after: Some(Duration::from_secs(60)), ..api_error }
             }
-            Refused::Unavailable(_) => Self::unavailable(message),
+            IntakeError::Unavailable(_) => Self::unavailable(message),
         }
     }
 }
 
-impl From<RegisterError> for Problem {
+impl From<RegisterError> for ApiError {
     fn from(error: RegisterError) -> Self {
         match error {
             RegisterError::Conflict => Self::new(StatusCode::CONFLICT, "conflict", error.to_string()),
-            RegisterError::Refused(refused) => refused.into(),
+            RegisterError::IntakeError(refused) => refused.into(),
         }
     }
 }
 
-impl From<StateError> for Problem {
+impl From<StateError> for ApiError {
     fn from(error: StateError) -> Self {
         tracing::error!(%error, "the state cannot be read");
         Self::unavailable("the state cannot be read right now")

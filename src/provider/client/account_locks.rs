@@ -5,24 +5,24 @@ use tokio::sync::OwnedMutexGuard;
 
 /// Lets one request at a time through for each account.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Gate(Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>>);
+pub(super) struct AccountLocks(Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>>);
 
 /// The right to send a request for an account, for as long as it is held.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(super) struct AccountGuard {
     _guard: OwnedMutexGuard<()>,
 }
 
-impl Gate {
+impl AccountLocks {
     /// Waits until nobody else sends a request for `account`.
-    pub(super) async fn turn(&self, account: &str) -> Turn {
+    pub(super) async fn turn(&self, account: &str) -> AccountGuard {
         let lock = {
             let mut accounts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             // Nobody waits for a lock that only the table still holds.
             accounts.retain(|_, lock| Arc::strong_count(lock) > 1);
             accounts.entry(account.to_owned()).or_default().clone()
         };
-        Turn { _guard: lock.lock_owned().await }
+        AccountGuard { _guard: lock.lock_owned().await }
     }
 }
 
@@ -36,13 +36,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_account_waits_and_another_does_not() {
-        let gate = Gate::default();
-        let first = gate.turn("1").await;
-        assert!(timeout(Duration::from_secs(9), gate.turn("1")).await.is_err());
-        drop(gate.turn("2").await);
+        let account_locks = AccountLocks::default();
+        let first = account_locks.turn("1").await;
+        assert!(timeout(Duration::from_secs(9), account_locks.turn("1")).await.is_err());
+        drop(account_locks.turn("2").await);
         drop(first);
-        drop(gate.turn("1").await);
-        drop(gate.turn("3").await);
-        assert_eq!(gate.0.lock().unwrap().len(), 1, "what nobody uses is forgotten");
+        drop(account_locks.turn("1").await);
+        drop(account_locks.turn("3").await);
+        assert_eq!(account_locks.0.lock().unwrap().len(), 1, "what nobody uses is forgotten");
     }
 }

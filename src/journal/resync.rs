@@ -18,15 +18,15 @@ const ORDER: usize = (1 << 31) - 1;
 
 /// A search in one segment, which may go on at any place behind the one before.
 #[derive(Debug, Default)]
-pub(super) struct Search {
+pub(super) struct Resync {
     /// The CRC of the segment's first 0, 256, 512, … bytes, as far as it was needed.
-    beginnings: Vec<u32>,
+    prefix_crcs: Vec<u32>,
     /// Bytes that went through the CRC so far.
     #[cfg(test)]
     work: usize,
 }
 
-impl Search {
+impl Resync {
     /// Where in the segment `bytes` the next intact record starts at or after `from`.
     pub(super) fn next_record(&mut self, bytes: &[u8], from: usize, salt: u32) -> Option<usize> {
         markers(bytes, from).find(|at| self.is_intact(bytes, *at, salt))
@@ -38,7 +38,7 @@ impl Search {
         let end = at + FRAME_SIZE + length;
         let salted = expected ^ self.checksum(bytes, at, length, 0)?;
         // The salt went through as many bytes as there are behind it: those of the length, and the payload.
-        Some((moved(salted, ORDER - (4 + length)), end))
+        Some((crc_shift(salted, ORDER - (4 + length)), end))
     }
 
     fn is_intact(&mut self, bytes: &[u8], at: usize, salt: u32) -> bool {
@@ -54,21 +54,21 @@ impl Search {
             return None;
         }
         let before = crc32c::crc32c_append(salt, &(length as u32).to_le_bytes());
-        Some(moved(before ^ self.beginning(bytes, start), length) ^ self.beginning(bytes, end))
+        Some(crc_shift(before ^ self.beginning(bytes, start), length) ^ self.beginning(bytes, end))
     }
 
     /// The CRC of the first `length` bytes.
     fn beginning(&mut self, bytes: &[u8], length: usize) -> u32 {
         let block = length / BLOCK;
-        if self.beginnings.is_empty() {
-            self.beginnings.push(0);
+        if self.prefix_crcs.is_empty() {
+            self.prefix_crcs.push(0);
         }
-        while self.beginnings.len() <= block {
-            let known = self.beginnings.len() - 1;
-            let next = self.append(self.beginnings[known], &bytes[known * BLOCK..(known + 1) * BLOCK]);
-            self.beginnings.push(next);
+        while self.prefix_crcs.len() <= block {
+            let known = self.prefix_crcs.len() - 1;
+            let next = self.append(self.prefix_crcs[known], &bytes[known * BLOCK..(known + 1) * BLOCK]);
+            self.prefix_crcs.push(next);
         }
-        self.append(self.beginnings[block], &bytes[block * BLOCK..length])
+        self.append(self.prefix_crcs[block], &bytes[block * BLOCK..length])
     }
 
     fn append(&mut self, crc: u32, bytes: &[u8]) -> u32 {
@@ -93,12 +93,12 @@ fn markers(bytes: &[u8], from: usize) -> impl Iterator<Item = usize> {
 /// What a CRC adds to that of a text `bytes` longer: it times x to the power of eight for each byte, modulo the
 /// polynomial. As zlib does it; `crc32c_combine` would make the powers anew each time. With [`ORDER`] less `bytes` it is
 /// undone.
-fn moved(crc: u32, bytes: usize) -> u32 {
+fn crc_shift(crc: u32, bytes: usize) -> u32 {
     let powers = POWERS.iter().cycle().skip(3).take(usize::BITS as usize - 3).enumerate();
-    powers.filter(|(bit, _)| bytes >> bit & 1 == 1).fold(crc, |product, (_, power)| times(*power, product))
+    powers.filter(|(bit, _)| bytes >> bit & 1 == 1).fold(crc, |product, (_, power)| gf2_mul(*power, product))
 }
 
-const fn times(a: u32, mut b: u32) -> u32 {
+const fn gf2_mul(a: u32, mut b: u32) -> u32 {
     let mut product = 0;
     let mut bit = 1 << 31;
     while bit != 0 {
@@ -116,7 +116,7 @@ const fn powers() -> [u32; 31] {
     let mut powers = [1 << 30; 31];
     let mut at = 1;
     while at < powers.len() {
-        powers[at] = times(powers[at - 1], powers[at - 1]);
+        powers[at] = gf2_mul(powers[at - 1], powers[at - 1]);
         at += 1;
     }
     powers
@@ -161,7 +161,7 @@ mod tests {
                 bytes[at] ^= flip;
             }
             let expected = (1..bytes.len()).filter(|at| frame::decode(&bytes[*at..], SALT).is_some());
-            let (mut search, mut found, mut from) = (Search::default(), Vec::new(), 1);
+            let (mut search, mut found, mut from) = (Resync::default(), Vec::new(), 1);
             while let Some(at) = search.next_record(&bytes, from, SALT) {
                 found.push(at);
                 from = at + 1;
@@ -173,7 +173,7 @@ mod tests {
     #[test]
     fn moving_is_what_the_crate_calls_combining() {
         for bytes in [1, 2, 255, 256, 257, 65_537, (1 << 28) - 1, 1 << 28] {
-            assert_eq!(moved(0x1234_5678, bytes) ^ 77, crc32c::crc32c_combine(0x1234_5678, 77, bytes), "{bytes}");
+            assert_eq!(crc_shift(0x1234_5678, bytes) ^ 77, crc32c::crc32c_combine(0x1234_5678, 77, bytes), "{bytes}");
         }
     }
 
@@ -181,7 +181,7 @@ mod tests {
     fn each_intact_record_gives_the_salt_it_was_written_with() {
         for (salt, length) in [(SALT, 0), (0, 1), (u32::MAX, 255), (1 << 31, 70_000), (SALT, 3_000_000)] {
             let bytes = [vec![7; 100], record(&vec![5; length], salt)].concat();
-            assert_eq!(Search::default().salt_of(&bytes, 100), Some((salt, bytes.len())), "{length}");
+            assert_eq!(Resync::default().salt_of(&bytes, 100), Some((salt, bytes.len())), "{length}");
         }
     }
 
@@ -195,12 +195,12 @@ mod tests {
         }
         let end = bytes.len();
         bytes.extend(&last);
-        let mut search = Search::default();
+        let mut search = Resync::default();
         assert_eq!(search.next_record(&bytes, 0, SALT), Some(end));
         let each = bytes.len() / 8;
         assert!(search.work <= bytes.len() + each * 2 * BLOCK, "{}", search.work);
         // Many stretches of damage in one segment are no more work than one.
-        let mut search = Search::default();
+        let mut search = Resync::default();
         let mut bytes = Vec::new();
         for _ in 0..4000 {
             bytes.extend(bait(600_000));

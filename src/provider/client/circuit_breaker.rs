@@ -11,7 +11,7 @@ use super::ProviderError;
 ///
 /// An account on hold is left alone by the client itself. A pause is for whoever asks to keep: what waits for it is theirs.
 #[derive(Clone, Debug, Default)]
-pub struct Trouble(Arc<Mutex<Known>>);
+pub struct CircuitBreaker(Arc<Mutex<Known>>);
 
 #[derive(Debug, Default)]
 struct Known {
@@ -30,7 +30,7 @@ struct Known {
     failed_at: Option<Instant>,
 }
 
-impl Trouble {
+impl CircuitBreaker {
     /// The provider speaks of hours.
     const HOLD: Duration = Duration::from_secs(2 * 3600);
     /// The provider says to try again the next day.
@@ -84,7 +84,7 @@ impl Trouble {
     }
 
     /// How much longer an account is to be left alone.
-    pub fn hold_of(&self, account: &str) -> Option<Duration> {
+    pub fn hold_remaining(&self, account: &str) -> Option<Duration> {
         let rest = self.known().on_hold.get(account)?.saturating_duration_since(Instant::now());
         (!rest.is_zero()).then_some(rest)
     }
@@ -114,9 +114,9 @@ impl Trouble {
     }
 
     /// Takes note of how a question ended that was sent at `sent`; `question` tells it from others.
-    pub(super) fn heard(&self, account: &str, question: &str, sent: Instant, error: Option<&ProviderError>) {
+    pub(super) fn record_outcome(&self, account: &str, question: &str, sent: Instant, error: Option<&ProviderError>) {
         match error {
-            None | Some(ProviderError::Gone | ProviderError::NotTaken(_) | ProviderError::Unreadable(_)) => {
+            None | Some(ProviderError::Gone | ProviderError::Rejected(_) | ProviderError::Unreadable(_)) => {
                 self.answered(sent);
             }
             Some(ProviderError::OnHold) => self.hold(account),
@@ -183,7 +183,7 @@ fn remember(accounts: &mut HashMap<String, Instant>, account: &str, long: Durati
     const MAX_NAME: usize = 64;
     let now = Instant::now();
     accounts.retain(|_, until| *until > now);
-    if account.len() <= MAX_NAME && (accounts.len() < Trouble::MOST || accounts.contains_key(account)) {
+    if account.len() <= MAX_NAME && (accounts.len() < CircuitBreaker::MOST || accounts.contains_key(account)) {
         accounts.insert(account.to_owned(), now + long);
     }
 }
@@ -198,74 +198,87 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn pauses_grow_and_end_with_an_answer_to_a_later_question() {
-        let trouble = Trouble::default();
-        let pause = || trouble.paused_until().map(|until| until.duration_since(Instant::now()).as_secs());
+        let circuit_breaker = CircuitBreaker::default();
+        let pause = || circuit_breaker.paused_until().map(|until| until.duration_since(Instant::now()).as_secs());
         let early = Instant::now();
         tokio::time::advance(Duration::from_secs(1)).await;
         let out_of_reach = ProviderError::Unreachable(String::new());
         let pauses: Vec<_> = (0..8)
             .map(|_| {
-                trouble.heard("1", "a", early, Some(&out_of_reach));
+                circuit_breaker.record_outcome("1", "a", early, Some(&out_of_reach));
                 pause()
             })
             .collect();
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60].map(Some));
-        trouble.heard("1", "a", early, Some(&busy(7)));
-        trouble.heard("2", "b", early, None);
+        circuit_breaker.record_outcome("1", "a", early, Some(&busy(7)));
+        circuit_breaker.record_outcome("2", "b", early, None);
         assert_eq!(pause(), Some(7), "what was asked before knows nothing of it");
         tokio::time::advance(Duration::from_secs(1)).await;
-        trouble.heard("2", "b", Instant::now(), Some(&ProviderError::Gone));
-        assert_eq!((pause(), trouble.is_outage()), (None, false));
-        trouble.heard("1", "a", Instant::now(), Some(&ProviderError::TokenRefused));
-        assert!(trouble.is_token_refused() && pause() == Some(300));
+        circuit_breaker.record_outcome("2", "b", Instant::now(), Some(&ProviderError::Gone));
+        assert_eq!((pause(), circuit_breaker.is_outage()), (None, false));
+        circuit_breaker.record_outcome("1", "a", Instant::now(), Some(&ProviderError::TokenRefused));
+        assert!(circuit_breaker.is_token_refused() && pause() == Some(300));
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_calls_that_make_jobs_are_told_is_known_and_keeps_no_other_question_from_being_asked() {
-        let trouble = Trouble::default();
-        trouble.put_on_hold(Some("1"));
-        trouble.put_on_hold(None);
-        trouble.out_of_credits(Some("1"));
-        trouble.out_of_credits(Some(&"9".repeat(1000)));
-        assert!(trouble.hold_of("1").is_some() && trouble.hold_of("").is_none() && trouble.paused_until().is_none());
-        assert_eq!((trouble.accounts_on_hold(), trouble.accounts_without_credits()), (2, 1));
-        trouble.has_credits(Some("1"));
-        assert_eq!(trouble.accounts_without_credits(), 0);
-        trouble.out_of_credits(None);
+        let circuit_breaker = CircuitBreaker::default();
+        circuit_breaker.put_on_hold(Some("1"));
+        circuit_breaker.put_on_hold(None);
+        circuit_breaker.out_of_credits(Some("1"));
+        circuit_breaker.out_of_credits(Some(&"9".repeat(1000)));
+        assert!(
+            circuit_breaker.hold_remaining("1").is_some()
+                && circuit_breaker.hold_remaining("").is_none()
+                && circuit_breaker.paused_until().is_none()
+        );
+        assert_eq!((circuit_breaker.accounts_on_hold(), circuit_breaker.accounts_without_credits()), (2, 1));
+        circuit_breaker.has_credits(Some("1"));
+        assert_eq!(circuit_breaker.accounts_without_credits(), 0);
+        circuit_breaker.out_of_credits(None);
         tokio::time::advance(Duration::from_secs(25 * 3600)).await;
-        assert_eq!((trouble.accounts_on_hold(), trouble.accounts_without_credits()), (0, 0));
+        assert_eq!((circuit_breaker.accounts_on_hold(), circuit_breaker.accounts_without_credits()), (0, 0));
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_question_without_an_answer_is_no_outage_and_several_are() {
         let failed = ProviderError::Failed(crate::egress::StatusCode::INTERNAL_SERVER_ERROR);
         for error in [failed, ProviderError::NoAnswer(String::new()), ProviderError::Forbidden] {
-            let trouble = Trouble::default();
+            let circuit_breaker = CircuitBreaker::default();
             for _ in 0..9 {
-                trouble.heard("1", "a", Instant::now(), Some(&error));
+                circuit_breaker.record_outcome("1", "a", Instant::now(), Some(&error));
             }
-            trouble.heard("1", "b", Instant::now(), Some(&error));
-            assert!(!trouble.is_outage() && trouble.paused_until().is_none() && trouble.unanswered() == 2, "{error}");
+            circuit_breaker.record_outcome("1", "b", Instant::now(), Some(&error));
+            assert!(
+                !circuit_breaker.is_outage()
+                    && circuit_breaker.paused_until().is_none()
+                    && circuit_breaker.unanswered() == 2,
+                "{error}"
+            );
             tokio::time::advance(Duration::from_secs(1)).await;
-            trouble.heard("1", "c", Instant::now(), None);
+            circuit_breaker.record_outcome("1", "c", Instant::now(), None);
             for question in ["a", "b"] {
-                trouble.heard("1", question, Instant::now(), Some(&error));
+                circuit_breaker.record_outcome("1", question, Instant::now(), Some(&error));
             }
-            assert!(!trouble.is_outage(), "there was an answer in between");
-            trouble.heard("1", "d", Instant::now(), Some(&error));
-            assert!(trouble.is_outage() && trouble.paused_until().is_some(), "{error}");
-            assert!(!trouble.is_token_refused() && !trouble.is_unreachable());
-            assert!(trouble.paused_until().unwrap() - Instant::now() <= Duration::from_secs(2));
+            assert!(!circuit_breaker.is_outage(), "there was an answer in between");
+            circuit_breaker.record_outcome("1", "d", Instant::now(), Some(&error));
+            assert!(circuit_breaker.is_outage() && circuit_breaker.paused_until().is_some(), "{error}");
+            assert!(!circuit_breaker.is_token_refused() && !circuit_breaker.is_unreachable());
+            assert!(circuit_breaker.paused_until().unwrap() - Instant::now() <= Duration::from_secs(2));
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_hold_is_one_accounts_own() {
-        let trouble = Trouble::default();
-        trouble.heard("1", "a", Instant::now(), Some(&ProviderError::OnHold));
-        assert!(trouble.hold_of("1").is_some() && trouble.hold_of("2").is_none() && trouble.paused_until().is_none());
-        assert_eq!(trouble.accounts_on_hold(), 1);
+        let circuit_breaker = CircuitBreaker::default();
+        circuit_breaker.record_outcome("1", "a", Instant::now(), Some(&ProviderError::OnHold));
+        assert!(
+            circuit_breaker.hold_remaining("1").is_some()
+                && circuit_breaker.hold_remaining("2").is_none()
+                && circuit_breaker.paused_until().is_none()
+        );
+        assert_eq!(circuit_breaker.accounts_on_hold(), 1);
         tokio::time::advance(Duration::from_secs(3 * 3600)).await;
-        assert_eq!((trouble.hold_of("1"), trouble.accounts_on_hold()), (None, 0));
+        assert_eq!((circuit_breaker.hold_remaining("1"), circuit_breaker.accounts_on_hold()), (None, 0));
     }
 }

@@ -5,10 +5,10 @@ use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
 
-use super::access_log::Line;
-use super::connections::Busy;
-use super::proxies;
-use super::unread::Kept;
+use super::access_log::AccessLogEntry;
+use super::body_drain::HeldBody;
+use super::forwarded;
+use super::idle_timeout::RequestGuard;
 use crate::api;
 
 /// Belongs around the whole app, and alone.
@@ -17,10 +17,10 @@ pub(super) async fn around(
     next: Next<BoxBody>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
     // First, so that everybody behind it is told the truth about the client.
-    proxies::sift(&mut request);
-    let busy = Busy::with(&request);
-    let kept = Kept::of(&mut request);
-    let line = Line::begin(request.method());
+    forwarded::apply_forwarded_headers(&mut request);
+    let busy = RequestGuard::with(&request);
+    let kept = HeldBody::of(&mut request);
+    let line = AccessLogEntry::begin(request.method());
     let mut response = match next.call(request).await {
         Ok(response) => response,
         Err(error) => return Err(kept.fail(error)),
@@ -28,5 +28,5 @@ pub(super) async fn around(
     line.end(&response);
     api::observe(&mut response);
     let response = kept.answer(response).await;
-    Ok(response.map_body(|_, answer| Busy::until_sent(busy, answer)))
+    Ok(response.map_body(|_, answer| RequestGuard::attach_to_body(busy, answer)))
 }

@@ -20,17 +20,17 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use tokio::time::{Sleep, sleep};
 
-use super::connections::Usage;
+use super::idle_timeout::Usage;
 
 /// The most that is read of a body after the answer, in bytes.
-const REST: usize = 512 << 10;
+const MAX_DRAIN_BYTES: usize = 512 << 10;
 /// The longest that is waited for it.
-const REST_TIME: Duration = Duration::from_secs(2);
+const MAX_DRAIN_TIME: Duration = Duration::from_secs(2);
 
 /// A request's body, held while it is answered; nothing when it has none.
-pub(super) struct Kept(Option<Rc<Body>>);
+pub(super) struct HeldBody(Option<Rc<Body>>);
 
-impl Kept {
+impl HeldBody {
     /// That of a request, which gets to read it.
     pub(super) fn of(request: &mut ServiceRequest) -> Self {
         let payload = request.take_payload();
@@ -46,7 +46,7 @@ impl Kept {
     /// The answer, which ends when the rest of the body is done with.
     pub(super) async fn answer(self, response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
         let Some(body) = self.unread() else { return response };
-        let mut rest = Rest::new(body);
+        let mut rest = Drain::new(body);
         // An empty answer has no end to wait for: the connection is dealt with as soon as its head is sent.
         if matches!(response.response().body().size(), BodySize::None | BodySize::Sized(0)) {
             (&mut rest).await;
@@ -58,7 +58,7 @@ impl Kept {
     pub(super) fn fail(self, error: Error) -> Error {
         let Some(body) = self.unread() else { return error };
         let response = error.error_response();
-        let response = response.map_body(|_, answer| BoxBody::new(Answer::new(answer, Rest::new(body))));
+        let response = response.map_body(|_, answer| BoxBody::new(Answer::new(answer, Drain::new(body))));
         InternalError::from_response(error, response).into()
     }
 
@@ -102,27 +102,27 @@ impl Stream for Reader {
 }
 
 /// What is left of a body. Resolves when it has ended, or enough of it was read.
-struct Rest {
+struct Drain {
     body: Rc<Body>,
     read: usize,
     late: Option<Pin<Box<Sleep>>>,
 }
 
-impl Rest {
+impl Drain {
     fn new(body: Rc<Body>) -> Self {
         Self { body, read: 0, late: None }
     }
 }
 
-impl Future for Rest {
+impl Future for Drain {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let late = self.late.get_or_insert_with(|| Box::pin(sleep(REST_TIME)));
+        let late = self.late.get_or_insert_with(|| Box::pin(sleep(MAX_DRAIN_TIME)));
         if late.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        while self.read < REST {
+        while self.read < MAX_DRAIN_BYTES {
             match ready!(self.body.poll_next(cx)) {
                 Some(Ok(chunk)) => self.read += chunk.len(),
                 Some(Err(_)) | None => break,
@@ -136,11 +136,11 @@ impl Future for Rest {
 struct Answer {
     answer: BoxBody,
     sent: bool,
-    rest: Rest,
+    rest: Drain,
 }
 
 impl Answer {
-    fn new(answer: impl MessageBody + 'static, rest: Rest) -> Self {
+    fn new(answer: impl MessageBody + 'static, rest: Drain) -> Self {
         Self { answer: BoxBody::new(answer), sent: false, rest }
     }
 }
