@@ -15,22 +15,22 @@ const EXAMPLES: &str = "\
 Examples:
   replyvault demo                          see it work, with nothing to set up
   replyvault serve                         listen on 127.0.0.1:8080, keep media in data/bucket
-  replyvault reply-url                     the replyUrl to send along with a job
-  replyvault refs add --reply-ref boat-17  a replyUrl for one reference only
+  replyvault reply-url                     print the replyUrl to send along with a job
+  replyvault refs add --reply-ref boat-17  make a replyUrl for one reference only
   REPLYVAULT_STORAGE__URL=s3://media/ai replyvault config check
 
-Settings come from config.toml, then from the environment (REPLYVAULT_SERVER__LISTEN is server.listen).
-REPLYVAULT_LOG says what is logged (info, replyvault=debug). Exit codes: 0 done, 1 it ran and found something
-wrong, 2 bad usage or configuration.";
+Settings come from config.toml; environment variables override them (REPLYVAULT_SERVER__LISTEN is server.listen).
+REPLYVAULT_LOG sets the log level (info, replyvault=debug).
+Exit codes: 0 done; 1 it ran and found something wrong; 2 bad usage or configuration.";
 
-/// The replyUrl target that keeps AI media: callbacks in, watermark-free files in your bucket.
+/// The replyUrl target for AI media: callbacks in, watermark-free files in your bucket.
 #[derive(Debug, Parser)]
 #[command(name = "replyvault", version, after_help = EXAMPLES, arg_required_else_help = true)]
 pub(super) struct Arguments {
-    /// The configuration file [default: config.toml, if it is there]
+    /// Configuration file [default: config.toml, if it exists]
     #[arg(long, global = true, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
-    /// What log lines look like
+    /// Format of log lines
     #[arg(long, global = true, value_enum, value_name = "human|json", default_value_t, hide_possible_values = true)]
     pub(super) log_format: Format,
     #[command(subcommand)]
@@ -44,111 +44,111 @@ pub(super) enum Command {
         after_help = "Examples:\n  replyvault serve\n  REPLYVAULT_SERVER__LISTEN=0.0.0.0:8080 replyvault serve --log-format json"
     )]
     Serve,
-    /// Run the whole of it on this machine against a simulated provider, and check what was archived
+    /// Run everything on this machine against a simulated provider, and check what was archived
     #[command(
         after_help = "Reads no configuration.\n\nExamples:\n  replyvault demo\n  replyvault demo --jobs 200 --keep /tmp/demo --serve"
     )]
     Demo {
-        /// How many jobs to run
+        /// Number of calls that create jobs; a call for images creates several
         #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         jobs: u32,
-        /// Keep what is made, in this directory [default: a temporary one]
+        /// Keep data and media in this directory [default: a temporary one, removed at the end]
         #[arg(long, value_name = "DIR")]
         keep: Option<PathBuf>,
-        /// Go on serving when done, to look around
+        /// Keep the service running afterwards, to look around
         #[arg(long)]
         serve: bool,
     },
-    /// Run only the provider simulator, to try an integration without credits
+    /// Run the provider simulator alone, to try an integration without credits
     #[command(after_help = format!(
         "Examples:\n  replyvault simulate\n  replyvault simulate --faults drop=0.1,cdn-500=0.2,expire=10s --seed 7\n\n\
-         Faults are a list as in the example.\n{}",
+         --faults takes a list of NAME=VALUE, as in the example.\n{}",
         Faults::TABLE
     ))]
     Simulate {
-        /// Where to listen
+        /// Address to listen on
         #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8090")]
         listen: SocketAddr,
-        /// What goes wrong, and how often
+        /// What goes wrong, and how often [default: nothing]
         #[arg(long, value_name = "SPEC", default_value = "", hide_default_value = true)]
         faults: Faults,
-        /// Decides what goes wrong where [default: random]
+        /// Seed: with the same seed, the same things go wrong [default: random]
         #[arg(long, value_name = "N")]
         seed: Option<u64>,
     },
     /// Print a signed replyUrl for this configuration
     #[command(
-        after_help = "Whoever has the URL can make callbacks: treat it as a secret.\n\nExample:\n  replyvault reply-url --config /etc/replyvault/config.toml"
+        after_help = "Treat the URL as a secret: whoever has it can send callbacks.\n\nExample:\n  replyvault reply-url --config /etc/replyvault/config.toml"
     )]
     ReplyUrl {
-        /// The provider's channel
+        /// Channel of the provider
         #[arg(long, value_name = "NAME", default_value = Target::CHANNEL)]
         channel: String,
     },
-    /// Work with refs
+    /// Manage refs
     #[command(subcommand, arg_required_else_help = true)]
     Refs(RefsCommand),
-    /// Read the bucket back: every manifest, object and index entry; exit with 1 if anything is wrong
+    /// Read the bucket back and check every manifest, object and index entry
     #[command(
-        after_help = "Asks the running service for it where there is one. What was damaged and is repaired counts as found.\nNothing is ever deleted; a run that is stopped starts over.\n\nExamples:\n  replyvault verify\n  replyvault verify --sample 5% --repair"
+        after_help = "Prints a line for each finding. Exits with 1 if anything is damaged, also when it was repaired.\nIf the service is running, it does the work. Nothing is ever deleted. A run that is stopped starts over.\n\nExamples:\n  replyvault verify\n  replyvault verify --sample 5% --repair"
     )]
     Verify {
-        /// Of how many objects the bytes are hashed; each run takes others
+        /// Share of the objects whose bytes are hashed; each run takes others
         #[arg(long, value_name = "SHARE", default_value_t = Sample::ALL)]
         sample: Sample,
-        /// Store again, from its source, what is missing or wrong, and write manifests again
+        /// Download missing or damaged objects again, and write manifests again
         #[arg(long)]
         repair: bool,
     },
-    /// Make the state anew from the journal; the service must be stopped
+    /// Rebuild the state from journal and bucket; the service must be stopped
     #[command(after_help = "Example:\n  replyvault rebuild --config /etc/replyvault/config.toml")]
     Rebuild,
-    /// Copy the data directory, so that it can be put back; the service may be running
+    /// Back up the data directory; the service may be running
     #[command(
-        after_help = "Copies the journal and secrets.toml, reads them back, and leaves out the state, which is made anew from them.\nMedia stay where they are, in the bucket. Keep the copy as safe as secrets.toml itself.\n\nTo put it back: stop the service, remove journal and state from the data directory, copy DIR/. into it, start.\n\nExample:\n  replyvault backup /backup/replyvault-$(date +%F)"
+        after_help = "Copies the journal and secrets.toml, and reads the copy back. The state is left out: it is rebuilt from the journal.\nMedia stay in the bucket. Keep the copy as safe as secrets.toml itself.\n\nTo restore: stop the service, remove journal and state from the data directory, copy DIR/. into it, start.\n\nExample:\n  replyvault backup /backup/replyvault-$(date +%F)"
     )]
     Backup {
-        /// Where to copy it: a directory that is empty or not there
+        /// Directory to copy to: empty, or not existing yet
         #[arg(value_name = "DIR")]
         dir: PathBuf,
     },
-    /// Ask the provider about every job whose end it has not told
+    /// Ask the provider about every job without a final callback
     #[command(
-        after_help = "Needs provider.api_token. Asks the running service for it where there is one, which does the same by itself,\nspread over time; without one, what the provider tells of is archived before the command ends.\nJobs that nobody has heard of are found where they still run.\n\nExample:\n  replyvault reconcile"
+        after_help = "Needs provider.api_token. If the service is running, it does the work; it also does so by itself, spread over time.\nOtherwise the command archives what the provider reports, and then ends.\nUnknown jobs are found as long as they run.\n\nExample:\n  replyvault reconcile"
     )]
     Reconcile,
     /// Import finished jobs from the provider's lists
     #[command(
-        after_help = "Needs provider.api_token. Asks the running service for it where there is one; without one, what is imported\nis archived before the command ends. It can be stopped and run again. Where a whole page of the list is\nknown, it takes the rest for known too, unless --all is given. In what order a list is the provider does\nnot say: --all finds everything.\n\nSongs, speech and agent jobs are in no such list; `jobs` imports them, and any other, by id.\n\nExamples:\n  replyvault backfill videos\n  replyvault backfill images --all --limit 500\n  replyvault backfill jobs p551200-u1-a2-bot:minimax"
+        after_help = "Needs provider.api_token. If the service is running, it does the work; otherwise the command archives what it\nimports, and then ends. It can be stopped and run again.\n\nThe import stops at the first page on which everything is known. The provider does not document the order of its\nlists, so only --all is sure to find everything.\n\nSongs, speech and agent jobs are in no list: import them, or any other job, by id with `jobs`.\n\nExamples:\n  replyvault backfill videos\n  replyvault backfill images --all --limit 500\n  replyvault backfill jobs p551200-u1-a2-bot:minimax"
     )]
     Backfill {
-        /// The provider's list, or the jobs whose ids follow
+        /// The list to import, or `jobs` followed by ids
         #[arg(value_enum)]
         list: ListArgument,
-        /// With `jobs`: the provider's ids of the jobs
+        /// The provider's job ids, with `jobs` only
         #[arg(value_name = "JOB", conflicts_with_all = ["limit", "all"], value_parser = JobId::from_str)]
         ids: Vec<JobId>,
-        /// Import at most so many, those at the far end of the list first
+        /// Import at most N jobs, from the far end of the list
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         limit: Option<u32>,
-        /// Walk the whole list
+        /// Read the whole list
         #[arg(long)]
         all: bool,
     },
-    /// Validate the settings, or print those in force
+    /// Check or show the settings
     #[command(subcommand, arg_required_else_help = true)]
     Config(ConfigCommand),
-    /// Exit with 0 if the running service is ready (for a container's health check)
+    /// Exit with 0 if the running service is ready, for a container's health check
     #[command(after_help = "Examples:\n  replyvault health\n  replyvault health --url http://vault.internal:8080")]
     Health {
-        /// The service's base URL [default: server.listen on this machine]
+        /// Base URL of the service [default: server.listen on this machine]
         #[arg(long, value_name = "URL", value_parser = HttpUrl::read)]
         url: Option<HttpUrl>,
     },
 }
 
 impl Command {
-    /// Whether what it does shows in its log. The demo prints what it does.
+    /// True for commands that run until they are stopped and report through their log. The demo prints its progress.
     pub(super) fn is_watched_by_its_log(&self) -> bool {
         matches!(self, Self::Serve | Self::Simulate { .. })
     }
@@ -161,10 +161,10 @@ pub(super) enum ListArgument {
     Jobs,
 }
 
-/// What `backfill` is to import.
+/// Combines the arguments of `backfill`.
 ///
 /// # Errors
-/// In one line, when the arguments do not go together.
+/// One line, when the arguments contradict each other.
 pub(super) fn backfill(list: ListArgument, ids: Vec<JobId>, limit: Option<u32>, all: bool) -> Result<Backfill, String> {
     let list = match list {
         ListArgument::Videos => JobList::Videos,
@@ -180,22 +180,22 @@ pub(super) fn backfill(list: ListArgument, ids: Vec<JobId>, limit: Option<u32>, 
 
 #[derive(Debug, Subcommand)]
 pub(super) enum RefsCommand {
-    /// Register a ref and print it as JSON, with its replyUrl; the same again prints the same ref
+    /// Register a ref and print it as JSON, with its replyUrl
     #[command(
-        after_help = "Works with and without a running service.\n\nExample:\n  replyvault refs add --reply-ref boat-17 --label team=films --label scene=3"
+        after_help = "Registering the same reference again, with the same content, prints the same ref.\nWorks with and without a running service.\n\nExample:\n  replyvault refs add --reply-ref boat-17 --label team=films --label scene=3"
     )]
     Add(NewRefArguments),
 }
 
 #[derive(Debug, Args)]
 pub(super) struct NewRefArguments {
-    /// Your own reference, of 1 to 1,024 characters
+    /// Your own reference, 1 to 1,024 characters
     #[arg(long, value_name = "R", value_parser = ReplyRef::new)]
     pub(super) reply_ref: ReplyRef,
-    /// Where to tell what became of its jobs
+    /// URL to notify of changes to its jobs
     #[arg(long, value_name = "U", value_parser = HttpUrl::read)]
     pub(super) notify_url: Option<HttpUrl>,
-    /// A label; may be given several times
+    /// Label; can be given several times
     #[arg(long = "label", value_name = "K=V", value_parser = label)]
     pub(super) labels: Vec<(String, String)>,
 }
@@ -207,9 +207,9 @@ fn label(text: &str) -> Result<(String, String), &'static str> {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
-    /// Validate everything that can be without starting: settings, directories, credentials
+    /// Check everything that can be checked without starting: settings, directories, credentials
     Check,
-    /// Print the settings in force and where each comes from, secrets masked
+    /// Print the effective settings and where each comes from, with secrets masked
     Show,
 }
 
