@@ -5,16 +5,16 @@
 //! to [`Intake`]. Reads of the state block, so they go through `Api::read`.
 
 mod auth;
+mod cached_check;
 mod events;
+mod extract;
 mod health;
-mod input;
 mod jobs;
 mod list;
 mod media;
 mod metrics;
 mod openapi;
 mod page;
-mod probe;
 mod quarantine;
 mod refs;
 mod session;

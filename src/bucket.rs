@@ -7,6 +7,7 @@
 //!
 //! Stores: a directory (`file:`), anything that speaks S3 (`s3:`), Google Cloud Storage (`gs:`), memory (`memory:`).
 
+mod backend;
 mod credentials;
 mod error;
 mod http;
@@ -15,7 +16,6 @@ mod local;
 mod manifest;
 mod marker;
 mod read;
-mod remote;
 mod template;
 mod upload;
 mod url;
@@ -83,7 +83,7 @@ impl Config {
 pub struct Bucket(Arc<Inner>);
 
 struct Inner {
-    store: remote::Store,
+    store: backend::Store,
     part_size: u64,
     /// An object that is there and can be read, as far as is known.
     readable: Mutex<Option<ObjectKey>>,
@@ -118,7 +118,7 @@ impl Bucket {
         }
         // reqwest is built without a provider of its own. Who was first does not matter: there is but one.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let store = remote::open(config)?;
+        let store = backend::open(config)?;
         let part_size = config.part_size.max(store.min_part);
         if part_size != config.part_size {
             tracing::warn!(part_size, "part_size is below what the store takes: raised");
@@ -134,9 +134,9 @@ impl Bucket {
     pub async fn put(&self, key: &ObjectKey, chunks: Vec<Bytes>, content_type: &str) -> Result<(), BucketError> {
         self.expect_marker().await?;
         let attributes = match self.store().uploads {
-            remote::Uploads::Remote(_) => attributes(content_type),
+            backend::Uploads::Remote(_) => attributes(content_type),
             // A file has none.
-            remote::Uploads::Local(_) => Attributes::new(),
+            backend::Uploads::Local(_) => Attributes::new(),
         };
         let options = PutOptions { attributes, ..Default::default() };
         let put = self.store().objects.put_opts(&Path::from(key.as_str()), chunks.into_iter().collect(), options).await;
@@ -166,7 +166,7 @@ impl Bucket {
         self.0.readable.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn store(&self) -> &remote::Store {
+    fn store(&self) -> &backend::Store {
         &self.0.store
     }
 }

@@ -4,7 +4,6 @@
 //! something wrong, 2 bad usage or configuration.
 
 mod args;
-mod asking;
 mod backfill;
 mod backup;
 mod check;
@@ -12,11 +11,12 @@ mod client;
 mod failure;
 mod output;
 mod pinned;
+mod progress;
+mod provider_task;
 mod rebuild;
 mod reconcile;
 mod refs;
 mod service;
-mod shown;
 mod simulate;
 mod task;
 mod verify;
@@ -28,7 +28,7 @@ use clap::error::ErrorKind;
 
 use self::args::{Arguments, Command, ConfigCommand, RefsCommand};
 use self::failure::Failure;
-use self::output::{complain, say};
+use self::output::{print, print_error};
 use crate::config::Config;
 use crate::domain::Target;
 use crate::repair::Options;
@@ -42,7 +42,7 @@ pub fn main() -> ExitCode {
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return exit(Err(Failure::found(format!("the runtime cannot be started: {error}")))),
+        Err(error) => return exit(Err(Failure::runtime(format!("the runtime cannot be started: {error}")))),
     };
     // Whoever makes an HTTP client finds it; fails only where there is one already.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -56,8 +56,7 @@ pub fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> Result<(), Failure> {
     // What takes a moment has nothing to tell but what is wrong.
-    let filter =
-        if arguments.command.is_watched_by_its_log() { "info,actix_server=warn,actix_http=off" } else { "warn" };
+    let filter = if arguments.command.is_long_running() { "info,actix_server=warn,actix_http=off" } else { "warn" };
     telemetry::init(arguments.log_format, filter).map_err(Failure::usage)?;
     let config = || Config::load(arguments.config.as_deref(), std::env::vars_os()).map_err(Failure::usage);
     match arguments.command {
@@ -75,7 +74,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Rebuild => rebuild::run(&config()?).await,
         Command::Backup { dir } => backup::run(&config()?, dir).await,
         Command::Config(ConfigCommand::Check) => check::run(&config()?),
-        Command::Config(ConfigCommand::Show) => say(config()?.show()),
+        Command::Config(ConfigCommand::Show) => print(config()?.show()),
         Command::Health { url: Some(url) } => client::health(url.as_str()).await,
         Command::Health { url: None } => client::local_health(&config()?).await,
     }
@@ -86,14 +85,14 @@ fn reply_url(config: &Config, channel: &str) -> Result<(), Failure> {
         return Err(Failure::usage(format!("--channel: expected {}, found {channel:?}", Target::CHANNEL)));
     }
     let urls = config.reply_urls().map_err(Failure::usage)?;
-    say(format!("{}\n", urls.reply_url(&Target::Channel)))
+    print(format!("{}\n", urls.reply_url(&Target::Channel)))
 }
 
 fn exit(result: Result<(), Failure>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            complain(&failure.to_string());
+            print_error(&failure.to_string());
             failure.code()
         }
     }

@@ -19,7 +19,7 @@ mod secrets;
 mod sections;
 mod show;
 mod source;
-mod values;
+mod units;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -37,7 +37,7 @@ pub use sections::{
     Auth, BucketUrl, Data, Fetch, Gateway, Notify, Provider, Scope, Server, Storage, Template, Token, UnknownRefs,
     Watermark,
 };
-pub use values::{Setting, Size, Span, Speed};
+pub use units::{DurationSetting, Setting, Size, Speed};
 
 use self::source::Sources;
 use crate::bucket::{Bucket, OpenError, StorageUrl};

@@ -24,7 +24,7 @@ pub use job::{
 pub use job_details::JobDetails;
 pub use job_id::{JobId, JobIdParseError, Kind};
 pub use media_url::{MediaUrl, MediaUrlError};
-pub use observation::{AssetSource, Candidate, Missing, Observation, Role, Slot, Status, Variant};
+pub use observation::{AssetId, AssetSource, Candidate, MissingReason, Observation, Role, Status, Variant};
 pub use quarantine::{Origin, QuarantineReason, QuarantineRemoval};
 pub use reply_ref::{RefId, ReplyRef, Target, TextIdError};
 pub use time::Timestamp;

@@ -6,7 +6,7 @@
 //! What is in the bytes is for [`sniff`] and [`Container`] to say: a CDN answers 200 with an error page, and a chunked
 //! body cut at a valid end looks whole to HTTP.
 
-mod checks;
+mod body_hashes;
 mod container;
 mod download;
 mod entity;

@@ -10,17 +10,17 @@ mod access;
 mod answer;
 mod ask;
 mod body;
-mod call;
 mod cors;
 mod create;
-mod edit;
+mod endpoint;
 mod events;
 mod forward;
 mod frames;
 mod headers;
-mod learn;
+mod observe;
 mod path;
-mod show;
+mod restore_callback;
+mod rewrite;
 mod tokens;
 mod veil;
 mod websocket;
@@ -36,16 +36,16 @@ use tokio::sync::Semaphore;
 use url::Url;
 
 use self::access::{Access, Admission};
-use self::call::{Call, PREFIX};
+use self::endpoint::{Endpoint, PREFIX};
 use self::forward::Onward;
-use self::learn::Caller;
+use self::observe::Caller;
 use self::tokens::StreamOwners;
 use crate::domain::MediaUrl;
 use crate::egress::{self, ClientSetupError, Policy, header};
 use crate::intake::{ApiError, Intake};
 use crate::provider::CircuitBreaker;
 
-pub use show::relayed;
+pub use restore_callback::relayed;
 
 /// How the gateway works.
 #[derive(Clone, Debug)]
@@ -120,7 +120,7 @@ impl Gateway {
                 intake,
                 adopt_listed: config.adopt_listed,
                 stream_owners: StreamOwners::default(),
-                large_answers: Arc::new(Semaphore::new(answer::LARGE_AT_ONCE)),
+                large_answers: Arc::new(Semaphore::new(answer::MAX_LARGE_BUFFERED)),
                 asked: Semaphore::new(ask::ASKED_AT_ONCE),
                 circuit_breaker,
             }),
@@ -148,8 +148,8 @@ async fn any(request: HttpRequest, payload: Payload, gateway: Data<Gateway>) -> 
 impl Gateway {
     async fn pass(&self, request: &HttpRequest, payload: Payload) -> Result<HttpResponse, ApiError> {
         let path = path::normal(request.uri().path())?;
-        let call = Call::of(request.method(), &path, websocket::is_asked_for(request));
-        let admission = self.admit(request, call)?;
+        let endpoint = Endpoint::of(request.method(), &path, websocket::is_upgrade(request));
+        let admission = self.admit(request, endpoint)?;
         let mut headers = headers::forwarded(request);
         admission.authorize(&mut headers);
         let caller = Caller {
@@ -157,26 +157,28 @@ impl Gateway {
             is_ours: admission.is_ours(),
             is_head: request.method() == Method::HEAD,
         };
-        tracing::debug!(method = %request.method(), ?call, as_provider = !caller.is_ours, "passed on");
+        tracing::debug!(method = %request.method(), ?endpoint, as_provider = !caller.is_ours, "passed on");
         let method = egress::Method::from_bytes(request.method().as_str().as_bytes());
         let method = method.map_err(|_| ApiError::invalid("the method: expected one of HTTP's"))?;
         let onward = Onward { method, url: self.url(&path, request.uri().query())?, headers };
-        match call {
-            Call::Speak => self.speak(request, payload, onward, &caller).await,
-            Call::Create(_) | Call::SpeechToken => self.create(request, payload, onward, &caller, call).await,
-            Call::Job | Call::List | Call::Tells | Call::Other => {
-                let exchange = self.forward(onward, body::of_request(request, payload)).await?;
-                self.answer(call, &caller, None, exchange).await
+        match endpoint {
+            Endpoint::WebSocket => self.proxy_websocket(request, payload, onward, &caller).await,
+            Endpoint::Create(_) | Endpoint::SpeechToken => {
+                self.create(request, payload, onward, &caller, endpoint).await
+            }
+            Endpoint::Job | Endpoint::List | Endpoint::MentionsJobs | Endpoint::Other => {
+                let exchange = self.forward(onward, body::forward_body(request, payload)).await?;
+                self.answer(endpoint, &caller, None, exchange).await
             }
         }
     }
 
-    fn admit(&self, request: &HttpRequest, call: Call) -> Result<Admission, ApiError> {
+    fn admit(&self, request: &HttpRequest, endpoint: Endpoint) -> Result<Admission, ApiError> {
         if let Some(known) = self.inner.access.admit(request) {
             return Ok(known);
         }
-        let has_stream = call == Call::Speak && self.stream_of(request)?.is_some();
-        has_stream.then_some(Admission::Open).ok_or_else(access::unauthorized)
+        let has_stream = endpoint == Endpoint::WebSocket && self.stream_of(request)?.is_some();
+        has_stream.then_some(Admission::Stream).ok_or_else(access::unauthorized)
     }
 
     fn intake(&self) -> &Intake {

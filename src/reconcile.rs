@@ -8,9 +8,9 @@ mod accounts;
 mod ask;
 mod backfill;
 mod discover;
-mod patience;
 mod progress;
 mod queue;
+mod retry;
 mod schedule;
 mod sweep;
 
@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 pub use accounts::ProviderAccount;
 pub use backfill::{Backfill, ListBackfill};
-pub use progress::{BackfillReport, EndedEarly, Progress, ReconcileReport};
+pub use progress::{BackfillReport, Progress, ReconcileReport, SyncError};
 
 use self::ask::AskError;
 use self::queue::Queue;

@@ -22,7 +22,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use self::deliver::Ended;
+use self::deliver::DeliveryOutcome;
 use self::queue::Queue;
 use self::receivers::Receivers;
 use crate::domain::RefId;
@@ -64,7 +64,7 @@ struct Inner {
 }
 
 /// Requests under way.
-type Sending = (JoinSet<(Ended, bool)>, HashMap<Id, RefId>);
+type InFlight = (JoinSet<(DeliveryOutcome, bool)>, HashMap<Id, RefId>);
 
 impl Relay {
     /// Requests at a time, all receivers together.
@@ -124,7 +124,7 @@ impl Relay {
             _ = self.inner.log.recovered() => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
-        let (mut queue, mut sending) = (Queue::default(), Sending::default());
+        let (mut queue, mut sending) = (Queue::default(), InFlight::default());
         let mut scan_at = Instant::now();
         while !*stop.borrow_and_update() {
             if queue.take_left_out() {
@@ -140,7 +140,7 @@ impl Relay {
                 let (this, late_since) = (self.clone(), queue.late_since(&id));
                 let task = sending.0.spawn({
                     let id = id.clone();
-                    async move { this.pass_on_next(&id, late_since).await }
+                    async move { this.deliver_next(&id, late_since).await }
                 });
                 sending.1.insert(task.id(), id);
             }
@@ -151,7 +151,7 @@ impl Relay {
                     Self::ended(&mut queue, &mut sending.1, ended);
                 }
                 heard = heard.recv() => match heard {
-                    Ok(Some(id)) => queue.hear(id, Instant::now()),
+                    Ok(Some(id)) => queue.enqueue(id, Instant::now()),
                     Ok(None) | Err(RecvError::Lagged(_)) => scan_at = scan_at.min(Instant::now() + Self::SCAN_SOON),
                     Err(RecvError::Closed) => return,
                 },
@@ -175,14 +175,18 @@ impl Relay {
             let page = page.unwrap_or(Err(StateError::Rebuilding))?;
             let (now, is_last) = (Instant::now(), page.len() < Self::PAGE);
             last = page.last().cloned();
-            page.into_iter().for_each(|id| queue.hear(id, now));
+            page.into_iter().for_each(|id| queue.enqueue(id, now));
             if is_last {
                 return Ok(());
             }
         }
     }
 
-    fn ended(queue: &mut Queue, under_way: &mut HashMap<Id, RefId>, ended: Result<(Id, (Ended, bool)), JoinError>) {
+    fn ended(
+        queue: &mut Queue,
+        under_way: &mut HashMap<Id, RefId>,
+        ended: Result<(Id, (DeliveryOutcome, bool)), JoinError>,
+    ) {
         let task = ended.as_ref().map_or_else(JoinError::id, |(task, _)| *task);
         let Some(id) = under_way.remove(&task) else { return };
         let now = Instant::now();
@@ -191,11 +195,13 @@ impl Relay {
             ended
         });
         match ended {
-            Ok(Ended::Done) => queue.advance(id, now),
-            Ok(Ended::Nothing) => queue.end(id, now),
-            Ok(Ended::Later(wait)) => queue.wait(id, now + wait),
-            Ok(Ended::Busy) => queue.wait(id, now + queue.turn()),
-            Ok(Ended::Failed { asked }) => queue.fail(id, now, |attempts| schedule::delay(attempts, asked)),
+            Ok(DeliveryOutcome::Done) => queue.advance(id, now),
+            Ok(DeliveryOutcome::Nothing) => queue.end(id, now),
+            Ok(DeliveryOutcome::Later(wait)) => queue.wait(id, now + wait),
+            Ok(DeliveryOutcome::Busy) => queue.wait(id, now + queue.turn()),
+            Ok(DeliveryOutcome::Failed { retry_after }) => {
+                queue.fail(id, now, |attempts| schedule::delay(attempts, retry_after))
+            }
             Err(error) => {
                 tracing::error!(reference = %id, %error, "a defect cut off what was being passed on");
                 queue.wait(id, now + Self::AFTER_DEFECT);

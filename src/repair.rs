@@ -14,13 +14,13 @@ mod index;
 mod jobs;
 mod journal_check;
 mod listing;
-mod mend;
 mod older_copy;
-mod patience;
 mod rebuild;
+mod repair_findings;
 mod report;
 mod restore;
 mod retention;
+mod retry;
 mod sample;
 mod upload;
 
@@ -40,7 +40,7 @@ pub use restore::{RestoreError, restore};
 pub use retention::{Retention, RetentionError};
 pub use sample::{Sample, SampleError};
 
-use self::patience::patiently;
+use self::retry::with_retry;
 use crate::bucket::{Bucket, BucketError, ObjectKey};
 use crate::fetch::Fetcher;
 use crate::state::{EventLog, State, StateError};
@@ -91,7 +91,7 @@ const PAGE: usize = 256;
 /// Objects looked at at once.
 const AT_ONCE: usize = 8;
 /// Objects in a row that cannot be read before the store is given up.
-const GIVE_UP: u32 = 8;
+const MAX_CONSECUTIVE_FAILURES: u32 = 8;
 
 impl Verifier {
     /// Verifies what `log`'s state says is in `bucket`; mends from where `fetcher` may fetch.
@@ -140,7 +140,7 @@ impl Run<'_> {
             let done = tokio::task::spawn_blocking(move || read(&state)).await;
             done.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
         };
-        patiently(|_| true, once).await.map_err(VerifyError::State)
+        with_retry(|_| true, once).await.map_err(VerifyError::State)
     }
 
     /// Does `checks`, some at once. They are boxed: the compiler cannot tell that a stream of what a closure makes is
@@ -154,7 +154,7 @@ impl Run<'_> {
     where
         F: Future<Output = Result<T, BucketError>>,
     {
-        let error = match patiently(BucketError::is_outage, read).await {
+        let error = match with_retry(BucketError::is_outage, read).await {
             Ok(answer) => {
                 self.unreadable.store(0, Ordering::Relaxed);
                 return Ok(Some(answer));
@@ -162,7 +162,7 @@ impl Run<'_> {
             Err(error) => error,
         };
         self.progress.found(Finding::new(FindingKind::Unreadable, key.as_str(), None, error.to_string()));
-        if self.unreadable.fetch_add(1, Ordering::Relaxed) + 1 >= GIVE_UP {
+        if self.unreadable.fetch_add(1, Ordering::Relaxed) + 1 >= MAX_CONSECUTIVE_FAILURES {
             return Err(error.into());
         }
         Ok(None)

@@ -39,7 +39,7 @@ pub use records::{
 };
 
 use self::store::{Store, StoreHold};
-use crate::domain::{RefId, Slot};
+use crate::domain::{AssetId, RefId};
 
 /// Why the state could not be read or written.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -135,7 +135,7 @@ struct Shared {
     /// Jobs somebody works on now. In memory only: after a crash nobody does.
     leased: Mutex<HashSet<u64>>,
     /// Files being fetched now.
-    fetching: Mutex<HashSet<(u64, Slot)>>,
+    fetching: Mutex<HashSet<(u64, AssetId)>>,
     /// Which jobs change, for whoever listens.
     changes: broadcast::Sender<Option<JobChanged>>,
     /// Refs that have something new to pass on; `None` when any may have.
@@ -153,7 +153,7 @@ pub struct Lease {
 #[derive(Debug)]
 pub struct Fetching {
     shared: Arc<Shared>,
-    file: (u64, Slot),
+    file: (u64, AssetId),
 }
 
 /// How many changes a slow listener may lag behind before it misses some.
@@ -222,14 +222,14 @@ impl State {
     }
 
     /// Marks a file as being fetched.
-    pub fn fetching(&self, sequence: u64, slot: &Slot) -> Fetching {
+    pub fn fetching(&self, sequence: u64, slot: &AssetId) -> Fetching {
         let file = (sequence, slot.clone());
         self.shared.fetching.lock().unwrap_or_else(PoisonError::into_inner).insert(file.clone());
         Fetching { shared: self.shared.clone(), file }
     }
 
     /// True while a file is being fetched.
-    pub fn is_fetching(&self, sequence: u64, slot: &Slot) -> bool {
+    pub fn is_fetching(&self, sequence: u64, slot: &AssetId) -> bool {
         let fetching = self.shared.fetching.lock().unwrap_or_else(PoisonError::into_inner);
         !fetching.is_empty() && fetching.contains(&(sequence, slot.clone()))
     }

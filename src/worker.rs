@@ -8,18 +8,18 @@
 //! leaves the rest to be taken up again.
 
 mod attempt;
+mod commit_object;
 mod confirm;
 mod dispatch;
 mod file_type;
 mod job;
 mod manifest;
 mod memory;
-mod parts;
+mod multipart;
+mod part_buffer;
+mod recovery;
 mod resume;
 mod retry;
-mod sending;
-mod settle;
-mod store;
 mod transfer;
 
 use std::collections::HashMap;

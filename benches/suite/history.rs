@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use replyvault::domain::{Digest, FileName, JobId, JobState, MediaUrl, Slot, StoredFile, Target, Timestamp, Variant};
+use replyvault::domain::{Digest, FileName, JobId, JobState, MediaUrl, AssetId, StoredFile, Target, Timestamp, Variant};
 use replyvault::journal::{CallbackEntry, Durability, Entry, Event, Journal, Writer};
 
 use crate::callback::{Callback, REF_EACH, job_id};
@@ -71,7 +71,7 @@ pub(crate) fn callback(body: Vec<u8>) -> Entry {
 
 /// What follows a final callback when all goes well.
 fn end(number: u64, position: u64) -> Result<[Entry; 4], Failure> {
-    let (at, slot) = (Timestamp::now(), Slot::media());
+    let (at, slot) = (Timestamp::now(), AssetId::media());
     let job: JobId = job_id(number).parse()?;
     let folder = format!("video/2026/11/20/video-418200{number:012}");
     let file = StoredFile {

@@ -52,11 +52,11 @@ pub(super) struct Caller {
 
 /// The tokens, in the forms that they are compared in.
 pub(super) struct Access {
-    tokens: Vec<Known>,
+    tokens: Vec<KnownToken>,
     pub(super) ended: EndedSessions,
 }
 
-struct Known {
+struct KnownToken {
     name: Arc<str>,
     scope: Scope,
     /// Digests are of one length, so that comparing them tells nothing about the token's.
@@ -69,7 +69,7 @@ impl Access {
     pub(super) fn new(tokens: &[Token], dir: &Path) -> Self {
         let known = |token: &Token| {
             let secret = token.token.expose_secret().as_bytes();
-            Some(Known {
+            Some(KnownToken {
                 name: token.name.as_str().into(),
                 scope: token.scope,
                 digest: Sha256::digest(secret).into(),
@@ -84,7 +84,7 @@ impl Access {
     /// Whose token this is. Looks at all of them, whichever matches.
     fn bearer(&self, presented: &str) -> Option<Caller> {
         let digest: [u8; 32] = Sha256::digest(presented.as_bytes()).into();
-        let matches = |known: &Known| known.digest.ct_eq(&digest).into();
+        let matches = |known: &KnownToken| known.digest.ct_eq(&digest).into();
         let found: Option<usize> = self.first(matches);
         found.map(|token| self.caller(token, self.tokens[token].scope))
     }
@@ -108,7 +108,7 @@ impl Access {
         session::Cookie::make(&self.tokens[caller.token].sessions, expires)
     }
 
-    fn first(&self, matches: impl Fn(&Known) -> bool) -> Option<usize> {
+    fn first(&self, matches: impl Fn(&KnownToken) -> bool) -> Option<usize> {
         self.tokens.iter().map(matches).enumerate().fold(None, |found, (index, is_it)| match found {
             None if is_it => Some(index),
             found => found,

@@ -11,7 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Api;
-use super::probe::Probe;
+use super::cached_check::CachedCheck;
 use crate::bucket::BucketError;
 use crate::reconcile::Reconciler;
 
@@ -22,9 +22,9 @@ const STUCK: Duration = Duration::from_secs(5);
 pub(super) struct Health {
     data_dir: Arc<std::path::Path>,
     min_free_bytes: u64,
-    state: Probe,
-    storage: Probe,
-    disk: Probe,
+    state: CachedCheck,
+    storage: CachedCheck,
+    disk: CachedCheck,
 }
 
 impl Health {
@@ -32,10 +32,10 @@ impl Health {
         Self {
             data_dir: data_dir.into(),
             min_free_bytes,
-            state: Probe::new(Duration::from_secs(1)),
+            state: CachedCheck::new(Duration::from_secs(1)),
             // Somebody may be billed for it.
-            storage: Probe::new(Duration::from_secs(10)),
-            disk: Probe::new(Duration::from_secs(2)),
+            storage: CachedCheck::new(Duration::from_secs(10)),
+            disk: CachedCheck::new(Duration::from_secs(2)),
         }
     }
 }

@@ -3,9 +3,9 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::list::{List, Slice};
+use super::list::{List, PageParams};
 use super::refs::reply_ref_parameter;
-use super::{Api, ApiError, input};
+use super::{Api, ApiError, extract};
 use crate::domain::{JobId, JobState, JobView, Kind};
 use crate::intake::ErrorBody;
 use crate::state::JobFilter;
@@ -39,17 +39,17 @@ pub(super) struct JobsQuery {
 
 impl JobsQuery {
     fn filter(&self) -> Result<JobFilter, ApiError> {
-        let state = input::given(self.state.as_deref());
-        let kind = input::given(self.kind.as_deref());
-        let reply_ref = input::given(self.reply_ref.as_deref());
+        let state = extract::non_empty(self.state.as_deref());
+        let kind = extract::non_empty(self.kind.as_deref());
+        let reply_ref = extract::non_empty(self.reply_ref.as_deref());
         Ok(JobFilter {
             state: state.map(|text| one_of("state", text, &JobState::ALL, JobState::as_str)).transpose()?,
             kind: kind.map(|text| one_of("kind", text, &Kind::ALL, Kind::as_str)).transpose()?,
             reply_ref: reply_ref.map(reply_ref_parameter).transpose()?,
-            model: input::given(self.model.as_deref()).map(str::to_owned),
-            resolution: input::given(self.resolution.as_deref()).map(str::to_owned),
-            duration: input::given(self.duration.as_deref()).map(seconds).transpose()?,
-            batch_id: input::given(self.batch_id.as_deref()).map(str::to_owned),
+            model: extract::non_empty(self.model.as_deref()).map(str::to_owned),
+            resolution: extract::non_empty(self.resolution.as_deref()).map(str::to_owned),
+            duration: extract::non_empty(self.duration.as_deref()).map(seconds).transpose()?,
+            batch_id: extract::non_empty(self.batch_id.as_deref()).map(str::to_owned),
         })
     }
 }
@@ -76,8 +76,8 @@ fn one_of<T: Copy>(parameter: &str, text: &str, all: &[T], name: fn(T) -> &'stat
     )
 )]
 pub(super) async fn list(request: HttpRequest, api: Data<Api>) -> Result<Json<List<JobView>>, ApiError> {
-    let query: JobsQuery = input::query(&request)?;
-    let Slice { limit, before } = Slice::read(query.limit.as_deref(), query.cursor.as_deref())?;
+    let query: JobsQuery = extract::query(&request)?;
+    let PageParams { limit, before } = PageParams::read(query.limit.as_deref(), query.cursor.as_deref())?;
     let filter = query.filter()?;
     let page = api.read(move |state| state.jobs(&filter, limit, before)).await?;
     Ok(Json(List::of_page(page, |record| api.job_view(&record))))

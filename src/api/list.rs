@@ -1,7 +1,7 @@
 use serde::Serialize;
 
 use super::ApiError;
-use super::input;
+use super::extract;
 use crate::state::Page;
 
 /// One page of a list, newest first.
@@ -26,15 +26,15 @@ impl<T> List<T> {
 }
 
 /// Which page of a list is asked for.
-pub(super) struct Slice {
+pub(super) struct PageParams {
     pub(super) limit: usize,
     /// The number that `nextCursor` was made of.
     pub(super) before: Option<u64>,
 }
 
-impl Slice {
+impl PageParams {
     pub(super) fn read(limit: Option<&str>, cursor: Option<&str>) -> Result<Self, ApiError> {
-        let before = match input::given(cursor) {
+        let before = match extract::non_empty(cursor) {
             None => None,
             Some(cursor) => Some(number(cursor).ok_or_else(bad_cursor)?),
         };
@@ -49,7 +49,7 @@ pub(super) fn bad_cursor() -> ApiError {
 pub(super) fn read_limit(limit: Option<&str>) -> Result<usize, ApiError> {
     const DEFAULT: usize = 50;
     const MAX: usize = 200;
-    let Some(limit) = input::given(limit) else { return Ok(DEFAULT) };
+    let Some(limit) = extract::non_empty(limit) else { return Ok(DEFAULT) };
     let digits = limit.bytes().all(|byte| byte.is_ascii_digit());
     let number = limit.parse().ok().filter(|number| digits && (1..=MAX).contains(number));
     number.ok_or_else(|| ApiError::invalid(format!("limit: expected a number from 1 to {MAX}")))

@@ -8,8 +8,8 @@ use utoipa::{IntoParams, ToSchema};
 
 pub(super) use content::{__path_content, content};
 
-use super::list::{List, Slice};
-use super::{Api, ApiError, input};
+use super::list::{List, PageParams};
+use super::{Api, ApiError, extract};
 use crate::domain::{Digest, Timestamp};
 use crate::intake::ErrorBody;
 use crate::state::{MediaRecord, Reference, State, StateError};
@@ -95,8 +95,8 @@ pub(super) async fn list(request: HttpRequest, api: Data<Api>) -> Result<Json<Li
     const REFERENCES: usize = 20;
     /// Of one medium's references; a page of 200 has a hundred times that.
     const BYTES: usize = 4 << 10;
-    let MediaQuery { limit, cursor } = input::query(&request)?;
-    let Slice { limit, before } = Slice::read(limit.as_deref(), cursor.as_deref())?;
+    let MediaQuery { limit, cursor } = extract::query(&request)?;
+    let PageParams { limit, before } = PageParams::read(limit.as_deref(), cursor.as_deref())?;
     let page = api.read(move |state| {
         let page = state.media_list(limit, before)?;
         let views =

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
-use super::list::{List, Slice};
-use super::{Api, ApiError, input};
+use super::list::{List, PageParams};
+use super::{Api, ApiError, extract};
 use crate::domain::{QuarantineReason, Timestamp};
 use crate::intake::{
     CallbackAnswer, ErrorBody, QuarantineAnswer, QuarantineFilter, accepted_response, parse_quarantine_id,
@@ -79,8 +79,8 @@ pub(super) struct QuarantineQuery {
     )
 )]
 pub(super) async fn list(request: HttpRequest, api: Data<Api>) -> Result<Json<List<QuarantineView>>, ApiError> {
-    let QuarantineQuery { limit, cursor } = input::query(&request)?;
-    let Slice { limit, before } = Slice::read(limit.as_deref(), cursor.as_deref())?;
+    let QuarantineQuery { limit, cursor } = extract::query(&request)?;
+    let PageParams { limit, before } = PageParams::read(limit.as_deref(), cursor.as_deref())?;
     let page = api.read(move |state| state.quarantine(limit, before)).await?;
     Ok(Json(List::of_page(page, QuarantineView::from)))
 }
@@ -149,12 +149,12 @@ pub(super) async fn delete(api: Data<Api>, id: Path<String>) -> Result<HttpRespo
     )
 )]
 pub(super) async fn delete_all(request: HttpRequest, api: Data<Api>) -> Result<Json<Deleted>, ApiError> {
-    let QuarantineSelection { reason, before } = input::query(&request)?;
+    let QuarantineSelection { reason, before } = extract::query(&request)?;
     let known = |name: &str| QuarantineReason::ALL.into_iter().find(|reason| reason.as_str() == name);
-    let reason = input::given(reason.as_deref())
+    let reason = extract::non_empty(reason.as_deref())
         .map(|name| known(name).ok_or_else(|| ApiError::invalid("reason: expected a reason as the list shows it")))
         .transpose()?;
-    let before = input::given(before.as_deref())
+    let before = extract::non_empty(before.as_deref())
         .map(|text| {
             Timestamp::parse_rfc3339(text).ok_or_else(|| ApiError::invalid("before: expected an RFC 3339 time"))
         })

@@ -8,7 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::auth::{Caller, Scope};
 use super::list::{List, bad_cursor, read_limit};
-use super::{Api, ApiError, input};
+use super::{Api, ApiError, extract};
 use crate::domain::{JobView, MediaUrl, Origin, RefId, ReplyRef, Target, Timestamp};
 use crate::intake::{ErrorBody, NewRef};
 use crate::state::{JobFilter, RefRecord, State, StateError};
@@ -110,7 +110,7 @@ impl RefView {
     )
 )]
 pub(super) async fn create(api: Data<Api>, caller: Caller, payload: Payload) -> Result<HttpResponse, ApiError> {
-    let body: RefBody = input::json(payload).await?;
+    let body: RefBody = extract::json(payload).await?;
     let (record, created) = api.intake().register(body.check()?).await?;
     let location = format!("/api/v1/refs/{}", record.id);
     let mut response = if created { HttpResponse::Created() } else { HttpResponse::Ok() };
@@ -129,24 +129,24 @@ impl RefBody {
     fn check(self) -> Result<NewRef, ApiError> {
         let Self { reply_ref, notify_url, labels } = self;
         let reply_ref = reply_ref.map(|text| ReplyRef::new(&text)).transpose();
-        let reply_ref = reply_ref.map_err(|error| input::unprocessable(&format!("replyRef: {error}")))?;
+        let reply_ref = reply_ref.map_err(|error| extract::unprocessable(&format!("replyRef: {error}")))?;
         if !notify_url.as_deref().is_none_or(Self::is_web_url) {
             let expected = format!("an absolute http or https URL of at most {} characters", Self::MAX_URL);
-            return Err(input::unprocessable(&format!("notifyUrl: expected {expected}")));
+            return Err(extract::unprocessable(&format!("notifyUrl: expected {expected}")));
         }
         let labels = labels.unwrap_or_default();
         let fits = |text: &str, max: usize| text.chars().nth(max).is_none();
         if labels.len() > Self::MAX_LABELS {
-            return Err(input::unprocessable(&format!("labels: expected at most {}", Self::MAX_LABELS)));
+            return Err(extract::unprocessable(&format!("labels: expected at most {}", Self::MAX_LABELS)));
         }
         for (name, text) in &labels {
             if name.is_empty() || !fits(name, Self::MAX_LABEL_NAME) {
                 let expected = format!("names of 1 to {} characters", Self::MAX_LABEL_NAME);
-                return Err(input::unprocessable(&format!("labels: expected {expected}")));
+                return Err(extract::unprocessable(&format!("labels: expected {expected}")));
             }
             if !fits(text, Self::MAX_LABEL_TEXT) {
                 let expected = format!("at most {} characters", Self::MAX_LABEL_TEXT);
-                return Err(input::unprocessable(&format!("labels.{name}: expected {expected}")));
+                return Err(extract::unprocessable(&format!("labels.{name}: expected {expected}")));
             }
         }
         Ok(NewRef { reply_ref, notify_url, labels })
@@ -185,10 +185,10 @@ pub(super) async fn list(
     api: Data<Api>,
     caller: Caller,
 ) -> Result<Json<List<RefView>>, ApiError> {
-    let RefsQuery { reply_ref, limit, cursor } = input::query(&request)?;
+    let RefsQuery { reply_ref, limit, cursor } = extract::query(&request)?;
     let limit = read_limit(limit.as_deref())?;
-    let before = input::given(cursor.as_deref()).map(RefId::parse).transpose().map_err(|_| bad_cursor())?;
-    let named = input::given(reply_ref.as_deref()).map(reply_ref_parameter).transpose()?;
+    let before = extract::non_empty(cursor.as_deref()).map(RefId::parse).transpose().map_err(|_| bad_cursor())?;
+    let named = extract::non_empty(reply_ref.as_deref()).map(reply_ref_parameter).transpose()?;
     let (records, more) = api
         .read(move |state| match named {
             Some(named) => state.refs_named(&named, limit, before.as_ref()),
@@ -221,23 +221,23 @@ pub(super) async fn show(api: Data<Api>, caller: Caller, id: Path<String>) -> Re
 }
 
 fn with_jobs(state: &State, of: RefRecord) -> Result<(RefRecord, Vec<crate::state::JobRecord>, bool), StateError> {
-    const MOST: usize = 100;
+    const MAX_JOBS_SHOWN: usize = 100;
     /// Jobs of a deleted ref of the same name are passed over, so many at most.
     const PAGES: usize = 10;
     let filter = JobFilter { reply_ref: Some(of.reply_ref.clone()), ..Default::default() };
     let (mut jobs, mut before) = (Vec::new(), None);
     for _ in 0..PAGES {
-        let page = state.jobs(&filter, MOST, before)?;
+        let page = state.jobs(&filter, MAX_JOBS_SHOWN, before)?;
         // A page that ends before so many are on it has as many bytes as it may have.
-        let is_full = page.items.len() < MOST;
+        let is_full = page.items.len() < MAX_JOBS_SHOWN;
         jobs.extend(page.items.into_iter().filter(|record| record.job.ref_id.as_ref() == Some(&of.id)));
         before = page.next;
-        if before.is_none() || jobs.len() >= MOST || (is_full && !jobs.is_empty()) {
+        if before.is_none() || jobs.len() >= MAX_JOBS_SHOWN || (is_full && !jobs.is_empty()) {
             break;
         }
     }
-    let more = before.is_some() || jobs.len() > MOST;
-    jobs.truncate(MOST);
+    let more = before.is_some() || jobs.len() > MAX_JOBS_SHOWN;
+    jobs.truncate(MAX_JOBS_SHOWN);
     Ok((of, jobs, more))
 }
 

@@ -15,7 +15,7 @@ struct Profile {
 
 /// A builder with whatever the environment, else the shared files have, and whether that is credentials or where to
 /// get them. If not, only the metadata service of an AWS machine is left to ask, which takes a network call.
-pub(super) fn found() -> (AmazonS3Builder, bool) {
+pub(super) fn from_environment() -> (AmazonS3Builder, bool) {
     use AmazonS3ConfigKey as Key;
     let mut builder = AmazonS3Builder::from_env();
     let has = |builder: &AmazonS3Builder, key: Key| builder.get_config_value(&key).is_some_and(|it| !it.is_empty());

@@ -2,7 +2,7 @@ use std::error::Error as StdError;
 use std::io::{self, ErrorKind};
 use std::path::PathBuf;
 
-use super::http::Refusal;
+use super::http::S3Error;
 use super::{ObjectKey, StorageUrl};
 
 /// Why the bucket did not do what was asked. Texts are for people and hold no secret; the variant is for code.
@@ -110,7 +110,7 @@ impl BucketError {
 
     /// What `error`, met while working on `key`, means.
     pub(super) fn of_store(key: &ObjectKey, error: &object_store::Error) -> Self {
-        if let Some(refusal) = cause::<Refusal>(error) {
+        if let Some(refusal) = cause::<S3Error>(error) {
             match (refusal.status, refusal.code.as_str()) {
                 (416, _) => return Self::InvalidRange(key.clone()),
                 (_, "NoSuchUpload" | "InvalidPart" | "InvalidPartOrder" | "EntityTooSmall") => {
@@ -131,10 +131,10 @@ impl BucketError {
         let reason = describe(error);
         match error {
             E::PermissionDenied { .. } | E::Unauthenticated { .. } => Self::Denied(reason),
-            _ => match (cause::<Refusal>(error), cause::<io::Error>(error)) {
+            _ => match (cause::<S3Error>(error), cause::<io::Error>(error)) {
                 (Some(refusal), _) if refusal.is_about_credentials() => Self::Denied(reason),
-                (Some(Refusal { status: 507, .. }), _) => Self::Full(reason),
-                (Some(Refusal { status: 400 | 405 | 411 | 413 | 414 | 422 | 431, .. }), _) => Self::Refused(reason),
+                (Some(S3Error { status: 507, .. }), _) => Self::Full(reason),
+                (Some(S3Error { status: 400 | 405 | 411 | 413 | 414 | 422 | 431, .. }), _) => Self::Refused(reason),
                 (_, Some(io)) => Self::of_kind(io.kind(), reason),
                 _ => Self::Unavailable(reason),
             },
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn refusals_are_about_the_upload_or_about_the_store() {
-        let refused = |status, code: &str| error_of(Refusal { status, code: code.to_owned() });
+        let refused = |status, code: &str| error_of(S3Error { status, code: code.to_owned() });
         assert!(matches!(refused(404, "NoSuchUpload"), BucketError::UploadLost { .. }));
         assert!(matches!(refused(400, "InvalidPart"), BucketError::UploadLost { .. }));
         assert!(matches!(refused(416, "InvalidRange"), BucketError::InvalidRange(_)));

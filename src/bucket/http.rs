@@ -42,12 +42,12 @@ const MAX_LISTING: usize = 16 << 20;
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>; empty when it gave none.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("status {status} {code}")]
-pub(super) struct Refusal {
+pub(super) struct S3Error {
     pub(super) status: u16,
     pub(super) code: String,
 }
 
-impl Refusal {
+impl S3Error {
     /// Whether it is about who asks, and so about every request.
     pub(super) fn is_about_credentials(&self) -> bool {
         const CODES: [&str; 9] = [
@@ -67,7 +67,7 @@ impl Refusal {
 
 #[derive(Debug, thiserror::Error)]
 #[error("no answer within {} s", .0.as_secs())]
-struct Silent(Duration);
+struct NoResponse(Duration);
 
 #[derive(Debug, thiserror::Error)]
 #[error("an answer of more than {0} bytes")]
@@ -109,19 +109,19 @@ impl HttpConnector for Connector {
         // reqwest's read timeout runs while a request is being sent, too, whatever moves: only for requests without
         // a body.
         let reads = built(client().read_timeout(self.0.silence))?;
-        Ok(HttpClient::new(Guarded { reads, writes: built(client())?, limits: self.0 }))
+        Ok(HttpClient::new(TimeoutClient { reads, writes: built(client())?, limits: self.0 }))
     }
 }
 
 #[derive(Debug)]
-struct Guarded {
+struct TimeoutClient {
     reads: reqwest::Client,
     writes: reqwest::Client,
     limits: Limits,
 }
 
 #[async_trait::async_trait]
-impl HttpService for Guarded {
+impl HttpService for TimeoutClient {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
         let method = request.method().clone();
         if method == Method::GET || method == Method::HEAD {
@@ -150,12 +150,12 @@ impl HttpService for Guarded {
         };
         tokio::time::timeout(limit, answered)
             .await
-            .unwrap_or_else(|_| Err(HttpError::new(HttpErrorKind::Timeout, Silent(limit))))
+            .unwrap_or_else(|_| Err(HttpError::new(HttpErrorKind::Timeout, NoResponse(limit))))
     }
 }
 
 /// Passes on a success, and a failure that `object_store` has an error of its own for or tries again, with its body
-/// cut down to the error code; makes a [`Refusal`] of any other.
+/// cut down to the error code; makes a [`S3Error`] of any other.
 async fn checked(response: HttpResponse, head: bool) -> Result<HttpResponse, HttpError> {
     let status = response.status();
     if status.is_success() || status == StatusCode::NOT_MODIFIED {
@@ -179,7 +179,7 @@ async fn checked(response: HttpResponse, head: bool) -> Result<HttpResponse, Htt
 }
 
 fn refused(status: StatusCode, code: String) -> HttpError {
-    HttpError::new(HttpErrorKind::Unknown, Refusal { status: status.as_u16(), code })
+    HttpError::new(HttpErrorKind::Unknown, S3Error { status: status.as_u16(), code })
 }
 
 /// A page of a listing with its body read, which is an error above `most` bytes.

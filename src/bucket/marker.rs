@@ -14,8 +14,8 @@ use futures_util::TryStreamExt;
 use object_store::{GetOptions, ObjectStoreExt};
 use serde::{Deserialize, Serialize};
 
+use super::backend::Uploads;
 use super::local::make_directory;
-use super::remote::Uploads;
 use super::{Bucket, BucketError, ObjectKey, StorageUrl};
 
 /// A longer one is none.

@@ -9,8 +9,8 @@ use object_store::signer::{Method, SignedUrlOptions};
 use object_store::{GetOptions, GetRange, GetResult, GetResultPayload, ObjectMeta as ObjectMetadata, ObjectStoreExt};
 use url::Url;
 
+use super::backend::Uploads;
 use super::local::{Directory, blocking, stream as file_stream};
-use super::remote::Uploads;
 use super::{Bucket, BucketError, ObjectFolder, ObjectKey};
 use crate::domain::{Digest, FileName, Timestamp};
 

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::Digest;
 
+use super::backend::Uploads;
 use super::local::blocking;
-use super::remote::Uploads;
 use super::{Bucket, BucketError, ObjectFolder, ObjectKey, attributes};
 
 /// A multipart upload under way. Record it before its first part is sent: stores keep the parts of one nobody knows

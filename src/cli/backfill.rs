@@ -3,17 +3,17 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::Failure;
-use super::asking::{self, Work};
+use super::provider_task::{self, ProviderTask};
 use crate::config::Config;
 use crate::domain::JobId;
-use crate::reconcile::{Backfill, BackfillReport, EndedEarly, ListBackfill, Progress, Reconciler};
+use crate::reconcile::{Backfill, BackfillReport, ListBackfill, Progress, Reconciler, SyncError};
 
 /// Imports finished jobs from one of the provider's lists, or jobs by their ids.
 pub(super) async fn run(config: &Config, what: Backfill) -> Result<(), Failure> {
-    asking::run(config, &what).await
+    provider_task::run(config, &what).await
 }
 
-impl Work for Backfill {
+impl ProviderTask for Backfill {
     type Report = BackfillReport;
     const KIND: &'static str = "backfill";
 
@@ -31,11 +31,11 @@ impl Work for Backfill {
         format!("imported ({} listed)", report.listed)
     }
 
-    fn objection(report: &BackfillReport) -> Option<&'static str> {
+    fn failure_reason(report: &BackfillReport) -> Option<&'static str> {
         (report.unanswered > 0).then_some("the provider does not show some of the jobs")
     }
 
-    async fn run(&self, reconciler: Reconciler, progress: Arc<Progress<BackfillReport>>) -> Result<(), EndedEarly> {
+    async fn run(&self, reconciler: Reconciler, progress: Arc<Progress<BackfillReport>>) -> Result<(), SyncError> {
         reconciler.backfill(self, &progress).await
     }
 }

@@ -1,26 +1,29 @@
 use std::path::{Path, PathBuf};
 
-use super::{Failure, complain, say};
+use super::{Failure, print, print_error};
 use crate::config::Config;
 use crate::repair::{Backup, BackupError, backup};
 
 /// Copies what cannot be made anew of the data directory, whether or not a service is running, and says what it holds.
 pub(super) async fn run(config: &Config, target: PathBuf) -> Result<(), Failure> {
     let (data, into) = (config.data.dir.clone(), target.clone());
-    let copied = tokio::task::spawn_blocking(move || backup(&data, &into)).await.map_err(Failure::found)?;
+    let copied = tokio::task::spawn_blocking(move || backup(&data, &into)).await.map_err(Failure::runtime)?;
     let copied = copied.map_err(|error| match error {
         BackupError::NotEmpty(_) | BackupError::Inside(_) => Failure::usage(error),
         BackupError::Nothing(_) => Failure::usage(config.error("data.dir", error)),
-        other => Failure::found(other),
+        other => Failure::runtime(other),
     })?;
     let damaged = copied.damaged;
-    say(text(&target, copied))?;
+    print(text(&target, copied))?;
     let bucket = config.storage.url.directory().filter(|bucket| bucket.starts_with(&config.data.dir));
     if let Some(bucket) = bucket {
-        complain(&format!("the media are not in it: they are in {}, which needs a copy of its own", bucket.display()));
+        print_error(&format!(
+            "the media are not in it: they are in {}, which needs a copy of its own",
+            bucket.display()
+        ));
     }
     if damaged > 0 {
-        return Err(Failure::found(format!("{damaged} stretches of the journal are damaged, here and in the copy")));
+        return Err(Failure::runtime(format!("{damaged} stretches of the journal are damaged, here and in the copy")));
     }
     Ok(())
 }

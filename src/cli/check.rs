@@ -1,5 +1,5 @@
 use super::service::{tls_failure, tls_files};
-use super::{Failure, complain, say};
+use super::{Failure, print, print_error};
 use crate::config::{Config, DataDir};
 use crate::fetch::Fetcher;
 
@@ -21,9 +21,9 @@ pub(super) fn run(config: &Config) -> Result<(), Failure> {
     }
     Fetcher::new(&config.fetch()).map_err(Failure::usage)?;
     for warning in config.warnings() {
-        complain(&format!("warning: {warning}"));
+        print_error(&format!("warning: {warning}"));
     }
     let file = config.file().unwrap_or("built-in defaults");
     let line = format!("ok {file}: data in {}, media in {storage}", dir.display());
-    say(format!("{}\n", crate::telemetry::escaped(&line)))
+    print(format!("{}\n", crate::telemetry::escaped(&line)))
 }

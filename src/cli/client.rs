@@ -41,7 +41,7 @@ async fn ready(base: &str, client: &Client) -> Result<(), Failure> {
     }
     let checks = answer(&url, response).await.ok().map(|answer| answer["checks"].clone());
     let checks = checks.filter(Value::is_object).map(|checks| format!(", {checks}")).unwrap_or_default();
-    Err(Failure::found(format!("{url}: not ready: {status}{checks}")))
+    Err(Failure::runtime(format!("{url}: not ready: {status}{checks}")))
 }
 
 /// Posts to the API of the service that runs with this configuration.
@@ -77,14 +77,14 @@ async fn call(
         return answer;
     }
     let said = answer.ok().and_then(|answer| answer["error"]["message"].as_str().map(str::to_owned));
-    Err(Failure::found(format!("{url}: {status}: {}", said.unwrap_or_else(|| "no reason given".to_owned()))))
+    Err(Failure::runtime(format!("{url}: {status}: {}", said.unwrap_or_else(|| "no reason given".to_owned()))))
 }
 
 /// A client of the service on this machine. That one is known by its certificate, if it has one.
 fn local(config: &Config, timeout: Duration) -> Result<Client, Failure> {
     let tls = tls_files(config).map(|files| {
         let certificate = own_certificate(&files.certificate).map_err(|error| tls_failure(config, &error))?;
-        pinned::to(certificate).map_err(Failure::found)
+        pinned::to(certificate).map_err(Failure::runtime)
     });
     client(timeout, tls.transpose()?)
 }
@@ -94,23 +94,23 @@ fn client(timeout: Duration, tls: Option<ClientConfig>) -> Result<Client, Failur
     if let Some(tls) = tls {
         builder = builder.tls_backend_preconfigured(tls);
     }
-    builder.build().map_err(|error| Failure::found(format!("no HTTP client can be made: {}", cause(error))))
+    builder.build().map_err(|error| Failure::runtime(format!("no HTTP client can be made: {}", cause(error))))
 }
 
 async fn send(url: &str, request: RequestBuilder) -> Result<Response, Failure> {
-    request.send().await.map_err(|error| Failure::found(format!("{url}: no answer: {}", cause(error))))
+    request.send().await.map_err(|error| Failure::runtime(format!("{url}: no answer: {}", cause(error))))
 }
 
 async fn answer(url: &str, mut response: Response) -> Result<Value, Failure> {
     let mut body = Vec::new();
-    let broken = |error| Failure::found(format!("{url}: the answer broke off: {}", cause(error)));
+    let broken = |error| Failure::runtime(format!("{url}: the answer broke off: {}", cause(error)));
     while let Some(chunk) = response.chunk().await.map_err(broken)? {
         body.extend_from_slice(&chunk);
         if body.len() > MAX_ANSWER {
-            return Err(Failure::found(format!("{url}: expected an answer of at most {MAX_ANSWER} bytes")));
+            return Err(Failure::runtime(format!("{url}: expected an answer of at most {MAX_ANSWER} bytes")));
         }
     }
-    serde_json::from_slice(&body).map_err(|_| Failure::found(format!("{url}: expected JSON in the answer")))
+    serde_json::from_slice(&body).map_err(|_| Failure::runtime(format!("{url}: expected JSON in the answer")))
 }
 
 /// The root of it: reqwest's own messages only say in which phase something happened.

@@ -10,7 +10,7 @@ pub(super) struct Failure {
 
 impl Failure {
     /// It ran and found something wrong: 1.
-    pub(super) fn found(message: impl Display) -> Self {
+    pub(super) fn runtime(message: impl Display) -> Self {
         Self { code: 1, message: message.to_string() }
     }
 

@@ -1,7 +1,7 @@
 use std::pin::pin;
 
-use super::shown::{Shown, TICK};
-use super::{Failure, say};
+use super::progress::{ProgressDisplay, TICK};
+use super::{Failure, print};
 use crate::config::{Config, DataDir, DataDirError};
 use crate::intake::Intake;
 use crate::journal::DamageKind;
@@ -20,7 +20,7 @@ pub(super) async fn run(config: &Config) -> Result<(), Failure> {
     let rebuilt = watched(rebuild(held.path(), &bucket, keys, Intake::parse_callback, &progress), &progress).await;
     let rebuilt = rebuilt.map_err(|error| match error {
         RebuildError::Nothing(_) | RebuildError::NoJournal(_) => Failure::usage(config.error("data.dir", error)),
-        other => Failure::found(other),
+        other => Failure::runtime(other),
     })?;
     let Counters { jobs, queued, objects, bytes_stored, refs, quarantined, callbacks, .. } = rebuilt.counters;
     let recovery = rebuilt.recovery;
@@ -49,16 +49,16 @@ pub(super) async fn run(config: &Config) -> Result<(), Failure> {
     lines.push(format!("queued {queued}, refs {refs}, quarantined {quarantined}, callbacks {callbacks}"));
     lines.push(format!("objects {objects}, {}", bytesize::ByteSize(bytes_stored)));
     let text: String = lines.iter().map(|line| format!("{}\n", crate::telemetry::escaped(line))).collect();
-    say(text)?;
+    print(text)?;
     if recovery.has_gaps() {
-        return Err(Failure::found("a part of the journal is damaged or missing"));
+        return Err(Failure::runtime("a part of the journal is damaged or missing"));
     }
     Ok(())
 }
 
 /// Does `work` and shows how far it is.
 async fn watched<T>(work: impl Future<Output = T>, progress: &RebuildProgress) -> T {
-    let (shown, mut work) = (Shown::new(), pin!(work));
+    let (shown, mut work) = (ProgressDisplay::new(), pin!(work));
     let mut tick = tokio::time::interval(TICK);
     loop {
         tokio::select! {

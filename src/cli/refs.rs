@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::args::NewRefArguments;
-use super::{Failure, client, say};
+use super::{Failure, client, print};
 use crate::config::{Config, DataDir, DataDirError};
 use crate::domain::{Origin, Target};
 use crate::intake::{Intake, NewRef, ReplyUrls};
@@ -45,24 +45,24 @@ pub(super) async fn add(config: &Config, arguments: NewRefArguments) -> Result<(
             let credentials = config.credentials().map_err(Failure::usage)?;
             let body = json!({"replyRef": new.reply_ref, "notifyUrl": new.notify_url, "labels": new.labels});
             let answer = client::post(config, &credentials, "/api/v1/refs", &body).await?;
-            serde_json::from_value(answer).map_err(|_| Failure::found("the service's answer is not a ref"))?
+            serde_json::from_value(answer).map_err(|_| Failure::runtime("the service's answer is not a ref"))?
         }
         Err(error) => return Err(Failure::usage(config.error("data.dir", error))),
     };
-    let text = serde_json::to_string_pretty(&view).map_err(Failure::found)?;
-    say(format!("{text}\n"))
+    let text = serde_json::to_string_pretty(&view).map_err(Failure::runtime)?;
+    print(format!("{text}\n"))
 }
 
 async fn register(config: &Config, held: &DataDir, urls: &ReplyUrls, new: NewRef) -> Result<RefView, Failure> {
     let bucket = config.open_bucket().map_err(Failure::usage)?;
     let keys = config.journal_keys().map_err(Failure::usage)?;
     let opened = tokio::task::block_in_place(|| open_event_log(held.path(), &bucket, keys, Intake::parse_callback));
-    let log = opened.map_err(Failure::found)?;
+    let log = opened.map_err(Failure::runtime)?;
     log.recovered().await;
     let intake = Intake::new(config.intake(), urls.clone(), log.clone());
     let registered = intake.register(new).await;
     tokio::task::block_in_place(|| log.close());
-    let (record, _) = registered.map_err(Failure::found)?;
+    let (record, _) = registered.map_err(Failure::runtime)?;
     Ok(view(record, urls))
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::{Failure, say};
+use super::{Failure, print};
 use crate::api;
 use crate::app::{self, DemoOptions, Running, Settings, StartError, TlsError, TlsFiles};
 use crate::bucket::OpenError;
@@ -39,7 +39,7 @@ pub(super) async fn serve(config: Config) -> Result<(), Failure> {
         // What is durable stays so. Nothing is waited for that the missing part may have had to do.
         tracing::error!(%ended, "a part that must run has ended, so the service ends");
         let _ = timeout(AFTER_DEFECT, running.stop()).await;
-        return Err(Failure::found(ended));
+        return Err(Failure::runtime(ended));
     }
     tracing::info!("stopping");
     running.stop().await;
@@ -51,8 +51,8 @@ pub(super) async fn serve(config: Config) -> Result<(), Failure> {
 pub(super) async fn demo(jobs: u32, keep: Option<PathBuf>, serve: bool) -> Result<(), Failure> {
     match app::demo(DemoOptions { jobs, keep, serve }).await {
         Ok(true) => Ok(()),
-        Ok(false) => Err(Failure::found("not everything that was made is in the bucket as it was made")),
-        Err(error) => Err(Failure::found(error)),
+        Ok(false) => Err(Failure::runtime("not everything that was made is in the bucket as it was made")),
+        Err(error) => Err(Failure::runtime(error)),
     }
 }
 
@@ -117,7 +117,7 @@ pub(super) fn tls_failure(config: &Config, error: &TlsError) -> Failure {
 fn announce(config: &Config, credentials: &Credentials) -> Result<(), Failure> {
     let reply_url = credentials.reply_urls.reply_url(&Target::Channel);
     let secrets = config.data.dir.join("secrets.toml");
-    say(format!(
+    print(format!(
         "replyUrl to send along with a job (`replyvault reply-url` prints it again):\n  {reply_url}\n\
          API token: api_token in {}\n",
         secrets.display()
@@ -129,13 +129,13 @@ pub(super) fn start_failure(config: &Config, error: StartError) -> Failure {
     let key = match &error {
         StartError::Tls(error) => return tls_failure(config, error),
         StartError::Listen { .. } => "server.listen",
-        StartError::Recovery(RecoveryError::Thread(_)) => return Failure::found(error),
+        StartError::Recovery(RecoveryError::Thread(_)) => return Failure::runtime(error),
         StartError::Recovery(_) => "data.dir",
         StartError::Bucket(OpenError::Endpoint(_)) => "storage.endpoint",
         StartError::Bucket(OpenError::PartSize) => "storage.part_size",
         StartError::Bucket(_) => "storage.url",
         StartError::NoProvider => "provider.api_token",
-        StartError::Fetch(_) | StartError::Http(_) | StartError::Cancelled(_) => return Failure::found(error),
+        StartError::Fetch(_) | StartError::Http(_) | StartError::Cancelled(_) => return Failure::runtime(error),
     };
     Failure::usage(config.error(key, error))
 }

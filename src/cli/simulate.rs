@@ -2,13 +2,13 @@ use std::net::SocketAddr;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Failure, say};
+use super::{Failure, print};
 use crate::simulator::{Config, Faults, Simulator};
 
 /// Runs the simulator until a signal.
 pub(super) async fn run(listen: SocketAddr, faults: Faults, seed: Option<u64>) -> Result<(), Failure> {
     // Heard from before it listens, so that whoever started it can end it properly at once.
-    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::found)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::runtime)?;
     // Short enough to type again.
     let seed = seed.unwrap_or_else(|| rand::random::<u32>().into());
     let shown = Some(faults.to_string()).filter(|text| !text.is_empty()).unwrap_or_else(|| "none".to_owned());
@@ -20,7 +20,7 @@ pub(super) async fn run(listen: SocketAddr, faults: Faults, seed: Option<u64>) -
         Failure::usage(format!("--listen: {error}{cause}"))
     })?;
     let base = simulator.base_url();
-    say(format!(
+    print(format!(
         "The provider simulator is at {base} (seed {seed}, faults {shown}). Ctrl-C ends it.\n\
          \n\
          Any bearer token will do. To make a video whose callbacks go to your replyUrl:\n\

@@ -4,7 +4,7 @@ use std::pin::pin;
 
 use serde_json::Value;
 
-use super::shown::{Shown, TICK};
+use super::progress::{ProgressDisplay, TICK};
 use super::{Failure, client};
 use crate::app;
 use crate::config::Config;
@@ -15,7 +15,7 @@ pub(super) async fn watch(
     config: &Config,
     kind: &str,
     body: &Value,
-    shown: &Shown,
+    shown: &ProgressDisplay,
     mut each: impl FnMut(&Value) -> Result<String, Failure>,
 ) -> Result<(Value, Option<String>), Failure> {
     let credentials = config.credentials().map_err(Failure::usage)?;
@@ -41,5 +41,5 @@ pub(super) async fn watch(
 
 /// What a task has found, in the form of its kind.
 pub(super) fn report<R: serde::de::DeserializeOwned>(task: &Value) -> Result<R, Failure> {
-    serde_json::from_value(task["report"].clone()).map_err(|_| Failure::found("the service's answer is not a task"))
+    serde_json::from_value(task["report"].clone()).map_err(|_| Failure::runtime("the service's answer is not a task"))
 }

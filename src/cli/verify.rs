@@ -2,8 +2,8 @@ use std::pin::pin;
 
 use serde_json::json;
 
-use super::shown::{Shown, TICK};
-use super::{Failure, say, task};
+use super::progress::{ProgressDisplay, TICK};
+use super::{Failure, print, task};
 use crate::app;
 use crate::config::{Config, DataDir, DataDirError};
 use crate::fetch::Fetcher;
@@ -17,21 +17,21 @@ const LOOKED_AT: &str = "looked at";
 /// Reads the bucket back: by the running service, else in its stead. Prints each finding, then the report.
 pub(super) async fn run(config: &Config, options: Options) -> Result<(), Failure> {
     match DataDir::lock(&config.data.dir) {
-        Ok(held) => here(config, &held, options).await,
+        Ok(held) => run_locally(config, &held, options).await,
         Err(DataDirError::Held(_)) => in_service(config, options).await,
         Err(error) => Err(Failure::usage(config.error("data.dir", error))),
     }
 }
 
-async fn here(config: &Config, held: &DataDir, options: Options) -> Result<(), Failure> {
+async fn run_locally(config: &Config, held: &DataDir, options: Options) -> Result<(), Failure> {
     let bucket = config.open_bucket().map_err(Failure::usage)?;
     let keys = config.journal_keys().map_err(Failure::usage)?;
     let fetcher = Fetcher::new(&config.fetch()).map_err(Failure::usage)?;
     let opened = tokio::task::block_in_place(|| open_event_log(held.path(), &bucket, keys, Intake::parse_callback));
-    let log = opened.map_err(Failure::found)?;
+    let log = opened.map_err(Failure::runtime)?;
     log.recovered().await;
     let verifier = Verifier::new(log.clone(), bucket, fetcher, provider::redacted);
-    let shown = Shown::new();
+    let shown = ProgressDisplay::new();
     let tell = shown.clone();
     let progress = Progress::new(0, move |finding| tell.line(&finding.to_string()));
     let ended = {
@@ -52,7 +52,7 @@ async fn here(config: &Config, held: &DataDir, options: Options) -> Result<(), F
 
 async fn in_service(config: &Config, options: Options) -> Result<(), Failure> {
     let body = json!({"sample": options.sample.to_string(), "repair": options.repair});
-    let (shown, mut told) = (Shown::new(), 0);
+    let (shown, mut told) = (ProgressDisplay::new(), 0);
     let (task, error) = task::watch(config, "verify", &body, &shown, |task| {
         let report: Report = task::report(task)?;
         for finding in report.findings.iter().skip(told) {
@@ -72,11 +72,11 @@ async fn in_service(config: &Config, options: Options) -> Result<(), Failure> {
 }
 
 fn conclude(report: &Report, error: Option<String>) -> Result<(), Failure> {
-    say(report.to_string())?;
+    print(report.to_string())?;
     match error {
-        Some(error) => Err(Failure::found(error)),
-        None if report.damage > 0 => Err(Failure::found("damage was found")),
-        None if report.unreadable > 0 => Err(Failure::found("not everything could be read")),
+        Some(error) => Err(Failure::runtime(error)),
+        None if report.damage > 0 => Err(Failure::runtime("damage was found")),
+        None if report.unreadable > 0 => Err(Failure::runtime("not everything could be read")),
         None => Ok(()),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::values::Size;
+use super::units::Size;
 use super::{Config, Error, Secret};
 use crate::bucket::MAX_PARTS;
 

@@ -10,7 +10,7 @@ use toml::Value;
 use super::error::Error;
 use super::keys;
 use super::source::Sources;
-use super::{Config, values};
+use super::{Config, units};
 
 const PREFIX: &str = "REPLYVAULT_";
 
@@ -70,5 +70,5 @@ fn typed(text: &str, default: Option<&Value>) -> Result<Value, String> {
         _ => return Ok(Value::String(text.to_owned())),
     };
     let value = text.trim().parse().ok().filter(fits);
-    value.ok_or_else(|| format!("expected {expected}, found {}", values::found(&Value::String(text.to_owned()))))
+    value.ok_or_else(|| format!("expected {expected}, found {}", units::found(&Value::String(text.to_owned()))))
 }

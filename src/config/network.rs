@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use url::{Host, Url};
 
-use super::values::{Setting, setting};
+use super::units::{Setting, setting};
 
 /// Where to listen: an address or a name of this machine, and a port; port 0 takes a free one.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::network::{HttpUrl, Listen, Network};
 use super::secret::Secret;
-use super::values::{Setting, Size, Span, Speed, between, setting};
+use super::units::{DurationSetting, Setting, Size, Speed, between, setting};
 use crate::bucket::{KeyTemplate, KeyTemplateError, StorageUrl};
 use crate::egress::HostPattern;
 use crate::intake::QuarantineLimits;
@@ -23,7 +23,7 @@ pub struct Server {
     /// The largest callback taken.
     pub max_callback_size: Size,
     /// How long what is being done may go on after a signal to stop.
-    pub shutdown_grace: Span,
+    pub shutdown_grace: DurationSetting,
     /// With [`Self::tls_key`]: serve HTTPS with this chain, in PEM.
     pub tls_certificate: Option<PathBuf>,
     /// The certificate's key, in PEM.
@@ -38,7 +38,7 @@ impl Default for Server {
             listen: constant("127.0.0.1:8080"),
             public_url: constant("http://127.0.0.1:8080"),
             max_callback_size: Size(1 << 20),
-            shutdown_grace: Span(Duration::from_secs(30)),
+            shutdown_grace: DurationSetting(Duration::from_secs(30)),
             tls_certificate: None,
             tls_key: None,
             trusted_proxies: Vec::new(),
@@ -53,13 +53,13 @@ pub struct Data {
     /// The data directory.
     pub dir: PathBuf,
     /// How long a journal segment stays after its jobs have all ended.
-    pub journal_retention: Span,
+    pub journal_retention: DurationSetting,
     /// How many bodies may be in quarantine.
     pub quarantine_items: u64,
     /// How many bytes they may have together.
     pub quarantine_size: Size,
     /// How long one stays there.
-    pub quarantine_retention: Span,
+    pub quarantine_retention: DurationSetting,
 }
 
 impl Default for Data {
@@ -67,10 +67,10 @@ impl Default for Data {
         let quarantine = QuarantineLimits::default();
         Self {
             dir: "data".into(),
-            journal_retention: Span(Duration::from_secs(31 * 86_400)),
+            journal_retention: DurationSetting(Duration::from_secs(31 * 86_400)),
             quarantine_items: quarantine.items,
             quarantine_size: Size(quarantine.bytes),
-            quarantine_retention: Span(quarantine.age),
+            quarantine_retention: DurationSetting(quarantine.age),
         }
     }
 }
@@ -182,7 +182,7 @@ pub struct Fetch {
     #[serde(deserialize_with = "between::<_, _, 1, 10_000>")]
     pub per_host: usize,
     /// How long a server may keep silent.
-    pub idle_timeout: Span,
+    pub idle_timeout: DurationSetting,
     /// Slower over a minute counts as a stall.
     pub min_speed: Speed,
     /// How many attempts a file gets.
@@ -212,7 +212,7 @@ impl Default for Fetch {
             max_size: Size(4 << 30),
             concurrency: 16,
             per_host: 8,
-            idle_timeout: Span(Duration::from_secs(30)),
+            idle_timeout: DurationSetting(Duration::from_secs(30)),
             min_speed: Speed(16 << 10),
             max_attempts: 12,
             watermark: Watermark::PreferClean,

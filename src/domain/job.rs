@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 pub use withdrawn::Withdrawal;
 
-use super::{JobDetails, JobId, RefId, ReplyRef, Slot, Status, Timestamp};
+use super::{AssetId, JobDetails, JobId, RefId, ReplyRef, Status, Timestamp};
 
 /// Where replyvault is with a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
@@ -219,7 +219,7 @@ pub struct Job {
     #[serde(default)]
     pub unconfirmed: Vec<UnconfirmedFinal>,
     /// When it is asked next; `None` when there is nothing to ask.
-    #[serde(default, rename = "askAt")]
+    #[serde(default, rename = "ask_at")]
     pub confirm_at: Option<Timestamp>,
     /// Set when the provider took it back after it was completed, or called it moderated from the first.
     #[serde(default)]
@@ -248,7 +248,7 @@ impl Job {
     }
 
     /// The file in `slot`.
-    pub fn asset(&self, slot: &Slot) -> Option<&Asset> {
+    pub fn asset(&self, slot: &AssetId) -> Option<&Asset> {
         self.assets.iter().find(|asset| asset.slot == *slot)
     }
 
@@ -261,7 +261,7 @@ impl Job {
     }
 
     /// A file is stored. A repeat, or a file of a slot that is gone, changes nothing.
-    pub fn file_stored(&mut self, slot: &Slot, file: StoredFile, at: Timestamp) {
+    pub fn file_stored(&mut self, slot: &AssetId, file: StoredFile, at: Timestamp) {
         if let Some(asset) = self.assets.iter_mut().find(|asset| asset.slot == *slot) {
             asset.store(file);
             self.updated_at = at;
@@ -269,14 +269,14 @@ impl Job {
     }
 
     /// So many bytes of a file are in the bucket, where the next attempt goes on.
-    pub fn advanced(&mut self, slot: &Slot, bytes: u64) {
+    pub fn advanced(&mut self, slot: &AssetId, bytes: u64) {
         if let Some(asset) = self.assets.iter_mut().find(|asset| asset.slot == *slot) {
             asset.advance(bytes);
         }
     }
 
     /// An attempt at a file failed; the next is made at `due`. The job is due when the first of its files is.
-    pub fn attempt_failed(&mut self, slot: &Slot, failure: &AttemptFailure, due: Timestamp, at: Timestamp) {
+    pub fn attempt_failed(&mut self, slot: &AssetId, failure: &AttemptFailure, due: Timestamp, at: Timestamp) {
         if let Some(asset) = self.assets.iter_mut().find(|asset| asset.slot == *slot) {
             asset.fail(failure, due);
             self.updated_at = at;

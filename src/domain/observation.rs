@@ -25,6 +25,7 @@ pub struct Observation {
     /// What the caller asked for.
     pub prompt: Option<String>,
     /// When the provider says the job was made.
+    #[serde(rename = "made_at")]
     pub created_at: Option<Timestamp>,
     /// What it was made with.
     #[serde(default)]
@@ -88,7 +89,7 @@ pub enum Status {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AssetSource {
     /// Which file of the job this is, the same in every callback.
-    pub slot: Slot,
+    pub slot: AssetId,
     /// What the file is for.
     pub role: Role,
     /// The name to keep it under; its extension is a guess until the bytes are seen.
@@ -96,12 +97,12 @@ pub struct AssetSource {
     /// Where it may be fetched, best first.
     pub candidates: Vec<Candidate>,
     /// Why there is nothing to fetch though the provider names the file; meaningful only without candidates.
-    pub missing: Missing,
+    pub missing: MissingReason,
 }
 
 /// Why a file that the provider names has no URL to fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Missing {
+pub enum MissingReason {
     /// No URL at all.
     NoUrl,
     /// There are texts in the places of URLs, but none is an http or https URL.
@@ -165,9 +166,9 @@ impl Role {
 /// Names a file within its job, the same in every callback about the job: `media` where a job has one file, the
 /// attachment's id (or its place) for agents, with `/poster` and the like behind it for sidecars.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
-pub struct Slot(Box<str>);
+pub struct AssetId(Box<str>);
 
-impl Slot {
+impl AssetId {
     /// The longest name, in bytes; anything longer is replaced by its digest.
     const MAX_BYTES: usize = 128;
 

@@ -67,7 +67,7 @@ pub struct Container {
 
 /// How far the check of a file is, beyond the bytes that its kind is recognised by: what it can be gone on with from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Checked {
+pub(super) struct ContainerState {
     /// Of the rules that made this state. Older ones are not gone on with.
     rules: u32,
     total: u64,
@@ -148,17 +148,17 @@ impl Container {
 
     /// Where the check is. `None` while the kind is not recognised, and when what came is damaged already: then going on is
     /// of no use.
-    pub(super) fn checked(&self) -> Option<Checked> {
+    pub(super) fn checked(&self) -> Option<ContainerState> {
         let is_good = match &self.stage {
             Stage::Head { .. } => false,
             Stage::Tag { .. } => true,
             Stage::Body(body) => !body.checker.is_malformed(),
         };
-        is_good.then(|| Checked { rules: RULES, total: self.total, stage: self.stage.clone() })
+        is_good.then(|| ContainerState { rules: RULES, total: self.total, stage: self.stage.clone() })
     }
 
     /// Goes on from where a check was; `None` for what was recorded by other rules.
-    pub(super) fn go_on(checked: &Checked) -> Option<Self> {
+    pub(super) fn resume(checked: &ContainerState) -> Option<Self> {
         (checked.rules == RULES).then(|| Self { total: checked.total, stage: checked.stage.clone() })
     }
 

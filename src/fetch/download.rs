@@ -3,7 +3,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::checks::Checks;
+use super::body_hashes::BodyHashes;
 use super::container::Container;
 use super::entity::Entity;
 use super::speed::SpeedGate;
@@ -31,7 +31,7 @@ pub struct Download {
     fetcher: Fetcher,
     url: MediaUrl,
     entity: Entity,
-    checks: Checks,
+    checks: BodyHashes,
     speed: SpeedGate,
     reopenings: u32,
     /// Has come and is still to be handed out.
@@ -85,16 +85,16 @@ enum State {
 
 impl Download {
     pub(super) fn new(fetcher: Fetcher, url: MediaUrl, entity: Entity, response: Response) -> Self {
-        let checks = Checks::new(entity.declared);
-        Self::going_on(fetcher, url, entity, checks, response)
+        let checks = BodyHashes::new(entity.declared);
+        Self::resumed(fetcher, url, entity, checks, response)
     }
 
     /// `response` has what follows the bytes that `checks` has taken in.
-    pub(super) fn going_on(
+    pub(super) fn resumed(
         fetcher: Fetcher,
         url: MediaUrl,
         entity: Entity,
-        checks: Checks,
+        checks: BodyHashes,
         response: Response,
     ) -> Self {
         let speed = SpeedGate::new(fetcher.min_speed, fetcher.speed_window);

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::FetchError;
-use super::checks::Declared;
+use super::body_hashes::Declared;
 use crate::domain::Timestamp;
 use crate::egress::Response;
 use crate::egress::header::{self, HeaderMap, HeaderValue};

@@ -1,7 +1,7 @@
 use serde::{Deserialize, Serialize};
 
-use super::checks::{Checks, ChecksState};
-use super::container::{Checked, Container};
+use super::body_hashes::{BodyHashes, ChecksState};
+use super::container::{Container, ContainerState};
 use super::entity::Entity;
 use super::{Download, FetchError, Fetcher};
 use crate::domain::MediaUrl;
@@ -17,11 +17,11 @@ pub struct ResumePoint {
     etag: Option<String>,
     ranges: Option<bool>,
     checks: ChecksState,
-    container: Checked,
+    container: ContainerState,
 }
 
 impl ResumePoint {
-    pub(super) fn of(entity: &Entity, checks: &Checks, container: &Container) -> Option<Self> {
+    pub(super) fn of(entity: &Entity, checks: &BodyHashes, container: &Container) -> Option<Self> {
         if !entity.is_resumable() {
             return None;
         }
@@ -45,8 +45,8 @@ impl ResumePoint {
     }
 
     /// `None` for what was recorded by a version whose states this one does not know.
-    fn restore(&self) -> Option<(Entity, Checks, Container)> {
-        let checks = Checks::go_on(&self.checks)?;
+    fn restore(&self) -> Option<(Entity, BodyHashes, Container)> {
+        let checks = BodyHashes::resume(&self.checks)?;
         let etag = match &self.etag {
             Some(etag) => Some(HeaderValue::from_str(etag).ok()?),
             None => None,
@@ -58,7 +58,7 @@ impl ResumePoint {
             declared: checks.declared(),
             ranges: self.ranges,
         };
-        Some((entity, checks, Container::go_on(&self.container)?))
+        Some((entity, checks, Container::resume(&self.container)?))
     }
 }
 
@@ -74,7 +74,7 @@ impl Fetcher {
         let response = self.request(url, headers).await?;
         entity.continue_at(point.offset(), &response)?;
         self.check_size(entity.length.unwrap_or(0))?;
-        Ok((Download::going_on(self.clone(), url.clone(), entity, checks, response), container))
+        Ok((Download::resumed(self.clone(), url.clone(), entity, checks, response), container))
     }
 }
 

@@ -20,11 +20,11 @@ pub(super) struct Access {
 /// Leave to pass.
 pub(super) enum Admission {
     /// With one of our tokens: the provider gets the one that is configured for it.
-    Ours(HeaderValue),
+    Vault(HeaderValue),
     /// With a token of the provider's own: it gets that.
-    Providers,
+    Provider,
     /// With a speech stream's token, in the query.
-    Open,
+    Stream,
 }
 
 impl Access {
@@ -60,8 +60,8 @@ impl Access {
         let is_among =
             |known: &[[u8; 32]]| known.iter().fold(false, |any, known| any | bool::from(known.ct_eq(&digest)));
         match (is_among(&self.ours), is_among(&self.theirs)) {
-            (_, true) => Some(Admission::Providers),
-            (true, false) => self.provider.clone().map(Admission::Ours),
+            (_, true) => Some(Admission::Provider),
+            (true, false) => self.provider.clone().map(Admission::Vault),
             (false, false) => None,
         }
     }
@@ -71,15 +71,15 @@ impl Admission {
     /// Puts the token that the provider is to see into `headers`.
     pub(super) fn authorize(&self, headers: &mut HeaderMap) {
         match self {
-            Self::Ours(provider) => {
+            Self::Vault(provider) => {
                 headers.insert(header::AUTHORIZATION, provider.clone());
             }
-            Self::Providers => {
+            Self::Provider => {
                 if let Some(own) = headers.get_mut(header::AUTHORIZATION) {
                     own.set_sensitive(true);
                 }
             }
-            Self::Open => {
+            Self::Stream => {
                 headers.remove(header::AUTHORIZATION);
             }
         }
@@ -87,7 +87,7 @@ impl Admission {
 
     /// Whether the provider sees the vault's own token.
     pub(super) fn is_ours(&self) -> bool {
-        matches!(self, Self::Ours(_))
+        matches!(self, Self::Vault(_))
     }
 }
 

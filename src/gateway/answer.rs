@@ -12,10 +12,10 @@ use futures_util::stream::{BoxStream, once, unfold};
 use futures_util::{StreamExt, future};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::body::{Pump, carry};
-use super::call::{Call, Created};
-use super::forward::{Exchange, unanswered};
-use super::learn::{Caller, Creation};
+use super::body::{BodyForwarder, poll_forward};
+use super::endpoint::{Created, Endpoint};
+use super::forward::{Exchange, upstream_error};
+use super::observe::{Caller, Creation};
 use super::veil::{Unclear, Veil};
 use super::{Gateway, headers};
 use crate::egress::header::{self, HeaderMap};
@@ -23,18 +23,18 @@ use crate::egress::{EgressError, Response};
 use crate::intake::ApiError;
 
 /// Answers of up to this many bytes are held without asking.
-const SMALL: usize = 256 << 10;
+const STREAM_ABOVE_BYTES: usize = 256 << 10;
 /// The largest answer that is held, in bytes.
-const LARGEST: usize = 16 << 20;
-/// How many of more than [`SMALL`] are held at once.
-pub(super) const LARGE_AT_ONCE: usize = 4;
+const MAX_BUFFERED_BYTES: usize = 16 << 20;
+/// How many of more than [`STREAM_ABOVE_BYTES`] are held at once.
+pub(super) const MAX_LARGE_BUFFERED: usize = 4;
 /// What is sent at a time of an answer that is held, in bytes.
-const PIECE: usize = 64 << 10;
+const CHUNK_BYTES: usize = 64 << 10;
 
 pub(super) type Pieces = BoxStream<'static, Result<Bytes, EgressError>>;
 
 /// The body of an answer that was to be read.
-enum Held {
+enum Buffered {
     /// With leave to hold it, where it is large.
     Whole(Bytes, Option<OwnedSemaphorePermit>),
     /// Too much: what was read of it, and the rest.
@@ -48,12 +48,12 @@ impl Gateway {
     /// When the provider breaks off an answer that is read first, or sends one that cannot be looked through.
     pub(super) async fn answer(
         &self,
-        call: Call,
+        endpoint: Endpoint,
         caller: &Caller,
         creation: Option<Creation>,
         exchange: Exchange,
     ) -> Result<HttpResponse, ApiError> {
-        let Exchange { response, pump } = exchange;
+        let Exchange { response, forwarder } = exchange;
         let status = response.status();
         // Nobody asked for another protocol, or for part of an answer, in which half a signature could stand.
         if status.is_informational() || status.as_u16() == 206 {
@@ -64,38 +64,38 @@ impl Gateway {
         }
         let head = self.builder(&response);
         let length = response.content_length();
-        if !caller.is_head && is_held(call, response.headers()) {
+        if !caller.is_head && is_held(endpoint, response.headers()) {
             let head_of = response.headers().clone();
-            return match self.hold(response, pump).await? {
-                Held::Whole(body, permit) => {
-                    self.learn(call, caller, creation.as_ref(), status, &body).await;
-                    self.shown(call, head, &head_of, body, permit)
+            return match self.hold(response, forwarder).await? {
+                Buffered::Whole(body, permit) => {
+                    self.observe(endpoint, caller, creation.as_ref(), status, &body).await;
+                    self.shown(endpoint, head, &head_of, body, permit)
                 }
-                Held::TooLarge(begun, rest) => {
-                    tracing::warn!(?call, bytes = begun.len(), "an answer is too large to be read for jobs");
+                Buffered::TooLarge(begun, rest) => {
+                    tracing::warn!(?endpoint, bytes = begun.len(), "an answer is too large to be read for jobs");
                     let begun = once(future::ready(Ok(begun)));
                     Ok(streamed(head, length, self.veiled(begun.chain(pieces(*rest)).boxed()), None))
                 }
             };
         }
-        if let (Call::Create(Created::Events), true) = (call, status.is_success()) {
+        if let (Endpoint::Create(Created::Events), true) = (endpoint, status.is_success()) {
             let events = self.events(creation.unwrap_or_default(), caller.clone(), pieces(response));
-            return Ok(streamed(head, None, self.veiled(events), pump));
+            return Ok(streamed(head, None, self.veiled(events), forwarder));
         }
-        self.learn(call, caller, creation.as_ref(), status, &Bytes::new()).await;
-        Ok(streamed(head, length, self.veiled(pieces(response)), pump))
+        self.observe(endpoint, caller, creation.as_ref(), status, &Bytes::new()).await;
+        Ok(streamed(head, length, self.veiled(pieces(response)), forwarder))
     }
 
     /// An answer as the caller is to see it.
     fn shown(
         &self,
-        call: Call,
+        endpoint: Endpoint,
         mut head: HttpResponseBuilder,
         headers: &HeaderMap,
         body: Bytes,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Result<HttpResponse, ApiError> {
-        let own = std::str::from_utf8(&body).ok().and_then(|text| self.shown_text(call, text)).map(Bytes::from);
+        let own = std::str::from_utf8(&body).ok().and_then(|text| self.restored_text(endpoint, text)).map(Bytes::from);
         let veiled = Veil::over(self.intake().urls(), own.as_ref().unwrap_or(&body));
         let changed = veiled.map_err(|error| unreadable(&error.to_string()))?.or(own);
         let is_changed = changed.is_some();
@@ -116,19 +116,20 @@ impl Gateway {
         Ok(answer)
     }
 
-    async fn hold(&self, mut response: Response, mut pump: Option<Pump>) -> Result<Held, ApiError> {
+    async fn hold(&self, mut response: Response, mut forwarder: Option<BodyForwarder>) -> Result<Buffered, ApiError> {
         let mut body = BytesMut::new();
         let mut permit = None;
         loop {
-            let chunk = beside(&mut pump, response.chunk()).await.map_err(|error| unanswered(&error))?;
-            let Some(chunk) = chunk else { return Ok(Held::Whole(body.freeze(), permit)) };
+            let chunk =
+                drive_while_waiting(&mut forwarder, response.chunk()).await.map_err(|error| upstream_error(&error))?;
+            let Some(chunk) = chunk else { return Ok(Buffered::Whole(body.freeze(), permit)) };
             body.extend_from_slice(&chunk);
-            if body.len() > SMALL && permit.is_none() {
+            if body.len() > STREAM_ABOVE_BYTES && permit.is_none() {
                 let free = self.inner.large_answers.clone().acquire_owned();
-                permit = beside(&mut pump, free).await.ok();
+                permit = drive_while_waiting(&mut forwarder, free).await.ok();
             }
-            if body.len() > LARGEST {
-                return Ok(Held::TooLarge(body.freeze(), Box::new(response)));
+            if body.len() > MAX_BUFFERED_BYTES {
+                return Ok(Buffered::TooLarge(body.freeze(), Box::new(response)));
             }
         }
     }
@@ -171,18 +172,23 @@ impl Gateway {
 }
 
 /// Waits for one thing while a request's body goes on being sent.
-async fn beside<T>(pump: &mut Option<Pump>, wanted: impl Future<Output = T>) -> T {
+async fn drive_while_waiting<T>(forwarder: &mut Option<BodyForwarder>, wanted: impl Future<Output = T>) -> T {
     let mut wanted = std::pin::pin!(wanted);
     std::future::poll_fn(|cx| {
-        carry(pump, cx);
+        poll_forward(forwarder, cx);
         wanted.as_mut().poll(cx)
     })
     .await
 }
 
 /// An answer that is handed on as it comes.
-fn streamed(mut head: HttpResponseBuilder, length: Option<u64>, pieces: Pieces, pump: Option<Pump>) -> HttpResponse {
-    let body = Passing { pieces, pump };
+fn streamed(
+    mut head: HttpResponseBuilder,
+    length: Option<u64>,
+    pieces: Pieces,
+    forwarder: Option<BodyForwarder>,
+) -> HttpResponse {
+    let body = ProxyBody { pieces, forwarder };
     match length {
         Some(0) => head.finish(),
         Some(length) => head.body(SizedStream::new(length, body)),
@@ -205,23 +211,23 @@ fn pieces(response: Response) -> Pieces {
 /// A body that is held, with leave to do so until the last of it is sent.
 fn slices(body: Bytes, permit: OwnedSemaphorePermit) -> Pieces {
     unfold((body, permit), |(mut body, permit)| async {
-        let next = body.split_to(PIECE.min(body.len()));
+        let next = body.split_to(CHUNK_BYTES.min(body.len()));
         (!next.is_empty()).then(|| (Ok(next), (body, permit)))
     })
     .boxed()
 }
 
 /// An answer's body, which carries the request's over as well.
-struct Passing {
+struct ProxyBody {
     pieces: Pieces,
-    pump: Option<Pump>,
+    forwarder: Option<BodyForwarder>,
 }
 
-impl Stream for Passing {
+impl Stream for ProxyBody {
     type Item = Result<Bytes, EgressError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        carry(&mut self.pump, cx);
+        poll_forward(&mut self.forwarder, cx);
         self.pieces.as_mut().poll_next(cx)
     }
 }
@@ -241,13 +247,13 @@ fn coding(headers: &HeaderMap) -> Option<String> {
 }
 
 /// Whether an answer is held: what says that it is JSON, and where jobs are told of, all that may be.
-fn is_held(call: Call, headers: &HeaderMap) -> bool {
+fn is_held(endpoint: Endpoint, headers: &HeaderMap) -> bool {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if essence.ends_with("/json") || essence.ends_with("+json") {
         return true;
     }
-    let is_other =
+    let length_changed =
         essence == "text/event-stream" || ["image/", "video/", "audio/"].iter().any(|of| essence.starts_with(of));
-    call.is_read() && call != Call::Create(Created::Events) && !is_other
+    endpoint.is_read() && endpoint != Endpoint::Create(Created::Events) && !length_changed
 }

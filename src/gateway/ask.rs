@@ -7,7 +7,7 @@ use serde::Deserialize;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Gateway;
-use super::learn::{Caller, Owner};
+use super::observe::{Caller, Owner};
 use crate::domain::{JobId, MediaUrl, Timestamp};
 use crate::egress::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, DATE, HeaderMap, HeaderValue};
 use crate::egress::{Method, StatusCode};
@@ -36,7 +36,7 @@ impl Gateway {
             let found = parse_jobs(&body).into_iter().find(|found| found.observation.job == job);
             let is_over = found.as_ref().is_some_and(|found| found.observation.outcome.is_some());
             if let Some(found) = found {
-                self.learn_own(&owner, found).await;
+                self.observe_own(&owner, found).await;
             }
             if is_over {
                 return;
@@ -56,7 +56,7 @@ impl Gateway {
             let elapsed = u64::try_from((begun.elapsed() + SLACK).as_millis()).unwrap_or(u64::MAX);
             let spoken = spoken_since(&body, now.saturating_sub(elapsed));
             if !spoken.is_empty() {
-                return self.learn_jobs(spoken, UnknownJobPolicy::Adopt).await;
+                return self.observe_jobs(spoken, UnknownJobPolicy::Adopt).await;
             }
         }
     }
@@ -64,7 +64,7 @@ impl Gateway {
     /// The time by the provider's clock and the body of an answer; `None` without a good one.
     async fn get(&self, caller: &Caller, path: &str) -> Option<(u64, Bytes)> {
         let _turn = self.inner.asked.acquire().await.ok()?;
-        let url = MediaUrl::parse(&format!("{}{}{path}", self.inner.base, super::call::PREFIX)).ok()?;
+        let url = MediaUrl::parse(&format!("{}{}{path}", self.inner.base, super::endpoint::PREFIX)).ok()?;
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, caller.authorization.clone()?);
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));

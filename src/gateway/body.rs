@@ -25,12 +25,12 @@ const SILENCE: Duration = Duration::from_secs(60);
 const PIECES: usize = 4;
 
 /// What carries a body over. It has to be polled for the body to move.
-pub(super) type Pump = Pin<Box<dyn Future<Output = ()>>>;
+pub(super) type BodyForwarder = Pin<Box<dyn Future<Output = ()>>>;
 
 /// Carries on, if there is anything left to carry.
-pub(super) fn carry(pump: &mut Option<Pump>, cx: &mut Context<'_>) {
-    if pump.as_mut().is_some_and(|carrying| carrying.as_mut().poll(cx).is_ready()) {
-        *pump = None;
+pub(super) fn poll_forward(forwarder: &mut Option<BodyForwarder>, cx: &mut Context<'_>) {
+    if forwarder.as_mut().is_some_and(|carrying| carrying.as_mut().poll(cx).is_ready()) {
+        *forwarder = None;
     }
 }
 
@@ -38,20 +38,20 @@ pub(super) fn carry(pump: &mut Option<Pump>, cx: &mut Context<'_>) {
 #[derive(Default)]
 pub(super) struct Outgoing {
     pub(super) body: Option<egress::Body>,
-    pub(super) pump: Option<Pump>,
+    pub(super) forwarder: Option<BodyForwarder>,
     /// Whether its length is another than the request's head says.
-    pub(super) is_other: bool,
+    pub(super) length_changed: bool,
 }
 
 impl Outgoing {
     /// A body that is held whole, of another length than the one that came.
     pub(super) fn whole(body: impl Into<egress::Body>) -> Self {
-        Self { body: Some(body.into()), pump: None, is_other: true }
+        Self { body: Some(body.into()), forwarder: None, length_changed: true }
     }
 
     /// A body that comes piece by piece, as `fill` sends it. An error cuts the request off, and so does it to be dropped
     /// before the end: the provider must not take half a body for a whole one.
-    pub(super) fn streamed<F>(fill: impl FnOnce(Filling) -> F) -> Self
+    pub(super) fn streamed<F>(fill: impl FnOnce(BodySender) -> F) -> Self
     where
         F: Future<Output = ()> + 'static,
     {
@@ -61,7 +61,7 @@ impl Outgoing {
             Some((piece, receiver))
         });
         let body = Some(egress::Body::wrap_stream(pieces));
-        Self { body, pump: Some(Box::pin(fill(Filling(sender)))), is_other: true }
+        Self { body, forwarder: Some(Box::pin(fill(BodySender(sender)))), length_changed: true }
     }
 }
 
@@ -69,9 +69,9 @@ impl Outgoing {
 type Piece = Option<io::Result<Bytes>>;
 
 /// The near end of a body that comes piece by piece.
-pub(super) struct Filling(Sender<Piece>);
+pub(super) struct BodySender(Sender<Piece>);
 
-impl Filling {
+impl BodySender {
     /// Sends the next piece, or why there is none; `None` ends the body. False when nothing more is wanted.
     pub(super) async fn send(&self, piece: Piece) -> bool {
         let goes_on = matches!(piece, Some(Ok(_)));
@@ -80,21 +80,21 @@ impl Filling {
 }
 
 /// Whether a request has a body.
-pub(super) fn is_there(request: &HttpRequest) -> bool {
+pub(super) fn has_body(request: &HttpRequest) -> bool {
     let headers = request.headers();
     headers.contains_key(TRANSFER_ENCODING) || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0")
 }
 
 /// A request's body as it is.
-pub(super) fn of_request(request: &HttpRequest, payload: Payload) -> Outgoing {
-    if !is_there(request) {
+pub(super) fn forward_body(request: &HttpRequest, payload: Payload) -> Outgoing {
+    if !has_body(request) {
         return Outgoing::default();
     }
     let outgoing = Outgoing::streamed(|filling| async move {
         let mut payload = payload;
         while filling.send(next(&mut payload).await).await {}
     });
-    Outgoing { is_other: false, ..outgoing }
+    Outgoing { length_changed: false, ..outgoing }
 }
 
 /// The next piece of a body.

@@ -13,11 +13,11 @@ use futures_util::FutureExt;
 
 use super::Gateway;
 use super::body::{self, Outgoing};
-use super::call::Call;
-use super::edit::multipart::Parts;
-use super::edit::{Callback, Plan, Wish, form, json};
+use super::endpoint::Endpoint;
 use super::forward::Onward;
-use super::learn::{Caller, Creation, Owner};
+use super::observe::{Caller, Creation, Owner};
+use super::rewrite::multipart::MultipartRewriter;
+use super::rewrite::{Callback, CallbackParams, Plan, form, json};
 use crate::domain::Target;
 use crate::egress::header::{self, HeaderMap};
 use crate::intake::ApiError;
@@ -28,7 +28,7 @@ const MAX_BODY: usize = 1 << 20;
 const SMALL_FORM: usize = 256 << 10;
 
 /// What is known of a call, as soon as its body is read.
-type Made = Rc<OnceCell<Creation>>;
+type CreatedRef = Rc<OnceCell<Creation>>;
 
 impl Gateway {
     /// Sends a call on that creates jobs, and learns of them; or one that only prepares a speech stream.
@@ -41,18 +41,18 @@ impl Gateway {
         payload: Payload,
         mut onward: Onward,
         caller: &Caller,
-        call: Call,
+        endpoint: Endpoint,
     ) -> Result<HttpResponse, ApiError> {
-        let making = Making { gateway: self.clone(), call, made: Made::default() };
-        let outgoing = match (body::is_there(request), kind(request)) {
+        let making = Making { gateway: self.clone(), endpoint, made: CreatedRef::default() };
+        let outgoing = match (body::has_body(request), kind(request)) {
             (false, _) => Outgoing::default(),
             (true, kind) if is_encoded(request) => making.encoded(kind, payload, &mut onward.headers).await?,
-            (true, Kind::Multipart(boundary)) => making.multipart(Parts::new(&boundary), payload).await?,
-            (true, kind) => making.small(kind, payload).await?,
+            (true, Kind::Multipart(boundary)) => making.multipart(MultipartRewriter::new(&boundary), payload).await?,
+            (true, kind) => making.buffered(kind, payload).await?,
         };
         // Without an answer there may be a job all the same, which calls back over its ref.
         let exchange = self.forward(onward, outgoing).await?;
-        self.answer(call, caller, making.made.get().cloned(), exchange).await
+        self.answer(endpoint, caller, making.made.get().cloned(), exchange).await
     }
 }
 
@@ -60,13 +60,13 @@ impl Gateway {
 #[derive(Clone)]
 struct Making {
     gateway: Gateway,
-    call: Call,
-    made: Made,
+    endpoint: Endpoint,
+    made: CreatedRef,
 }
 
 impl Making {
     /// A body that is held, with the callback set.
-    async fn small(&self, kind: Kind, mut payload: Payload) -> Result<Outgoing, ApiError> {
+    async fn buffered(&self, kind: Kind, mut payload: Payload) -> Result<Outgoing, ApiError> {
         let body = body::whole(&mut payload, MAX_BODY).await?;
         let edited = self.edited(&kind, &body).await?;
         Ok(Outgoing::whole(edited.map_or(body, Bytes::from)))
@@ -86,21 +86,21 @@ impl Making {
     async fn edited(&self, kind: &Kind, body: &[u8]) -> Result<Option<Vec<u8>>, ApiError> {
         match kind {
             Kind::Json => {
-                let callback = match json::wish(body) {
-                    Some(wish) => self.register(wish).await?,
+                let callback = match json::callback_params(body) {
+                    Some(callback_params) => self.register(callback_params).await?,
                     None => None,
                 };
                 Ok(callback.and_then(|callback| json::with_callback(body, &callback)))
             }
             Kind::Form => {
-                let callback = self.register(form::wish(body)).await?;
+                let callback = self.register(form::callback_params(body)).await?;
                 Ok(callback.map(|callback| form::with_callback(body, &callback)))
             }
             Kind::Multipart(boundary) => {
-                let mut parts = Parts::new(boundary);
+                let mut parts = MultipartRewriter::new(boundary);
                 let passed = parts.feed(body);
                 let end = if parts.is_closing() {
-                    let callback = self.register(parts.wish()).await?;
+                    let callback = self.register(parts.callback_params()).await?;
                     parts.close(callback.as_ref())
                 } else {
                     parts.finish()
@@ -111,8 +111,8 @@ impl Making {
     }
 
     /// A form, held if it is small, else rewritten on its way.
-    async fn multipart(&self, parts: Parts, payload: Payload) -> Result<Outgoing, ApiError> {
-        let mut form = Rewriting { making: self.clone(), parts, payload, is_over: false };
+    async fn multipart(&self, parts: MultipartRewriter, payload: Payload) -> Result<Outgoing, ApiError> {
+        let mut form = RewritingBody { making: self.clone(), parts, payload, is_over: false };
         let mut begun = BytesMut::new();
         while let Some(piece) = form.next().await {
             begun.extend_from_slice(&piece?);
@@ -130,15 +130,15 @@ impl Making {
     }
 
     /// Registers the ref of a call. `None` when the call is to stay as it is.
-    async fn register(&self, wish: Wish) -> Result<Option<Callback>, ApiError> {
-        let account = wish.account.clone();
+    async fn register(&self, callback_params: CallbackParams) -> Result<Option<Callback>, ApiError> {
+        let account = callback_params.account.clone();
         let known = |owner| drop(self.made.set(Creation { owner, account }));
-        if !matches!(self.call, Call::Create(_)) {
+        if !matches!(self.endpoint, Endpoint::Create(_)) {
             known(Owner::default());
             return Ok(None);
         }
         let intake = self.gateway.intake();
-        let (reply_ref, is_free, forward_url) = match wish.plan(intake.urls()) {
+        let (reply_ref, is_free, forward_url) = match callback_params.plan(intake.urls()) {
             Plan::Set { reply_ref, is_free, forward_url } => (reply_ref, is_free, forward_url),
             Plan::Leave { over: Some(Target::Ref(id)), .. } => {
                 known(Owner::Ref { id, made: false });
@@ -159,14 +159,14 @@ impl Making {
 }
 
 /// A form as it is sent on.
-struct Rewriting {
+struct RewritingBody {
     making: Making,
-    parts: Parts,
+    parts: MultipartRewriter,
     payload: Payload,
     is_over: bool,
 }
 
-impl Rewriting {
+impl RewritingBody {
     /// The next piece; `None` at the end.
     async fn next(&mut self) -> Option<Result<Bytes, ApiError>> {
         while !self.is_over {
@@ -193,7 +193,7 @@ impl Rewriting {
         if !self.parts.is_closing() {
             return Ok(passed);
         }
-        let callback = self.making.register(self.parts.wish()).boxed_local().await;
+        let callback = self.making.register(self.parts.callback_params()).boxed_local().await;
         let callback = callback.inspect_err(|_| self.is_over = true)?;
         let end = self.parts.close(callback.as_ref());
         Ok([passed, end].concat().into())

@@ -9,8 +9,8 @@ use serde::Deserialize;
 
 use super::Gateway;
 use super::answer::Pieces;
-use super::call::{Call, Created};
-use super::learn::{Caller, Creation};
+use super::endpoint::{Created, Endpoint};
+use super::observe::{Caller, Creation};
 use crate::domain::JobId;
 use crate::egress::EgressError;
 use crate::provider::mentioned_jobs;
@@ -45,7 +45,7 @@ impl Lines {
     }
 }
 
-struct Passing {
+struct SseBody {
     gateway: Gateway,
     creation: Creation,
     caller: Caller,
@@ -65,12 +65,12 @@ impl Gateway {
     pub(super) fn events(&self, creation: Creation, caller: Caller, stream: Pieces) -> Pieces {
         let gateway = self.clone();
         let (lines, event, after_cr, ready, known, is_over) = Default::default();
-        let passing = Passing { gateway, creation, caller, stream, lines, event, after_cr, ready, known, is_over };
+        let passing = SseBody { gateway, creation, caller, stream, lines, event, after_cr, ready, known, is_over };
         unfold(passing, |mut passing| async { passing.next().await.map(|piece| (piece, passing)) }).boxed()
     }
 }
 
-impl Passing {
+impl SseBody {
     async fn next(&mut self) -> Option<Result<Bytes, EgressError>> {
         loop {
             if let Some(line) = self.ready.pop_front() {
@@ -123,7 +123,7 @@ impl Passing {
         self.heard();
         let shown = std::str::from_utf8(data)
             .ok()
-            .and_then(|text| self.gateway.shown_text(Call::Create(Created::Events), text));
+            .and_then(|text| self.gateway.restored_text(Endpoint::Create(Created::Events), text));
         match shown {
             Some(shown) => {
                 let begins = &line[..text.len() - data.len()];
@@ -152,7 +152,7 @@ impl Passing {
             // The event is not kept waiting for the disk: the job's callback tells of it, too.
             tokio::spawn(async move {
                 if is_new {
-                    gateway.learn_own(&owner, owner.naming(&told.job)).await;
+                    gateway.observe_own(&owner, owner.naming(&told.job)).await;
                 }
                 if is_finished {
                     gateway.ask_finished(owner, caller, told.job).await;

@@ -81,7 +81,7 @@ pub(super) fn forwarded(request: &HttpRequest) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in request.headers() {
         let name = name.as_str();
-        if stays_here(name, &named) || NOT_SENT.contains(&name) {
+        if is_hop_by_hop(name, &named) || NOT_SENT.contains(&name) {
             continue;
         }
         let value = if name == "cookie" { foreign_cookies(value.as_bytes()) } else { Some(value.as_bytes().to_vec()) };
@@ -96,7 +96,7 @@ pub(super) fn returned(answer: &HeaderMap, urls: &ReplyUrls) -> Incoming {
     let named = connection_options(answer.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok()));
     let mut headers = Incoming::new();
     for (name, value) in answer {
-        if stays_here(name.as_str(), &named) || is_not_passed(name.as_str(), value.as_bytes()) {
+        if is_hop_by_hop(name.as_str(), &named) || is_not_passed(name.as_str(), value.as_bytes()) {
             continue;
         }
         let Ok(hidden) = Veil::over(urls, value.as_bytes()) else { continue };
@@ -121,7 +121,7 @@ fn connection_options<'a>(values: impl Iterator<Item = &'a str>) -> Vec<String> 
     values.flat_map(|value| value.split(',')).map(|option| option.trim().to_ascii_lowercase()).collect()
 }
 
-fn stays_here(name: &str, named: &[String]) -> bool {
+fn is_hop_by_hop(name: &str, named: &[String]) -> bool {
     HOP_BY_HOP.contains(&name) || named.iter().any(|option| option == name && !is_end_to_end(name))
 }
 

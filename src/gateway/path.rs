@@ -2,7 +2,7 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use super::call::PREFIX;
+use super::endpoint::PREFIX;
 use crate::intake::ApiError;
 
 /// What stands in a path segment as it is (RFC 3986, 3.3), but for `;`.

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use url::form_urlencoded;
 
 use super::Gateway;
-use super::learn::Caller;
+use super::observe::Caller;
 use crate::domain::Digest;
 use crate::egress::header::HeaderValue;
 use crate::state::{StateError, StreamTokenRecord};
@@ -24,14 +24,14 @@ pub(super) struct Stream {
 
 impl Default for StreamOwners {
     fn default() -> Self {
-        const MOST: u64 = 10_000;
-        Self(Cache::builder().max_capacity(MOST).time_to_live(StreamTokenRecord::LIVES).build())
+        const MAX_STREAM_TOKENS: u64 = 10_000;
+        Self(Cache::builder().max_capacity(MAX_STREAM_TOKENS).time_to_live(StreamTokenRecord::LIVES).build())
     }
 }
 
 impl Gateway {
     /// Remembers the token in an answer of `create-stream`.
-    pub(super) async fn learn_stream(&self, body: &[u8], caller: &Caller, account: Option<String>) {
+    pub(super) async fn observe_stream_token(&self, body: &[u8], caller: &Caller, account: Option<String>) {
         #[derive(Deserialize)]
         struct Answer {
             token: String,

@@ -14,11 +14,11 @@ use tokio::time::Instant;
 
 use super::Gateway;
 use super::answer::unreadable;
-use super::body::{Outgoing, Pump};
-use super::call::Call;
-use super::forward::{Onward, unanswered};
+use super::body::{BodyForwarder, Outgoing};
+use super::endpoint::Endpoint;
+use super::forward::{Onward, upstream_error};
 use super::frames::FrameVeil;
-use super::learn::Caller;
+use super::observe::Caller;
 use super::tokens::Stream;
 use crate::egress::header::{self, HeaderValue};
 use crate::egress::{StatusCode, Upgraded};
@@ -28,7 +28,7 @@ use crate::intake::ApiError;
 const PIECE: usize = 16 << 10;
 
 /// Whether a request asks to go on as a WebSocket.
-pub(super) fn is_asked_for(request: &HttpRequest) -> bool {
+pub(super) fn is_upgrade(request: &HttpRequest) -> bool {
     let has = |name, wanted: &str| {
         let values = request.headers().get_all(name).filter_map(|value| value.to_str().ok());
         values.flat_map(|value| value.split(',')).any(|value| value.trim().eq_ignore_ascii_case(wanted))
@@ -42,7 +42,7 @@ impl Gateway {
     ///
     /// # Errors
     /// When the provider cannot be reached, or does not answer.
-    pub(super) async fn speak(
+    pub(super) async fn proxy_websocket(
         &self,
         request: &HttpRequest,
         payload: Payload,
@@ -53,7 +53,7 @@ impl Gateway {
         onward.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         let exchange = self.forward(onward, Outgoing::default()).await?;
         if exchange.response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return self.answer(Call::Other, caller, None, exchange).await;
+            return self.answer(Endpoint::Other, caller, None, exchange).await;
         }
         let headers = exchange.response.headers();
         let is_websocket =
@@ -64,10 +64,15 @@ impl Gateway {
         let mut head = self.builder(&exchange.response);
         let stream = self.stream_of(request)?;
         let spoken = stream.map(|stream| Spoken { gateway: self.clone(), stream, begun: Instant::now() });
-        let (read, write) = split(exchange.response.upgraded().await.map_err(|error| unanswered(&error))?);
+        let (read, write) = split(exchange.response.upgraded().await.map_err(|error| upstream_error(&error))?);
         let veil = FrameVeil::new(self.intake().urls());
-        let back = Speaking { read: Some(read), pump: Some(Box::pin(carry(payload, write))), veil, _spoken: spoken };
-        Ok(head.upgrade("websocket").body(BodyStream::new(unfold(back, Speaking::next).boxed_local())))
+        let back = WebSocketStream {
+            read: Some(read),
+            forwarder: Some(Box::pin(poll_forward(payload, write))),
+            veil,
+            _spoken: spoken,
+        };
+        Ok(head.upgrade("websocket").body(BodyStream::new(unfold(back, WebSocketStream::next).boxed_local())))
     }
 }
 
@@ -86,24 +91,24 @@ impl Drop for Spoken {
 }
 
 /// What the provider says, while what the caller says is carried over.
-struct Speaking {
+struct WebSocketStream {
     /// `None` when it is at its end.
     read: Option<ReadHalf<Upgraded>>,
-    pump: Option<Pump>,
+    forwarder: Option<BodyForwarder>,
     veil: FrameVeil,
     _spoken: Option<Spoken>,
 }
 
-impl Speaking {
+impl WebSocketStream {
     async fn next(mut self) -> Option<(io::Result<Bytes>, Self)> {
         let mut piece = vec![0; PIECE];
         loop {
             let source = self.read.as_mut()?;
-            let read = match &mut self.pump {
-                Some(pump) => tokio::select! {
+            let read = match &mut self.forwarder {
+                Some(forwarder) => tokio::select! {
                     read = source.read(&mut piece) => read,
-                    () = pump => {
-                        self.pump = None;
+                    () = forwarder => {
+                        self.forwarder = None;
                         continue;
                     }
                 },
@@ -129,7 +134,7 @@ impl Speaking {
     }
 }
 
-async fn carry(mut payload: Payload, mut write: WriteHalf<Upgraded>) {
+async fn poll_forward(mut payload: Payload, mut write: WriteHalf<Upgraded>) {
     while let Some(Ok(piece)) = payload.next().await {
         if write.write_all(&piece).await.is_err() || write.flush().await.is_err() {
             return;

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
-    AttemptFailure, Digest, Job, JobId, JobState, Origin, QuarantineRemoval, RefId, ReplyRef, Slot, StoredFile,
+    AssetId, AttemptFailure, Digest, Job, JobId, JobState, Origin, QuarantineRemoval, RefId, ReplyRef, StoredFile,
     Timestamp,
 };
 
@@ -96,7 +96,7 @@ pub enum Event {
         /// The job.
         job: JobId,
         /// The file.
-        slot: Slot,
+        slot: AssetId,
         /// The upload, as the bucket names it.
         upload: String,
     },
@@ -129,7 +129,7 @@ pub enum Event {
         /// The job.
         job: JobId,
         /// The file.
-        slot: Slot,
+        slot: AssetId,
         /// What will be there.
         file: StoredFile,
     },
@@ -145,7 +145,7 @@ pub enum Event {
         /// The job.
         job: JobId,
         /// The file.
-        slot: Slot,
+        slot: AssetId,
         /// What is there.
         file: StoredFile,
     },
@@ -156,7 +156,7 @@ pub enum Event {
         /// The job.
         job: JobId,
         /// The file.
-        slot: Slot,
+        slot: AssetId,
         /// How.
         failure: AttemptFailure,
         /// When to take the job up again.
@@ -236,7 +236,7 @@ pub enum Event {
         /// The job.
         job: JobId,
         /// The file.
-        slot: Slot,
+        slot: AssetId,
         /// What will be there.
         file: StoredFile,
     },
@@ -247,7 +247,7 @@ pub enum Event {
         /// The job.
         job: JobId,
         /// The file.
-        slot: Slot,
+        slot: AssetId,
         /// The upload, as the bucket names it.
         upload: String,
         /// The parts that the store has, from the first on, as it names them.

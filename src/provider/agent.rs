@@ -6,7 +6,7 @@ use super::details;
 use super::error::ErrorReport;
 use super::json::Object;
 use super::{believable, budget, label, media, truncate_redacted};
-use crate::domain::{AssetSource, JobId, Missing, Observation, Outcome, Role, Slot, Status, Timestamp};
+use crate::domain::{AssetId, AssetSource, JobId, MissingReason, Observation, Outcome, Role, Status, Timestamp};
 
 /// The provider's `status` of an attachment that is not ready.
 const PROCESSING: i64 = 2;
@@ -58,12 +58,12 @@ fn attachments(response: &Object<'_>) -> (Vec<AssetSource>, u32) {
         let Some(mut found) = media::attachment(&attachment, place) else { return };
         if attachment.integer("status") == Some(PROCESSING) {
             found.media.candidates.clear();
-            found.media.missing = Missing::StillProcessing;
+            found.media.missing = MissingReason::StillProcessing;
         }
         // Two attachments of the same id are two files all the same.
-        let mut slot = Slot::new(&attachment.text("attachmentID").unwrap_or_else(|| format!("#{place}")));
+        let mut slot = AssetId::new(&attachment.text("attachmentID").unwrap_or_else(|| format!("#{place}")));
         if !slots.insert(slot.clone()) {
-            slot = Slot::new(&format!("#{place}"));
+            slot = AssetId::new(&format!("#{place}"));
             slots.insert(slot.clone());
         }
         found.media.slot = slot.clone();

@@ -1,7 +1,7 @@
 //! Which URL is the media, and whether it is clean.
 
 use super::json::Object;
-use crate::domain::{AssetSource, Candidate, FileName, Kind, MediaUrl, Missing, Role, Slot, Variant};
+use crate::domain::{AssetId, AssetSource, Candidate, FileName, Kind, MediaUrl, MissingReason, Role, Variant};
 
 /// An attachment's file and what goes with it.
 pub(super) struct Attachment {
@@ -30,10 +30,10 @@ pub(super) fn single(kind: Kind, object: &Object<'_>) -> Vec<AssetSource> {
         Kind::Speech => vec![(object.text("audio_url"), Variant::Unknown)],
     };
     let media = source(Role::Media, FileName::clean(name), candidates, watermarked.as_deref());
-    if media.candidates.is_empty() && media.missing == Missing::NoUrl {
+    if media.candidates.is_empty() && media.missing == MissingReason::NoUrl {
         return Vec::new();
     }
-    let media = AssetSource { slot: Slot::media(), ..media };
+    let media = AssetSource { slot: AssetId::media(), ..media };
     let poster = match kind {
         // An image's cover is the same picture again, resized.
         Kind::Image | Kind::Agent | Kind::Speech => None,
@@ -58,7 +58,7 @@ pub(super) fn attachment(attachment: &Object<'_>, place: usize) -> Option<Attach
         (watermarked.clone(), Variant::Watermarked),
     ];
     let media = source(Role::Media, FileName::clean(""), candidates, watermarked.as_deref());
-    let nothing_named = media.candidates.is_empty() && media.missing == Missing::NoUrl;
+    let nothing_named = media.candidates.is_empty() && media.missing == MissingReason::NoUrl;
     let is_file = attachment.get("file").is_some() || attachment.get("node").is_some();
     if nothing_named && (!is_file || attachment.text("text").is_some()) {
         return None;
@@ -120,15 +120,15 @@ fn sidecar(role: Role, name: &str, url: Option<String>) -> Option<AssetSource> {
 /// Of texts in the places of URLs, those that are URLs, each once, the cleanest first.
 fn source(role: Role, file: FileName, texts: Vec<(Option<String>, Variant)>, watermarked: Option<&str>) -> AssetSource {
     let mut candidates: Vec<Candidate> = Vec::new();
-    let mut missing = Missing::NoUrl;
+    let mut missing = MissingReason::NoUrl;
     for (text, variant) in texts.into_iter().filter_map(|(text, variant)| Some((text?, variant))) {
         let variant = if watermarked == Some(text.as_str()) { Variant::Watermarked } else { variant };
         match MediaUrl::parse(&text) {
             Ok(url) if candidates.iter().any(|known| known.url == url) => {}
             Ok(url) => candidates.push(Candidate { url, variant }),
-            Err(_) => missing = Missing::InvalidUrl,
+            Err(_) => missing = MissingReason::InvalidUrl,
         }
     }
     candidates.sort_by_key(|candidate| candidate.variant);
-    AssetSource { slot: Slot::media(), role, file, candidates, missing }
+    AssetSource { slot: AssetId::media(), role, file, candidates, missing }
 }

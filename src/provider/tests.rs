@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::domain::{JobDetails, Missing, Outcome, Role, Status, Variant};
+use crate::domain::{JobDetails, MissingReason, Outcome, Role, Status, Variant};
 
 fn observed(body: serde_json::Value) -> Observation {
     match read(body.to_string().as_bytes()).unwrap() {
@@ -195,7 +195,7 @@ fn the_cleanest_url_comes_first() {
 fn a_completed_job_without_a_url_has_no_assets_and_with_a_broken_one_says_so() {
     assert_eq!(observed(video(json!({"status": 2, "videoURL": "", "downloadURL": null}))).assets, []);
     let broken = observed(video(json!({"status": 2, "videoURL": "ftp://h/v"})));
-    assert_eq!((broken.assets[0].missing, broken.assets[0].candidates.len()), (Missing::InvalidUrl, 0));
+    assert_eq!((broken.assets[0].missing, broken.assets[0].candidates.len()), (MissingReason::InvalidUrl, 0));
 }
 
 #[test]
@@ -233,9 +233,9 @@ fn an_agents_attachments_are_read_by_the_table() {
     let variants = |index: usize| observation.assets[index].candidates.iter().map(|c| c.variant).collect::<Vec<_>>();
     assert_eq!(variants(0), [Variant::Clean, Variant::Watermarked]);
     assert_eq!(variants(2), [Variant::Clean, Variant::Unknown]);
-    assert_eq!(observation.assets[3].missing, Missing::StillProcessing);
+    assert_eq!(observation.assets[3].missing, MissingReason::StillProcessing);
     assert!(observation.assets[3].candidates.is_empty());
-    assert_eq!(observation.assets[5].missing, Missing::NoUrl);
+    assert_eq!(observation.assets[5].missing, MissingReason::NoUrl);
 }
 
 #[test]

@@ -35,7 +35,7 @@ impl Reconciler {
     pub(super) async fn read_accounts(&self) -> Result<(), AskError> {
         let client = &self.inner.client;
         let mut accounts = Vec::new();
-        for AccountLogin { account, expires_at } in self.patiently(|| client.logins()).await? {
+        for AccountLogin { account, expires_at } in self.with_retry(|| client.logins()).await? {
             let credits = client.credits(&account).await.ok().flatten();
             accounts.push(ProviderAccount { account, login_expires_at: expires_at, credits });
         }

@@ -24,7 +24,7 @@ pub(super) enum Learned {
     /// That there is no such job any more; it has ended by that.
     Removed,
     /// Nothing of the job.
-    Unsaid,
+    NoAnswer,
 }
 
 impl Reconciler {
@@ -35,11 +35,11 @@ impl Reconciler {
             loop {
                 let page = self.page(state, before).await?;
                 for record in &page.items {
-                    self.heard(queue, record);
+                    self.on_job_changed(queue, record);
                 }
                 seen += page.items.len();
                 before = page.next;
-                if before.is_none() || seen >= Queue::MOST {
+                if before.is_none() || seen >= Queue::MAX_JOBS {
                     break;
                 }
             }
@@ -64,12 +64,12 @@ impl Reconciler {
         } else if !queue.has(sequence)
             && let Ok(Some(record)) = self.state().job_at(sequence)
         {
-            self.heard(queue, &record);
+            self.on_job_changed(queue, &record);
         }
     }
 
     /// A job is like this. What waits goes on waiting: repeated callbacks must not make the provider be asked more often.
-    pub(super) fn heard(&self, queue: &mut Queue, JobRecord { sequence, job }: &JobRecord) {
+    pub(super) fn on_job_changed(&self, queue: &mut Queue, JobRecord { sequence, job }: &JobRecord) {
         let next = self.next(job, None).filter(|at| !queue.is_finished(*sequence, *at));
         if next.is_none() || !queue.has(*sequence) {
             queue.put(*sequence, next);
@@ -121,7 +121,7 @@ impl Reconciler {
 
     /// The same for somebody who waits for it.
     pub(super) async fn patiently_asked(&self, job: &Job) -> Result<Learned, AskError> {
-        let answer = self.patiently(|| self.inner.client.job(&job.id)).await;
+        let answer = self.with_retry(|| self.inner.client.job(&job.id)).await;
         self.learn(job, answer).await
     }
 
@@ -132,10 +132,10 @@ impl Reconciler {
                     self.inner.intake.observe(answer.body, answer.observation, UnknownJobPolicy::Configured).await?;
                 Ok(if changed { Learned::Changed } else { Learned::Nothing })
             }
-            Err(ProviderError::Gone) => Ok(if self.removed(job).await? { Learned::Removed } else { Learned::Unsaid }),
+            Err(ProviderError::Gone) => Ok(if self.removed(job).await? { Learned::Removed } else { Learned::NoAnswer }),
             Err(error @ (ProviderError::Rejected(_) | ProviderError::Unreadable(_))) => {
                 tracing::warn!(job = %job.id, %error, "the provider does not say how far it is");
-                Ok(Learned::Unsaid)
+                Ok(Learned::NoAnswer)
             }
             Err(error) => Err(error.into()),
         }

@@ -5,15 +5,15 @@
 //! the far end, and the next run walks up to it again: nothing need be written down for that. Only the ids of the pages are
 //! held in between, and links are fresh when a job is taken in.
 
-mod walk;
+mod list_pager;
 
 use super::Reconciler;
-use super::progress::{BackfillReport, EndedEarly, Progress};
+use super::progress::{BackfillReport, Progress, SyncError};
 use crate::domain::{JobId, JobState};
 use crate::intake::UnknownJobPolicy;
 use crate::provider::{Answer, JobList, ProviderError};
 
-use self::walk::Walk;
+use self::list_pager::ListPager;
 
 /// What to import.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ struct Batch {
 
 /// What a listed job is to the vault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+enum SyncStatus {
     /// Its end is known here.
     Known,
     /// It has not ended.
@@ -62,7 +62,7 @@ impl Reconciler {
     ///
     /// # Errors
     /// When it ends early.
-    pub async fn backfill(&self, what: &Backfill, progress: &Progress<BackfillReport>) -> Result<(), EndedEarly> {
+    pub async fn backfill(&self, what: &Backfill, progress: &Progress<BackfillReport>) -> Result<(), SyncError> {
         self.inner.intake.log().recovered().await;
         match what {
             Backfill::List(list) => self.import_list(*list, progress).await?,
@@ -72,10 +72,10 @@ impl Reconciler {
         Ok(())
     }
 
-    async fn import_jobs(&self, ids: &[JobId], progress: &Progress<BackfillReport>) -> Result<(), EndedEarly> {
+    async fn import_jobs(&self, ids: &[JobId], progress: &Progress<BackfillReport>) -> Result<(), SyncError> {
         progress.expect(ids.len() as u64);
         for id in ids {
-            let answer = match self.patiently(|| self.inner.client.job(id)).await {
+            let answer = match self.with_retry(|| self.inner.client.job(id)).await {
                 Ok(answer) => answer,
                 Err(
                     error @ (ProviderError::Gone
@@ -92,14 +92,14 @@ impl Reconciler {
             };
             let standing = self.standing(&answer)?;
             progress.count(|report| match standing {
-                Standing::Known => report.known += 1,
-                Standing::Running => report.running += 1,
-                Standing::Missing => report.missing += 1,
+                SyncStatus::Known => report.known += 1,
+                SyncStatus::Running => report.running += 1,
+                SyncStatus::Missing => report.missing += 1,
             });
-            if standing != Standing::Known {
+            if standing != SyncStatus::Known {
                 let taken_in =
                     self.inner.intake.observe(answer.body, answer.observation, UnknownJobPolicy::Adopt).await?;
-                let imported = taken_in && standing == Standing::Missing;
+                let imported = taken_in && standing == SyncStatus::Missing;
                 progress.count(|report| report.imported += u64::from(imported));
             }
             progress.step();
@@ -107,10 +107,10 @@ impl Reconciler {
         Ok(())
     }
 
-    async fn import_list(&self, what: ListBackfill, progress: &Progress<BackfillReport>) -> Result<(), EndedEarly> {
+    async fn import_list(&self, what: ListBackfill, progress: &Progress<BackfillReport>) -> Result<(), SyncError> {
         let mut missing = Vec::new();
         for account in self.accounts(what.list).await? {
-            self.survey(what, account, progress, &mut missing).await?;
+            self.scan_list(what, account, progress, &mut missing).await?;
         }
         let wanted = progress.report().missing;
         progress.expect(what.limit.map_or(wanted, |limit| limit.min(wanted)));
@@ -127,10 +127,10 @@ impl Reconciler {
     /// Whose lists there are: nobody's in particular where the provider does not ask for an account.
     pub(super) async fn accounts(&self, list: JobList) -> Result<Vec<Option<String>>, ProviderError> {
         let client = &self.inner.client;
-        match self.patiently(|| client.list(list, None, None)).await {
+        match self.with_retry(|| client.list(list, None, None)).await {
             Ok(_) => Ok(vec![None]),
             Err(error @ ProviderError::Rejected(_)) => {
-                let accounts = self.patiently(|| client.accounts()).await?;
+                let accounts = self.with_retry(|| client.accounts()).await?;
                 if accounts.is_empty() {
                     return Err(error);
                 }
@@ -140,14 +140,14 @@ impl Reconciler {
         }
     }
 
-    async fn survey(
+    async fn scan_list(
         &self,
         what: ListBackfill,
         account: Option<String>,
         progress: &Progress<BackfillReport>,
         missing: &mut Vec<Batch>,
-    ) -> Result<(), EndedEarly> {
-        let mut walk = Walk::new(what.list, account.clone());
+    ) -> Result<(), SyncError> {
+        let mut walk = ListPager::new(what.list, account.clone());
         while let Some(page) = walk.next(self).await? {
             let mut counts = [0; 3];
             for answer in &page.jobs {
@@ -177,14 +177,14 @@ impl Reconciler {
         Batch { account, after }: &Batch,
         progress: &Progress<BackfillReport>,
         left: &mut u64,
-    ) -> Result<(), EndedEarly> {
+    ) -> Result<(), SyncError> {
         let client = &self.inner.client;
-        let page = self.patiently(|| client.list(list, account.as_deref(), after.as_ref())).await?;
+        let page = self.with_retry(|| client.list(list, account.as_deref(), after.as_ref())).await?;
         for answer in page.jobs.into_iter().rev() {
             if *left == 0 {
                 break;
             }
-            if self.standing(&answer)? != Standing::Missing {
+            if self.standing(&answer)? != SyncStatus::Missing {
                 continue;
             }
             let Answer { observation, body } = answer;
@@ -198,16 +198,16 @@ impl Reconciler {
     }
 
     /// What is being archived, or stuck, has other ways to a better end.
-    fn standing(&self, Answer { observation, .. }: &Answer) -> Result<Standing, EndedEarly> {
+    fn standing(&self, Answer { observation, .. }: &Answer) -> Result<SyncStatus, SyncError> {
         let record = self.state().job(&observation.job)?;
         Ok(match (record.map(|record| record.job), observation.outcome) {
-            (Some(job), None) if job.state == JobState::Running => Standing::Running,
-            (None, None) => Standing::Running,
+            (Some(job), None) if job.state == JobState::Running => SyncStatus::Running,
+            (None, None) => SyncStatus::Running,
             (Some(job), Some(outcome)) if job.state == JobState::Running || Some(outcome) > job.outcome => {
-                Standing::Missing
+                SyncStatus::Missing
             }
-            (None, Some(_)) => Standing::Missing,
-            (Some(_), _) => Standing::Known,
+            (None, Some(_)) => SyncStatus::Missing,
+            (Some(_), _) => SyncStatus::Known,
         })
     }
 }

@@ -6,19 +6,19 @@ use crate::intake::{IntakeError, UnknownJobPolicy};
 use crate::provider::{Answer, JobList, JobMention, ProviderError};
 
 /// Asked about each time: far more than the provider lets run at once.
-const MOST: usize = 200;
+const MAX_MENTIONS: usize = 200;
 
 impl Reconciler {
     /// Asks what runs, and about each job of it that is not known. How many were taken in.
     pub(super) async fn discover(&self) -> Result<u64, AskError> {
         let client = &self.inner.client;
-        let mut told = or_none(self.patiently(|| client.scheduler()).await)?;
-        told.extend(or_none(self.patiently(|| client.agent_jobs()).await)?);
+        let mut told = or_none(self.with_retry(|| client.scheduler()).await)?;
+        told.extend(or_none(self.with_retry(|| client.agent_jobs()).await)?);
         let (mut asked, mut discovered) = (0, 0);
         for mention in told {
             match self.known(&mention.job)? {
                 Some(job) => drop(self.associate(&mention, Some(&job)).await?),
-                None if asked == MOST => break,
+                None if asked == MAX_MENTIONS => break,
                 None => {
                     asked += 1;
                     discovered += u64::from(self.take_in(&mention).await?);
@@ -35,7 +35,7 @@ impl Reconciler {
         for list in [JobList::Videos, JobList::Images] {
             for account in self.accounts(list).await? {
                 let client = &self.inner.client;
-                let page = self.patiently(|| client.list(list, account.as_deref(), None)).await?;
+                let page = self.with_retry(|| client.list(list, account.as_deref(), None)).await?;
                 for Answer { observation, body } in page.jobs {
                     self.inner.intake.observe(body, observation, unknown).await?;
                 }
@@ -51,7 +51,7 @@ impl Reconciler {
 
     /// Asks about a job that is not known. True when it is taken in.
     async fn take_in(&self, mention: &JobMention) -> Result<bool, AskError> {
-        match self.patiently(|| self.inner.client.job(&mention.job)).await {
+        match self.with_retry(|| self.inner.client.job(&mention.job)).await {
             Ok(answer) => {
                 let is_associated = self.associate(mention, None).await?;
                 let observed =

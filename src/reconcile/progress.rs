@@ -112,7 +112,7 @@ impl<R: Clone> Progress<R> {
 
 /// Why long work ended before its end. All that it did until then is kept.
 #[derive(Debug, thiserror::Error)]
-pub enum EndedEarly {
+pub enum SyncError {
     /// Asking on would be to no purpose.
     #[error("the provider refuses provider.api_token")]
     TokenRefused,
@@ -133,7 +133,7 @@ pub enum EndedEarly {
     Endless(usize),
 }
 
-impl From<ProviderError> for EndedEarly {
+impl From<ProviderError> for SyncError {
     fn from(error: ProviderError) -> Self {
         match error {
             ProviderError::TokenRefused => Self::TokenRefused,

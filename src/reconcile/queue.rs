@@ -13,7 +13,7 @@ pub(super) struct Queue {
 
 impl Queue {
     /// More running jobs than any account makes in a month. Of more those asked about last are left out until the next scan.
-    pub(super) const MOST: usize = 100_000;
+    pub(super) const MAX_JOBS: usize = 100_000;
 
     /// Asks about a job at `at`, or no more.
     pub(super) fn put(&mut self, sequence: u64, at: Option<Timestamp>) {
@@ -23,7 +23,7 @@ impl Queue {
         let Some(at) = at else { return };
         self.times.insert(sequence, at);
         self.by_time.insert((at, sequence));
-        if self.times.len() > Self::MOST
+        if self.times.len() > Self::MAX_JOBS
             && let Some((_, last)) = self.by_time.pop_last()
         {
             self.times.remove(&last);
@@ -32,7 +32,7 @@ impl Queue {
 
     /// A job was asked about; it is asked about again at `next`, or never.
     pub(super) fn asked(&mut self, sequence: u64, next: Option<Timestamp>, now: Timestamp) {
-        if next.is_none() && self.finished.len() < Self::MOST {
+        if next.is_none() && self.finished.len() < Self::MAX_JOBS {
             self.finished.insert(sequence, now);
         }
         self.put(sequence, next);

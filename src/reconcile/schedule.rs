@@ -23,7 +23,7 @@ const MISSING_MINUTES: u64 = DAY_MINUTES;
 pub(super) const ASKED_ABOUT: [JobState; 2] = [JobState::Running, JobState::Stuck];
 
 /// Whether the provider may have more to say of a job: it runs, or was called completed without all its results.
-pub(super) fn has_no_end(job: &Job) -> bool {
+pub(super) fn awaits_result(job: &Job) -> bool {
     match job.state {
         JobState::Running => true,
         JobState::Stuck => {
@@ -36,7 +36,7 @@ pub(super) fn has_no_end(job: &Job) -> bool {
 /// When to ask about a job for the first time after `after`, if it is to be asked about: a running one until the provider
 /// has forgotten it, one without its results for a day from when it was called completed.
 pub(super) fn next(job: &Job, after: Timestamp, minute: Duration) -> Option<Timestamp> {
-    if !has_no_end(job) {
+    if !awaits_result(job) {
         return None;
     }
     match job.state {

@@ -3,7 +3,7 @@
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::ask::{AskError, Learned};
-use super::progress::{EndedEarly, Progress, ReconcileReport};
+use super::progress::{Progress, ReconcileReport, SyncError};
 use super::queue::Queue;
 use super::{Reconciler, schedule};
 use crate::domain::{Job, JobState};
@@ -15,17 +15,17 @@ impl Reconciler {
     ///
     /// # Errors
     /// When it ends early.
-    pub async fn reconcile(&self, progress: &Progress<ReconcileReport>) -> Result<(), EndedEarly> {
+    pub async fn reconcile(&self, progress: &Progress<ReconcileReport>) -> Result<(), SyncError> {
         self.inner.intake.log().recovered().await;
         let mut sequences = Vec::new();
         for state in schedule::ASKED_ABOUT {
             let mut before = None;
             loop {
                 let page = self.page(state, before).await?;
-                let wanted = page.items.iter().filter(|record| schedule::has_no_end(&record.job));
+                let wanted = page.items.iter().filter(|record| schedule::awaits_result(&record.job));
                 sequences.extend(wanted.map(|record| record.sequence));
                 before = page.next;
-                if before.is_none() || sequences.len() >= Queue::MOST {
+                if before.is_none() || sequences.len() >= Queue::MAX_JOBS {
                     break;
                 }
             }
@@ -37,7 +37,7 @@ impl Reconciler {
             asked
         });
         asked.buffer_unordered(Self::AT_ONCE).try_for_each(|()| async { Ok(()) }).await?;
-        let discovered = self.discover().await.map_err(EndedEarly::from)?;
+        let discovered = self.discover().await.map_err(SyncError::from)?;
         progress.complete(|report| {
             report.discovered = discovered;
             report.complete = true;
@@ -45,7 +45,7 @@ impl Reconciler {
         Ok(())
     }
 
-    async fn ask_now(&self, sequence: u64, progress: &Progress<ReconcileReport>) -> Result<(), EndedEarly> {
+    async fn ask_now(&self, sequence: u64, progress: &Progress<ReconcileReport>) -> Result<(), SyncError> {
         let Some(job) = self.wanting_an_end(sequence)? else { return Ok(()) };
         match self.patiently_asked(&job).await {
             Ok(learned) => progress.count(|report| {
@@ -54,7 +54,7 @@ impl Reconciler {
                     Learned::Nothing => {}
                     Learned::Changed => report.changed += 1,
                     Learned::Removed => report.removed += 1,
-                    Learned::Unsaid => report.unanswered += 1,
+                    Learned::NoAnswer => report.unanswered += 1,
                 }
             }),
             Err(AskError::Provider(ProviderError::OnHold)) => {
@@ -75,13 +75,13 @@ impl Reconciler {
         Ok(())
     }
 
-    fn wanting_an_end(&self, sequence: u64) -> Result<Option<Job>, EndedEarly> {
+    fn wanting_an_end(&self, sequence: u64) -> Result<Option<Job>, SyncError> {
         let record = self.state().job_at(sequence)?;
-        Ok(record.map(|record| record.job).filter(schedule::has_no_end))
+        Ok(record.map(|record| record.job).filter(schedule::awaits_result))
     }
 }
 
-impl From<AskError> for EndedEarly {
+impl From<AskError> for SyncError {
     fn from(error: AskError) -> Self {
         match error {
             AskError::Provider(error) => error.into(),

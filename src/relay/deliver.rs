@@ -7,7 +7,7 @@ use fail::fail_point;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Relay;
-use super::receivers::NotNow;
+use super::receivers::Backoff;
 use crate::domain::{MediaUrl, RefId, Timestamp};
 use crate::egress::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use crate::egress::{Body, EgressError, Method, Response, StatusCode};
@@ -16,7 +16,7 @@ use crate::state::{OutboxRecord, RecordError, RefRecord, StateError};
 
 /// What became of the first of a ref's callbacks.
 #[derive(Debug)]
-pub(super) enum Ended {
+pub(super) enum DeliveryOutcome {
     /// It is done with, taken or given up.
     Done,
     /// There was none.
@@ -28,14 +28,14 @@ pub(super) enum Ended {
     /// It is tried again later.
     Failed {
         /// No sooner than the receiver asked.
-        asked: Option<Duration>,
+        retry_after: Option<Duration>,
     },
 }
 
 /// What became of a request.
 enum Verdict {
     Taken,
-    NotNow(NotNow),
+    Backoff(Backoff),
     /// With an error that names no more of the URL than its host.
     Failed(String, Option<Duration>),
     GiveUp(&'static str),
@@ -61,14 +61,14 @@ impl Relay {
 
     /// Tries the first of what waits to be passed on for a ref, which has looked too old since `late_since`. Says whether it
     /// does.
-    pub(super) async fn pass_on_next(&self, id: &RefId, late_since: Option<Instant>) -> (Ended, bool) {
+    pub(super) async fn deliver_next(&self, id: &RefId, late_since: Option<Instant>) -> (DeliveryOutcome, bool) {
         let head = self.state().outbox_head(id).and_then(|head| Ok((head, self.state().reply_ref(id)?)));
         let (position, record, known) = match head {
-            Ok((None, _)) => return (Ended::Nothing, false),
+            Ok((None, _)) => return (DeliveryOutcome::Nothing, false),
             Ok((Some((position, record)), known)) => (position, record, known),
             Err(error) => {
                 tracing::debug!(%error, "what is to be passed on cannot be read yet");
-                return (Ended::Later(Self::PAUSE), late_since.is_some());
+                return (DeliveryOutcome::Later(Self::PAUSE), late_since.is_some());
             }
         };
         let url = known.as_ref().and_then(|known| known.forward_url.as_deref());
@@ -83,7 +83,9 @@ impl Relay {
         let hold = self.inner.patience.min(Self::LATE);
         let verdict = match verdict {
             Verdict::Failed(..) if late && late_for >= hold => Verdict::GiveUp("expired"),
-            Verdict::NotNow(NotNow::Paused { failing_for, .. }) if late && late_for >= hold && failing_for >= hold => {
+            Verdict::Backoff(Backoff::Paused { failing_for, .. })
+                if late && late_for >= hold && failing_for >= hold =>
+            {
                 Verdict::GiveUp("expired")
             }
             verdict => verdict,
@@ -91,11 +93,11 @@ impl Relay {
         (self.conclude(id.clone(), position, url, verdict).await, late)
     }
 
-    async fn conclude(&self, id: RefId, position: u64, url: Option<&str>, verdict: Verdict) -> Ended {
+    async fn conclude(&self, id: RefId, position: u64, url: Option<&str>, verdict: Verdict) -> DeliveryOutcome {
         let at = Timestamp::now();
         match verdict {
             Verdict::Taken => {
-                fail_point!("relay.sent", |_| Ended::Failed { asked: None });
+                fail_point!("relay.sent", |_| DeliveryOutcome::Failed { retry_after: None });
                 self.record(Event::PassedOn { at, id, position }).await
             }
             Verdict::GiveUp(why) => {
@@ -103,12 +105,12 @@ impl Relay {
                 tracing::warn!(reference = %id, receiver, why, "a callback could not be passed on and is given up");
                 self.record(Event::PassOnGivenUp { at, id, position, why: why.to_owned() }).await
             }
-            Verdict::NotNow(NotNow::Paused { rest, .. }) => Ended::Later(rest),
-            Verdict::NotNow(NotNow::Busy) => Ended::Busy,
-            Verdict::Failed(error, asked) => {
+            Verdict::Backoff(Backoff::Paused { rest, .. }) => DeliveryOutcome::Later(rest),
+            Verdict::Backoff(Backoff::Busy) => DeliveryOutcome::Busy,
+            Verdict::Failed(error, retry_after) => {
                 let receiver = url.and_then(receiver);
                 tracing::info!(reference = %id, receiver, error, "a callback could not be passed on yet");
-                Ended::Failed { asked }
+                DeliveryOutcome::Failed { retry_after }
             }
         }
     }
@@ -118,12 +120,12 @@ impl Relay {
         let receiver = url.expose().origin().ascii_serialization();
         let turn = match self.inner.receivers.admit(&receiver, Self::REQUEST_TIME) {
             Ok(turn) => turn,
-            Err(not_now) => return Verdict::NotNow(not_now),
+            Err(not_now) => return Verdict::Backoff(not_now),
         };
         let kib = u32::try_from(record.bytes.div_ceil(1024)).unwrap_or(u32::MAX).min(Self::BODIES_KIB);
         // Small bodies have room by the number of requests. Whoever waited for more would keep others waiting.
         let large = kib.saturating_sub(Self::SMALL_BODY_KIB);
-        let Ok(_room) = self.inner.bodies.try_acquire_many(large) else { return Verdict::NotNow(NotNow::Busy) };
+        let Ok(_room) = self.inner.bodies.try_acquire_many(large) else { return Verdict::Backoff(Backoff::Busy) };
         let body = match self.body(position, known.clone()).await {
             Ok(Some(body)) => body,
             Ok(None) => return Verdict::GiveUp("body_lost"),
@@ -133,7 +135,7 @@ impl Relay {
             }
         };
         let answer = timeout(Self::REQUEST_TIME, self.post(url, body)).await.unwrap_or(Err(EgressError::TimedOut));
-        let (status, asked) = match answer {
+        let (status, retry_after) = match answer {
             Ok(answer) => answer,
             Err(EgressError::Refused(refusal)) => return Verdict::GiveUp(refusal.name()),
             Err(error) => {
@@ -143,21 +145,21 @@ impl Relay {
         };
         let error = format!("it answers {}", status.as_u16());
         if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
-            turn.failed(asked, &error);
+            turn.failed(retry_after, &error);
         } else {
             turn.answered();
         }
         match status {
             status if status.is_success() => Verdict::Taken,
             StatusCode::GONE => Verdict::GiveUp("gone"),
-            _ => Verdict::Failed(error, asked),
+            _ => Verdict::Failed(error, retry_after),
         }
     }
 
     async fn post(&self, url: &MediaUrl, body: Bytes) -> Result<(StatusCode, Option<Duration>), EgressError> {
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
         let mut response = self.inner.client.send(Method::POST, url, headers, Some(Body::from(body))).await?;
-        let (status, asked) = (response.status(), retry_after(&response));
+        let (status, retry_after) = (response.status(), retry_after(&response));
         let mut read = 0;
         // The status has decided it: what breaks off here only costs the connection.
         while read < Self::MAX_ANSWER
@@ -165,7 +167,7 @@ impl Relay {
         {
             read += chunk.len();
         }
-        Ok((status, asked))
+        Ok((status, retry_after))
     }
 
     /// What to send of a callback; `None` when something else stands where its bytes should.
@@ -180,12 +182,12 @@ impl Relay {
     }
 
     /// Says what became of a callback. While that cannot be recorded, nothing else of its ref is tried.
-    async fn record(&self, event: Event) -> Ended {
+    async fn record(&self, event: Event) -> DeliveryOutcome {
         loop {
             // It need not be on the disk at once: without it the callback is sent again.
             match self.inner.log.record(event.clone(), Durability::Buffered).await {
-                Ok(_) => return Ended::Done,
-                Err(RecordError::Stopping) => return Ended::Later(Self::PAUSE),
+                Ok(_) => return DeliveryOutcome::Done,
+                Err(RecordError::Stopping) => return DeliveryOutcome::Later(Self::PAUSE),
                 Err(RecordError::Journal(_)) => sleep(Self::PAUSE).await,
             }
         }

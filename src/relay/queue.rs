@@ -10,13 +10,13 @@ use crate::domain::RefId;
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     waiting: BTreeSet<(Instant, RefId)>,
-    refs: HashMap<RefId, Known>,
+    refs: HashMap<RefId, QueuedRef>,
     /// Refs were left out for want of room: they are to be looked for when there is some.
     left_out: bool,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct QueuedRef {
     /// When it is tried; `None` while it is.
     at: Option<Instant>,
     /// How often the first of its callbacks has failed.
@@ -29,17 +29,17 @@ struct Known {
 
 impl Queue {
     /// About 10 MB. Of more, those that are tried last are left out until there is room.
-    const MOST: usize = 20_000;
+    const MAX_REFS: usize = 20_000;
 
     /// Something came that is to be passed on, or did long ago.
-    pub(super) fn hear(&mut self, id: RefId, now: Instant) {
+    pub(super) fn enqueue(&mut self, id: RefId, now: Instant) {
         if let Some(known) = self.refs.get_mut(&id) {
             known.heard = true;
             return;
         }
-        self.refs.insert(id.clone(), Known::default());
+        self.refs.insert(id.clone(), QueuedRef::default());
         self.wait(id, now);
-        if self.refs.len() > Self::MOST
+        if self.refs.len() > Self::MAX_REFS
             && let Some((_, last)) = self.waiting.pop_last()
         {
             self.refs.remove(&last);
@@ -110,14 +110,14 @@ impl Queue {
     /// There was nothing to pass on; there is, if something came meanwhile.
     pub(super) fn end(&mut self, id: RefId, now: Instant) {
         match self.refs.get(&id) {
-            Some(Known { heard: true, .. }) => self.advance(id, now),
+            Some(QueuedRef { heard: true, .. }) => self.advance(id, now),
             _ => drop(self.refs.remove(&id)),
         }
     }
 
     /// Whether refs were left out and there is room for many of them. Asked once.
     pub(super) fn take_left_out(&mut self) -> bool {
-        self.left_out && self.refs.len() <= Self::MOST / 2 && std::mem::take(&mut self.left_out)
+        self.left_out && self.refs.len() <= Self::MAX_REFS / 2 && std::mem::take(&mut self.left_out)
     }
 }
 
@@ -134,10 +134,10 @@ mod tests {
     #[test]
     fn a_ref_is_tried_by_one_at_a_time_and_what_comes_meanwhile_is_not_forgotten() {
         let (mut queue, now) = (Queue::default(), Instant::now());
-        queue.hear(id(1), now);
-        queue.hear(id(1), now);
+        queue.enqueue(id(1), now);
+        queue.enqueue(id(1), now);
         assert_eq!((queue.take(now), queue.take(now)), (Some(id(1)), None));
-        queue.hear(id(1), now);
+        queue.enqueue(id(1), now);
         assert_eq!(queue.take(now), None);
         queue.end(id(1), now);
         assert_eq!(queue.take(now), Some(id(1)));
@@ -148,14 +148,14 @@ mod tests {
     #[test]
     fn failures_are_counted_until_one_is_done_with() {
         let (mut queue, now) = (Queue::default(), Instant::now());
-        queue.hear(id(1), now);
+        queue.enqueue(id(1), now);
         for attempts in 1..=3 {
             assert_eq!(queue.take(now + 9 * SECOND), Some(id(1)));
             queue.fail(id(1), now, |counted| {
                 assert_eq!(counted, attempts);
                 SECOND
             });
-            queue.hear(id(1), now);
+            queue.enqueue(id(1), now);
             assert_eq!((queue.take(now), queue.next()), (None, Some(now + SECOND)), "it waits behind the first");
         }
         assert_eq!(queue.take(now + SECOND), Some(id(1)));
@@ -170,13 +170,13 @@ mod tests {
     #[test]
     fn there_is_room_for_so_many_and_those_due_last_are_left_out() {
         let (mut queue, now) = (Queue::default(), Instant::now());
-        queue.hear(id(0), now);
+        queue.enqueue(id(0), now);
         assert_eq!(queue.take(now), Some(id(0)));
         queue.fail(id(0), now, |_| SECOND);
-        for number in 1..=Queue::MOST {
-            queue.hear(id(number), now);
+        for number in 1..=Queue::MAX_REFS {
+            queue.enqueue(id(number), now);
         }
-        assert_eq!((queue.refs.len(), queue.waiting.len(), queue.left_out), (Queue::MOST, Queue::MOST, true));
+        assert_eq!((queue.refs.len(), queue.waiting.len(), queue.left_out), (Queue::MAX_REFS, Queue::MAX_REFS, true));
         assert!(!queue.refs.contains_key(&id(0)));
         assert!(!queue.take_left_out(), "there is no room yet");
         while let Some(id) = queue.take(now) {

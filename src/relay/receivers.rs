@@ -10,10 +10,10 @@ use super::schedule;
 /// one request at a time, and each answer makes it twice as many: so one that hangs holds no more than one. Most refs have
 /// the same few: while one of these is down, one request at a time looks whether it is back.
 #[derive(Debug, Default)]
-pub(super) struct Receivers(Mutex<HashMap<String, Known>>);
+pub(super) struct Receivers(Mutex<HashMap<String, ReceiverState>>);
 
 #[derive(Debug, Default)]
-struct Known {
+struct ReceiverState {
     under_way: usize,
     /// Answers since it was last idle or in trouble.
     answers: usize,
@@ -26,19 +26,19 @@ struct Trouble {
     since: Instant,
     until: Instant,
     /// Whether a request looks right now.
-    looking: bool,
+    probing: bool,
 }
 
 /// The right to send a request, for as long as it is held.
 #[derive(Debug)]
-pub(super) struct Turn<'a> {
+pub(super) struct Permit<'a> {
     receivers: &'a Receivers,
     receiver: String,
 }
 
 /// Why a request is not to be sent.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum NotNow {
+pub(super) enum Backoff {
     /// The receiver is to be left alone for so long. Requests have failed since some time ago, without an answer.
     Paused { rest: Duration, failing_for: Duration },
     /// There are as many under way as may be.
@@ -49,9 +49,9 @@ impl Receivers {
     /// Requests at a time to one receiver, once it has answered some.
     const AT_ONCE: usize = 8;
     /// The trouble of more is not remembered; their refs still wait each for themselves.
-    const MOST: usize = 10_000;
+    const MAX_RECEIVERS: usize = 10_000;
 
-    fn known(&self) -> MutexGuard<'_, HashMap<String, Known>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<String, ReceiverState>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -59,24 +59,24 @@ impl Receivers {
     ///
     /// # Errors
     /// When it is not to be sent now.
-    pub(super) fn admit(&self, receiver: &str, patience: Duration) -> Result<Turn<'_>, NotNow> {
+    pub(super) fn admit(&self, receiver: &str, patience: Duration) -> Result<Permit<'_>, Backoff> {
         let mut all = self.known();
         let known = all.entry(receiver.to_owned()).or_default();
         if let Some(trouble) = &mut known.trouble {
             let rest = trouble.until.saturating_duration_since(Instant::now());
             if !rest.is_zero() {
-                return Err(NotNow::Paused { rest, failing_for: trouble.since.elapsed() });
+                return Err(Backoff::Paused { rest, failing_for: trouble.since.elapsed() });
             }
-            (trouble.until, trouble.looking) = (Instant::now() + patience, true);
+            (trouble.until, trouble.probing) = (Instant::now() + patience, true);
         } else if known.under_way >= (1 + known.answers).min(Self::AT_ONCE) {
-            return Err(NotNow::Busy);
+            return Err(Backoff::Busy);
         }
         known.under_way += 1;
-        Ok(Turn { receivers: self, receiver: receiver.to_owned() })
+        Ok(Permit { receivers: self, receiver: receiver.to_owned() })
     }
 }
 
-impl Turn<'_> {
+impl Permit<'_> {
     /// The receiver has answered.
     pub(super) fn answered(&self) {
         let mut all = self.receivers.known();
@@ -90,20 +90,20 @@ impl Turn<'_> {
     }
 
     /// It has not, or says that it cannot; `asked` is how long it wants to be left alone.
-    pub(super) fn failed(&self, asked: Option<Duration>, error: &str) {
+    pub(super) fn failed(&self, retry_after: Option<Duration>, error: &str) {
         let mut all = self.receivers.known();
-        if all.len() > Receivers::MOST {
+        if all.len() > Receivers::MAX_RECEIVERS {
             let now = Instant::now();
             all.retain(|_, known| {
                 known.under_way > 0 || known.trouble.as_ref().is_some_and(|trouble| trouble.until > now)
             });
         }
-        let is_full = all.len() > Receivers::MOST;
+        let is_full = all.len() > Receivers::MAX_RECEIVERS;
         let Some(known) = all.get_mut(&self.receiver) else { return };
         known.answers = 0;
         let (failures, since) = match &known.trouble {
             // Of requests that were under way together the first one's failure counts.
-            Some(trouble) if !trouble.looking => return,
+            Some(trouble) if !trouble.probing => return,
             Some(trouble) => (trouble.failures.saturating_add(1), trouble.since),
             None if is_full => return,
             None => {
@@ -111,12 +111,12 @@ impl Turn<'_> {
                 (1, Instant::now())
             }
         };
-        let until = Instant::now() + schedule::pause(failures, asked);
-        known.trouble = Some(Trouble { failures, since, until, looking: false });
+        let until = Instant::now() + schedule::pause(failures, retry_after);
+        known.trouble = Some(Trouble { failures, since, until, probing: false });
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
         let mut all = self.receivers.known();
         let Some(known) = all.get_mut(&self.receiver) else { return };
@@ -135,7 +135,7 @@ mod tests {
 
     fn wait(receivers: &Receivers) -> Duration {
         match receivers.admit("a", PATIENCE) {
-            Err(NotNow::Paused { rest, .. }) => rest,
+            Err(Backoff::Paused { rest, .. }) => rest,
             other => panic!("{other:?}"),
         }
     }
@@ -153,12 +153,12 @@ mod tests {
         let rest = wait(&receivers);
         assert!(rest < 2 * Duration::from_secs(1), "{rest:?}");
         tokio::time::advance(rest).await;
-        let looking = receivers.admit("a", PATIENCE).unwrap();
+        let probing = receivers.admit("a", PATIENCE).unwrap();
         assert_eq!(wait(&receivers), PATIENCE);
-        looking.failed(Some(Duration::from_secs(600)), "busy");
+        probing.failed(Some(Duration::from_secs(600)), "busy");
         assert_eq!(wait(&receivers), Duration::from_secs(600));
-        looking.answered();
-        drop(looking);
+        probing.answered();
+        drop(probing);
         assert_eq!(receivers.known().len(), 0);
     }
 
@@ -166,7 +166,7 @@ mod tests {
     async fn one_that_has_not_answered_gets_one_request_and_none_takes_all_places() {
         let receivers = Receivers::default();
         let mut turns = vec![receivers.admit("a", PATIENCE).unwrap()];
-        assert_eq!(receivers.admit("a", PATIENCE).unwrap_err(), NotNow::Busy);
+        assert_eq!(receivers.admit("a", PATIENCE).unwrap_err(), Backoff::Busy);
         for _ in 0..9 {
             turns[0].answered();
             turns.extend(std::iter::from_fn(|| receivers.admit("a", PATIENCE).ok()));

@@ -18,15 +18,15 @@ const LONGEST_ASKED: Duration = Duration::from_secs(HOUR);
 
 /// How long to wait after the `attempts`-th failed attempt at one callback, a fifth more or less at random, and no less
 /// than the receiver asked for.
-pub(super) fn delay(attempts: u32, asked: Option<Duration>) -> Duration {
+pub(super) fn delay(attempts: u32, retry_after: Option<Duration>) -> Duration {
     let index = usize::try_from(attempts.saturating_sub(1)).unwrap_or(usize::MAX).min(DELAYS.len() - 1);
     let delay = Duration::from_secs(DELAYS[index]).mul_f64(rand::rng().random_range(0.8..1.2));
-    delay.max(asked.unwrap_or_default().min(LONGEST_ASKED))
+    delay.max(retry_after.unwrap_or_default().min(LONGEST_ASKED))
 }
 
 /// How long to leave a receiver alone after so many failures in a row.
-pub(super) fn pause(failures: u32, asked: Option<Duration>) -> Duration {
-    delay(failures, None).min(LONGEST_PAUSE).max(asked.unwrap_or_default().min(LONGEST_ASKED))
+pub(super) fn pause(failures: u32, retry_after: Option<Duration>) -> Duration {
+    delay(failures, None).min(LONGEST_PAUSE).max(retry_after.unwrap_or_default().min(LONGEST_ASKED))
 }
 
 #[cfg(test)]
@@ -47,10 +47,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_asked_for_is_kept_within_bounds(attempts: u32, asked in 0u64..100_000) {
-            let asked = Duration::from_secs(asked);
-            for (waits, longest) in [(delay(attempts, Some(asked)), 1.2), (pause(attempts, Some(asked)), 1.0)] {
-                prop_assert!(waits >= asked.min(LONGEST_ASKED));
+        fn what_is_asked_for_is_kept_within_bounds(attempts: u32, retry_after in 0u64..100_000) {
+            let retry_after = Duration::from_secs(retry_after);
+            for (waits, longest) in [(delay(attempts, Some(retry_after)), 1.2), (pause(attempts, Some(retry_after)), 1.0)] {
+                prop_assert!(waits >= retry_after.min(LONGEST_ASKED));
                 prop_assert!(waits <= LONGEST_ASKED.mul_f64(longest));
             }
             prop_assert!(pause(attempts, None) <= LONGEST_PAUSE);

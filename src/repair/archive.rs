@@ -24,7 +24,7 @@ use tokio::sync::watch;
 
 pub use self::keys::ArchiveKeys;
 use self::pieces::Pieces;
-use super::patience::patiently;
+use super::retry::with_retry;
 use crate::bucket::{Bucket, BucketError, ObjectKey};
 use crate::domain::{Digest, FileName};
 use crate::journal::{Archive, ArchiveError, Archived, ArchivedBytes, Journal, Patience, StoredAs};
@@ -242,7 +242,7 @@ impl SegmentArchive {
 impl Archive for SegmentArchive {
     fn segments(&self, from: u64, patience: Patience) -> Result<Vec<Archived>, ArchiveError> {
         match patience {
-            Patience::Thorough => self.until_closed(patiently(BucketError::is_outage, || self.list(from))),
+            Patience::Thorough => self.until_closed(with_retry(BucketError::is_outage, || self.list(from))),
             Patience::Brief => self.until_closed(async {
                 let late = |_| Err(BucketError::Unavailable(format!("no answer within {} s", BRIEF.as_secs())));
                 tokio::time::timeout(BRIEF, self.list(from)).await.unwrap_or_else(late)
@@ -251,7 +251,7 @@ impl Archive for SegmentArchive {
     }
 
     fn read(&self, segment: &Archived, from: u64, length: u64) -> Result<ArchivedBytes, ArchiveError> {
-        let mut found = self.until_closed(patiently(BucketError::is_outage, || self.open(segment, from, length)))?;
+        let mut found = self.until_closed(with_retry(BucketError::is_outage, || self.open(segment, from, length)))?;
         if let Some(problem) = &found.problem {
             let problem = format!("{}: {problem}", name::key(segment));
             let mut known = self.problems.lock().unwrap_or_else(PoisonError::into_inner);

@@ -58,7 +58,7 @@ impl Run<'_> {
         let mut finding = Finding::new(kind, &expected.key, known.as_ref(), detail);
         if self.options.repair {
             let mended = self.mend_object(expected, known.as_ref()).await;
-            finding = finding.mended(mended);
+            finding = finding.with_repair(mended);
         }
         self.progress.found(finding);
         Ok(())

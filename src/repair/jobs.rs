@@ -77,7 +77,7 @@ impl Run<'_> {
             }
             let mut finding = Finding::new(kind, key.as_str(), Some(&record.job.id), detail);
             if self.options.repair {
-                finding = finding.mended(self.mend_manifest(sequence, &key).await);
+                finding = finding.with_repair(self.mend_manifest(sequence, &key).await);
             }
             self.progress.found(finding);
             return Ok(());

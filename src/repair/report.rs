@@ -79,7 +79,7 @@ impl Finding {
         Self { kind, key: key.to_owned(), job_id, detail: detail.into(), repaired: None, reason: None }
     }
 
-    pub(super) fn mended(self, mended: Result<(), String>) -> Self {
+    pub(super) fn with_repair(self, mended: Result<(), String>) -> Self {
         Self { repaired: Some(mended.is_ok()), reason: mended.err(), ..self }
     }
 }

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures_util::{TryStreamExt, future};
 
 use super::AT_ONCE;
-use super::patience::patiently;
+use super::retry::with_retry;
 use crate::bucket::{Bucket, BucketError, Manifest, ObjectKey};
 use crate::domain::{
-    Asset, AssetSource, AssetState, AssetView, Candidate, Job, JobDetails, JobState, MediaUrl, Slot, Status,
+    Asset, AssetId, AssetSource, AssetState, AssetView, Candidate, Job, JobDetails, JobState, MediaUrl, Status,
     StoredFile, StuckReason, Timestamp, Variant, Withdrawal,
 };
 use crate::journal::{Durability, Event};
@@ -64,7 +64,7 @@ async fn restore_one(
     if known.is_some_and(|known| matches!(known.job.state, JobState::Archived | JobState::Failed)) {
         return Ok(false);
     }
-    let bytes = match patiently(BucketError::is_outage, || bucket.read_manifest(&key)).await {
+    let bytes = match with_retry(BucketError::is_outage, || bucket.read_manifest(&key)).await {
         Ok(bytes) => bytes,
         // It is gone since it was listed.
         Err(BucketError::NotFound(_)) => return Ok(false),
@@ -107,7 +107,7 @@ async fn restore_one(
 /// Whether an object is there that may hold a file's bytes, by its size.
 async fn is_there(bucket: &Bucket, file: &StoredFile) -> Result<bool, BucketError> {
     let Ok(key) = file.key.parse::<ObjectKey>() else { return Ok(false) };
-    let found = patiently(BucketError::is_outage, || bucket.size(&key)).await?;
+    let found = with_retry(BucketError::is_outage, || bucket.size(&key)).await?;
     Ok(found == Some(file.bytes))
 }
 
@@ -158,8 +158,8 @@ fn asset(found: AssetView, sources: &[AssetSource]) -> Asset {
     let source = sources.iter().find(|source| source.file.stem() == found.file.stem());
     let slot = match source {
         Some(source) => source.slot.clone(),
-        None if found.file.stem().chars().all(|char| char.is_ascii_alphabetic()) => Slot::media(),
-        None => Slot::new(found.file.stem()),
+        None if found.file.stem().chars().all(|char| char.is_ascii_alphabetic()) => AssetId::media(),
+        None => AssetId::new(found.file.stem()),
     };
     let stored = match (found.sha256, found.bytes, found.key, url.clone(), found.stored_at) {
         (Some(sha256), Some(bytes), Some(key), Some(url), Some(at)) => Some(StoredFile {

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use fail::fail_point;
 
-use self::scan::Open;
+use self::scan::OpenEntries;
 use crate::journal::{ArchiveError, Journal, JournalError, StoredAs};
 use crate::state::{EventLog, ParseCallback, RecordError, StateError};
 
@@ -104,7 +104,7 @@ impl Retention {
         Ok(moved)
     }
 
-    async fn move_segment(&self, base: u64, open: Open) -> Result<(), RetentionError> {
+    async fn move_segment(&self, base: u64, open: OpenEntries) -> Result<(), RetentionError> {
         fail_point!("retention.store", |_| Err(RetentionError::Cancelled));
         let stored = self.blocking(move |this| Ok(this.journal().archive_segment(base)?)).await?;
         fail_point!("retention.store.done", |_| Err(RetentionError::Cancelled));
@@ -135,8 +135,8 @@ impl Retention {
     /// A segment that nothing is written to any more need not wait until it is full.
     async fn seal_quiet_segment(&self) -> Result<(), RetentionError> {
         let may_seal = self.blocking(|this| {
-            let newest = this.journal().newest().filter(|base| this.is_quiet(*base));
-            newest.map_or(Ok(false), |base| this.has_news(base))
+            let newest = this.journal().newest().filter(|base| this.is_idle(*base));
+            newest.map_or(Ok(false), |base| this.has_new_entries(base))
         });
         if may_seal.await? {
             self.log.begin_segment().await?;

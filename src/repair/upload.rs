@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use super::Run;
 use super::index::Expected;
 use crate::bucket::{BucketError, ObjectKey, PartId, Upload};
-use crate::domain::{Digest, JobId, MediaUrl, Slot, Timestamp};
+use crate::domain::{AssetId, Digest, JobId, MediaUrl, Timestamp};
 use crate::fetch::{Download, FetchError};
 use crate::journal::{Durability, Event};
 use crate::state::RecordError;
@@ -37,7 +37,7 @@ impl Run<'_> {
         url: &MediaUrl,
         key: &ObjectKey,
         expected: &Expected,
-        file: (JobId, Slot),
+        file: (JobId, AssetId),
     ) -> Result<(), StoreError> {
         let mut download = self.inner.fetcher.open(url).await?;
         if download.declared_length().is_some_and(|length| length != expected.bytes) {
@@ -78,7 +78,7 @@ impl Run<'_> {
         download: &mut Download,
         key: &ObjectKey,
         expected: &Expected,
-        (job, slot): (JobId, Slot),
+        (job, slot): (JobId, AssetId),
         sending: &mut Option<Sending>,
     ) -> Result<Bytes, StoreError> {
         let part_size = usize::try_from(self.inner.bucket.part_size()).unwrap_or(usize::MAX);
@@ -106,7 +106,13 @@ impl Run<'_> {
         if right { Ok(part.freeze()) } else { Err(StoreError::OtherBytes) }
     }
 
-    async fn start(&self, key: &ObjectKey, expected: &Expected, job: JobId, slot: Slot) -> Result<Upload, StoreError> {
+    async fn start(
+        &self,
+        key: &ObjectKey,
+        expected: &Expected,
+        job: JobId,
+        slot: AssetId,
+    ) -> Result<Upload, StoreError> {
         let upload = self.inner.bucket.start_upload(key, &expected.content_type).await?;
         let recorded = match serde_json::to_string(&upload) {
             Ok(name) => {

@@ -1,6 +1,6 @@
 //! The one place that knows what the tree's keys look like. Numbers are big-endian, so that keys sort as they do.
 
-use crate::domain::{Digest, JobId, JobState, RefId, ReplyRef, Slot, Timestamp};
+use crate::domain::{AssetId, Digest, JobId, JobState, RefId, ReplyRef, Timestamp};
 
 /// The kinds of keys, by their first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,7 +173,7 @@ pub(super) fn unconfirmed(sequence: u64, position: u64) -> Vec<u8> {
 }
 
 /// Tells most slots apart.
-pub(super) fn slot_hash(slot: &Slot) -> u32 {
+pub(super) fn slot_hash(slot: &AssetId) -> u32 {
     Digest::of(slot.as_str().as_bytes()).as_bytes().first_chunk().map_or(0, |bytes| u32::from_be_bytes(*bytes))
 }
 
@@ -185,7 +185,7 @@ pub(super) fn references(media: u64) -> Vec<u8> {
     Table::References.key(&[&media.to_be_bytes()])
 }
 
-pub(super) fn reference(media: u64, sequence: u64, slot: &Slot) -> Vec<u8> {
+pub(super) fn reference(media: u64, sequence: u64, slot: &AssetId) -> Vec<u8> {
     Table::References.key(&[&media.to_be_bytes(), &sequence.to_be_bytes(), slot.as_str().as_bytes()])
 }
 

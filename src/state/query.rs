@@ -13,7 +13,7 @@ use super::records::{
 };
 use super::stored_job::Header;
 use super::{State, StateError};
-use crate::domain::{Asset, Digest, Job, JobId, JobState, Kind, RefId, ReplyRef, Slot, Timestamp};
+use crate::domain::{Asset, AssetId, Digest, Job, JobId, JobState, Kind, RefId, ReplyRef, Timestamp};
 
 /// One page of a list, newest first, of about a MiB at the most.
 #[derive(Clone, Debug, PartialEq)]
@@ -119,7 +119,7 @@ impl State {
     }
 
     /// One file of a job. Costs the same however many others the job has.
-    pub fn file_of(&self, sequence: u64, slot: &Slot) -> Result<Option<Asset>, StateError> {
+    pub fn file_of(&self, sequence: u64, slot: &AssetId) -> Result<Option<Asset>, StateError> {
         let store = self.store()?;
         let found =
             stable(|key| store.get(key), sequence, |header| header.file(sequence, slot, &|key| store.get(key)))?;
@@ -255,7 +255,7 @@ impl State {
                 return Ok((references, true));
             }
             let Some(sequence) = keys::number_at(&key, 9) else { continue };
-            let slot = Slot::new(&String::from_utf8_lossy(&key[17..]));
+            let slot = AssetId::new(&String::from_utf8_lossy(&key[17..]));
             let Some(asset) = self.file_of(sequence, &slot)? else { continue };
             let Some(job) = self.job_without_files(sequence)? else { continue };
             let reference =

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
-    Job, JobId, JobState, Origin, QuarantineReason, RefId, ReplyRef, Slot, StoredFile, Target, Timestamp,
+    AssetId, Job, JobId, JobState, Origin, QuarantineReason, RefId, ReplyRef, StoredFile, Target, Timestamp,
 };
 
 /// A job with the number that orders jobs by when they were first heard of.
@@ -146,7 +146,7 @@ pub struct Claim {
     /// The job it is for.
     pub job: JobId,
     /// The file it is for.
-    pub slot: Slot,
+    pub slot: AssetId,
     /// What will be there.
     pub file: StoredFile,
 }
@@ -157,7 +157,7 @@ pub struct UploadRecord {
     /// The job it is for.
     pub job: JobId,
     /// The file it is for.
-    pub slot: Slot,
+    pub slot: AssetId,
     /// The parts that the store has, from the first on, as it names them.
     pub parts: Vec<String>,
     /// Where the download is behind them, as the worker writes it; `None` while it cannot be gone on with.

@@ -15,7 +15,7 @@ use super::queue::Queued;
 use super::records::{JobRecord, JobSummary};
 use super::txn::Txn;
 use crate::domain::{
-    Asset, AssetState, FileName, Job, JobId, JobState, Observation, ReplyRef, Role, Slot, StuckReason, Timestamp,
+    Asset, AssetId, AssetState, FileName, Job, JobId, JobState, Observation, ReplyRef, Role, StuckReason, Timestamp,
     UnconfirmedFinal,
 };
 
@@ -54,7 +54,7 @@ pub(super) enum Part<'a> {
     /// Neither its files nor what its unconfirmed callbacks say.
     Header,
     /// One file.
-    File(&'a Slot),
+    File(&'a AssetId),
     Whole,
 }
 
@@ -109,7 +109,7 @@ impl FileState {
 
     fn stand_in(&self) -> Asset {
         Asset {
-            slot: Slot::new(""),
+            slot: AssetId::new(""),
             role: Role::Media,
             file: FileName::clean(""),
             state: self.state,
@@ -166,7 +166,7 @@ impl Header {
     pub(super) fn file(
         &self,
         sequence: u64,
-        slot: &Slot,
+        slot: &AssetId,
         get: &Get<'_>,
     ) -> Result<Option<(Asset, Option<usize>)>, StateError> {
         let hash = keys::slot_hash(slot);

@@ -116,7 +116,7 @@ fn stored(number: u32, content: &str, key: &str, deduplicated: bool) -> Event {
         variant: Variant::Clean,
         at: now(),
     };
-    Event::Stored { job: id(number), slot: Slot::media(), file }
+    Event::Stored { job: id(number), slot: AssetId::media(), file }
 }
 
 fn reason(applied: &ApplyOutcome) -> Option<QuarantineReason> {
@@ -142,12 +142,12 @@ async fn what_is_recorded_is_the_queue() {
 
     let later = Timestamp::from_millis_clamped(now().millis() + 1000);
     let failure = AttemptFailure { error: "503".to_owned(), counted: true, stuck: None };
-    bench.event(Event::AttemptFailed { at: now(), job: id(1), slot: Slot::media(), failure, due: later }).await;
+    bench.event(Event::AttemptFailed { at: now(), job: id(1), slot: AssetId::media(), failure, due: later }).await;
     assert_eq!((queue(), bench.log.state().next_due(now()).unwrap()), (vec![sequence], Some(later)));
 
     let failure =
         AttemptFailure { error: "503".to_owned(), counted: true, stuck: Some(StuckReason::AttemptsExhausted) };
-    bench.event(Event::AttemptFailed { at: now(), job: id(1), slot: Slot::media(), failure, due: later }).await;
+    bench.event(Event::AttemptFailed { at: now(), job: id(1), slot: AssetId::media(), failure, due: later }).await;
     let decided_by = bench.job(1).final_callback;
     bench.event(Event::Ended { at: now(), job: id(1), state: JobState::Stuck, decided_by, manifest_key: None }).await;
     let stuck = JobFilter { state: Some(JobState::Stuck), ..Default::default() };

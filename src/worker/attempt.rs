@@ -54,7 +54,7 @@ pub(super) enum AttemptError {
     NoCleanUrl,
     /// These bytes must be stored under another key than the one their upload was begun for.
     #[error("the bytes have to be sent again, to {0}")]
-    StoreAgain(String),
+    ObjectMissing(String),
     /// The key belongs to other bytes, and so does the one that would take its place.
     #[error("the key {0} belongs to other bytes")]
     KeyTaken(String),
@@ -62,10 +62,10 @@ pub(super) enum AttemptError {
 
 impl AttemptError {
     /// True for what was not the file's fault: it must not use up the file's attempts.
-    fn is_ours(&self) -> bool {
+    fn is_local_failure(&self) -> bool {
         match self {
             Self::Bucket(error) => error.is_outage(),
-            Self::Journal(_) | Self::State(_) | Self::Deferred | Self::StoreAgain(_) => true,
+            Self::Journal(_) | Self::State(_) | Self::Deferred | Self::ObjectMissing(_) => true,
             Self::Fetch(_)
             | Self::StorageRefuses { .. }
             | Self::Container(_)
@@ -111,7 +111,7 @@ impl AttemptError {
             | Self::OtherType(_)
             | Self::Key(_)
             | Self::NoCleanUrl
-            | Self::StoreAgain(_)
+            | Self::ObjectMissing(_)
             | Self::KeyTaken(_) => false,
         }
     }
@@ -125,9 +125,11 @@ impl AttemptError {
     /// From which attempt on a file that storage refuses is given up.
     fn refused_after(&self, max_attempts: u16) -> Option<u16> {
         /// Each costs a download.
-        const FEW: u16 = 3;
+        const MAX_REFUSED_ATTEMPTS: u16 = 3;
         match self {
-            Self::StorageRefuses { for_good, .. } => Some(if *for_good { max_attempts.min(FEW) } else { max_attempts }),
+            Self::StorageRefuses { for_good, .. } => {
+                Some(if *for_good { max_attempts.min(MAX_REFUSED_ATTEMPTS) } else { max_attempts })
+            }
             _ => None,
         }
     }
@@ -164,7 +166,7 @@ impl AttemptError {
 
     /// Whether the next best URL is to be tried in the same attempt, the `attempt`-th of at most `max_attempts`.
     pub(super) fn falls_back(&self, attempt: u16, max_attempts: u16) -> bool {
-        !self.is_ours()
+        !self.is_local_failure()
             && !matches!(self, Self::StorageRefuses { .. })
             && attempt >= self.falls_back_from().min(max_attempts)
     }
@@ -181,13 +183,13 @@ impl AttemptError {
         dies: Option<Timestamp>,
     ) -> (AttemptFailure, Timestamp) {
         let attempt = if progressed { 1 } else { attempt };
-        let counted = !self.is_ours() && !progressed;
+        let counted = !self.is_local_failure() && !progressed;
         let exhausted = (counted && attempt >= max_attempts).then_some(StuckReason::AttemptsExhausted);
         let refused = self.refused_after(max_attempts).filter(|most| counted && attempt >= *most);
         let stuck = self.is_permanent().or(refused.map(|_| StuckReason::RefusedByStorage)).or(exhausted);
-        let delay = if self.is_ours() { retry::pause() } else { retry::delay(attempt) };
+        let delay = if self.is_local_failure() { retry::pause() } else { retry::delay(attempt) };
         let left = dies.map(|dies| dies.since(now));
-        let delay = left.map_or(delay, |left| retry::before_death(delay, left));
+        let delay = left.map_or(delay, |left| retry::before_expiry(delay, left));
         let delay = delay.max(self.retry_after().unwrap_or_default());
         (AttemptFailure::new(self.to_string(), counted, stuck), now.after(delay))
     }
@@ -247,7 +249,7 @@ mod tests {
             (BucketError::Unavailable(String::new()).into(), true),
             (lost.into(), false),
             (AttemptError::Deferred, true),
-            (AttemptError::StoreAgain(String::new()), false),
+            (AttemptError::ObjectMissing(String::new()), false),
         ] {
             assert_eq!(error.keeps_upload(), keeps, "{error}");
         }

@@ -51,15 +51,15 @@ enum AskError {
     Deferred,
 }
 
-type Asked = Result<(), AskError>;
+type AskResult = Result<(), AskError>;
 
 /// Questions being asked.
 #[derive(Default)]
-struct Asking {
-    tasks: JoinSet<Asked>,
+struct InFlight {
+    tasks: JoinSet<AskResult>,
     jobs: HashMap<Id, u64>,
     /// Until when nothing is asked because what was said could not be recorded.
-    held_up: Option<Instant>,
+    backoff_until: Option<Instant>,
 }
 
 impl Confirmer {
@@ -100,11 +100,11 @@ impl Confirmer {
             _ = self.inner.log.recovered() => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
-        let mut asking = Asking::default();
+        let mut asking = InFlight::default();
         while !*stop.borrow_and_update() {
             let at_once = if self.is_unreachable() { 1 } else { Self::AT_ONCE };
-            let held_up = asking.held_up.filter(|until| *until > Instant::now());
-            let paused = held_up.max(self.paused_until());
+            let backoff_until = asking.backoff_until.filter(|until| *until > Instant::now());
+            let paused = backoff_until.max(self.paused_until());
             let next = paused.or_else(|| self.dispatch(&mut asking, at_once));
             let has_room = paused.is_none() && asking.tasks.len() < at_once;
             tokio::select! {
@@ -128,7 +128,7 @@ impl Confirmer {
     }
 
     /// Asks what is due and has room. Returns when to look again, if that is known.
-    fn dispatch(&self, asking: &mut Asking, at_once: usize) -> Option<Instant> {
+    fn dispatch(&self, asking: &mut InFlight, at_once: usize) -> Option<Instant> {
         let now = Timestamp::now();
         let (due, next) = match self.state().confirmations_due(now, Self::LONGEST_PAUSE, 2 * Self::AT_ONCE) {
             Ok(found) => found,
@@ -151,7 +151,7 @@ impl Confirmer {
         next.map(|at| Instant::now() + at.since(now))
     }
 
-    async fn ended(&self, asking: &mut Asking, ended: Result<(Id, Asked), JoinError>) {
+    async fn ended(&self, asking: &mut InFlight, ended: Result<(Id, AskResult), JoinError>) {
         let (id, asked) = match ended {
             Ok((id, asked)) => (id, Some(asked)),
             Err(error) => (error.id(), None),
@@ -162,7 +162,7 @@ impl Confirmer {
             Some(Ok(()) | Err(AskError::Provider(_))) => {}
             Some(Err(error)) => {
                 tracing::warn!(%error, "what the provider says cannot be recorded yet");
-                asking.held_up = Some(Instant::now() + *Self::PAUSES.start());
+                asking.backoff_until = Some(Instant::now() + *Self::PAUSES.start());
             }
             None => {
                 tracing::error!(sequence, "a defect cut a question to the provider off");
@@ -175,9 +175,9 @@ impl Confirmer {
     }
 
     /// Asks about all that waits of one job.
-    async fn ask(&self, sequence: u64) -> Asked {
+    async fn ask(&self, sequence: u64) -> AskResult {
         let Some(JobRecord { job, .. }) = self.state().job_at(sequence)? else { return Ok(()) };
-        let Some(client) = &self.inner.client else { return self.believe(&job).await };
+        let Some(client) = &self.inner.client else { return self.accept_unconfirmed(&job).await };
         let answer = match client.job(&job.id).await {
             Ok(answer) => Ok(answer.observation),
             Err(error @ (ProviderError::Gone | ProviderError::Rejected(_))) => Err(error.to_string()),
@@ -224,9 +224,9 @@ impl Confirmer {
     /// For how long the provider has been asked about a job in this run.
     fn open_for(&self, sequence: u64) -> Duration {
         /// More are not remembered, and wait for longer.
-        const MOST: usize = 100_000;
+        const MAX_FAILURE_TIMES: usize = 100_000;
         let mut since = self.open_since();
-        if since.len() >= MOST {
+        if since.len() >= MAX_FAILURE_TIMES {
             since.clear();
         }
         since.entry(sequence).or_insert_with(Instant::now).elapsed()
@@ -239,7 +239,7 @@ impl Confirmer {
         (at > now || now.since(at) >= patience) && open_for >= patience
     }
 
-    async fn believe(&self, job: &Job) -> Asked {
+    async fn accept_unconfirmed(&self, job: &Job) -> AskResult {
         for callback in &job.unconfirmed {
             tracing::warn!(job = %job.id, "a final callback is believed unasked: provider.confirm was switched off");
             self.confirm(&job.id, callback.position).await?;
@@ -247,7 +247,7 @@ impl Confirmer {
         Ok(())
     }
 
-    async fn confirm(&self, job: &JobId, position: u64) -> Asked {
+    async fn confirm(&self, job: &JobId, position: u64) -> AskResult {
         fail_point!("worker.confirm", |_| Err(AskError::Deferred));
         let event = Event::Confirmed { at: Timestamp::now(), job: job.clone(), position };
         self.record(event).await?;
@@ -255,7 +255,7 @@ impl Confirmer {
         Ok(())
     }
 
-    async fn refute(&self, job: &JobId, position: u64, difference: String) -> Asked {
+    async fn refute(&self, job: &JobId, position: u64, difference: String) -> AskResult {
         tracing::warn!(%job, difference, "a final callback is not confirmed and goes to quarantine");
         fail_point!("worker.refute", |_| Err(AskError::Deferred));
         let event = Event::Refuted { at: Timestamp::now(), job: job.clone(), position, difference };
@@ -264,13 +264,13 @@ impl Confirmer {
         Ok(())
     }
 
-    async fn ask_later(&self, job: &Job, pause: Duration) -> Asked {
+    async fn ask_later(&self, job: &Job, pause: Duration) -> AskResult {
         let at = Timestamp::now();
         let event = Event::Unanswered { at, job: job.id.clone(), due: at.after(pause) };
         self.record(event).await
     }
 
-    async fn record(&self, event: Event) -> Asked {
+    async fn record(&self, event: Event) -> AskResult {
         match self.inner.log.record(event, Durability::Buffered).await? {
             ApplyOutcome::Deferred => Err(AskError::Deferred),
             _ => Ok(()),

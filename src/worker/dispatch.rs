@@ -27,7 +27,7 @@ const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
 /// A job being worked on. Its lease is given back when how it ended has been looked at, so that a job whose work panicked
 /// is not taken up again before that is recorded.
-struct Taken {
+struct InProgress {
     sequence: u64,
     host: String,
     owner: u64,
@@ -38,13 +38,13 @@ struct Taken {
 #[derive(Default)]
 struct Running {
     tasks: JoinSet<Result<(), AttemptError>>,
-    jobs: HashMap<Id, Taken>,
+    jobs: HashMap<Id, InProgress>,
     /// How many there are of each host, owner, and both.
     shares: HashMap<Share, usize>,
     /// Where the last look at the queue ended.
     cursor: DueCursor,
     /// Jobs that could not even record a failure, and when to take them up again.
-    held_back: HashMap<u64, Instant>,
+    backing_off: HashMap<u64, Instant>,
     /// How often in a row that was so.
     held_back_times: HashMap<u64, u16>,
 }
@@ -197,7 +197,7 @@ impl Worker {
     }
 
     async fn settle_all(&self) {
-        while let Err(error) = self.settle().await {
+        while let Err(error) = self.recover().await {
             tracing::warn!(%error, "what the last run left open cannot be settled yet");
             tokio::time::sleep(retry::pause()).await;
         }
@@ -210,7 +210,7 @@ impl Worker {
             return None;
         }
         let (now, instant) = (Timestamp::now(), Instant::now());
-        running.held_back.retain(|_, until| *until > instant);
+        running.backing_off.retain(|_, until| *until > instant);
         let mut cursor = std::mem::take(&mut running.cursor);
         let visited = self.state().visit_due(now, &mut cursor, |job| self.begin(running, job));
         running.cursor = cursor;
@@ -219,7 +219,7 @@ impl Worker {
         }
         match visited.and_then(|more| Ok((more, self.state().next_due(now)?))) {
             Ok((true, _)) => Some(instant + LOOK_PAUSE),
-            Ok((false, next)) => earliest(next.map(|at| instant + at.since(now)), &running.held_back),
+            Ok((false, next)) => earliest(next.map(|at| instant + at.since(now)), &running.backing_off),
             Err(error) => {
                 tracing::debug!(%error, "the queue cannot be read yet");
                 Some(instant + STATE_PAUSE)
@@ -239,7 +239,7 @@ impl Worker {
         {
             return Shown::OwnerFull;
         }
-        if running.held_back.contains_key(&job.sequence) {
+        if running.backing_off.contains_key(&job.sequence) {
             return Shown::Passed;
         }
         let Some(lease) = self.leased(job.sequence) else { return Shown::Passed };
@@ -247,7 +247,7 @@ impl Worker {
         let task = running.tasks.spawn(async move { worker.work(sequence).await });
         running.take(&job.host, job.owner);
         let (host, owner) = (job.host.clone(), job.owner);
-        running.jobs.insert(task.id(), Taken { sequence, host, owner, _lease: lease });
+        running.jobs.insert(task.id(), InProgress { sequence, host, owner, _lease: lease });
         if running.tasks.len() < concurrency { Shown::Taken } else { Shown::Enough }
     }
 
@@ -267,14 +267,14 @@ impl Worker {
         if let Err((error, panicked)) = result {
             tracing::error!(sequence, error, "a job could not be taken further");
             /// Of more it is not known.
-            const MOST: usize = 10_000;
-            if running.held_back_times.len() >= MOST {
+            const MAX_BACKING_OFF: usize = 10_000;
+            if running.held_back_times.len() >= MAX_BACKING_OFF {
                 running.held_back_times.clear();
             }
             let times = running.held_back_times.entry(sequence).or_default();
             *times = times.saturating_add(1);
             let pause = retry::pause().max(retry::delay(*times).min(MAX_HELD_BACK));
-            running.held_back.insert(sequence, Instant::now() + pause);
+            running.backing_off.insert(sequence, Instant::now() + pause);
             if panicked {
                 self.give_up(sequence, &error).await;
             }
@@ -298,8 +298,8 @@ impl Worker {
     }
 }
 
-fn earliest(known: Option<Instant>, held_back: &HashMap<u64, Instant>) -> Option<Instant> {
-    held_back.values().copied().chain(known).min()
+fn earliest(known: Option<Instant>, backing_off: &HashMap<u64, Instant>) -> Option<Instant> {
+    backing_off.values().copied().chain(known).min()
 }
 
 fn panic_text(error: JoinError) -> String {

@@ -95,7 +95,7 @@ impl Worker {
         {
             tracing::info!(job = %record.job.id, file = %asset.file, "the provider named a fresh link");
         }
-        let progressed = self.reached(record.sequence, &asset.slot)? > asset.reached;
+        let progressed = self.resumable_bytes(record.sequence, &asset.slot)? > asset.reached;
         let (now, dies) = (Timestamp::now(), asset.link_expires_at());
         // A job does not wait for hours for a poster that its server says is not there.
         let enough = if asset.role.is_sidecar() && error.says_no_file() { MAX_SIDECAR_ATTEMPTS } else { u16::MAX };
@@ -143,8 +143,8 @@ impl Worker {
         let mut last = AttemptError::NoCleanUrl;
         for candidate in attempt::wanted(asset, record.job.id.kind(), self.inner.config.clean_only) {
             let result = match self.transfer(task, candidate).await {
-                Err(AttemptError::StoreAgain(key)) => {
-                    let key = super::store::parse(&key)?;
+                Err(AttemptError::ObjectMissing(key)) => {
+                    let key = super::commit_object::parse(&key)?;
                     self.transfer(Task { key: Some(&key), ..task }, candidate).await
                 }
                 result => result,
@@ -152,7 +152,7 @@ impl Worker {
             match result {
                 Err(error)
                     if error.falls_back(attempt, self.inner.config.max_attempts)
-                        && self.reached(record.sequence, &asset.slot)? == asset.reached =>
+                        && self.resumable_bytes(record.sequence, &asset.slot)? == asset.reached =>
                 {
                     last = error;
                 }

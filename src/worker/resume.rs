@@ -6,27 +6,27 @@ use serde::{Deserialize, Serialize};
 
 use super::Worker;
 use super::attempt::{self, AttemptError};
-use super::sending::Sending;
+use super::multipart::MultipartUpload;
 use super::transfer::Task;
 use crate::bucket::Upload;
-use crate::domain::{AssetState, Candidate, Digest, Job, JobState, MediaUrl, Slot, Timestamp};
+use crate::domain::{AssetId, AssetState, Candidate, Digest, Job, JobState, MediaUrl, Timestamp};
 use crate::fetch::{Container, Download, FetchError, ResumePoint};
 use crate::journal::{Durability, Event};
 use crate::state::UploadRecord;
 
 /// What an upload can be gone on with from, as it is recorded.
 #[derive(Debug, Serialize, Deserialize)]
-struct Point {
+struct UploadCheckpoint {
     /// The URL its bytes come from without its query, by SHA-256: links are signed anew, and the ETag tells files apart.
     source: Digest,
     download: ResumePoint,
 }
 
 /// A download that goes on, and the upload it fills.
-pub(super) struct TakenUp {
+pub(super) struct Resumed {
     pub(super) download: Download,
     pub(super) container: Container,
-    pub(super) sending: Sending,
+    pub(super) upload_in_progress: MultipartUpload,
 }
 
 /// Uploads looked at in one go.
@@ -34,14 +34,18 @@ const PAGE: usize = 64;
 
 impl Worker {
     /// Goes on with what an earlier attempt at the same URL left, if there is such a thing and it is still good.
-    pub(super) async fn take_up(&self, task: Task<'_>, candidate: &Candidate) -> Result<Option<TakenUp>, AttemptError> {
+    pub(super) async fn try_resume(
+        &self,
+        task: Task<'_>,
+        candidate: &Candidate,
+    ) -> Result<Option<Resumed>, AttemptError> {
         for (name, record) in self.state().uploads_of(task.job)? {
             if record.slot != task.asset.slot {
                 continue;
             }
             let usable = self.usable(&name, &record).filter(|(upload, _)| task.accepts(&upload.key));
             let Some((upload, point)) = usable else {
-                self.end_quietly(&name).await;
+                self.abort_best_effort(&name).await;
                 continue;
             };
             if point.source != source_of(&candidate.url) {
@@ -54,14 +58,14 @@ impl Worker {
                     let from = point.download.offset();
                     tracing::info!(job = %task.job, key = %upload.key, from, "a download goes on");
                     fail_point!("worker.resume.done", |_| Err(AttemptError::Deferred));
-                    let sending = Sending::new(upload, record.parts);
-                    return Ok(Some(TakenUp { download, container, sending }));
+                    let upload_in_progress = MultipartUpload::new(upload, record.parts);
+                    return Ok(Some(Resumed { download, container, upload_in_progress }));
                 }
-                Err(FetchError::Changed) => self.end_quietly(&name).await,
+                Err(FetchError::Changed) => self.abort_best_effort(&name).await,
                 Err(error) => {
                     let error = AttemptError::from(error);
                     if !error.keeps_upload() {
-                        self.end_quietly(&name).await;
+                        self.abort_best_effort(&name).await;
                     }
                     return Err(error);
                 }
@@ -71,14 +75,18 @@ impl Worker {
     }
 
     /// Records how far an upload is. What cannot be recorded now is later.
-    pub(super) async fn advance(&self, candidate: &Candidate, sending: &mut Sending) -> Result<(), AttemptError> {
-        let Some(advance) = sending.advance() else { return Ok(()) };
-        let point = Point { source: source_of(&candidate.url), download: advance.point.clone() };
+    pub(super) async fn checkpoint(
+        &self,
+        candidate: &Candidate,
+        upload_in_progress: &mut MultipartUpload,
+    ) -> Result<(), AttemptError> {
+        let Some(advance) = upload_in_progress.checkpoint() else { return Ok(()) };
+        let point = UploadCheckpoint { source: source_of(&candidate.url), download: advance.point.clone() };
         // Text and numbers: nothing in it can fail to serialize.
         let Ok(text) = serde_json::to_string(&point) else { return Ok(()) };
         let event = Event::UploadAdvanced {
             at: Timestamp::now(),
-            upload: recorded(&sending.upload),
+            upload: recorded(&upload_in_progress.upload),
             first: advance.first,
             parts: advance.parts.clone(),
             bytes: advance.point.offset(),
@@ -87,33 +95,38 @@ impl Worker {
         fail_point!("worker.advance", |_| Err(AttemptError::Deferred));
         let written = self.inner.log.record(event, Durability::Buffered).await;
         if let Err(error) = &written {
-            tracing::warn!(key = %sending.upload.key, %error, "how far an upload is could not be recorded");
+            tracing::warn!(key = %upload_in_progress.upload.key, %error, "how far an upload is could not be recorded");
         }
-        sending.recorded(&advance, written.is_ok());
+        upload_in_progress.recorded(&advance, written.is_ok());
         fail_point!("worker.advance.done", |_| Err(AttemptError::Deferred));
         Ok(())
     }
 
     /// An attempt has failed: what it has sent is recorded for the next one, or given up.
-    pub(super) async fn leave(&self, candidate: &Candidate, mut sending: Sending, error: &AttemptError) {
+    pub(super) async fn suspend(
+        &self,
+        candidate: &Candidate,
+        mut upload_in_progress: MultipartUpload,
+        error: &AttemptError,
+    ) {
         if error.keeps_upload() {
-            sending.settle(error.storage_outage().is_none()).await;
+            upload_in_progress.wait_for_parts(error.storage_outage().is_none()).await;
             // It only fails where a test makes it.
-            let _ = self.advance(candidate, &mut sending).await;
-            if sending.is_recorded() {
+            let _ = self.checkpoint(candidate, &mut upload_in_progress).await;
+            if upload_in_progress.is_recorded() {
                 return;
             }
         }
-        let name = recorded(&sending.upload);
-        drop(sending);
-        self.end_quietly(&name).await;
+        let name = recorded(&upload_in_progress.upload);
+        drop(upload_in_progress);
+        self.abort_best_effort(&name).await;
     }
 
     /// Ends all uploads for a file.
     pub(super) async fn end_uploads_of_file(&self, task: Task<'_>) -> Result<(), AttemptError> {
         for (name, record) in self.state().uploads_of(task.job)? {
             if record.slot == task.asset.slot {
-                self.end_quietly(&name).await;
+                self.abort_best_effort(&name).await;
             }
         }
         Ok(())
@@ -149,13 +162,13 @@ impl Worker {
             Ok(upload) => self.inner.bucket.abort_upload(&upload).await?,
             Err(error) => tracing::warn!(%error, "a recorded upload cannot be read, so it cannot be aborted"),
         }
-        self.forget_upload(name).await?;
+        self.record_upload_ended(name).await?;
         fail_point!("worker.abort.done", |_| Err(AttemptError::Deferred));
         Ok(())
     }
 
     /// Records that an upload is no more.
-    pub(super) async fn forget_upload(&self, name: &str) -> Result<(), AttemptError> {
+    pub(super) async fn record_upload_ended(&self, name: &str) -> Result<(), AttemptError> {
         let event = Event::UploadEnded { at: Timestamp::now(), upload: name.to_owned() };
         self.inner.log.record(event, Durability::Buffered).await?;
         Ok(())
@@ -163,7 +176,7 @@ impl Worker {
 
     /// The same as [`Self::end_upload`] where something else matters more: what fails stays recorded, and is ended with its
     /// job or at the next start.
-    pub(super) async fn end_quietly(&self, name: &str) {
+    pub(super) async fn abort_best_effort(&self, name: &str) {
         if let Err(error) = self.end_upload(name).await {
             tracing::warn!(upload = name, %error, "an upload could not be ended");
         }
@@ -180,9 +193,9 @@ impl Worker {
     }
 
     /// An upload as it was recorded, if it can be gone on with under this configuration.
-    fn usable(&self, name: &str, record: &UploadRecord) -> Option<(Upload, Point)> {
+    fn usable(&self, name: &str, record: &UploadRecord) -> Option<(Upload, UploadCheckpoint)> {
         let upload: Upload = serde_json::from_str(name).ok()?;
-        let point: Point = serde_json::from_str(record.point.as_deref()?).ok()?;
+        let point: UploadCheckpoint = serde_json::from_str(record.point.as_deref()?).ok()?;
         let sent = upload.part_size.checked_mul(record.parts.len() as u64)?;
         // Memory is set aside for parts of the configured size.
         let fits = upload.part_size == self.inner.bucket.part_size() && point.download.offset() == sent;
@@ -196,7 +209,7 @@ impl Worker {
     }
 
     /// How far a file has come, in bytes that can be gone on from.
-    pub(super) fn reached(&self, sequence: u64, slot: &Slot) -> Result<u64, AttemptError> {
+    pub(super) fn resumable_bytes(&self, sequence: u64, slot: &AssetId) -> Result<u64, AttemptError> {
         Ok(self.state().file_of(sequence, slot)?.map(|asset| asset.reached).unwrap_or_default())
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn pause() -> Duration {
 
 /// `delay`, or less when the link dies in `left` and there is time for another try before: as much before its death as
 /// a download may need, by what is left of it.
-pub(super) fn before_death(delay: Duration, left: Duration) -> Duration {
+pub(super) fn before_expiry(delay: Duration, left: Duration) -> Duration {
     const MIN_MARGIN: Duration = Duration::from_secs(5);
     const MAX_MARGIN: Duration = Duration::from_secs(5 * MINUTE);
     let last_chance = left.saturating_sub((left / 10).clamp(MIN_MARGIN, MAX_MARGIN));
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn a_link_is_tried_once_more_before_it_dies() {
-        let tried = |delay, left| before_death(Duration::from_secs(delay), Duration::from_secs(left)).as_secs();
+        let tried = |delay, left| before_expiry(Duration::from_secs(delay), Duration::from_secs(left)).as_secs();
         assert_eq!(tried(60, 4 * 3600), 60, "there is time");
         assert_eq!((tried(4 * 3600, 3600), tried(4 * 3600, 600), tried(4 * 3600, 20)), (3300, 540, 15));
         assert_eq!((tried(1800, 5), tried(1800, 0)), (1800, 1800), "too late to hurry");

@@ -12,11 +12,11 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Worker;
 use super::attempt::AttemptError;
+use super::commit_object::{Content, ReceivedFile};
 use super::file_type::judge;
-use super::parts::Part;
-use super::resume::{TakenUp, recorded};
-use super::sending::Sending;
-use super::store::{Arrived, Content};
+use super::multipart::MultipartUpload;
+use super::part_buffer::PartBuffer;
+use super::resume::{Resumed, recorded};
 use crate::bucket::{ObjectFolder, ObjectKey};
 use crate::domain::{Asset, Candidate, FileName, JobId, StoredFile, Timestamp};
 use crate::fetch::{Container, ContainerError, Download, FetchError, MediaType, SNIFF_LENGTH, sniff};
@@ -52,8 +52,8 @@ impl Worker {
     /// Fetches `candidate` and stores it. What is returned is in the bucket, and recorded.
     pub(super) async fn transfer(&self, task: Task<'_>, candidate: &Candidate) -> Result<StoredFile, AttemptError> {
         fail_point!("worker.fetch", |_| Err(AttemptError::Deferred));
-        if let Some(TakenUp { download, container, sending }) = self.take_up(task, candidate).await? {
-            match self.take_in(task, candidate, download, container, Some(sending)).await {
+        if let Some(Resumed { download, container, upload_in_progress }) = self.try_resume(task, candidate).await? {
+            match self.download_and_store(task, candidate, download, container, Some(upload_in_progress)).await {
                 Err(error) if error.starts_over() => {
                     tracing::info!(job = %task.job, file = %task.asset.file, %error, "a download begins anew");
                 }
@@ -61,30 +61,33 @@ impl Worker {
             }
         }
         let download = self.inner.fetcher.open(&candidate.url).await?;
-        match self.take_in(task, candidate, download, Container::new(), None).await {
+        match self.download_and_store(task, candidate, download, Container::new(), None).await {
             Err(AttemptError::OtherType(media_type)) if task.media_type.is_none() => {
                 tracing::info!(job = %task.job, file = %task.asset.file, ?media_type, "a download begins anew by its type");
                 let download = self.inner.fetcher.open(&candidate.url).await?;
                 let task = Task { media_type: Some(media_type), ..task };
-                self.take_in(task, candidate, download, Container::new(), None).await
+                self.download_and_store(task, candidate, download, Container::new(), None).await
             }
             result => result,
         }
     }
 
     /// Takes in what is still to come and stores the whole. What fails leaves its upload to the next attempt where it can.
-    async fn take_in(
+    async fn download_and_store(
         &self,
         task: Task<'_>,
         candidate: &Candidate,
         mut download: Download,
         container: Container,
-        mut sending: Option<Sending>,
+        mut upload_in_progress: Option<MultipartUpload>,
     ) -> Result<StoredFile, AttemptError> {
-        match (self.receive_and_store(task, candidate, &mut download, container, &mut sending).await, sending) {
-            (Ok((file, made_visible)), sending) => {
-                if let Some(sending) = sending.filter(|_| made_visible)
-                    && let Err(error) = self.forget_upload(&recorded(&sending.upload)).await
+        match (
+            self.receive_and_store(task, candidate, &mut download, container, &mut upload_in_progress).await,
+            upload_in_progress,
+        ) {
+            (Ok((file, made_visible)), upload_in_progress) => {
+                if let Some(upload_in_progress) = upload_in_progress.filter(|_| made_visible)
+                    && let Err(error) = self.record_upload_ended(&recorded(&upload_in_progress.upload)).await
                 {
                     tracing::warn!(key = file.key, %error, "the end of an upload could not be recorded");
                 }
@@ -92,9 +95,9 @@ impl Worker {
                 self.end_uploads_of_file(task).await?;
                 Ok(file)
             }
-            (Err(error), sending) => {
-                if let Some(sending) = sending {
-                    self.leave(candidate, sending, &error).await;
+            (Err(error), upload_in_progress) => {
+                if let Some(upload_in_progress) = upload_in_progress {
+                    self.suspend(candidate, upload_in_progress, &error).await;
                 }
                 Err(error)
             }
@@ -107,19 +110,20 @@ impl Worker {
         candidate: &Candidate,
         download: &mut Download,
         container: Container,
-        sending: &mut Option<Sending>,
+        upload_in_progress: &mut Option<MultipartUpload>,
     ) -> Result<(StoredFile, bool), AttemptError> {
-        let (part, media_type) = self.receive(task, candidate, download, container, sending).await?;
+        let (part, media_type) = self.receive(task, candidate, download, container, upload_in_progress).await?;
         let (file, content_type) = task.judge(media_type, download)?;
-        if let Some((sending, media_type)) = sending.as_ref().zip(media_type).filter(|_| task.key.is_none())
-            && !sending.upload.key.file_name().ends_with(&format!(".{}", file.extension()))
+        if let Some((upload_in_progress, media_type)) =
+            upload_in_progress.as_ref().zip(media_type).filter(|_| task.key.is_none())
+            && !upload_in_progress.upload.key.file_name().ends_with(&format!(".{}", file.extension()))
         {
             return Err(AttemptError::OtherType(media_type));
         }
-        let content = match sending {
+        let content = match upload_in_progress {
             None => Content::whole(part),
-            Some(sending) => {
-                let (upload, parts) = sending.finish(self, part).await?;
+            Some(upload_in_progress) => {
+                let (upload, parts) = upload_in_progress.finish(self, part).await?;
                 Content::Upload { upload, parts }
             }
         };
@@ -139,7 +143,8 @@ impl Worker {
             variant: candidate.variant,
             at: Timestamp::now(),
         };
-        self.store(Arrived { job: task.job, slot: &task.asset.slot, folder: task.folder, key, file, content }).await
+        self.store(ReceivedFile { job: task.job, slot: &task.asset.slot, folder: task.folder, key, file, content })
+            .await
     }
 
     /// Takes in all bytes and sends all parts but the last, which is returned. Chunks end where parts do, so that the
@@ -150,8 +155,8 @@ impl Worker {
         candidate: &Candidate,
         download: &mut Download,
         mut container: Container,
-        sending: &mut Option<Sending>,
-    ) -> Result<(Part, Option<MediaType>), AttemptError> {
+        upload_in_progress: &mut Option<MultipartUpload>,
+    ) -> Result<(PartBuffer, Option<MediaType>), AttemptError> {
         let mut stop = self.inner.stop.subscribe();
         let host: Arc<str> = candidate.url.host().into();
         let mut part = self.begin_part(&host, download);
@@ -159,15 +164,17 @@ impl Worker {
         loop {
             let limit = if part.is_full() { self.inner.bucket.part_size() } else { part.room() };
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-            let Some(chunk) = self.next(candidate, download, limit, sending, &mut stop).await? else { break };
+            let Some(chunk) = self.next(candidate, download, limit, upload_in_progress, &mut stop).await? else {
+                break;
+            };
             if part.is_full() {
-                let sending = match sending {
-                    Some(sending) => sending,
-                    None => sending.insert(self.start_upload(task, download, container.found()).await?),
+                let upload_in_progress = match upload_in_progress {
+                    Some(upload_in_progress) => upload_in_progress,
+                    None => upload_in_progress.insert(self.start_upload(task, download, container.found()).await?),
                 };
-                sending.send(self, part, point.take()).await?;
-                if sending.due(*stop.borrow()).is_some_and(|due| due <= Instant::now()) {
-                    self.advance(candidate, sending).await?;
+                upload_in_progress.send(self, part, point.take()).await?;
+                if upload_in_progress.due(*stop.borrow()).is_some_and(|due| due <= Instant::now()) {
+                    self.checkpoint(candidate, upload_in_progress).await?;
                 }
                 part = self.begin_part(&host, download);
             }
@@ -179,7 +186,7 @@ impl Worker {
         }
         match container.finish(download.is_proven()) {
             Ok(media_type) => Ok((part, media_type)),
-            Err(ContainerError::WithoutEnd) if sending.is_none() && part.ends_in_a_whole_picture().await => {
+            Err(ContainerError::WithoutEnd) if upload_in_progress.is_none() && part.ends_in_a_whole_picture().await => {
                 let media_type = sniff(&part.head(SNIFF_LENGTH));
                 Ok((part, media_type))
             }
@@ -193,19 +200,19 @@ impl Worker {
         candidate: &Candidate,
         download: &mut Download,
         limit: usize,
-        sending: &mut Option<Sending>,
+        upload_in_progress: &mut Option<MultipartUpload>,
         stop: &mut watch::Receiver<bool>,
     ) -> Result<Option<Bytes>, AttemptError> {
         let mut next = std::pin::pin!(download.next_within(limit));
-        let Some(sending) = sending else { return Ok(next.await?) };
+        let Some(upload_in_progress) = upload_in_progress else { return Ok(next.await?) };
         loop {
             let stopping = *stop.borrow_and_update();
-            let due = sending.due(stopping);
+            let due = upload_in_progress.due(stopping);
             tokio::select! {
                 chunk = &mut next => return Ok(chunk?),
-                Some(ended) = sending.tasks.join_next(), if !sending.tasks.is_empty() => sending.ended(ended)?,
+                Some(ended) = upload_in_progress.tasks.join_next(), if !upload_in_progress.tasks.is_empty() => upload_in_progress.ended(ended)?,
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                    self.advance(candidate, sending).await?;
+                    self.checkpoint(candidate, upload_in_progress).await?;
                 }
                 _ = stop.changed(), if !stopping => {}
             }
@@ -213,7 +220,7 @@ impl Worker {
     }
 
     /// The part to be filled next. It can hold no more than is still to come, where that is known.
-    fn begin_part(&self, host: &Arc<str>, download: &Download) -> Part {
+    fn begin_part(&self, host: &Arc<str>, download: &Download) -> PartBuffer {
         let part_size = self.inner.bucket.part_size();
         let is_first = download.received() == 0;
         let left = download.declared_length().map(|length| length.saturating_sub(download.received()));
@@ -222,7 +229,7 @@ impl Worker {
             Some(left) if is_first => left.clamp(1, part_size),
             _ => part_size,
         };
-        Part::new(capacity, self.inner.memory.begin(host, capacity, is_first))
+        PartBuffer::new(capacity, self.inner.memory.begin(host, capacity, is_first))
     }
 
     async fn start_upload(
@@ -230,7 +237,7 @@ impl Worker {
         task: Task<'_>,
         download: &Download,
         found: Option<MediaType>,
-    ) -> Result<Sending, AttemptError> {
+    ) -> Result<MultipartUpload, AttemptError> {
         let media_type = task.media_type.or(found);
         let (file, content_type) = task.judge(media_type, download)?;
         let key = task.key.cloned().unwrap_or_else(|| task.folder.file(&file));
@@ -250,9 +257,9 @@ impl Worker {
             Ok(())
         };
         match recorded_it.and_then(|_| injected()) {
-            Ok(()) => Ok(Sending::new(upload, Vec::new())),
+            Ok(()) => Ok(MultipartUpload::new(upload, Vec::new())),
             Err(error) => {
-                self.end_quietly(&recorded(&upload)).await;
+                self.abort_best_effort(&recorded(&upload)).await;
                 Err(error)
             }
         }

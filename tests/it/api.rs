@@ -21,7 +21,7 @@ use actix_web::{App, HttpServer};
 use bytes::Bytes;
 use replyvault::api::{self, Api, Scope, Token};
 use replyvault::bucket::{self, Bucket};
-use replyvault::domain::{Digest, FileName, MediaUrl, Slot, StoredFile, Target, Timestamp, Variant};
+use replyvault::domain::{AssetId, Digest, FileName, MediaUrl, StoredFile, Target, Timestamp, Variant};
 use replyvault::fetch::Fetcher;
 use replyvault::intake::{self, Intake, ReplyKeys, ReplyUrls};
 use replyvault::journal::Journal;
@@ -183,7 +183,7 @@ impl Vault {
             variant: Variant::Clean,
             at: Timestamp::now(),
         };
-        let event = Event::Stored { job: id(number).parse().unwrap(), slot: Slot::media(), file };
+        let event = Event::Stored { job: id(number).parse().unwrap(), slot: AssetId::media(), file };
         self.intake.log().record(event, Durability::Synced).await.unwrap();
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use replyvault::domain::{Digest, FileName, JobId, MediaUrl, Slot, StoredFile, Timestamp, Variant};
+use replyvault::domain::{AssetId, Digest, FileName, JobId, MediaUrl, StoredFile, Timestamp, Variant};
 use replyvault::intake::Intake;
 use replyvault::journal::{Durability, Event};
 use replyvault::repair::{RebuildProgress, Retention, open_event_log, rebuild};
@@ -326,7 +326,7 @@ async fn open_claims_and_uploads_are_carried_forward_and_hold_no_segment() {
     };
     let close = async |log: EventLog| tokio::task::spawn_blocking(move || log.close()).await.unwrap();
     let log = open().await;
-    let (at, job, slot) = (Timestamp::now(), video_id(1).parse::<JobId>().unwrap(), Slot::media());
+    let (at, job, slot) = (Timestamp::now(), video_id(1).parse::<JobId>().unwrap(), AssetId::media());
     let file = StoredFile {
         file: FileName::clean("video.mp4"),
         sha256: Digest::of(b"bytes"),

@@ -14,9 +14,9 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::super::{Api, ApiError, input};
+use super::super::{Api, ApiError, extract};
 use super::digest;
-use super::range::{self, Asked};
+use super::range::{self, RequestedRange};
 use crate::bucket::{BucketError, ObjectKey};
 use crate::intake::ErrorBody;
 use crate::state::MediaRecord;
@@ -85,8 +85,8 @@ pub(in crate::api) async fn content(
 }
 
 fn wants_redirect(request: &HttpRequest) -> Result<bool, ApiError> {
-    let ContentQuery { redirect } = input::query(request)?;
-    match input::given(redirect.as_deref()) {
+    let ContentQuery { redirect } = extract::query(request)?;
+    match extract::non_empty(redirect.as_deref()) {
         None | Some("false") => Ok(false),
         Some("true") => Ok(true),
         Some(_) => Err(ApiError::invalid("redirect: expected true or false")),
@@ -161,10 +161,10 @@ impl File {
         // A date never matches: seconds are no proof.
         let is_same = header(request, &IF_RANGE).is_none_or(|tag| tag.trim() == self.etag);
         let asked = header(request, &RANGE).filter(|_| is_same);
-        let (status, part) = match asked.map_or(Asked::Whole, |asked| range::read(asked, length)) {
-            Asked::Whole => (StatusCode::OK, 0..length),
-            Asked::Part(part) => (StatusCode::PARTIAL_CONTENT, part),
-            Asked::Unsatisfiable => return Ok(unsatisfiable(length)),
+        let (status, part) = match asked.map_or(RequestedRange::Whole, |asked| range::read(asked, length)) {
+            RequestedRange::Whole => (StatusCode::OK, 0..length),
+            RequestedRange::Part(part) => (StatusCode::PARTIAL_CONTENT, part),
+            RequestedRange::Unsatisfiable => return Ok(unsatisfiable(length)),
         };
         let mut response = self.head(status);
         if status == StatusCode::PARTIAL_CONTENT {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 /// What a `Range` header asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum RequestedRange {
     /// Everything: what is not one valid range of bytes is ignored, as RFC 9110 wants or allows.
     Whole,
     /// These bytes; never empty, never beyond the end.
@@ -14,23 +14,23 @@ pub enum Asked {
 }
 
 /// Reads the header for something `length` bytes long.
-pub fn read(header: &str, length: u64) -> Asked {
-    let Some((unit, spec)) = header.split_once('=') else { return Asked::Whole };
-    let Some((first, last)) = spec.trim().split_once('-') else { return Asked::Whole };
+pub fn read(header: &str, length: u64) -> RequestedRange {
+    let Some((unit, spec)) = header.split_once('=') else { return RequestedRange::Whole };
+    let Some((first, last)) = spec.trim().split_once('-') else { return RequestedRange::Whole };
     if !unit.trim().eq_ignore_ascii_case("bytes") {
-        return Asked::Whole;
+        return RequestedRange::Whole;
     }
     match (number(first), number(last), first, last) {
-        (Some(first), Some(last), ..) if last < first => Asked::Whole,
+        (Some(first), Some(last), ..) if last < first => RequestedRange::Whole,
         (Some(first), Some(last), ..) => part(first..last.saturating_add(1).min(length)),
         (Some(first), None, _, "") => part(first..length),
         (None, Some(count), "", _) => part(length.saturating_sub(count)..length),
-        _ => Asked::Whole,
+        _ => RequestedRange::Whole,
     }
 }
 
-fn part(range: Range<u64>) -> Asked {
-    if range.is_empty() { Asked::Unsatisfiable } else { Asked::Part(range) }
+fn part(range: Range<u64>) -> RequestedRange {
+    if range.is_empty() { RequestedRange::Unsatisfiable } else { RequestedRange::Part(range) }
 }
 
 /// Digits alone, and more than any number as the largest one.
@@ -56,17 +56,17 @@ mod tests {
             ("Bytes= 2-4 ", 2..5),
             ("bytes=2-99999999999999999999999", 2..10),
         ] {
-            assert_eq!(read(header, 10), Asked::Part(expected), "{header}");
+            assert_eq!(read(header, 10), RequestedRange::Part(expected), "{header}");
         }
     }
 
     #[test]
     fn what_lies_behind_the_end_is_not_there() {
         for header in ["bytes=10-", "bytes=10-11", "bytes=-0", "bytes=99999999999999999999999-"] {
-            assert_eq!(read(header, 10), Asked::Unsatisfiable, "{header}");
+            assert_eq!(read(header, 10), RequestedRange::Unsatisfiable, "{header}");
         }
         for header in ["bytes=0-", "bytes=0-0", "bytes=-1"] {
-            assert_eq!(read(header, 0), Asked::Unsatisfiable, "{header}");
+            assert_eq!(read(header, 0), RequestedRange::Unsatisfiable, "{header}");
         }
     }
 
@@ -85,7 +85,7 @@ mod tests {
             "bytes=0-1,3-4",
             "items=0-1",
         ] {
-            assert_eq!(read(header, 10), Asked::Whole, "{header}");
+            assert_eq!(read(header, 10), RequestedRange::Whole, "{header}");
         }
     }
 }

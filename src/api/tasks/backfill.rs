@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::report::Watched;
 use super::{TaskView, provider_asker, started};
-use crate::api::{Api, ApiError, input};
+use crate::api::{Api, ApiError, extract};
 use crate::intake::ErrorBody;
 use crate::reconcile::{Backfill, JobList, ListBackfill, Progress};
 
@@ -48,7 +48,7 @@ impl BackfillRequest {
             BackfillKind::Jobs => return Self::jobs(self.ids, self.limit.is_some() || self.all.is_some()),
         };
         if self.ids.is_some() {
-            return Err(input::unprocessable("ids: expected only with the kind jobs"));
+            return Err(extract::unprocessable("ids: expected only with the kind jobs"));
         }
         let (limit, all) = (self.limit.map(NonZeroU64::get), self.all.unwrap_or(false));
         Ok(Backfill::List(ListBackfill { list, limit, all }))
@@ -56,12 +56,12 @@ impl BackfillRequest {
 
     fn jobs(ids: Option<Vec<String>>, has_others: bool) -> Result<Backfill, ApiError> {
         if has_others {
-            return Err(input::unprocessable("limit, all: expected only with a list"));
+            return Err(extract::unprocessable("limit, all: expected only with a list"));
         }
         let ids = ids.filter(|ids| (1..=Backfill::MAX_IDS).contains(&ids.len()));
-        let ids = ids.ok_or_else(|| input::unprocessable("ids: expected 1 to 1,000 ids of jobs"))?;
+        let ids = ids.ok_or_else(|| extract::unprocessable("ids: expected 1 to 1,000 ids of jobs"))?;
         let ids = ids.iter().map(|id| id.parse()).collect::<Result<_, _>>();
-        ids.map(Backfill::Jobs).map_err(|_| input::unprocessable("ids: expected the provider's ids of jobs"))
+        ids.map(Backfill::Jobs).map_err(|_| extract::unprocessable("ids: expected the provider's ids of jobs"))
     }
 }
 
@@ -79,7 +79,7 @@ impl BackfillRequest {
     )
 )]
 pub(in crate::api) async fn backfill(api: Data<Api>, payload: Payload) -> Result<HttpResponse, ApiError> {
-    let request: BackfillRequest = input::json(payload).await?;
+    let request: BackfillRequest = extract::json(payload).await?;
     let what = request.check()?;
     let reconciler = provider_asker(&api)?;
     let progress = Arc::new(Progress::default());

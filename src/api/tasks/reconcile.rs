@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::report::Watched;
 use super::{TaskView, provider_asker, started};
-use crate::api::{Api, ApiError, input};
+use crate::api::{Api, ApiError, extract};
 use crate::intake::ErrorBody;
 use crate::reconcile::Progress;
 
@@ -30,7 +30,7 @@ pub(in crate::api) struct ReconcileRequest {}
     )
 )]
 pub(in crate::api) async fn reconcile(api: Data<Api>, payload: Payload) -> Result<HttpResponse, ApiError> {
-    let ReconcileRequest {} = input::json(payload).await?;
+    let ReconcileRequest {} = extract::json(payload).await?;
     let reconciler = provider_asker(&api)?;
     let progress = Arc::new(Progress::default());
     let work = {

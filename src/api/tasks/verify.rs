@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::report::Watched;
 use super::{TaskView, started};
-use crate::api::{Api, ApiError, input};
+use crate::api::{Api, ApiError, extract};
 use crate::intake::ErrorBody;
 use crate::repair::{Options, Progress, Sample};
 
@@ -35,9 +35,9 @@ pub(in crate::api) struct VerifyRequest {
     )
 )]
 pub(in crate::api) async fn verify(api: Data<Api>, payload: Payload) -> Result<HttpResponse, ApiError> {
-    let request: VerifyRequest = input::json(payload).await?;
+    let request: VerifyRequest = extract::json(payload).await?;
     let sample = request.sample.map_or(Ok(Sample::ALL), |text| text.parse());
-    let sample = sample.map_err(|error| input::unprocessable(&format!("sample: {error}")))?;
+    let sample = sample.map_err(|error| extract::unprocessable(&format!("sample: {error}")))?;
     let options = Options { sample, repair: request.repair.unwrap_or(false) };
     let verifier = api.inner.verifier.clone();
     let progress = Arc::new(Progress::new(FINDINGS, |_| {}));

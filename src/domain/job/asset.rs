@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{AttemptFailure, StuckReason};
 use crate::domain::{
-    AssetSource, Candidate, Digest, FileName, Kind, MediaUrl, Missing, Role, Slot, Timestamp, Variant,
+    AssetId, AssetSource, Candidate, Digest, FileName, Kind, MediaUrl, MissingReason, Role, Timestamp, Variant,
 };
 
 /// How far a file is.
@@ -21,7 +21,7 @@ pub enum AssetState {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Asset {
     /// Which file of the job.
-    pub slot: Slot,
+    pub slot: AssetId,
     /// What it is for.
     pub role: Role,
     /// Its name within the job's folder.
@@ -224,13 +224,13 @@ impl Asset {
     }
 
     /// Of the reasons heard for there being no URL, the one that says most stays, whatever their order.
-    fn mark_missing(&mut self, missing: Missing) {
+    fn mark_missing(&mut self, missing: MissingReason) {
         let (reason, error) = match missing {
-            Missing::NoUrl => (StuckReason::NoMediaUrl, "the provider names no URL for this file"),
-            Missing::InvalidUrl => {
+            MissingReason::NoUrl => (StuckReason::NoMediaUrl, "the provider names no URL for this file"),
+            MissingReason::InvalidUrl => {
                 (StuckReason::RefusedByPolicy, "expected an absolute http or https URL of at most 8192 bytes")
             }
-            Missing::StillProcessing => (StuckReason::StillProcessing, "the provider is still making this file"),
+            MissingReason::StillProcessing => (StuckReason::StillProcessing, "the provider is still making this file"),
         };
         let says_more = match (self.stuck, reason) {
             (None, _) => true,

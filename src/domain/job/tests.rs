@@ -4,21 +4,21 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::{
-    AssetSource, Candidate, Digest, FileName, JobDetails, MediaUrl, Missing, Observation, Role, Variant,
+    AssetSource, Candidate, Digest, FileName, JobDetails, MediaUrl, MissingReason, Observation, Role, Variant,
 };
 
 fn at(millis: u64) -> Timestamp {
     Timestamp::from_millis_clamped(millis)
 }
 
-fn source(slot: &str, urls: &[&str], missing: Missing) -> AssetSource {
+fn source(slot: &str, urls: &[&str], missing: MissingReason) -> AssetSource {
     let candidate = |url: &&str| Candidate {
         url: MediaUrl::parse(&format!("https://h/{url}")).unwrap(),
         variant: if url.starts_with('c') { Variant::Clean } else { Variant::Unknown },
     };
     let candidates = urls.iter().map(candidate).collect();
     AssetSource {
-        slot: Slot::new(slot),
+        slot: AssetId::new(slot),
         role: Role::Media,
         file: FileName::clean(&format!("{slot}.mp4")),
         candidates,
@@ -53,7 +53,7 @@ fn job(observations: &[Observation]) -> Job {
 }
 
 fn completed(urls: &[&str]) -> Observation {
-    observation(Some(Outcome::Completed), None, vec![source("a", urls, Missing::NoUrl)])
+    observation(Some(Outcome::Completed), None, vec![source("a", urls, MissingReason::NoUrl)])
 }
 
 fn stored(job: &mut Job, slot: &str) {
@@ -68,7 +68,7 @@ fn stored(job: &mut Job, slot: &str) {
         variant: Variant::Unknown,
         at: at(50),
     };
-    job.file_stored(&Slot::new(slot), file, at(50));
+    job.file_stored(&AssetId::new(slot), file, at(50));
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn a_stuck_file_is_due_again_when_a_callback_brings_another_url_or_someone_asks(
     let failure =
         AttemptFailure { error: "404".to_owned(), counted: true, stuck: Some(StuckReason::AttemptsExhausted) };
     let mut job = job(&[completed(&["u"])]);
-    job.attempt_failed(&Slot::new("a"), &failure, at(20), at(20));
+    job.attempt_failed(&AssetId::new("a"), &failure, at(20), at(20));
     job.end(JobState::Stuck, Some(0), None, at(21));
     assert_eq!((job.state, job.reason, job.due), (JobState::Stuck, Some(StuckReason::AttemptsExhausted), None));
     assert_eq!(job.observe(&completed(&["u"]), false, 1, at(22)), Change::Counted);
@@ -128,9 +128,9 @@ fn a_stuck_file_is_due_again_when_a_callback_brings_another_url_or_someone_asks(
 #[test]
 fn what_cannot_be_fetched_says_why() {
     for (missing, reason) in [
-        (Missing::NoUrl, StuckReason::NoMediaUrl),
-        (Missing::InvalidUrl, StuckReason::RefusedByPolicy),
-        (Missing::StillProcessing, StuckReason::StillProcessing),
+        (MissingReason::NoUrl, StuckReason::NoMediaUrl),
+        (MissingReason::InvalidUrl, StuckReason::RefusedByPolicy),
+        (MissingReason::StillProcessing, StuckReason::StillProcessing),
     ] {
         let job = job(&[observation(Some(Outcome::Completed), None, vec![source("a", &[], missing)])]);
         assert_eq!((job.state, job.reason, job.due), (JobState::Stuck, Some(reason), None));
@@ -150,7 +150,7 @@ fn moderated() -> Observation {
 fn gone(job: &mut Job, slot: &str) {
     let failure =
         AttemptFailure { error: "404".to_owned(), counted: true, stuck: Some(StuckReason::AttemptsExhausted) };
-    job.attempt_failed(&Slot::new(slot), &failure, at(40), at(40));
+    job.attempt_failed(&AssetId::new(slot), &failure, at(40), at(40));
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn a_completed_job_that_is_taken_back_ends_so_only_when_nothing_is_stored_and_no
     let mut two = job(&[observation(
         Some(Outcome::Completed),
         None,
-        vec![source("a", &["u"], Missing::NoUrl), source("b", &["v"], Missing::NoUrl)],
+        vec![source("a", &["u"], MissingReason::NoUrl), source("b", &["v"], MissingReason::NoUrl)],
     )]);
     stored(&mut two, "a");
     gone(&mut two, "b");
@@ -203,7 +203,8 @@ fn a_completed_job_that_is_no_longer_known_ends_as_removed_and_an_archived_one_s
 
 fn any_observation() -> impl Strategy<Value = Observation> {
     let url = prop_oneof!["c[0-4]", "u[0-4]"];
-    let missing = prop_oneof![Just(Missing::NoUrl), Just(Missing::InvalidUrl), Just(Missing::StillProcessing)];
+    let missing =
+        prop_oneof![Just(MissingReason::NoUrl), Just(MissingReason::InvalidUrl), Just(MissingReason::StillProcessing)];
     let asset = (prop_oneof!["a", "b", "d"], proptest::collection::vec(url, 0..3), missing);
     let outcome = prop_oneof![
         3 => Just(None),

@@ -29,7 +29,7 @@ fn recorded_verdict(bytes: &[u8], piece: usize, is_proven: bool) -> Verdict {
         if let Some(checked) = container.checked() {
             let recorded = serde_json::to_string(&checked).unwrap();
             assert!(recorded.len() < 1000, "{recorded}");
-            container = Container::go_on(&serde_json::from_str(&recorded).unwrap()).unwrap();
+            container = Container::resume(&serde_json::from_str(&recorded).unwrap()).unwrap();
         }
     }
     container.finish(is_proven).map(|found| found.map(|found| found.extension)).map_err(|error| error.name())
@@ -551,9 +551,9 @@ fn a_state_of_other_rules_is_not_gone_on_with() {
     let mut container = Container::new();
     container.update(&mp4(b"moov", &[0; 9000], true)[..5000]);
     let checked = container.checked().unwrap();
-    assert!(Container::go_on(&checked).is_some());
-    assert!(Container::go_on(&Checked { rules: RULES - 1, ..checked }).is_none());
+    assert!(Container::resume(&checked).is_some());
+    assert!(Container::resume(&ContainerState { rules: RULES - 1, ..checked }).is_none());
     let old = r#"{"total":5000,"media_type":["video/mp4","mp4"],"checker":{"Bmff":{"kind":"Movie","seen":1,
         "state":{"Content":{"left":5024,"kind":[109,100,97,116]}}}}}"#;
-    assert!(serde_json::from_str::<Checked>(old).is_err());
+    assert!(serde_json::from_str::<ContainerState>(old).is_err());
 }

@@ -15,7 +15,7 @@ fn entity(headers: &[(&'static str, String)]) -> Entity {
     Entity::of_headers(&headers, None)
 }
 
-fn again(point: &ResumePoint) -> (Entity, Checks, Container) {
+fn again(point: &ResumePoint) -> (Entity, BodyHashes, Container) {
     let recorded = serde_json::to_string(point).unwrap();
     let read: ResumePoint = serde_json::from_str(&recorded).unwrap();
     assert_eq!(read, *point);
@@ -28,7 +28,7 @@ fn in_pieces(
     body: &[u8],
     cuts: &[usize],
 ) -> (Result<Summary, FetchError>, Result<Option<&'static str>, ContainerError>) {
-    let (mut entity, mut checks, mut container) = (entity.clone(), Checks::new(entity.declared), Container::new());
+    let (mut entity, mut checks, mut container) = (entity.clone(), BodyHashes::new(entity.declared), Container::new());
     let mut from = 0;
     for cut in cuts.iter().copied().chain([body.len()]) {
         checks.update(&body[from..cut]);
@@ -94,7 +94,7 @@ fn point_in_the_middle() -> ResumePoint {
         ("content-md5", "JfnnlDI7RTiF9RgfG2JNCw==".to_owned()),
         ("x-oss-hash-crc64ecma", "7".to_owned()),
     ]);
-    let (mut checks, mut container) = (Checks::new(entity.declared), Container::new());
+    let (mut checks, mut container) = (BodyHashes::new(entity.declared), Container::new());
     let head = [b"\0\0\0\x18ftypisom\0\0\x02\0isomiso2\0\0\x27\x10mdat".as_slice(), &[7; 5000]].concat();
     checks.update(&head);
     container.update(&head);
@@ -115,7 +115,7 @@ fn a_recorded_point_is_read_as_it_was_meant() {
 fn there_is_no_point_where_going_on_cannot_be_proven_or_is_of_no_use() {
     let mut container = Container::new();
     let tagged = entity(&[("etag", "\"v1\"".to_owned())]);
-    let checks = Checks::new(tagged.declared);
+    let checks = BodyHashes::new(tagged.declared);
     assert_eq!(ResumePoint::of(&tagged, &checks, &container), None, "its kind is not known yet");
     container.update(&[0x47, 0x01].repeat(2500));
     assert!(ResumePoint::of(&tagged, &checks, &container).is_some());

@@ -11,10 +11,10 @@ use super::ProviderError;
 ///
 /// An account on hold is left alone by the client itself. A pause is for whoever asks to keep: what waits for it is theirs.
 #[derive(Clone, Debug, Default)]
-pub struct CircuitBreaker(Arc<Mutex<Known>>);
+pub struct CircuitBreaker(Arc<Mutex<Accounts>>);
 
 #[derive(Debug, Default)]
-struct Known {
+struct Accounts {
     on_hold: HashMap<String, Instant>,
     /// Accounts without credits, and until when that is worth saying.
     without_credits: HashMap<String, Instant>,
@@ -38,7 +38,7 @@ impl CircuitBreaker {
     /// Stands for an account that the provider chose: nothing is asked in this name.
     const UNNAMED: &str = "?";
     /// More accounts are not remembered; each of their jobs then asks once.
-    const MOST: usize = 1000;
+    const MAX_ACCOUNTS: usize = 1000;
     /// So many different questions in a row without an answer make an outage.
     const OUTAGE: usize = 3;
     /// A refused token takes somebody to mend.
@@ -46,7 +46,7 @@ impl CircuitBreaker {
     /// Between two questions when nobody answers, at the most.
     const LONGEST: Duration = Duration::from_secs(60);
 
-    fn known(&self) -> MutexGuard<'_, Known> {
+    fn known(&self) -> MutexGuard<'_, Accounts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -156,7 +156,7 @@ impl CircuitBreaker {
         remember(&mut self.known().on_hold, account, Self::HOLD);
     }
 
-    fn failed(&self, known: &mut Known, error: &ProviderError) {
+    fn failed(&self, known: &mut Accounts, error: &ProviderError) {
         if *error == ProviderError::TokenRefused && !known.token_refused {
             tracing::error!("the provider refuses provider.api_token: it is not asked about jobs");
             known.token_refused = true;
@@ -183,7 +183,7 @@ fn remember(accounts: &mut HashMap<String, Instant>, account: &str, long: Durati
     const MAX_NAME: usize = 64;
     let now = Instant::now();
     accounts.retain(|_, until| *until > now);
-    if account.len() <= MAX_NAME && (accounts.len() < CircuitBreaker::MOST || accounts.contains_key(account)) {
+    if account.len() <= MAX_NAME && (accounts.len() < CircuitBreaker::MAX_ACCOUNTS || accounts.contains_key(account)) {
         accounts.insert(account.to_owned(), now + long);
     }
 }

@@ -10,7 +10,7 @@ use crate::state::{JobRecord, ParsedCallback, State, StateError, UploadRecord, a
 
 /// What a segment names that may still be open. It has no more in it than the segment has.
 #[derive(Default)]
-pub(super) struct Open {
+pub(super) struct OpenEntries {
     refs: BTreeSet<RefId>,
     jobs: BTreeSet<JobId>,
     /// Claims, with their positions.
@@ -28,15 +28,15 @@ const ROUNDS: usize = 8;
 
 impl Retention {
     /// What of a segment may be open; `None` while it may not go.
-    pub(super) fn open_in(&self, base: u64) -> Result<Option<Open>, RetentionError> {
-        if !self.is_quiet(base) {
+    pub(super) fn open_in(&self, base: u64) -> Result<Option<OpenEntries>, RetentionError> {
+        if !self.is_idle(base) {
             return Ok(None);
         }
-        let (state, mut open) = (self.log.state(), Open::default());
+        let (state, mut open) = (self.log.state(), OpenEntries::default());
         let mut only_repetitions = true;
         for item in self.journal().read_segment(base) {
             let (position, entry) = item?;
-            only_repetitions &= is_repetition(&entry);
+            only_repetitions &= is_carried_forward(&entry);
             match entry {
                 Entry::Callback(callback) => {
                     if callback.target == Target::Channel {
@@ -52,7 +52,7 @@ impl Retention {
                 Entry::Event(event) => open.event(position, event),
             }
         }
-        if only_repetitions && !self.has_news_after(base)? {
+        if only_repetitions && !self.has_new_entries_after(base)? {
             // Moving it on would free no room, for ever.
             return Ok(None);
         }
@@ -63,7 +63,7 @@ impl Retention {
     fn body(
         &self,
         state: &State,
-        open: &mut Open,
+        open: &mut OpenEntries,
         position: u64,
         callback: CallbackEntry,
     ) -> Result<(), RetentionError> {
@@ -82,8 +82,8 @@ impl Retention {
     }
 
     /// Writes again what is still open, as it is by now. Returns how many entries that took.
-    pub(super) async fn write_again(&self, open: Open) -> Result<usize, RetentionError> {
-        let Open { refs, jobs, claims, uploads, outbox } = open;
+    pub(super) async fn write_again(&self, open: OpenEntries) -> Result<usize, RetentionError> {
+        let OpenEntries { refs, jobs, claims, uploads, outbox } = open;
         let mut written = outbox.len();
         self.log.record_again(outbox).await?;
         written += self.write_pages(refs.into_iter().collect(), ref_again).await?;
@@ -134,7 +134,7 @@ impl Retention {
 
     /// Whether a segment that might go has a stretch that cannot be read.
     pub(super) fn is_damaged(&self, base: u64) -> Result<bool, RetentionError> {
-        if !self.is_quiet(base) {
+        if !self.is_idle(base) {
             return Ok(false);
         }
         let mut replay = self.journal().read_segment(base);
@@ -145,19 +145,19 @@ impl Retention {
     }
 
     /// Whether a segment has anything but repetitions.
-    pub(super) fn has_news(&self, base: u64) -> Result<bool, RetentionError> {
+    pub(super) fn has_new_entries(&self, base: u64) -> Result<bool, RetentionError> {
         for entry in self.journal().read_segment(base) {
-            if !is_repetition(&entry?.1) {
+            if !is_carried_forward(&entry?.1) {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    fn has_news_after(&self, base: u64) -> Result<bool, RetentionError> {
+    fn has_new_entries_after(&self, base: u64) -> Result<bool, RetentionError> {
         let (sealed, newest) = (self.journal().sealed(), self.journal().newest());
         for later in sealed.into_iter().chain(newest).filter(|later| *later > base) {
-            if self.has_news(later)? {
+            if self.has_new_entries(later)? {
                 return Ok(true);
             }
         }
@@ -165,12 +165,12 @@ impl Retention {
     }
 
     /// Whether nothing was written to a segment for `keep`; false when that cannot be found out.
-    pub(super) fn is_quiet(&self, base: u64) -> bool {
+    pub(super) fn is_idle(&self, base: u64) -> bool {
         self.journal().written_at(base).is_ok_and(|written| is_past(written, self.keep))
     }
 }
 
-impl Open {
+impl OpenEntries {
     fn event(&mut self, position: u64, event: Event) {
         match event {
             Event::RefAdded { id, .. } | Event::GatewayRefAdded { id, .. } | Event::RefKept { id, .. } => {
@@ -265,7 +265,7 @@ fn changed(
 }
 
 /// Whether an entry only says again what was said before.
-fn is_repetition(entry: &Entry) -> bool {
+fn is_carried_forward(entry: &Entry) -> bool {
     matches!(
         entry,
         Entry::Kept(_)

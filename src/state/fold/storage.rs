@@ -6,7 +6,7 @@ use super::super::records::Claim;
 use super::super::stored_job::Part;
 use super::super::txn::Txn;
 use super::{ApplyOutcome, ClaimOutcome, put_job, unchanged};
-use crate::domain::{AssetState, Digest, JobId, Slot, StoredFile};
+use crate::domain::{AssetId, AssetState, Digest, JobId, StoredFile};
 
 pub(super) fn assign_folder(
     txn: &mut Txn<'_>,
@@ -87,7 +87,7 @@ pub(super) fn stored(
     txn: &mut Txn<'_>,
     position: u64,
     id: &JobId,
-    slot: &Slot,
+    slot: &AssetId,
     file: &StoredFile,
 ) -> Result<ApplyOutcome, StateError> {
     seize_key(txn, &file.key, &file.sha256)?;

@@ -6,9 +6,14 @@ use super::super::records::UploadRecord;
 use super::super::stored_job::Part;
 use super::super::txn::Txn;
 use super::ApplyOutcome;
-use crate::domain::{JobId, Slot};
+use crate::domain::{AssetId, JobId};
 
-pub(super) fn started(txn: &mut Txn<'_>, job: &JobId, slot: &Slot, upload: &str) -> Result<ApplyOutcome, StateError> {
+pub(super) fn started(
+    txn: &mut Txn<'_>,
+    job: &JobId,
+    slot: &AssetId,
+    upload: &str,
+) -> Result<ApplyOutcome, StateError> {
     let record = UploadRecord { job: job.clone(), slot: slot.clone(), parts: Vec::new(), point: None };
     txn.put(keys::upload(upload), &record)?;
     txn.mark(keys::upload_of_job(job, upload));

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::json;
 
 use super::*;
-use crate::domain::{AttemptFailure, JobId, QuarantineReason, Slot, Target};
+use crate::domain::{AssetId, AttemptFailure, JobId, QuarantineReason, Target};
 use crate::journal::{CallbackEntry, Durability, Entry, Event, Journal};
 use crate::provider::{self, Parsed};
 use crate::state::{EventLog, ParsedCallback};
@@ -52,7 +52,7 @@ async fn post_url(log: &EventLog, number: u64, at: Timestamp, url: &str, name: O
 
 async fn fail(log: &EventLog, number: u64, at: Timestamp, due: Timestamp) {
     let failure = AttemptFailure { error: "503".to_owned(), counted: true, stuck: None };
-    let event = Event::AttemptFailed { at, job: id(number), slot: Slot::media(), failure, due };
+    let event = Event::AttemptFailed { at, job: id(number), slot: AssetId::media(), failure, due };
     log.record(event, Durability::Buffered).await.unwrap();
 }
 
@@ -115,7 +115,7 @@ async fn jobs_whose_links_die_next_are_shown_first_and_dead_ones_last() {
             counted: true,
             stuck: Some(crate::domain::StuckReason::NoCleanUrl),
         };
-        let (job, slot) = (id(number), Slot::media());
+        let (job, slot) = (id(number), AssetId::media());
         let failed = Event::AttemptFailed { at: minute(9), job: job.clone(), slot, failure, due: minute(9) };
         log.record(failed, Durability::Buffered).await.unwrap();
         let state = crate::domain::JobState::Stuck;

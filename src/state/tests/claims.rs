@@ -52,7 +52,7 @@ fn file(job: u32, content: u8, key: u8) -> StoredFile {
 }
 
 async fn claim(bench: &Bench, job: u32, file: &StoredFile) -> ClaimOutcome {
-    let event = Event::Claimed { at: now(), job: id(job), slot: Slot::media(), file: file.clone() };
+    let event = Event::Claimed { at: now(), job: id(job), slot: AssetId::media(), file: file.clone() };
     match bench.event(event).await {
         ApplyOutcome::Claim(outcome) => *outcome,
         other => panic!("{other:?}"),
@@ -83,7 +83,7 @@ async fn run(steps: Vec<Step>) {
             Step::Store { granted: at } => {
                 if let Some((job, file)) = granted.get(at).filter(|(_, file)| objects.contains_key(&file.key)) {
                     let (job, file) = (id(*job), file.clone());
-                    bench.event(Event::Stored { job, slot: Slot::media(), file }).await;
+                    bench.event(Event::Stored { job, slot: AssetId::media(), file }).await;
                 }
             }
             Step::Settle { content } => {
@@ -95,7 +95,7 @@ async fn run(steps: Vec<Step>) {
             }
             Step::Fail { job } => {
                 let failure = AttemptFailure { error: "500".to_owned(), counted: true, stuck: None };
-                let (at, job, slot) = (now(), id(job), Slot::media());
+                let (at, job, slot) = (now(), id(job), AssetId::media());
                 bench.event(Event::AttemptFailed { at, job, slot, failure, due: at }).await;
             }
             Step::Reopen => {
@@ -139,7 +139,7 @@ async fn a_claim_is_refused_when_the_file_is_stored_or_the_key_belongs_to_other_
     bench.event(Event::Released { at: now(), sha256: first.sha256 }).await;
     assert_eq!(claim(&bench, 0, &second).await, ClaimOutcome::KeyTaken(first.sha256), "the write may still arrive");
     assert_eq!(claim(&bench, 0, &first).await, ClaimOutcome::Granted);
-    bench.event(Event::Stored { job: id(0), slot: Slot::media(), file: first.clone() }).await;
+    bench.event(Event::Stored { job: id(0), slot: AssetId::media(), file: first.clone() }).await;
     let elsewhere = file(0, 2, 1);
     assert_eq!(claim(&bench, 0, &elsewhere).await, ClaimOutcome::FileStored(Box::new(first.clone())));
     assert!(

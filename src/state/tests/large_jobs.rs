@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::{AssetSource, Candidate, Job, Missing, Observation, Outcome, Role};
+use crate::domain::{AssetSource, Candidate, Job, MissingReason, Observation, Outcome, Role};
 use crate::state::store::Store;
 use crate::state::stored_job::Part;
 use crate::state::txn::Txn;
@@ -77,11 +77,11 @@ fn source(file: usize, link: usize) -> AssetSource {
     let dies = time(100 + (file * 7 + link * 3) as u64 % 50).millis() / 1000;
     let url = MediaUrl::parse(&format!("https://h{}/{file}-{link}?Expires={dies}", file % 3)).unwrap();
     AssetSource {
-        slot: Slot::new(&format!("s{file}")),
+        slot: AssetId::new(&format!("s{file}")),
         role: Role::Media,
         file: FileName::clean(&format!("f{file}.mp4")),
         candidates: vec![Candidate { url, variant: Variant::Clean }],
-        missing: Missing::NoUrl,
+        missing: MissingReason::NoUrl,
     }
 }
 
@@ -94,12 +94,12 @@ fn progress(percent: u8) -> Observation {
     Observation { percent: Some(percent), ..Observation::naming(agent_job()) }
 }
 
-fn file_stored(file: usize) -> (Slot, StoredFile) {
+fn file_stored(file: usize) -> (AssetId, StoredFile) {
     let Event::Stored { file: stored, .. } = stored(1, &format!("content {file}"), &format!("key/{file}"), false)
     else {
         unreachable!()
     };
-    (Slot::new(&format!("s{file}")), StoredFile { at: time(7), ..stored })
+    (AssetId::new(&format!("s{file}")), StoredFile { at: time(7), ..stored })
 }
 
 fn failure(stuck: Option<StuckReason>) -> AttemptFailure {
@@ -234,7 +234,7 @@ proptest! {
                     folded.callback(progress(percent), false);
                 }
                 Step::Failed { file, due, stuck } => {
-                    let (slot, due) = (Slot::new(&format!("s{file}")), time(due));
+                    let (slot, due) = (AssetId::new(&format!("s{file}")), time(due));
                     let failure = failure(stuck.then_some(StuckReason::AttemptsExhausted));
                     expected.attempt_failed(&slot, &failure, due, at);
                     folded.event(Event::AttemptFailed { at, job, slot, failure, due });

@@ -33,8 +33,8 @@ pub(super) fn compare(callback: &UnconfirmedFinal, answer: &Observation) -> Verd
             name(answer.outcome)
         ));
     }
-    let known: HashSet<_> = urls(&answer.assets).map(place).collect();
-    match urls(&said.assets).find(|url| !known.contains(&place(url))) {
+    let known: HashSet<_> = urls(&answer.assets).map(origin).collect();
+    match urls(&said.assets).find(|url| !known.contains(&origin(url))) {
         Some(url) => Verdict::Different(format!("the provider names no file of the host {}", url.host())),
         None => Verdict::Same,
     }
@@ -44,7 +44,7 @@ fn urls(assets: &[AssetSource]) -> impl Iterator<Item = &MediaUrl> {
     assets.iter().flat_map(|asset| &asset.candidates).map(|candidate| &candidate.url)
 }
 
-fn place(url: &MediaUrl) -> (&str, Option<u16>) {
+fn origin(url: &MediaUrl) -> (&str, Option<u16>) {
     (url.host(), url.expose().port_or_known_default())
 }
 

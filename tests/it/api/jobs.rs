@@ -12,7 +12,7 @@ async fn stuck(vault: &Vault, number: u32) {
     let failure =
         AttemptFailure { error: "404".to_owned(), counted: true, stuck: Some(StuckReason::AttemptsExhausted) };
     let log = vault.intake.log();
-    let failed = Event::AttemptFailed { at, job: job.clone(), slot: Slot::media(), failure, due: at };
+    let failed = Event::AttemptFailed { at, job: job.clone(), slot: AssetId::media(), failure, due: at };
     log.record(failed, Durability::Buffered).await.unwrap();
     let decided_by = log.state().job(&job).unwrap().unwrap().job.final_callback;
     let ended = Event::Ended { at, job, state: JobState::Stuck, decided_by, manifest_key: None };
@@ -121,7 +121,7 @@ async fn a_file_being_fetched_is_shown_so() {
     vault.completed(1).await;
     let state = vault.intake.log().state().clone();
     let sequence = state.job(&id(1).parse().unwrap()).unwrap().unwrap().sequence;
-    let fetching = state.fetching(sequence, &Slot::media());
+    let fetching = state.fetching(sequence, &AssetId::media());
     let path = format!("{JOBS}/{}", id(1));
     assert_eq!(vault.get(&path).await["assets"][0]["state"], "fetching");
     assert_eq!(vault.get("/api/v1/stats").await["fetching"], 1);

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::time::Duration;
 
-use replyvault::domain::{AttemptFailure, Slot, Timestamp};
+use replyvault::domain::{AssetId, AttemptFailure, Timestamp};
 use replyvault::journal::{Durability, Event};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -83,7 +83,7 @@ async fn an_attempt_put_off_by_a_clock_that_was_a_month_ahead_is_made_now() {
     let now = Timestamp::now();
     let failure = AttemptFailure { error: "503".to_owned(), counted: true, stuck: None };
     let due = now.after(Duration::from_secs(30 * 24 * 3600));
-    let (job, slot) = (video_id(1).parse().unwrap(), Slot::media());
+    let (job, slot) = (video_id(1).parse().unwrap(), AssetId::media());
     let event = Event::AttemptFailed { at: now, job, slot, failure, due };
     vault.running().intake().log().record(event, Durability::Buffered).await.unwrap();
     let bytes = mp4(1, 100);

@@ -1,6 +1,6 @@
 //! `Range` as clients ask for it, and `Content-Range` as servers answer.
 
-use replyvault::api::range::{Asked, read};
+use replyvault::api::range::{RequestedRange, read};
 use replyvault::fetch::ContentRange;
 
 /// The first byte says how long the thing is, the rest is the header; some of the input as numbers, too.
@@ -26,30 +26,30 @@ pub(crate) fn check(input: &[u8]) {
 
 fn within(header: &str, length: u64) {
     match read(header, length) {
-        Asked::Part(range) => {
+        RequestedRange::Part(range) => {
             assert!(range.start < range.end && range.end <= length, "{header}: {range:?} of {length}");
             let again = format!("bytes={}-{}", range.start, range.end - 1);
-            assert_eq!(read(&again, length), Asked::Part(range));
+            assert_eq!(read(&again, length), RequestedRange::Part(range));
         }
-        Asked::Whole | Asked::Unsatisfiable => {}
+        RequestedRange::Whole | RequestedRange::Unsatisfiable => {}
     }
     if length == 0 {
-        assert!(!matches!(read(header, length), Asked::Part(_)));
+        assert!(!matches!(read(header, length), RequestedRange::Part(_)));
     }
 }
 
 /// What the numbers say, worked out with more room.
 fn canonical(first: u64, last: u64, length: u64) {
     let expected = match () {
-        () if last < first => Asked::Whole,
-        () if first >= length => Asked::Unsatisfiable,
-        () => Asked::Part(first..u128::min(u128::from(last) + 1, length.into()) as u64),
+        () if last < first => RequestedRange::Whole,
+        () if first >= length => RequestedRange::Unsatisfiable,
+        () => RequestedRange::Part(first..u128::min(u128::from(last) + 1, length.into()) as u64),
     };
     assert_eq!(read(&format!("bytes={first}-{last}"), length), expected);
-    let open = if first < length { Asked::Part(first..length) } else { Asked::Unsatisfiable };
+    let open = if first < length { RequestedRange::Part(first..length) } else { RequestedRange::Unsatisfiable };
     assert_eq!(read(&format!("bytes={first}-"), length), open);
     let tail = length.min(last);
-    let expected = if tail == 0 { Asked::Unsatisfiable } else { Asked::Part(length - tail..length) };
+    let expected = if tail == 0 { RequestedRange::Unsatisfiable } else { RequestedRange::Part(length - tail..length) };
     assert_eq!(read(&format!("bytes=-{last}"), length), expected);
     let range = ContentRange::parse(&format!("bytes {first}-{last}/{length}"));
     assert_eq!(range.is_some(), first <= last && last < length);

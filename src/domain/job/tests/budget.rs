@@ -14,7 +14,7 @@ fn is_within_budget(job: &Job) -> bool {
 /// A file whose URLs have about `length` bytes.
 fn large(slot: usize, urls: &[&str], length: usize) -> AssetSource {
     let urls: Vec<_> = urls.iter().map(|url| format!("{url}{slot}-{}", "x".repeat(length))).collect();
-    source(&format!("s{slot}"), &urls.iter().map(String::as_str).collect::<Vec<_>>(), Missing::NoUrl)
+    source(&format!("s{slot}"), &urls.iter().map(String::as_str).collect::<Vec<_>>(), MissingReason::NoUrl)
 }
 
 fn naming(assets: Vec<AssetSource>) -> Observation {
@@ -92,7 +92,7 @@ fn of_unconfirmed_callbacks_that_are_too_many_bytes_the_largest_gives_way() {
 fn a_long_description_of_a_failure_is_cut() {
     let mut job = job(&[completed(&["u"])]);
     let failure = AttemptFailure { error: "é".repeat(10_000), counted: true, stuck: None };
-    job.attempt_failed(&Slot::new("a"), &failure, at(20), at(20));
+    job.attempt_failed(&AssetId::new("a"), &failure, at(20), at(20));
     assert!(job.assets[0].last_error.as_ref().is_some_and(|error| error.len() <= 512));
 }
 
@@ -118,7 +118,7 @@ proptest! {
         observations in proptest::collection::vec(any_large_observation(), 1..12),
     ) {
         let mut job = job(&[]);
-        let mut first: Vec<Slot> = Vec::new();
+        let mut first: Vec<AssetId> = Vec::new();
         for (position, observation) in observations.iter().enumerate() {
             job.observe(observation, false, position as u64, at(10));
             prop_assert!(is_within_budget(&job));

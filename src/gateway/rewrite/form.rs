@@ -2,20 +2,20 @@
 
 use url::form_urlencoded::{byte_serialize, parse};
 
-use super::{Callback, Given, Wish};
+use super::{Callback, CallbackParams, Given};
 
 /// What the caller asks for.
-pub(in crate::gateway) fn wish(body: &[u8]) -> Wish {
-    let mut wish = Wish::default();
+pub(in crate::gateway) fn callback_params(body: &[u8]) -> CallbackParams {
+    let mut callback_params = CallbackParams::default();
     for (name, value) in parse(body) {
         match &*name {
-            "replyUrl" => wish.reply_url = Given::text(value),
-            "replyRef" => wish.reply_ref = Given::text(value),
-            "account" => wish.account = Some(value.into_owned()),
+            "replyUrl" => callback_params.reply_url = Given::text(value),
+            "replyRef" => callback_params.reply_ref = Given::text(value),
+            "account" => callback_params.account = Some(value.into_owned()),
             _ => {}
         }
     }
-    wish
+    callback_params
 }
 
 /// The same body with the callback set; every other field is as it was, byte for byte.
@@ -41,8 +41,11 @@ mod tests {
     fn fields_are_replaced_and_the_rest_stays() {
         let callback = Callback { reply_url: "https://v/r?a=b".to_owned(), made_ref: None };
         let body = b"prompt=a+b%20c&replyUrl=https%3A%2F%2Fh%2F&x=%zz&replyRef=mine";
-        assert_eq!((wish(body).reply_url, wish(body).reply_ref), (Given::text("https://h/"), Given::text("mine")));
-        assert_eq!(wish(b"account=17&prompt=x").account.as_deref(), Some("17"));
+        assert_eq!(
+            (callback_params(body).reply_url, callback_params(body).reply_ref),
+            (Given::text("https://h/"), Given::text("mine"))
+        );
+        assert_eq!(callback_params(b"account=17&prompt=x").account.as_deref(), Some("17"));
         let edited = String::from_utf8(with_callback(body, &callback)).unwrap();
         assert_eq!(edited, "prompt=a+b%20c&x=%zz&replyRef=mine&replyUrl=https%3A%2F%2Fv%2Fr%3Fa%3Db");
         let made = Callback { made_ref: Some("m".to_owned()), ..callback };

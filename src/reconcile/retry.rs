@@ -14,7 +14,7 @@ impl Reconciler {
     ///
     /// # Errors
     /// With what else it says.
-    pub(super) async fn patiently<T, F>(&self, ask: impl Fn() -> F) -> Result<T, ProviderError>
+    pub(super) async fn with_retry<T, F>(&self, ask: impl Fn() -> F) -> Result<T, ProviderError>
     where
         F: Future<Output = Result<T, ProviderError>>,
     {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::output::{complain, say};
+use super::output::{print, print_error};
 use crate::telemetry::escaped;
 
 /// How often a bar moves.
@@ -15,13 +15,13 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 /// How far a long command is: a bar on a terminal, a line now and then elsewhere, on stderr. Findings are results and go
 /// to stdout.
 #[derive(Clone)]
-pub(super) struct Shown {
+pub(super) struct ProgressDisplay {
     bar: ProgressBar,
     last_line: Arc<Mutex<Instant>>,
     terminal: bool,
 }
 
-impl Shown {
+impl ProgressDisplay {
     pub(super) fn new() -> Self {
         let terminal = io::stderr().is_terminal();
         let bar = if terminal { ProgressBar::new(0) } else { ProgressBar::hidden() };
@@ -41,7 +41,7 @@ impl Shown {
         let mut last = self.last_line.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.terminal && last.elapsed() >= LINE_EVERY {
             *last = Instant::now();
-            complain(&format!("{done}/{total} {what}"));
+            print_error(&format!("{done}/{total} {what}"));
         }
     }
 
@@ -52,7 +52,7 @@ impl Shown {
 
     pub(super) fn line(&self, text: &str) {
         // Not being able to print is said with the report.
-        let _ = self.bar.suspend(|| say(format!("{}\n", escaped(text))));
+        let _ = self.bar.suspend(|| print(format!("{}\n", escaped(text))));
     }
 
     pub(super) fn end(&self) {

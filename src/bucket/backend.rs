@@ -89,7 +89,7 @@ fn s3(config: &Config, bucket: &str) -> Result<AmazonS3Builder, OpenError> {
                 .with_secret_access_key(secret.expose_secret());
             (builder, true)
         }
-        (None, None) => credentials::found(),
+        (None, None) => credentials::from_environment(),
         _ => return Err(missing("both access_key_id and secret_access_key, or neither")),
     };
     if let Some(endpoint) = &config.endpoint {
@@ -112,7 +112,7 @@ fn s3(config: &Config, bucket: &str) -> Result<AmazonS3Builder, OpenError> {
     if let Some(region) = &config.region {
         builder = builder.with_region(region);
     }
-    let sealed = is_sealed(&builder);
+    let sealed = is_transport_trusted(&builder);
     Ok(builder
         .with_bucket_name(bucket)
         .with_client_options(http::options())
@@ -128,7 +128,7 @@ fn s3(config: &Config, bucket: &str) -> Result<AmazonS3Builder, OpenError> {
 /// Whether nothing on the way to the store can change what is sent: TLS sees to it, or there is no way, since the store is
 /// on this machine. AWS's clients, too, sign payloads over HTTP only
 /// (<https://docs.aws.amazon.com/AWSJavaSDK/latest/javadoc/com/amazonaws/auth/AWS4UnsignedPayloadSigner.html>).
-fn is_sealed(builder: &AmazonS3Builder) -> bool {
+fn is_transport_trusted(builder: &AmazonS3Builder) -> bool {
     let keys = [AmazonS3ConfigKey::S3Endpoint, AmazonS3ConfigKey::Endpoint];
     // AWS itself is spoken to over TLS.
     let Some(endpoint) = keys.iter().find_map(|key| builder.get_config_value(key)) else { return true };

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 
 use super::Gateway;
-use super::call::Call;
+use super::endpoint::Endpoint;
 use super::veil::Veil;
 use crate::domain::{Origin, RefId, Target};
 use crate::intake::ReplyUrls;
@@ -11,12 +11,12 @@ use crate::state::RefRecord;
 impl Gateway {
     /// An answer's JSON as its caller would see it without the gateway: with the caller's own replyUrl and replyRef, or
     /// none. `None` when it is that already.
-    pub(super) fn shown_text(&self, call: Call, text: &str) -> Option<String> {
+    pub(super) fn restored_text(&self, endpoint: Endpoint, text: &str) -> Option<String> {
         changed(json_text(text.as_bytes())?, |member| {
             let Scalar::Text(value) = &member.value else { return None };
             match self.callers_url(value) {
-                Some(own) => Some(as_given(call, own)),
-                None if member.name == "replyRef" => self.is_made(value).then(|| as_given(call, None)),
+                Some(own) => Some(as_given(endpoint, own)),
+                None if member.name == "replyRef" => self.is_made(value).then(|| as_given(endpoint, None)),
                 None => None,
             }
         })
@@ -42,10 +42,10 @@ impl Gateway {
 }
 
 /// The scheduler shows an empty text for what was not given; elsewhere it is left out.
-fn as_given(call: Call, own: Option<String>) -> Change {
+fn as_given(endpoint: Endpoint, own: Option<String>) -> Change {
     match own {
         Some(own) => Change::Text(own),
-        None if call == Call::Tells => Change::Text(String::new()),
+        None if endpoint == Endpoint::MentionsJobs => Change::Text(String::new()),
         None => Change::Remove,
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_secs(2);
 const LATE: &str = "no answer within 2 s";
 
-type Asked = Shared<Pin<Box<dyn Future<Output = Finding> + Send>>>;
+type PendingCheck = Shared<Pin<Box<dyn Future<Output = Finding> + Send>>>;
 
 /// What was found, and when.
 #[derive(Clone, Copy)]
@@ -22,13 +22,13 @@ struct Finding {
 }
 
 /// Remembers the last answer, or that one is still awaited.
-pub(super) struct Probe {
+pub(super) struct CachedCheck {
     /// How long an answer is good.
     keep: Duration,
-    last: Mutex<Option<Asked>>,
+    last: Mutex<Option<PendingCheck>>,
 }
 
-impl Probe {
+impl CachedCheck {
     pub(super) fn new(keep: Duration) -> Self {
         Self { keep, last: Mutex::new(None) }
     }
@@ -43,13 +43,14 @@ impl Probe {
         timeout(PATIENCE, asked).await.map_or(Some(LATE), |finding| finding.problem)
     }
 
-    fn asked<F>(&self, ask: impl FnOnce() -> F) -> Asked
+    fn asked<F>(&self, ask: impl FnOnce() -> F) -> PendingCheck
     where
         F: Future<Output = Option<&'static str>> + Send + 'static,
     {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         // Polled here, since after a late answer nobody else may have.
-        let is_old = |asked: &Asked| asked.clone().now_or_never().is_some_and(|found| found.at.elapsed() >= self.keep);
+        let is_old =
+            |asked: &PendingCheck| asked.clone().now_or_never().is_some_and(|found| found.at.elapsed() >= self.keep);
         match &*last {
             Some(asked) if !is_old(asked) => asked.clone(),
             _ => last.insert(start(ask())).clone(),
@@ -58,7 +59,7 @@ impl Probe {
 }
 
 /// Goes on when nobody waits any more: to be asked again, it has to have answered.
-fn start<F>(ask: F) -> Asked
+fn start<F>(ask: F) -> PendingCheck
 where
     F: Future<Output = Option<&'static str>> + Send + 'static,
 {
@@ -81,7 +82,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_is_asked_at_a_time_and_a_late_answer_is_a_bad_one() {
-        let probe = Probe::new(Duration::from_secs(10));
+        let probe = CachedCheck::new(Duration::from_secs(10));
         let count = Arc::new(AtomicU32::new(0));
         let ask = |seconds: u64| {
             let count = count.clone();
@@ -99,7 +100,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_is_good_for_a_while_and_no_longer() {
-        let probe = Probe::new(Duration::from_millis(200));
+        let probe = CachedCheck::new(Duration::from_millis(200));
         assert_eq!(probe.problem(|| async { Some("ill") }).await, Some("ill"));
         assert_eq!(probe.problem(|| async { None }).await, Some("ill"));
         tokio::time::sleep(Duration::from_millis(250)).await;

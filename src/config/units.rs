@@ -21,12 +21,12 @@ macro_rules! setting {
     ($type:ty) => {
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                $crate::config::values::read(deserializer)
+                $crate::config::units::read(deserializer)
             }
         }
     };
     ($type:ty, shown) => {
-        $crate::config::values::setting!($type);
+        $crate::config::units::setting!($type);
 
         impl Serialize for $type {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -50,10 +50,10 @@ pub(super) fn read<'de, D: Deserializer<'de>, T: Setting>(deserializer: D) -> Re
 
 /// A value as an error shows it: on one line and not long.
 pub(super) fn found(value: &toml::Value) -> String {
-    const MOST: usize = 60;
+    const MAX_SHOWN_CHARS: usize = 60;
     match value {
-        toml::Value::String(text) if text.chars().nth(MOST).is_some() => {
-            format!("{:?}…", text.chars().take(MOST).collect::<String>())
+        toml::Value::String(text) if text.chars().nth(MAX_SHOWN_CHARS).is_some() => {
+            format!("{:?}…", text.chars().take(MAX_SHOWN_CHARS).collect::<String>())
         }
         toml::Value::String(text) => format!("{text:?}"),
         toml::Value::Array(_) => "a list".to_owned(),
@@ -62,16 +62,17 @@ pub(super) fn found(value: &toml::Value) -> String {
     }
 }
 
-/// Reads a whole number from `LEAST` to `MOST`.
-pub(super) fn between<'de, D, T, const LEAST: u32, const MOST: u32>(deserializer: D) -> Result<T, D::Error>
+/// Reads a whole number from `LEAST` to `MAX_SHOWN_CHARS`.
+pub(super) fn between<'de, D, T, const LEAST: u32, const MAX_SHOWN_CHARS: u32>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
     T: TryFrom<u32>,
 {
     let value = toml::Value::deserialize(deserializer)?;
     let number = value.as_integer().and_then(|number| u32::try_from(number).ok());
-    let number = number.filter(|number| (LEAST..=MOST).contains(number)).and_then(|number| T::try_from(number).ok());
-    let expected = || format!("expected a whole number from {LEAST} to {MOST}, found {}", found(&value));
+    let number =
+        number.filter(|number| (LEAST..=MAX_SHOWN_CHARS).contains(number)).and_then(|number| T::try_from(number).ok());
+    let expected = || format!("expected a whole number from {LEAST} to {MAX_SHOWN_CHARS}, found {}", found(&value));
     number.ok_or_else(|| D::Error::custom(expected()))
 }
 
@@ -124,14 +125,14 @@ setting!(Speed, shown);
 
 /// A length of time: `"30s"`, `"500ms"`, `"31d"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Span(pub Duration);
+pub struct DurationSetting(pub Duration);
 
-impl Span {
+impl DurationSetting {
     /// Keeps sums with points in time far from any overflow.
     const MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 }
 
-impl Setting for Span {
+impl Setting for DurationSetting {
     fn read(text: &str) -> Result<Self, String> {
         // A bare number of what? Zero is the same in any unit.
         let unit = text == "0" || text.contains(|char: char| char.is_ascii_alphabetic());
@@ -141,7 +142,7 @@ impl Setting for Span {
 }
 
 /// In the largest unit that shows it exactly; `humantime` would make a month of 31 days.
-impl fmt::Display for Span {
+impl fmt::Display for DurationSetting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let nanos = self.0.as_nanos();
         let units = [("d", 86_400_000_000_000), ("h", 3_600_000_000_000), ("m", 60_000_000_000)];
@@ -155,7 +156,7 @@ impl fmt::Display for Span {
     }
 }
 
-setting!(Span, shown);
+setting!(DurationSetting, shown);
 
 #[cfg(test)]
 mod tests {
@@ -183,7 +184,7 @@ mod tests {
             ("0", 0, "0s"),
             ("0s", 0, "0s"),
         ] {
-            let span = Span::read(text).unwrap();
+            let span = DurationSetting::read(text).unwrap();
             assert_eq!((span.0.as_millis(), span.to_string().as_str()), (millis, shown), "{text}");
         }
         for (text, bytes, shown) in
@@ -200,7 +201,7 @@ mod tests {
             assert!(Size::read(bad).is_err(), "{bad:?}");
         }
         for bad in ["", "30", "soon", "-1s", "30 parsecs", "200000000000000000000d", "101y", "\0"] {
-            assert!(Span::read(bad).is_err(), "{bad:?}");
+            assert!(DurationSetting::read(bad).is_err(), "{bad:?}");
         }
         for bad in ["", "16KiB", "fast", "/s", "16KiB/h", "\0"] {
             assert!(Speed::read(bad).is_err(), "{bad:?}");
@@ -212,8 +213,8 @@ mod tests {
         fn what_is_shown_reads_back(bytes in 0..=i64::MAX as u64, millis in 0..100_000_000_000_u64) {
             prop_assert_eq!(Size::read(&Size(bytes).to_string()), Ok(Size(bytes)));
             prop_assert_eq!(Speed::read(&Speed(bytes).to_string()), Ok(Speed(bytes)));
-            let span = Span(Duration::from_millis(millis));
-            prop_assert_eq!(Span::read(&span.to_string()), Ok(span));
+            let span = DurationSetting(Duration::from_millis(millis));
+            prop_assert_eq!(DurationSetting::read(&span.to_string()), Ok(span));
         }
     }
 }

@@ -24,14 +24,14 @@ impl Declared {
 }
 
 /// SHA-256 of what came so far, and whatever else its server declared.
-pub(super) struct Checks {
+pub(super) struct BodyHashes {
     bytes: u64,
     sha256: Sha256,
     md5: Option<(Md5, [u8; 16])>,
     crc64: Option<(crc_fast::Digest, u64)>,
 }
 
-impl Checks {
+impl BodyHashes {
     pub(super) fn new(declared: Declared) -> Self {
         Self {
             bytes: 0,
@@ -52,7 +52,7 @@ impl Checks {
         }
     }
 
-    /// Where the checks are, to be gone on with by [`Self::go_on`].
+    /// Where the checks are, to be gone on with by [`Self::resume`].
     pub(super) fn state(&self) -> ChecksState {
         ChecksState {
             bytes: self.bytes,
@@ -63,7 +63,7 @@ impl Checks {
     }
 
     /// `None` for what is no state of this version's.
-    pub(super) fn go_on(state: &ChecksState) -> Option<Self> {
+    pub(super) fn resume(state: &ChecksState) -> Option<Self> {
         let md5 = match &state.md5 {
             Some((md5, expected)) => Some((hash(md5)?, hex::decode(expected).ok()?.try_into().ok()?)),
             None => None,
@@ -125,7 +125,7 @@ mod tests {
         // The check value of CRC-64/XZ in the RevEng catalogue, and RFC 1321's kind of test suite for MD5.
         let md5 = <[u8; 16]>::try_from(hex::decode("25f9e794323b453885f5181f1b624d0b").unwrap()).unwrap();
         for split in 0..9 {
-            let mut checks = Checks::new(Declared { md5: Some(md5), crc64: Some(0x995d_c9bb_df19_39fa) });
+            let mut checks = BodyHashes::new(Declared { md5: Some(md5), crc64: Some(0x995d_c9bb_df19_39fa) });
             let (head, tail) = b"123456789".split_at(split);
             checks.update(head);
             checks.update(tail);
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn a_wrong_byte_is_noticed_by_each() {
         for declared in [Declared { md5: Some([0; 16]), crc64: None }, Declared { md5: None, crc64: Some(0) }] {
-            let mut checks = Checks::new(declared);
+            let mut checks = BodyHashes::new(declared);
             checks.update(b"123456789");
             assert_eq!(checks.finish().unwrap_err().name(), "checksum");
         }

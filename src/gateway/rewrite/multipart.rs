@@ -1,13 +1,13 @@
 //! Bodies that are multipart forms, rewritten as they come: files among the fields may be of any size.
 //!
-//! [`Parts`] is given the body piece by piece and gives it back, but for the fields that hold the callback, until the end
+//! [`MultipartRewriter`] is given the body piece by piece and gives it back, but for the fields that hold the callback, until the end
 //! of the form. There it stops, so that the caller can add the fields that are to be there instead.
 
 use actix_web::http::header::{ContentDisposition, HeaderValue};
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::memmem;
 
-use super::{Callback, Given, Wish};
+use super::{Callback, CallbackParams, Given};
 
 /// The longest head of a part, in bytes.
 const MAX_HEAD: usize = 16 << 10;
@@ -16,7 +16,7 @@ const MAX_VALUE: usize = 16 << 10;
 
 /// A form on its way through.
 #[derive(Debug)]
-pub(in crate::gateway) struct Parts {
+pub(in crate::gateway) struct MultipartRewriter {
     /// A line break, two dashes and the boundary.
     delimiter: Vec<u8>,
     buffer: BytesMut,
@@ -25,7 +25,7 @@ pub(in crate::gateway) struct Parts {
     /// How many bytes of that do not belong to the body.
     skip: usize,
     state: State,
-    wish: Wish,
+    callback_params: CallbackParams,
     /// The fields that were taken out, whole, in case they have to go back.
     taken: Vec<(Field, Bytes)>,
 }
@@ -54,7 +54,7 @@ enum Field {
     Account,
 }
 
-impl Parts {
+impl MultipartRewriter {
     /// A form whose parts are separated by `boundary`.
     pub(in crate::gateway) fn new(boundary: &str) -> Self {
         Self {
@@ -64,7 +64,7 @@ impl Parts {
             out: BytesMut::new(),
             skip: 2,
             state: State::Preamble,
-            wish: Wish::default(),
+            callback_params: CallbackParams::default(),
             taken: Vec::new(),
         }
     }
@@ -79,14 +79,14 @@ impl Parts {
         self.passed_on()
     }
 
-    /// True once all parts have been seen: what is next is [`Parts::close`].
+    /// True once all parts have been seen: what is next is [`MultipartRewriter::close`].
     pub(in crate::gateway) fn is_closing(&self) -> bool {
         self.state == State::Closing
     }
 
     /// What the caller asks for, when all parts have been seen.
-    pub(in crate::gateway) fn wish(&self) -> Wish {
-        self.wish.clone()
+    pub(in crate::gateway) fn callback_params(&self) -> CallbackParams {
+        self.callback_params.clone()
     }
 
     /// The end of the form: with `callback`, or, without one, with what was taken out.
@@ -236,9 +236,9 @@ impl Parts {
 
     fn note(&mut self, field: Field, given: Given) {
         match (field, given) {
-            (Field::ReplyUrl, given) => self.wish.reply_url = given,
-            (Field::ReplyRef, given) => self.wish.reply_ref = given,
-            (Field::Account, Given::Text(account)) => self.wish.account = Some(account),
+            (Field::ReplyUrl, given) => self.callback_params.reply_url = given,
+            (Field::ReplyRef, given) => self.callback_params.reply_ref = given,
+            (Field::Account, Given::Text(account)) => self.callback_params.account = Some(account),
             (Field::Account, _) => {}
         }
     }
@@ -287,8 +287,8 @@ mod tests {
     }
 
     /// The body after a way through in pieces of the given size.
-    fn through(body: &[u8], size: usize, callback: Option<&Callback>) -> (Vec<u8>, Wish) {
-        let mut parts = Parts::new("xyz");
+    fn through(body: &[u8], size: usize, callback: Option<&Callback>) -> (Vec<u8>, CallbackParams) {
+        let mut parts = MultipartRewriter::new("xyz");
         let mut out = Vec::new();
         let mut chunks = body.chunks(size.max(1));
         for chunk in chunks.by_ref() {
@@ -297,21 +297,24 @@ mod tests {
                 break;
             }
         }
-        let wish = parts.wish();
+        let callback_params = parts.callback_params();
         out.extend_from_slice(&if parts.is_closing() { parts.close(callback) } else { parts.finish() });
         chunks.for_each(|chunk| out.extend_from_slice(&parts.feed(chunk)));
-        (out, wish)
+        (out, callback_params)
     }
 
     #[test]
     fn fields_are_replaced_and_files_stay() {
         for size in 1..FORM.len() {
-            let (out, wish) = through(FORM.as_bytes(), size, Some(&callback(None)));
+            let (out, callback_params) = through(FORM.as_bytes(), size, Some(&callback(None)));
             let expected = "--xyz\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.png\"\r\n\
                 Content-Type: image/png\r\n\r\n\u{1}\r\n--xy\r\n\r\n--xyz \r\ncontent-disposition:form-data;name=replyRef\r\n\
                 \r\nmine\r\n--xyz\r\nContent-Disposition: form-data; name=\"replyUrl\"\r\n\r\nhttps://v/r\r\n--xyz--\r\nend";
             assert_eq!(String::from_utf8(out).unwrap(), expected, "{size}");
-            assert_eq!((wish.reply_url, wish.reply_ref), (Given::text("https://h/x"), Given::text("mine")));
+            assert_eq!(
+                (callback_params.reply_url, callback_params.reply_ref),
+                (Given::text("https://h/x"), Given::text("mine"))
+            );
         }
         let (out, _) = through(b"--xyz--", 3, Some(&callback(Some("m"))));
         let expected = "--xyz\r\nContent-Disposition: form-data; name=\"replyUrl\"\r\n\r\nhttps://v/r\r\n--xyz\r\n\
@@ -323,8 +326,8 @@ mod tests {
     fn a_value_that_no_provider_takes_passes() {
         let long = "u".repeat(MAX_VALUE + 1);
         let body = format!("--xyz\r\nContent-Disposition: form-data; name=\"replyUrl\"\r\n\r\n{long}\r\n--xyz--");
-        let (out, wish) = through(body.as_bytes(), 1000, None);
-        assert!(out == body.as_bytes() && wish.reply_url == Given::Odd);
+        let (out, callback_params) = through(body.as_bytes(), 1000, None);
+        assert!(out == body.as_bytes() && callback_params.reply_url == Given::Odd);
     }
 
     #[test]
@@ -332,8 +335,11 @@ mod tests {
         let body = "--xyz\r\nContent-Disposition: form-data; name=\"account\"\r\n\r\n730015522\r\n--xyz\r\n\
             Content-Disposition: form-data; name=\"prompt\"\r\n\r\nx\r\n--xyz--\r\n";
         for size in 1..body.len() {
-            let (out, wish) = through(body.as_bytes(), size, None);
-            assert_eq!((String::from_utf8(out).unwrap().as_str(), wish.account.as_deref()), (body, Some("730015522")));
+            let (out, callback_params) = through(body.as_bytes(), size, None);
+            assert_eq!(
+                (String::from_utf8(out).unwrap().as_str(), callback_params.account.as_deref()),
+                (body, Some("730015522"))
+            );
         }
     }
 

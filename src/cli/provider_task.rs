@@ -9,17 +9,17 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::progress::{ProgressDisplay, TICK};
 use super::service::{settings, start_failure};
-use super::shown::{Shown, TICK};
-use super::{Failure, say, task};
+use super::{Failure, print, task};
 use crate::app::{self, LocalRunner};
 use crate::config::{Config, DataDir, DataDirError};
 use crate::domain::JobState;
-use crate::reconcile::{EndedEarly, Progress, Reconciler};
+use crate::reconcile::{Progress, Reconciler, SyncError};
 use crate::state::StateError;
 
 /// Work of a kind that the provider is asked for.
-pub(super) trait Work {
+pub(super) trait ProviderTask {
     /// What it comes to.
     type Report: Clone + Default + Display + DeserializeOwned + Send + Sync + 'static;
     /// Its name in the API.
@@ -30,13 +30,13 @@ pub(super) trait Work {
     /// Names what is counted.
     fn counted(report: &Self::Report) -> String;
     /// Why a report is no success although the work was done.
-    fn objection(report: &Self::Report) -> Option<&'static str>;
+    fn failure_reason(report: &Self::Report) -> Option<&'static str>;
     /// Does it.
     fn run(
         &self,
         reconciler: Reconciler,
         progress: Arc<Progress<Self::Report>>,
-    ) -> impl Future<Output = Result<(), EndedEarly>>;
+    ) -> impl Future<Output = Result<(), SyncError>>;
 }
 
 /// What became of jobs here.
@@ -49,14 +49,14 @@ struct Archived {
 }
 
 /// Does the work and prints its report.
-pub(super) async fn run<W: Work>(config: &Config, work: &W) -> Result<(), Failure> {
+pub(super) async fn run<W: ProviderTask>(config: &Config, work: &W) -> Result<(), Failure> {
     if config.provider().is_none() {
         let expected = "expected a token for the provider's API: this command asks it";
         return Err(Failure::usage(config.error("provider.api_token", expected)));
     }
-    let shown = Shown::new();
+    let shown = ProgressDisplay::new();
     let (report, archived, error) = match DataDir::lock(&config.data.dir) {
-        Ok(_held) => here(config, work, &shown).await?,
+        Ok(_held) => run_locally(config, work, &shown).await?,
         Err(DataDirError::Held(_)) => {
             let counted = |task: &Value| Ok(W::counted(&task::report(task)?));
             let (task, error) = task::watch(config, W::KIND, &work.body(), &shown, counted).await?;
@@ -65,29 +65,29 @@ pub(super) async fn run<W: Work>(config: &Config, work: &W) -> Result<(), Failur
         Err(error) => return Err(Failure::usage(config.error("data.dir", error))),
     };
     shown.end();
-    say(report.to_string())?;
+    print(report.to_string())?;
     let stuck = match archived {
         Some(Archived { archived, stuck, waiting }) => {
-            say(format!("archived {archived}, stuck {stuck}, waiting for another attempt {waiting}\n"))?;
+            print(format!("archived {archived}, stuck {stuck}, waiting for another attempt {waiting}\n"))?;
             stuck
         }
         None => 0,
     };
-    match (error, W::objection(&report)) {
-        (Some(error), _) => Err(Failure::found(error)),
-        (None, Some(objection)) => Err(Failure::found(objection)),
-        (None, None) if stuck > 0 => Err(Failure::found("some files cannot be had")),
+    match (error, W::failure_reason(&report)) {
+        (Some(error), _) => Err(Failure::runtime(error)),
+        (None, Some(failure_reason)) => Err(Failure::runtime(failure_reason)),
+        (None, None) if stuck > 0 => Err(Failure::runtime("some files cannot be had")),
         (None, None) => Ok(()),
     }
 }
 
-type Done<W> = (<W as Work>::Report, Option<Archived>, Option<String>);
+type Done<W> = (<W as ProviderTask>::Report, Option<Archived>, Option<String>);
 
-async fn here<W: Work>(config: &Config, work: &W, shown: &Shown) -> Result<Done<W>, Failure> {
+async fn run_locally<W: ProviderTask>(config: &Config, work: &W, shown: &ProgressDisplay) -> Result<Done<W>, Failure> {
     let credentials = config.credentials().map_err(Failure::usage)?;
     let started = LocalRunner::start(settings(config, &credentials)?).await;
     let offline = started.map_err(|error| start_failure(config, error))?;
-    let before = offline.counters().map_err(Failure::found)?;
+    let before = offline.counters().map_err(Failure::runtime)?;
     let progress = Arc::new(Progress::default());
     let mut shutdown_signal = pin!(app::shutdown_signal());
     let mut tick = tokio::time::interval(TICK);
@@ -97,7 +97,7 @@ async fn here<W: Work>(config: &Config, work: &W, shown: &Shown) -> Result<Done<
             tokio::select! {
                 ended = &mut run => break Some(ended.map_err(|error| error.to_string())),
                 () = &mut shutdown_signal => break None,
-                ended = offline.ended() => return Err(Failure::found(ended)),
+                ended = offline.ended() => return Err(Failure::runtime(ended)),
                 _ = tick.tick() => shown.at(progress.position(), &W::counted(&progress.report())),
             }
         }
@@ -106,12 +106,12 @@ async fn here<W: Work>(config: &Config, work: &W, shown: &Shown) -> Result<Done<
     let ended = match done {
         None => Err("stopped before the end; run it again to go on".to_owned()),
         Some(ended) => tokio::select! {
-            archived = archive(&offline, shown) => archived.map_err(Failure::found).map(|()| ended)?,
-            ended = offline.ended() => return Err(Failure::found(ended)),
+            archived = archive(&offline, shown) => archived.map_err(Failure::runtime).map(|()| ended)?,
+            ended = offline.ended() => return Err(Failure::runtime(ended)),
             () = &mut shutdown_signal => ended.and(Err("stopped before all was archived; the service goes on with it".to_owned())),
         },
     };
-    let after = offline.counters().map_err(Failure::found)?;
+    let after = offline.counters().map_err(Failure::runtime)?;
     offline.stop().await;
     let more = |state: JobState| {
         let count = |jobs: &BTreeMap<JobState, u64>| jobs.get(&state).copied().unwrap_or_default();
@@ -122,7 +122,7 @@ async fn here<W: Work>(config: &Config, work: &W, shown: &Shown) -> Result<Done<
 }
 
 /// Waits until nothing is left to do soon.
-async fn archive(offline: &LocalRunner, shown: &Shown) -> Result<(), StateError> {
+async fn archive(offline: &LocalRunner, shown: &ProgressDisplay) -> Result<(), StateError> {
     let mut tick = tokio::time::interval(TICK);
     let mut most = 0;
     shown.restart();

@@ -5,7 +5,7 @@ pub(super) const PREFIX: &str = "/v1/minimax";
 
 /// What a call is to the gateway, by the provider's pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Call {
+pub(super) enum Endpoint {
     /// Creates jobs, which are made to call back here.
     Create(Created),
     /// Its answer is about one job, and may name finished media.
@@ -13,11 +13,11 @@ pub(super) enum Call {
     /// Its answer lists jobs, and may name finished media.
     List,
     /// Its answer may show a replyUrl, and names no media.
-    Tells,
+    MentionsJobs,
     /// Its answer has the token of a speech stream.
     SpeechToken,
     /// A WebSocket.
-    Speak,
+    WebSocket,
     /// Nothing to know about.
     Other,
 }
@@ -33,7 +33,7 @@ pub(super) enum Created {
     Job,
 }
 
-impl Call {
+impl Endpoint {
     /// Tells what `method` does at `path`, which is the provider's without [`PREFIX`], in normal form. Some servers take
     /// names in either case.
     pub(super) fn of(method: &Method, path: &str, is_websocket: bool) -> Self {
@@ -45,8 +45,8 @@ impl Call {
             (&Method::POST, ["agent"]) => Self::Create(Created::Job),
             (&Method::POST, ["audio", "create-stream"]) => Self::SpeechToken,
             (&Method::POST, ["audio", "create-mp3"]) | (&Method::GET, ["music", "create"]) => Self::Job,
-            (&Method::GET, ["audio", "wss"]) if is_websocket => Self::Speak,
-            (&Method::GET, ["scheduler"] | ["scheduler", "available"] | ["agent", "jobs"]) => Self::Tells,
+            (&Method::GET, ["audio", "wss"]) if is_websocket => Self::WebSocket,
+            (&Method::GET, ["scheduler"] | ["scheduler", "available"] | ["agent", "jobs"]) => Self::MentionsJobs,
             (&Method::GET, ["videos", "agent-templates" | "characters"] | ["music", "styles"])
             | (&Method::GET, ["audio", "config" | "voices" | "wss"]) => Self::Other,
             (&Method::GET, ["videos" | "images" | "agent" | "music" | "audio", _]) => Self::Job,
@@ -57,7 +57,7 @@ impl Call {
 
     /// Whether JSON in its answer is read.
     pub(super) const fn is_read(self) -> bool {
-        !matches!(self, Self::Other | Self::Speak)
+        !matches!(self, Self::Other | Self::WebSocket)
     }
 }
 
@@ -67,25 +67,25 @@ mod tests {
 
     #[test]
     fn a_call_is_known_by_its_method_and_path() {
-        let of = |method: &str, path: &str| Call::of(&method.parse().unwrap(), path, false);
-        assert_eq!(of("POST", "/videos/create"), Call::Create(Created::Ids));
-        assert_eq!(of("POST", "/videos/create/"), Call::Create(Created::Ids));
-        assert_eq!(of("GET", "/videos/create"), Call::Job);
-        assert_eq!(of("GET", "/videos/"), Call::List);
-        assert_eq!(of("DELETE", "/videos/user:1-minimax:2-video:3"), Call::Other);
-        assert_eq!(of("GET", "/agent/jobs"), Call::Tells);
-        assert_eq!(of("GET", "/audio/voices"), Call::Other);
-        assert_eq!(of("GET", ""), Call::Other);
-        assert_eq!(of("POST", "/Videos/CREATE"), Call::Create(Created::Ids));
-        assert_eq!(Call::of(&Method::GET, "/audio/wss", true), Call::Speak);
+        let of = |method: &str, path: &str| Endpoint::of(&method.parse().unwrap(), path, false);
+        assert_eq!(of("POST", "/videos/create"), Endpoint::Create(Created::Ids));
+        assert_eq!(of("POST", "/videos/create/"), Endpoint::Create(Created::Ids));
+        assert_eq!(of("GET", "/videos/create"), Endpoint::Job);
+        assert_eq!(of("GET", "/videos/"), Endpoint::List);
+        assert_eq!(of("DELETE", "/videos/user:1-minimax:2-video:3"), Endpoint::Other);
+        assert_eq!(of("GET", "/agent/jobs"), Endpoint::MentionsJobs);
+        assert_eq!(of("GET", "/audio/voices"), Endpoint::Other);
+        assert_eq!(of("GET", ""), Endpoint::Other);
+        assert_eq!(of("POST", "/Videos/CREATE"), Endpoint::Create(Created::Ids));
+        assert_eq!(Endpoint::of(&Method::GET, "/audio/wss", true), Endpoint::WebSocket);
     }
 
     /// The rows of the document: method, path, what is done.
     fn rows() -> Vec<(&'static str, &'static str, &'static str)> {
         let rows = include_str!("../../docs/endpoints.md").lines().filter_map(|line| {
             let mut cells = line.strip_prefix("| ")?.split(" | ");
-            let (call, what) = (cells.next()?, cells.next()?);
-            let (method, path) = call.split_once(" `")?;
+            let (endpoint, what) = (cells.next()?, cells.next()?);
+            let (method, path) = endpoint.split_once(" `")?;
             Some((method, path.trim_end_matches('`'), what))
         });
         rows.collect()
@@ -97,18 +97,20 @@ mod tests {
         for (method, path, what) in rows() {
             let is_websocket = method == "WSS";
             let method = if is_websocket { Method::GET } else { method.parse().unwrap() };
-            let call = Call::of(&method, path, is_websocket);
+            let endpoint = Endpoint::of(&method, path, is_websocket);
             let is_so = match what {
-                "as is" => call == Call::Other,
-                "as is, but for replyUrl" => call == Call::Tells,
-                "observed" => matches!(call, Call::Job | Call::List),
-                "made to call back" => call == Call::Create(Created::Ids),
-                "made to call back, observed" => call == Call::Create(Created::Job),
-                "made to call back; the stream's events tell of the job" => call == Call::Create(Created::Events),
-                "as is; its token opens the WebSocket" => call == Call::SpeechToken,
-                _ => call == Call::Speak,
+                "as is" => endpoint == Endpoint::Other,
+                "as is, but for replyUrl" => endpoint == Endpoint::MentionsJobs,
+                "observed" => matches!(endpoint, Endpoint::Job | Endpoint::List),
+                "made to call back" => endpoint == Endpoint::Create(Created::Ids),
+                "made to call back, observed" => endpoint == Endpoint::Create(Created::Job),
+                "made to call back; the stream's events tell of the job" => {
+                    endpoint == Endpoint::Create(Created::Events)
+                }
+                "as is; its token opens the WebSocket" => endpoint == Endpoint::SpeechToken,
+                _ => endpoint == Endpoint::WebSocket,
             };
-            assert!(is_so, "{method} {path}: {what}, but {call:?}");
+            assert!(is_so, "{method} {path}: {what}, but {endpoint:?}");
         }
     }
 }

@@ -1,19 +1,19 @@
 //! Bodies that are JSON.
 
-use super::{Callback, Given, Wish};
+use super::{Callback, CallbackParams, Given};
 use crate::provider::json_patch::{Scalar, json_text, members, with_members};
 
 /// What the caller asks for; `None` when the body is no JSON object.
-pub(in crate::gateway) fn wish(body: &[u8]) -> Option<Wish> {
+pub(in crate::gateway) fn callback_params(body: &[u8]) -> Option<CallbackParams> {
     let text = json_text(body).filter(|text| text.trim_ascii_start().starts_with('{'))?;
-    let mut wish = Wish::default();
+    let mut callback_params = CallbackParams::default();
     members(text, |member| {
         let field = match &*member.name {
             _ if member.depth != 1 => return,
-            "replyUrl" => &mut wish.reply_url,
-            "replyRef" => &mut wish.reply_ref,
+            "replyUrl" => &mut callback_params.reply_url,
+            "replyRef" => &mut callback_params.reply_ref,
             "account" => {
-                wish.account = match member.value {
+                callback_params.account = match member.value {
                     Scalar::Text(text) => Some(text.into_owned()),
                     Scalar::Literal(word) => Some(word.to_owned()),
                     Scalar::Nested => None,
@@ -29,7 +29,7 @@ pub(in crate::gateway) fn wish(body: &[u8]) -> Option<Wish> {
             Scalar::Nested => Given::Odd,
         };
     });
-    Some(wish)
+    Some(callback_params)
 }
 
 /// The same body with the callback set.
@@ -47,7 +47,10 @@ mod tests {
 
     #[test]
     fn a_body_says_what_its_caller_asks_for() {
-        let asked = |body: &str| wish(body.as_bytes()).map(|wish| (wish.reply_url, wish.reply_ref));
+        let asked = |body: &str| {
+            callback_params(body.as_bytes())
+                .map(|callback_params| (callback_params.reply_url, callback_params.reply_ref))
+        };
         let word = |word: &str| Given::Word(word.to_owned());
         assert_eq!(
             asked(" {\"replyUrl\":\"https:\\/\\/h\\/x\",\"replyRef\":\"r\"}\n"),
@@ -59,7 +62,7 @@ mod tests {
         assert_eq!(asked(r#"{"replyRef":17}"#), Some((nothing(), word("17"))));
         assert_eq!(asked(r#"{"replyRef":false,"replyUrl":7}"#), Some((word("7"), word("false"))));
         assert_eq!((asked("[]"), asked("{"), asked("prompt=x")), (None, None, None));
-        assert_eq!(wish(br#"{"account":17}"#).unwrap().account.as_deref(), Some("17"));
+        assert_eq!(callback_params(br#"{"account":17}"#).unwrap().account.as_deref(), Some("17"));
     }
 
     #[test]

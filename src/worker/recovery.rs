@@ -9,7 +9,7 @@ const PAGE: usize = 1024;
 impl Worker {
     /// Settles all open claims, ends the recorded uploads that no job will go on with, and removes the other staging files
     /// of jobs that were being worked on. May run twice.
-    pub(super) async fn settle(&self) -> Result<(), AttemptError> {
+    pub(super) async fn recover(&self) -> Result<(), AttemptError> {
         self.settle_uploads().await?;
         if self.inner.bucket.has_staging() {
             self.remove_staging().await?;

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::Worker;
 use super::attempt::AttemptError;
-use super::parts::Part;
+use super::part_buffer::PartBuffer;
 use crate::bucket::{BucketError, PartId, Upload};
 use crate::fetch::ResumePoint;
 
@@ -24,7 +24,7 @@ const RECORD_EVERY: Duration = Duration::from_secs(2);
 
 /// A multipart upload under way.
 #[derive(Debug)]
-pub(super) struct Sending {
+pub(super) struct MultipartUpload {
     pub(super) upload: Upload,
     pub(super) tasks: JoinSet<Result<(usize, PartId), BucketError>>,
     /// What the store has, by place.
@@ -39,13 +39,13 @@ pub(super) struct Sending {
 
 /// What is to be recorded next.
 #[derive(Debug)]
-pub(super) struct Advance {
+pub(super) struct Checkpoint {
     pub(super) first: usize,
     pub(super) parts: Vec<String>,
     pub(super) point: ResumePoint,
 }
 
-impl Sending {
+impl MultipartUpload {
     /// An upload that has `parts`, all of them recorded.
     pub(super) fn new(upload: Upload, parts: Vec<String>) -> Self {
         let recorded = parts.len();
@@ -71,7 +71,7 @@ impl Sending {
     pub(super) async fn send(
         &mut self,
         worker: &Worker,
-        part: Part,
+        part: PartBuffer,
         point: Option<ResumePoint>,
     ) -> Result<(), AttemptError> {
         while self.tasks.len() >= PARTS_IN_FLIGHT {
@@ -91,7 +91,11 @@ impl Sending {
     }
 
     /// Sends the last part, waits for all, and gives what makes the object.
-    pub(super) async fn finish(&mut self, worker: &Worker, last: Part) -> Result<(Upload, Vec<PartId>), AttemptError> {
+    pub(super) async fn finish(
+        &mut self,
+        worker: &Worker,
+        last: PartBuffer,
+    ) -> Result<(Upload, Vec<PartId>), AttemptError> {
         if !last.is_empty() {
             self.send(worker, last, None).await?;
         }
@@ -119,7 +123,7 @@ impl Sending {
     }
 
     /// Waits for what is on its way, or drops it, and takes note of what of it is done.
-    pub(super) async fn settle(&mut self, wait: bool) {
+    pub(super) async fn wait_for_parts(&mut self, wait: bool) {
         if !wait {
             self.tasks.abort_all();
         }
@@ -141,15 +145,15 @@ impl Sending {
     }
 
     /// What can be recorded and is not yet.
-    pub(super) fn advance(&self) -> Option<Advance> {
+    pub(super) fn checkpoint(&self) -> Option<Checkpoint> {
         let end = self.recordable();
         let point = self.points.get(&end.checked_sub(1)?)?.clone();
         let parts = self.parts.range(self.recorded..end).map(|(_, part)| part.tag.clone()).collect();
-        Some(Advance { first: self.recorded, parts, point })
+        Some(Checkpoint { first: self.recorded, parts, point })
     }
 
     /// What [`Self::advance`] gave is in the journal, or cannot be written now; then it is tried again later.
-    pub(super) fn recorded(&mut self, advance: &Advance, written: bool) {
+    pub(super) fn recorded(&mut self, advance: &Checkpoint, written: bool) {
         self.recorded_at = Instant::now();
         if written {
             self.recorded = advance.first + advance.parts.len();

@@ -3,7 +3,7 @@ use futures_util::StreamExt;
 use futures_util::stream::iter;
 
 use super::Gateway;
-use super::call::{Call, Created};
+use super::endpoint::{Created, Endpoint};
 use crate::domain::{JobId, RefId, ReplyRef};
 use crate::egress::StatusCode;
 use crate::egress::header::HeaderValue;
@@ -11,7 +11,7 @@ use crate::intake::{IntakeError, UnknownJobPolicy};
 use crate::provider::{Answer, made_by, mentioned_jobs, parse_jobs};
 
 /// Jobs of one list that are looked up at a time.
-const AT_ONCE: usize = 16;
+const MAX_CONCURRENT_OBSERVATIONS: usize = 16;
 
 /// On whose behalf a call goes on.
 #[derive(Clone, Default)]
@@ -60,37 +60,37 @@ impl Owner {
 impl Gateway {
     /// Takes in what an answer says of jobs, as if it were their callbacks. What cannot be recorded is lost to us and not to
     /// the caller, who gets the answer all the same.
-    pub(super) async fn learn(
+    pub(super) async fn observe(
         &self,
-        call: Call,
+        endpoint: Endpoint,
         caller: &Caller,
         creation: Option<&Creation>,
         status: StatusCode,
         body: &Bytes,
     ) {
-        match (call, creation) {
-            (Call::Create(created), creation) => {
+        match (endpoint, creation) {
+            (Endpoint::Create(created), creation) => {
                 let creation = creation.cloned().unwrap_or_default();
-                self.learn_created(created, &creation, status, body).await;
+                self.observe_created(created, &creation, status, body).await;
                 if caller.is_ours {
                     self.note(&creation, status);
                 }
             }
-            (Call::SpeechToken, creation) if status.is_success() => {
+            (Endpoint::SpeechToken, creation) if status.is_success() => {
                 let account = creation.and_then(|creation| creation.account.clone());
-                self.learn_stream(body, caller, account).await;
+                self.observe_stream_token(body, caller, account).await;
             }
             // A failed agent job is answered with the status it failed with.
-            (Call::Job, _) => self.learn_jobs(parse_jobs(body), UnknownJobPolicy::Configured).await,
-            (Call::List, _) if status.is_success() => {
+            (Endpoint::Job, _) => self.observe_jobs(parse_jobs(body), UnknownJobPolicy::Configured).await,
+            (Endpoint::List, _) if status.is_success() => {
                 let unknown = if self.inner.adopt_listed { UnknownJobPolicy::Adopt } else { UnknownJobPolicy::Skip };
-                self.learn_jobs(parse_jobs(body), unknown).await;
+                self.observe_jobs(parse_jobs(body), unknown).await;
             }
             _ => {}
         }
     }
 
-    async fn learn_created(&self, created: Created, creation: &Creation, status: StatusCode, body: &Bytes) {
+    async fn observe_created(&self, created: Created, creation: &Creation, status: StatusCode, body: &Bytes) {
         let mut jobs = if created == Created::Job { parse_jobs(body) } else { Vec::new() };
         let named = match status {
             status if status.is_success() => mentioned_jobs(body),
@@ -112,12 +112,12 @@ impl Gateway {
             tracing::warn!(reference = %id, %error, "a ref that no job was made for stays");
         }
         for job in jobs {
-            self.learn_own(&creation.owner, job).await;
+            self.observe_own(&creation.owner, job).await;
         }
     }
 
     /// A job that was made by a call.
-    pub(super) async fn learn_own(&self, owner: &Owner, job: Answer) {
+    pub(super) async fn observe_own(&self, owner: &Owner, job: Answer) {
         let id = job.observation.job.clone();
         let recorded = match owner {
             Owner::Ref { id, .. } => self.intake().job_created(id.clone(), job.body, job.observation).await,
@@ -129,9 +129,9 @@ impl Gateway {
         }
     }
 
-    pub(super) async fn learn_jobs(&self, jobs: Vec<Answer>, unknown: UnknownJobPolicy) {
+    pub(super) async fn observe_jobs(&self, jobs: Vec<Answer>, unknown: UnknownJobPolicy) {
         iter(jobs)
-            .for_each_concurrent(AT_ONCE, |job| async move {
+            .for_each_concurrent(MAX_CONCURRENT_OBSERVATIONS, |job| async move {
                 let id = job.observation.job.clone();
                 if let Err(error) = self.intake().observe(job.body, job.observation, unknown).await {
                     unrecorded(&id, &error);

@@ -9,7 +9,7 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1
 ///
 /// # Errors
 /// The last one.
-pub(super) async fn patiently<T, E, F>(may_pass: impl Fn(&E) -> bool, work: impl Fn() -> F) -> Result<T, E>
+pub(super) async fn with_retry<T, E, F>(may_pass: impl Fn(&E) -> bool, work: impl Fn() -> F) -> Result<T, E>
 where
     F: Future<Output = Result<T, E>>,
 {
@@ -39,8 +39,8 @@ mod tests {
                 std::future::ready(if tries.get() < good { Err(tries.get()) } else { Ok(()) })
             }
         };
-        assert_eq!((patiently(|_| true, fail_until(3)).await, tries.get()), (Ok(()), 3));
-        assert_eq!((patiently(|_| true, fail_until(9)).await, tries.get()), (Err(3), 3));
-        assert_eq!((patiently(|_| false, fail_until(3)).await, tries.get()), (Err(1), 1));
+        assert_eq!((with_retry(|_| true, fail_until(3)).await, tries.get()), (Ok(()), 3));
+        assert_eq!((with_retry(|_| true, fail_until(9)).await, tries.get()), (Err(3), 3));
+        assert_eq!((with_retry(|_| false, fail_until(3)).await, tries.get()), (Err(1), 1));
     }
 }

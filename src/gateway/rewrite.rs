@@ -1,12 +1,12 @@
 //! Sets `replyUrl`, and where the caller gave none `replyRef`, in the bodies of calls that create jobs. All other fields,
 //! their order and the numbers in them stay as they came.
 
+mod callback_params;
 pub(super) mod form;
 pub(super) mod json;
 pub(super) mod multipart;
-mod wish;
 
-pub(super) use wish::{Given, Plan, Wish};
+pub(super) use callback_params::{CallbackParams, Given, Plan};
 
 /// What a call is to carry.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -24,7 +24,7 @@ pub(super) fn query<T: DeserializeOwned>(request: &HttpRequest) -> Result<T, Api
 }
 
 /// A parameter with something in it: `?cursor=` asks for no more than its absence does.
-pub(super) fn given(parameter: Option<&str>) -> Option<&str> {
+pub(super) fn non_empty(parameter: Option<&str>) -> Option<&str> {
     parameter.filter(|text| !text.is_empty())
 }
 

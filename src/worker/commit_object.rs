@@ -6,17 +6,17 @@ use fail::fail_point;
 use super::Worker;
 use super::attempt::AttemptError;
 use super::memory::Claim as MemoryClaim;
-use super::parts::Part;
+use super::part_buffer::PartBuffer;
 use crate::bucket::{BucketError, ObjectFolder, ObjectKey, PartId, Upload};
-use crate::domain::{Digest, JobId, Slot, StoredFile, Timestamp};
+use crate::domain::{AssetId, Digest, JobId, StoredFile, Timestamp};
 use crate::journal::{Durability, Event};
 use crate::state::{ApplyOutcome, Claim, ClaimOutcome, MediaRecord};
 
 /// A file that has come in whole and been checked.
 #[derive(Debug)]
-pub(super) struct Arrived<'a> {
+pub(super) struct ReceivedFile<'a> {
     pub(super) job: &'a JobId,
-    pub(super) slot: &'a Slot,
+    pub(super) slot: &'a AssetId,
     /// The job's folder.
     pub(super) folder: &'a ObjectFolder,
     /// Where it goes unless its bytes are somewhere already.
@@ -35,7 +35,7 @@ pub(super) enum Content {
 }
 
 impl Content {
-    pub(super) fn whole(part: Part) -> Self {
+    pub(super) fn whole(part: PartBuffer) -> Self {
         let (chunks, memory) = part.into_chunks();
         Self::Whole { chunks, _memory: memory }
     }
@@ -44,8 +44,8 @@ impl Content {
 impl Worker {
     /// Makes the bytes an object, or finds the one they are already, and records the file as stored. Says whether it was
     /// these bytes that became the object.
-    pub(super) async fn store(&self, arrived: Arrived<'_>) -> Result<(StoredFile, bool), AttemptError> {
-        let Arrived { job, slot, folder, mut key, mut file, content } = arrived;
+    pub(super) async fn store(&self, arrived: ReceivedFile<'_>) -> Result<(StoredFile, bool), AttemptError> {
+        let ReceivedFile { job, slot, folder, mut key, mut file, content } = arrived;
         let mut alone = self.digest_lock(file.sha256).await;
         let mut made_visible = false;
         loop {
@@ -89,7 +89,7 @@ impl Worker {
                             return Err(AttemptError::KeyTaken(key.as_str().to_owned()));
                         }
                         if let Content::Upload { .. } = content {
-                            return Err(AttemptError::StoreAgain(apart.as_str().to_owned()));
+                            return Err(AttemptError::ObjectMissing(apart.as_str().to_owned()));
                         }
                         tracing::warn!(%key, stored_as = %apart, "the key belongs to other bytes");
                         apart.as_str().clone_into(&mut file.key);
@@ -131,7 +131,7 @@ impl Worker {
     }
 
     /// Settles the claim on `sha256` if an earlier attempt at the same file left it. Returns whether it did.
-    async fn settle_own(&self, sha256: &Digest, job: &JobId, slot: &Slot) -> Result<bool, AttemptError> {
+    async fn settle_own(&self, sha256: &Digest, job: &JobId, slot: &AssetId) -> Result<bool, AttemptError> {
         let _alone = self.digest_lock(*sha256).await;
         match self.state().claim(sha256)?.filter(|claim| claim.job == *job && claim.slot == *slot) {
             Some(claim) => self.settle_claim(&claim).await.map(|()| true),
@@ -156,7 +156,7 @@ impl Worker {
                 self.inner.bucket.complete_upload(&upload, parts, &file.sha256).await?;
             }
             // An upload cannot change its key.
-            Content::Upload { .. } => return Err(AttemptError::StoreAgain(key.as_str().to_owned())),
+            Content::Upload { .. } => return Err(AttemptError::ObjectMissing(key.as_str().to_owned())),
         }
         fail_point!("worker.put.done", |_| Err(AttemptError::Deferred));
         Ok(())

@@ -3,7 +3,7 @@ use crate::intake::ReplyUrls;
 
 /// What a call that creates a job asks for by itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::gateway) struct Wish {
+pub(in crate::gateway) struct CallbackParams {
     /// The caller's `replyUrl`.
     pub(in crate::gateway) reply_url: Given,
     /// The caller's `replyRef`.
@@ -53,7 +53,7 @@ pub(in crate::gateway) enum Plan {
     },
 }
 
-impl Wish {
+impl CallbackParams {
     /// The longest `replyUrl` that the provider takes, in characters.
     const MAX_URL_CHARS: usize = 1024;
 
@@ -94,8 +94,9 @@ mod tests {
     fn a_call_gets_a_url_of_ours_unless_the_provider_is_to_judge_the_callers_or_it_is_ours() {
         let keys = ReplyKeys::new(&[SecretString::from("key")]).unwrap();
         let urls = ReplyUrls::new(Url::parse("https://vault.example.com").unwrap(), keys);
-        let plan =
-            |url: Given, reference: Given| Wish { reply_url: url, reply_ref: reference, account: None }.plan(&urls);
+        let plan = |url: Given, reference: Given| {
+            CallbackParams { reply_url: url, reply_ref: reference, account: None }.plan(&urls)
+        };
         let text = |text: &str| Given::text(text);
         let named = |text: &str| ReplyRef::new(text).ok();
         let set = |reply_ref, is_free, url: Option<&str>| Plan::Set {

@@ -3,7 +3,7 @@
 use super::Run;
 use super::index::Expected;
 use crate::bucket::{Manifest, ObjectKey};
-use crate::domain::{JobId, MediaUrl, Slot, Timestamp};
+use crate::domain::{AssetId, JobId, MediaUrl, Timestamp};
 use crate::state::State;
 
 /// Files with the same bytes whose URLs are tried.
@@ -13,7 +13,7 @@ const MAX_HOLDERS: usize = 16;
 struct Source {
     url: MediaUrl,
     job: JobId,
-    slot: Slot,
+    slot: AssetId,
 }
 
 impl Run<'_> {

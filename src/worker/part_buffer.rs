@@ -7,7 +7,7 @@ use crate::fetch::ends_in_a_whole_picture;
 
 /// A part being filled.
 #[derive(Debug)]
-pub(super) struct Part {
+pub(super) struct PartBuffer {
     chunks: Vec<Bytes>,
     length: u64,
     capacity: u64,
@@ -17,7 +17,7 @@ pub(super) struct Part {
 /// Small chunks are put together up to this size: each of them would keep a network buffer of its own.
 const CHUNK: usize = 64 << 10;
 
-impl Part {
+impl PartBuffer {
     /// An empty part of at most `capacity` bytes, for which `memory` is.
     pub(super) fn new(capacity: u64, memory: Claim) -> Self {
         Self { chunks: Vec::new(), length: 0, capacity, memory }

@@ -2,12 +2,12 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
 
 use super::super::Reconciler;
-use super::super::progress::EndedEarly;
+use super::super::progress::SyncError;
 use crate::domain::JobId;
 use crate::provider::{Answer, JobList};
 
 /// Goes through a list page by page, each job once.
-pub(super) struct Walk {
+pub(super) struct ListPager {
     list: JobList,
     account: Option<String>,
     after: Option<JobId>,
@@ -18,14 +18,14 @@ pub(super) struct Walk {
 }
 
 /// What is new on a page, and after which job it was asked for.
-pub(super) struct Part {
+pub(super) struct ListPage {
     pub(super) after: Option<JobId>,
     pub(super) jobs: Vec<Answer>,
 }
 
-impl Walk {
+impl ListPager {
     /// More jobs than anybody's list has.
-    const MOST: usize = 1_000_000;
+    const MAX_JOBS_SEEN: usize = 1_000_000;
 
     pub(super) fn new(list: JobList, account: Option<String>) -> Self {
         Self { list, account, after: None, ended: false, seen: HashSet::new(), hasher: RandomState::new() }
@@ -33,19 +33,19 @@ impl Walk {
 
     /// The next page with something new on it. An empty page is the end, and so is one that shows nothing new, whatever it
     /// says of a next one: a list that begins anew would be walked for ever.
-    pub(super) async fn next(&mut self, reconciler: &Reconciler) -> Result<Option<Part>, EndedEarly> {
+    pub(super) async fn next(&mut self, reconciler: &Reconciler) -> Result<Option<ListPage>, SyncError> {
         if self.ended {
             return Ok(None);
         }
         let (client, list, account) = (&reconciler.inner.client, self.list, self.account.as_deref());
         let after = self.after.clone();
-        let mut page = reconciler.patiently(|| client.list(list, account, after.as_ref())).await?;
+        let mut page = reconciler.with_retry(|| client.list(list, account, after.as_ref())).await?;
         self.ended = page.has_next == Some(false);
         self.after = page.jobs.last().map(|last| last.observation.job.clone());
         page.jobs.retain(|job| self.seen.insert(self.hasher.hash_one(&job.observation.job)));
-        if self.seen.len() > Self::MOST {
-            return Err(EndedEarly::Endless(Self::MOST));
+        if self.seen.len() > Self::MAX_JOBS_SEEN {
+            return Err(SyncError::Endless(Self::MAX_JOBS_SEEN));
         }
-        Ok((!page.jobs.is_empty()).then_some(Part { after, jobs: page.jobs }))
+        Ok((!page.jobs.is_empty()).then_some(ListPage { after, jobs: page.jobs }))
     }
 }
