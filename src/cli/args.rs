@@ -148,13 +148,8 @@ pub(super) enum Command {
 }
 
 impl Command {
-<<<<<<< HEAD
     /// True for commands that run until they are stopped and report through their log. The demo prints its progress.
     pub(super) fn is_long_running(&self) -> bool {
-=======
-    /// Whether what it does shows in its log. The demo prints what it does.
-    pub(super) fn is_long_running(&self) -> bool {
->>>>>>> a6affd3 (Call gateway, worker, reconcile, repair, api and cli by the field's names; take JSON under a deflate header for what it is)
         matches!(self, Self::Serve | Self::Simulate { .. })
     }
 }
