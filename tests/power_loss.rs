@@ -81,7 +81,7 @@ fn file(number: u64) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_not_synced_may_be_lost_and_nothing_that_was_acknowledged_is() {
+async fn a_power_cut_loses_nothing_that_was_acknowledged() {
     let (live, kept, media) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), MediaServer::start());
     let disk =
         Arc::new(Disk { live: live.path().to_owned(), kept: kept.path().to_owned(), acknowledged: Mutex::default() });

@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_could_leave_the_prefix_or_hide_is_no_key() {
+    fn a_key_that_could_leave_the_prefix_or_hide_is_refused() {
         let long_segment = "a".repeat(MAX_SEGMENT + 1);
         let long = format!("{}b", "abcdefg/".repeat(64));
         for bad in [

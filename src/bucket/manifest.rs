@@ -79,7 +79,7 @@ mod tests {
     use crate::domain::JobState;
 
     #[test]
-    fn what_is_written_can_be_read() {
+    fn written_state_records_can_be_read() {
         let job = Job::new("user:1-minimax:2-video:3".parse().unwrap(), Timestamp::now());
         for callback in [None, Some(serde_json::value::to_raw_value(&[1]).unwrap())] {
             let manifest = Manifest::new(&job, callback, Timestamp::now());
@@ -92,7 +92,7 @@ mod tests {
 
     /// Manifests stay in buckets for good.
     #[test]
-    fn what_earlier_versions_wrote_can_be_read() {
+    fn segments_of_earlier_versions_can_be_read() {
         let written = include_str!("manifest/v1.json");
         let manifest = Manifest::read(written.as_bytes()).unwrap();
         assert_eq!(serde_json::to_string_pretty(&manifest).unwrap(), written.trim_end());

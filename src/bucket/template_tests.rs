@@ -40,7 +40,7 @@ fn refs_are_written_plainly_or_with_a_hash() {
 }
 
 #[test]
-fn what_a_template_must_not_be_is_said() {
+fn invalid_templates_are_refused_with_the_reason() {
     use KeyTemplateError as E;
     let long = format!("{}/{{job}}/{{file}}", "abcdefg/".repeat(60));
     let wide = format!("{}{{ref}}/{{job}}/{{file}}", "a".repeat(150));

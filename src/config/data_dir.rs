@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_directory_is_said() {
+    fn a_data_dir_that_is_no_directory_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("file");
         fs::write(&file, "").unwrap();

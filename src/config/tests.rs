@@ -256,7 +256,7 @@ fn the_environment_goes_over_the_file() {
 }
 
 #[test]
-fn what_is_wrong_in_the_environment_names_the_variable() {
+fn an_invalid_environment_value_names_its_variable() {
     for (name, value, expected) in [
         ("REPLYVAULT_SERVER__LISTN", "x", "server.listn: unknown key, did you mean server.listen?"),
         ("REPLYVAULT_SERVR__LISTEN", "x", "servr: unknown section, did you mean server?"),
@@ -277,7 +277,7 @@ fn what_is_wrong_in_the_environment_names_the_variable() {
 }
 
 #[test]
-fn what_a_cluster_injects_is_harmless() {
+fn environment_variables_of_a_cluster_are_harmless() {
     let injected = [
         ("REPLYVAULT_PORT", "tcp://10.0.0.1:8080"),
         ("REPLYVAULT_SERVICE_HOST", "10.0.0.1"),
@@ -319,7 +319,7 @@ fn secrets_are_shown_nowhere() {
 }
 
 #[test]
-fn what_is_shown_can_be_read_again() {
+fn the_shown_configuration_can_be_read_again() {
     let config = parse("[server]\nlisten = \"[::]:1\"\n[fetch]\nmin_speed = 0", &[]).unwrap();
     assert_eq!(plain(&parse(&config.show(), &[]).unwrap()), plain(&config));
 }

@@ -210,7 +210,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_shown_reads_back(bytes in 0..=i64::MAX as u64, millis in 0..100_000_000_000_u64) {
+        fn displayed_units_parse_back(bytes in 0..=i64::MAX as u64, millis in 0..100_000_000_000_u64) {
             prop_assert_eq!(Size::read(&Size(bytes).to_string()), Ok(Size(bytes)));
             prop_assert_eq!(Speed::read(&Speed(bytes).to_string()), Ok(Speed(bytes)));
             let span = DurationSetting(Duration::from_millis(millis));

@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_web_url_is_refused() {
+    fn a_url_that_is_not_http_is_refused() {
         for bad in ["", "cdn.example.com/a", "/a", "file:///etc/passwd", "ftp://h/a", "data:,x", "https://"] {
             assert!(MediaUrl::parse(bad).is_err(), "{bad}");
         }

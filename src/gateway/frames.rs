@@ -254,7 +254,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_comes_passes_byte_for_byte(bytes in proptest::collection::vec(any::<u8>(), 0..400), size in 1usize..50) {
+        fn any_stream_passes_byte_for_byte(bytes in proptest::collection::vec(any::<u8>(), 0..400), size in 1usize..50) {
             let mut veil = FrameVeil::new(&urls());
             let mut out = Vec::new();
             for piece in bytes.chunks(size) {
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn what_speaks_no_web_socket_passes_at_once_and_is_looked_through_all_the_same() {
+    fn other_protocols_pass_at_once_and_are_searched_too() {
         let mut veil = FrameVeil::new(&urls());
         assert_eq!(veil.feed(b"hello").unwrap(), "hello");
         let url = urls().reply_url(&Target::Channel);

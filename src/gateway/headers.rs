@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_belongs_to_the_connection_stays_here() {
+    fn hop_by_hop_headers_are_not_forwarded() {
         let request = TestRequest::default()
             .insert_header(("Connection", "close, X-Mine, Authorization"))
             .insert_header(("X-Mine", "1"))

@@ -347,7 +347,7 @@ mod tests {
         }
 
         #[test]
-        fn what_shows_none_passes_byte_for_byte(
+        fn an_answer_without_a_signature_passes_byte_for_byte(
             bytes in proptest::collection::vec(any::<u8>(), 0..300),
             text in "[ref_0minax/%\\\\&;u2f*-]{0,200}",
             sizes in proptest::collection::vec(1usize..50, 1..4),

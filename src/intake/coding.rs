@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_unpacks_to_too_much_is_refused_before_it_has() {
+    fn a_decompression_bomb_is_refused_early() {
         let bomb = packed(Kind::Gzip, &vec![b' '; 64 << 20]);
         assert!(bomb.len() < 100_000);
         assert!(matches!(unpacked(Some("gzip"), &[&bomb], 1 << 20), Err(DecodeError::TooLarge)));
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_coding_is_left_alone_and_what_is_damaged_is_refused() {
+    fn unencoded_bodies_pass_and_damaged_ones_are_refused() {
         for (encoding, text) in
             [(Some("utf-8"), "{}"), (Some("gzip"), "{}"), (Some("deflate"), "[1]"), (None, "80"), (None, "")]
         {
@@ -278,7 +278,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_packed_is_unpacked_however_it_is_cut(
+        fn compressed_bodies_are_unpacked_however_they_are_cut(
             text in r#"[ \n]{0,2}[\{\[]("[a-z]{0,9}":[0-9],){0,40}"#,
             kind in prop_oneof![Just(Kind::None), Just(Kind::Gzip), Just(Kind::Zlib), Just(Kind::Deflate)],
             says in any::<bool>(),
@@ -291,7 +291,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_comes_nothing_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200), deflate in any::<bool>()) {
+        fn any_bytes_are_decoded_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), deflate in any::<bool>()) {
             let _ = unpacked(deflate.then_some("deflate"), &[&bytes], 100);
         }
     }

@@ -275,7 +275,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn who_has_less_than_an_equal_share_loses_nothing_and_there_is_room_afterwards(
+        fn a_sender_below_an_equal_share_of_the_quarantine_loses_nothing(
             sent in proptest::collection::vec((0..6_usize, 1..5000_u64), 0..300),
             items in 16..200_u64,
             bytes in 1000..200_000_u64,

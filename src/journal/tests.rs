@@ -46,7 +46,7 @@ fn entries_of(journal: &Journal) -> Vec<Entry> {
 }
 
 #[test]
-fn what_is_appended_is_replayed_and_read_again() {
+fn appended_entries_are_replayed_and_read_again() {
     let entries = [callback(b"{}"), repeated(1), callback(&[0; 300]), callback(b""), repeated(2)];
     let (dir, journal, positions) = written(&entries);
     let expected: Vec<_> = positions.iter().copied().zip(entries.clone()).collect();

@@ -266,7 +266,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_comes_the_verdict_is_that_of_the_grammar(
+        fn any_bytes_are_judged_by_the_grammar(
             mut body in r#"\{("[a-z\\u0-9]{0,6}":("[a-z]{0,3}"|[0-9.e-]{1,4}|\[\]|\{"a":1\}|null),?){0,4}\}?"#,
             noise in proptest::option::of((any::<proptest::sample::Index>(), 0u8..0x80)),
         ) {

@@ -323,7 +323,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_set_is_read_and_the_rest_is_as_it_was(value in value(), new in "\\PC{0,8}") {
+        fn settings_that_are_given_replace_their_defaults_alone(value in value(), new in "\\PC{0,8}") {
             let text = json!({"a": value, "r": 1}).to_string();
             let set = with_members(&text, &[("r", &new), ("s", "t")]).unwrap();
             let expected = json!({"a": value, "r": new, "s": "t"});

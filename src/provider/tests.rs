@@ -128,7 +128,7 @@ fn a_failed_agent_job_shows_status_and_details_and_may_be_moderated() {
 }
 
 #[test]
-fn what_a_job_was_made_with_is_read_where_it_is_said() {
+fn model_resolution_and_duration_are_read_wherever_they_stand() {
     let details = |body: serde_json::Value| observed(body).details;
     let text = |text: &str| Some(text.to_owned());
     let image = details(

@@ -47,7 +47,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_asked_for_is_kept_within_bounds(attempts: u32, retry_after in 0u64..100_000) {
+        fn a_requested_range_is_kept_within_the_file(attempts: u32, retry_after in 0u64..100_000) {
             let retry_after = Duration::from_secs(retry_after);
             for (waits, longest) in [(delay(attempts, Some(retry_after)), 1.2), (pause(attempts, Some(retry_after)), 1.0)] {
                 prop_assert!(waits >= retry_after.min(LONGEST_ASKED));

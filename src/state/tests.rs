@@ -127,7 +127,7 @@ fn reason(applied: &ApplyOutcome) -> Option<QuarantineReason> {
 }
 
 #[tokio::test]
-async fn what_is_recorded_is_the_queue() {
+async fn recorded_work_is_the_queue() {
     let bench = Bench::new().await;
     bench.post(Target::Channel, progress(1)).await;
     let queue = || bench.log.state().due_page(9, None).unwrap().0;

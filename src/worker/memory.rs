@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_a_part_gives_back_is_given_to_those_that_wait() {
+    async fn memory_freed_by_a_part_goes_to_waiting_parts() {
         let memory = Memory::new(2 * PART, PART);
         let mut first = memory.begin(&host("a"), PART, false);
         assert!(grows(&mut first, PART).await);

@@ -136,7 +136,7 @@ async fn each_of_several_accounts_has_its_list() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_keeps_the_provider_from_being_asked_ends_it_or_is_waited_for() {
+async fn backfill_waits_for_a_hold_or_ends_with_the_reason() {
     for (fault, expected) in [
         ("list-596=1", "the provider has put the account on hold; it wants to be left alone for some hours"),
         ("list-401=1", "the provider refuses provider.api_token"),

@@ -24,7 +24,7 @@ fn backup(program: &Program, target: &Path) -> Ran {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_acknowledged_before_a_backup_is_there_after_it_is_put_back() {
+async fn callbacks_acknowledged_before_a_backup_are_there_after_a_restore() {
     let dir = tempfile::tempdir().unwrap();
     let (program, media) = (Program::new(dir.path()), MediaServer::start());
     let process = Arc::new(program.start().await);

@@ -336,7 +336,7 @@ fn files(root: &Path) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_a_crash_leaves_is_no_object_and_only_its_own_is_removed() {
+async fn staging_files_of_a_crash_are_no_objects_and_only_own_ones_are_removed() {
     let (root, bucket) = directory();
     let mine = key("video-3/a.mp4");
     // A crash: the uploads are never completed, a single put never renamed.

@@ -22,7 +22,7 @@ fn code(answer: &Value) -> &str {
 }
 
 #[tokio::test]
-async fn what_is_understood_gets_200_and_is_there_at_once() {
+async fn an_understood_callback_gets_200_and_is_visible_at_once() {
     let vault = Vault::start().await;
     let progress = json!({"videoId": EXAMPLE_ID, "status": 1, "percent": "37", "statusFinal": false, "replyRef": "boat-0017",
         "message": "Rendering", "userID": 923847293472394001u64, "unknown": {"deep": [1, null]}});
@@ -41,7 +41,7 @@ async fn what_is_understood_gets_200_and_is_there_at_once() {
 }
 
 #[tokio::test]
-async fn what_is_json_and_not_understood_is_kept_aside() {
+async fn unrecognised_json_is_quarantined() {
     let vault = Vault::start().await;
     for (body, reason) in [
         ("{}", "unknown_shape"),
@@ -69,7 +69,7 @@ async fn what_is_json_and_not_understood_is_kept_aside() {
 }
 
 #[tokio::test]
-async fn what_is_not_json_gets_400_and_is_not_kept() {
+async fn a_body_that_is_not_json_gets_400_and_is_not_kept() {
     let vault = Vault::start().await;
     for body in ["", "{", "{'a':1}", "{\"a\":1,}", "NaN", "<html>", "videoId=user%3A1"] {
         let (status, answer) = vault.post(&vault.channel_url(), body).await;

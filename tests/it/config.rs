@@ -40,7 +40,7 @@ fn a_check_says_ok_and_leaves_nothing_behind() {
 }
 
 #[test]
-fn what_is_wrong_is_one_line_and_exit_code_2() {
+fn a_configuration_error_is_one_line_and_exit_code_2() {
     for (config, expected) in [
         ("[server]\nlisten_on = 1", "config.toml: server.listen_on: unknown key, "),
         ("[server]\nlisen = 1", "config.toml: server.lisen: unknown key, did you mean server.listen?"),

@@ -122,7 +122,7 @@ const SOON: Duration = Duration::from_millis(300);
 const NEVER: Duration = Duration::from_secs(3600);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_provider_confirms_is_archived() {
+async fn a_confirmed_final_callback_is_archived() {
     let mut bench = Bench::start("repeat=0.3,disorder=0.3,expire=1h", NEVER).await;
     for number in 0..3 {
         bench.create("videos/create", json!({"prompt": "a boat", "replyRef": format!("v{number}")})).await;

@@ -51,7 +51,7 @@ const SYNCED: &[&str] = &["journal.synced", "bucket.synced"];
 type Outcome = (BTreeMap<String, String>, Vec<Value>);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_step_fails_once_the_end_is_the_same() {
+async fn a_failure_of_any_step_of_archiving_changes_no_outcome() {
     let expected = run("").await;
     assert_eq!(expected.0.len(), 9, "three objects, six manifests: {expected:#?}");
     let mut runs = JoinSet::new();

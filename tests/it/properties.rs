@@ -122,7 +122,7 @@ fn no_range_leaves_what_there_is() {
 }
 
 #[test]
-fn what_was_recorded_is_found_again_and_nothing_else() {
+fn every_recorded_entry_and_nothing_else_is_found_again() {
     holds("journal", journal::check, 200, &["\u{f5}rv", "\0\0\0\0", "\u{7}\u{3}abc", "\u{6}\u{3}"]);
 }
 

@@ -193,7 +193,7 @@ async fn a_completed_video_that_the_provider_no_longer_knows_ends_as_removed_whe
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_provider_has_removed_ends_as_removed_also_after_a_rebuild() {
+async fn a_job_removed_by_the_provider_ends_removed_also_after_a_rebuild() {
     let mut bench = Bench::start("drop=1,remove=1", SHORT).await;
     let video = bench.video().await;
     let job = bench.vault.job_in(&video, &["failed"]).await;
@@ -222,7 +222,7 @@ async fn an_image_and_an_agent_job_that_the_provider_denies_end_as_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_archived_stays_so_when_the_provider_forgets_it() {
+async fn an_archived_job_stays_archived_when_the_provider_forgets_it() {
     let bench = Bench::start("", SHORT).await;
     let created = bench.create("videos/create", json!({"prompt": "a boat", "replyRef": "boat"})).await;
     let video = created["videoId"].as_str().unwrap();
@@ -341,7 +341,7 @@ async fn a_running_job_is_tied_to_the_ref_that_the_scheduler_names() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_nobody_registered_is_left_where_that_is_configured() {
+async fn unregistered_jobs_are_left_where_configured() {
     let config = Config { pace: Duration::from_secs(60), ..Config::default() };
     let bench = Bench::with(config, |settings| settings.intake.adopt_unknown_refs = false).await;
     bench.create_unheard("videos/create", json!({"prompt": "a boat"})).await;

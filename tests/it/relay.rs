@@ -91,7 +91,7 @@ fn progress(number: u64, percent: u64) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_comes_over_a_refs_url_is_passed_on_in_order_and_unchanged() {
+async fn callbacks_over_a_refs_url_are_relayed_in_order_and_unchanged() {
     let bench = Bench::start().await;
     let one = bench.reference(&bench.receiver.url("/one?token=hidden")).await;
     let two = bench.reference(&bench.receiver.url("/two")).await;
@@ -133,7 +133,7 @@ async fn what_comes_over_a_refs_url_is_passed_on_in_order_and_unchanged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_put_into_the_call_becomes_what_its_caller_gave_and_every_other_byte_stays() {
+async fn restoring_a_callback_changes_nothing_but_the_values_that_were_put_in() {
     let bench = Bench::start().await;
     let own = bench.receiver.url("/own?token=\"1\"");
     let intake = bench.vault.running().intake().clone();
@@ -217,7 +217,7 @@ async fn a_receiver_that_was_down_gets_all_of_it_also_after_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_taken_is_sent_again_and_gone_ends_it() {
+async fn a_refused_relay_is_retried_and_410_ends_it() {
     let bench = Bench::start().await;
     let id = bench.reference(&bench.receiver.url("/")).await;
     bench.receiver.answer(&[500, 302, 200, 410, 204]);
@@ -230,7 +230,7 @@ async fn what_is_not_taken_is_sent_again_and_gone_ends_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_policy_forbids_is_given_up_at_once() {
+async fn a_receiver_that_the_policy_forbids_is_given_up_at_once() {
     for allow_private in [false, true] {
         let bench = Bench::start_with(Receiver::start(), |settings| {
             settings.relay.egress.allow_private_addresses = allow_private;
@@ -254,7 +254,7 @@ async fn what_the_policy_forbids_is_given_up_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_too_long_or_for_a_deleted_ref_is_given_up() {
+async fn a_relay_that_waits_too_long_or_for_a_deleted_ref_is_given_up() {
     let bench = Bench::start_with(Receiver::start_down(), |settings| settings.relay.patience = Duration::from_secs(3));
     let bench = bench.await;
     let [late, deleted] =
@@ -269,7 +269,7 @@ async fn what_waits_too_long_or_for_a_deleted_ref_is_given_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_looks_too_old_by_the_clock_is_tried_before_it_is_given_up() {
+async fn a_relay_that_looks_too_old_by_the_clock_is_tried_before_it_is_given_up() {
     let bench = Bench::start_with(Receiver::start(), |settings| settings.relay.patience = Duration::ZERO).await;
     let id = bench.reference(&bench.receiver.url("/")).await;
     let body = bench.progress(&id, 1, 1).await;
@@ -295,7 +295,7 @@ async fn a_rebuild_knows_what_was_passed_on_and_what_waits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_survives_the_loss_of_the_segments_it_came_in() {
+async fn waiting_relays_survive_the_loss_of_their_segments() {
     let mut bench = Bench::start_with(Receiver::start_down(), |_| {}).await;
     let id = bench.reference(&bench.receiver.url("/")).await;
     let mut sent = vec![bench.progress(&id, 1, 1).await, bench.progress(&id, 1, 2).await];

@@ -136,7 +136,7 @@ async fn a_download_that_a_stop_cut_off_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_another_file_after_a_restart_or_has_no_ranges_is_fetched_anew() {
+async fn a_changed_file_or_one_without_ranges_is_fetched_anew_after_a_restart() {
     let other = mp4(2, SIZE);
     for after in
         [Ranged { etag: "\"v2\"", ..Ranged::new(other) }, Ranged { ranges: false, ..Ranged::new(mp4(1, SIZE)) }]

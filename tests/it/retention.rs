@@ -129,7 +129,7 @@ impl Full {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_moved_into_the_bucket_is_still_known() {
+async fn entries_moved_into_the_bucket_are_still_known() {
     let mut full = Full::of(Vault::start().await).await;
     let before = full.everything().await;
     assert!(full.move_segments().await > 0);
@@ -454,7 +454,7 @@ pub(crate) const POINTS: &[&str] =
     &["retention.store", "retention.store.done", "retention.remove", "retention.remove.done"];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_step_of_a_move_fails_once_the_end_is_the_same() {
+async fn a_failure_of_any_step_of_retention_changes_no_outcome() {
     for point in POINTS {
         let (dir, media) = (tempfile::tempdir().unwrap(), MediaServer::start());
         let mut program = Program::new(dir.path());

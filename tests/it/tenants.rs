@@ -73,7 +73,7 @@ async fn the_holder_of_a_refs_url_moves_no_job_of_another_ref_and_learns_nothing
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_holder_of_the_channels_url_says_too_early_yields_to_the_true_end_and_archived_jobs_stay() {
+async fn a_forged_early_end_over_the_channel_yields_to_the_true_one() {
     let media = MediaServer::start();
     let url = media.put("/a.mp4", crate::support::media::mp4(1, 1000), "video/mp4");
     let vault = Vault::start().await;

@@ -60,7 +60,7 @@ async fn a_job_called_moderated_between_two_attempts_is_tried_once_more_and_ends
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_stored_is_kept_and_shows_when_the_job_was_called_moderated() {
+async fn stored_files_stay_and_moderated_at_is_shown() {
     let media = MediaServer::start();
     let vault = Vault::start().await;
     let bytes = mp4(1, 100);

@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_behind_the_end_is_not_there() {
+    fn reads_behind_the_end_find_nothing() {
         for header in ["bytes=10-", "bytes=10-11", "bytes=-0", "bytes=99999999999999999999999-"] {
             assert_eq!(read(header, 10), RequestedRange::Unsatisfiable, "{header}");
         }

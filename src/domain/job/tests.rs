@@ -126,7 +126,7 @@ fn a_stuck_file_is_due_again_when_a_callback_brings_another_url_or_someone_asks(
 }
 
 #[test]
-fn what_cannot_be_fetched_says_why() {
+fn an_asset_that_cannot_be_fetched_says_why() {
     for (missing, reason) in [
         (MissingReason::NoUrl, StuckReason::NoMediaUrl),
         (MissingReason::InvalidUrl, StuckReason::RefusedByPolicy),

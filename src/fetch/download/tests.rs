@@ -422,7 +422,7 @@ async fn a_next_that_was_dropped_half_way_loses_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_no_http_is_an_error() {
+async fn an_answer_that_is_not_http_is_an_error() {
     for garbage in ["", "hello\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "HTTP/1.1 99999 OK\r\n\r\n"] {
         assert_eq!(failure(&fetcher(), vec![vec![send(garbage)]]).await.class(), ErrorClass::Transient, "{garbage}");
     }

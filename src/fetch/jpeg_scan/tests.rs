@@ -74,7 +74,7 @@ fn a_picture_that_was_cut_is_not() {
 }
 
 #[test]
-fn what_cannot_be_read_is_not_called_whole() {
+fn an_unreadable_picture_is_not_called_whole() {
     // Lossless, arithmetic, hierarchical.
     for code in [0xc3, 0xc5, 0xc9, 0xca, 0xcd] {
         assert!(!is_whole(&grey(2, 2, 0, code)), "{code:x}");

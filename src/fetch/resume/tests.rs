@@ -75,7 +75,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_no_point_is_refused_and_never_panics(text in "\\PC{0,80}", sha256 in "[0-9a-f]{0,240}") {
+    fn an_invalid_upload_checkpoint_is_refused_without_panic(text in "\\PC{0,80}", sha256 in "[0-9a-f]{0,240}") {
         prop_assert!(serde_json::from_str::<ResumePoint>(&text).is_err());
         let mut point = serde_json::to_value(point_in_the_middle()).unwrap();
         point["checks"]["sha256"] = sha256.into();
@@ -166,7 +166,7 @@ async fn a_recorded_download_goes_on_where_it_was() {
 }
 
 #[tokio::test]
-async fn what_has_changed_meanwhile_is_begun_anew_and_what_passes_is_not() {
+async fn a_download_restarts_when_the_file_changed_and_resumes_after_a_passing_error() {
     let tail = "x".repeat(500);
     for (answer, name) in [
         (ok("Content-Length: 5000\r\nETag: \"v1\"\r\n", "whole"), "changed"),

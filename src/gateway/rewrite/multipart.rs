@@ -353,7 +353,7 @@ mod tests {
         }
 
         #[test]
-        fn what_has_no_such_field_passes_as_it_is(
+        fn bodies_without_a_callback_field_pass_unchanged(
             body in prop_oneof![
                 "[a-z\r\n-]{0,80}(--xyz)?[a-z\r\n-]{0,80}",
                 "--xyz\r\nA: b\r\n\r\n[x\r\n-]{0,40}\r\n--xyz--[\r\n-]{0,4}",

@@ -161,7 +161,7 @@ fn a_segment_that_could_not_be_removed_hides_none_behind_it() {
 }
 
 #[test]
-fn what_is_damaged_at_the_end_of_a_sealed_segment_was_no_write_cut_off() {
+fn damage_at_the_end_of_a_sealed_segment_is_no_torn_tail() {
     let (_dir, journal, all) = segments(false, [3, 1, 1]);
     let end = journal.bases()[1] as usize;
     change(&journal.path(0), |bytes| bytes[end - 1] ^= 1);
@@ -171,7 +171,7 @@ fn what_is_damaged_at_the_end_of_a_sealed_segment_was_no_write_cut_off() {
 }
 
 #[test]
-fn whatever_a_crash_leaves_of_a_begun_segment_the_next_append_succeeds() {
+fn an_append_succeeds_after_any_crash_while_a_segment_begins() {
     let contents: [fn(u64, u64) -> Vec<u8>; 4] = [
         |base, previous_end| Header { base, previous_end, salt: 7 }.encode(),
         |base, previous_end| first_form(base, previous_end, 7, &[]),

@@ -82,7 +82,7 @@ fn a_segment_that_another_has_begun_is_never_removed() {
 }
 
 #[test]
-fn what_a_failed_write_left_is_cut_off() {
+fn remains_of_a_failed_write_are_cut_off() {
     let dir = tempfile::tempdir().unwrap();
     let journal = Journal::open(dir.path()).unwrap();
     let mut writer = Writer::new(journal.clone(), 0).unwrap();

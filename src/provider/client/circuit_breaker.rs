@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_calls_that_make_jobs_are_told_is_known_and_keeps_no_other_question_from_being_asked() {
+    async fn create_calls_inform_the_circuit_breaker_without_blocking_other_questions() {
         let circuit_breaker = CircuitBreaker::default();
         circuit_breaker.put_on_hold(Some("1"));
         circuit_breaker.put_on_hold(None);

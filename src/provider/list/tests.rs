@@ -46,7 +46,7 @@ fn each_list_of_the_provider_shows_its_jobs() {
 }
 
 #[test]
-fn what_only_names_jobs_shows_none() {
+fn a_body_that_only_names_jobs_holds_none() {
     let entry = |id: &str| {
         json!({"videoId": id, "started": "2024-09-25T01:55:16.128Z", "elapsed": "03:57",
         "replyUrl": "https://h/r", "replyRef": "boat"})

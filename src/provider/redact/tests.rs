@@ -244,7 +244,7 @@ impl Wrapping {
 
 proptest! {
     #[test]
-    fn what_is_shown_is_json_and_shows_no_secret(before in "\\PC{0,10}", path in "[a-z/]{0,10}") {
+    fn a_redacted_body_is_json_without_secrets(before in "\\PC{0,10}", path in "[a-z/]{0,10}") {
         let url = format!("https://h/{path}?sig=SECRET");
         let reply = format!("{before} https://h/reply/minimax/SECRET{path}");
         let body = serde_json::json!({ before.clone(): [url, { "a": reply }], "b": before }).to_string();

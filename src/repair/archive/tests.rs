@@ -198,7 +198,7 @@ async fn of_a_damaged_segment_in_clear_what_can_be_read_is() {
 }
 
 #[tokio::test]
-async fn what_grows_to_more_than_a_segment_is_given_up_before_it_has() {
+async fn an_archived_segment_that_unpacks_to_too_much_is_given_up_early() {
     let bench = Bench::new();
     // Two gigabytes of nothing, and of what looks like a segment at first.
     for beginning in [Bytes::new(), segment(3)] {

@@ -128,7 +128,7 @@ fn cost_of_one_file(files: usize) -> usize {
 }
 
 #[test]
-fn what_happens_to_one_file_of_256_reads_and_writes_that_file_and_a_few_kilobytes() {
+fn a_change_of_one_file_of_256_touches_that_file_and_a_few_kilobytes() {
     let (few, many) = (cost_of_one_file(4), cost_of_one_file(256));
     assert!(few < 8 << 10, "{few}");
     // The job's own record is read and written: about twenty bytes for each file.
@@ -136,7 +136,7 @@ fn what_happens_to_one_file_of_256_reads_and_writes_that_file_and_a_few_kilobyte
 }
 
 #[test]
-fn what_large_unconfirmed_callbacks_say_is_not_written_again() {
+fn large_unconfirmed_callbacks_are_not_written_again() {
     let mut folded = Folded::new();
     for number in 0..4 {
         let prompt = Some(format!("{number}{}", "p".repeat(50_000)));

@@ -159,7 +159,7 @@ fn damaged_copies(dir: &Path) -> usize {
 }
 
 #[test]
-fn what_the_system_refuses_is_no_damage() {
+fn an_error_of_the_operating_system_is_no_damage() {
     use std::io::{Error, ErrorKind};
     const EIO: i32 = 5;
     const EMFILE: i32 = 24;

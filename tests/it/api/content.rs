@@ -142,7 +142,7 @@ async fn where_there_are_no_links_the_bytes_come_at_once() {
 }
 
 #[tokio::test]
-async fn what_can_hold_a_script_is_only_saved() {
+async fn script_capable_types_are_served_as_downloads() {
     let vault = Vault::start().await;
     let contents: [(&[u8], &str, &str); 8] = [
         (b"a", "image/png", "inline"),

@@ -49,7 +49,7 @@ async fn a_list_of_references_says_when_there_are_more() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_not_found() {
+async fn missing_objects_are_not_found() {
     let vault = Vault::start().await;
     let unknown = Digest::of(b"nothing").to_string();
     for path in [&unknown, "x", &unknown[1..], "..%2F..%2Fetc%2Fpasswd"] {

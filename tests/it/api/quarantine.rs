@@ -6,7 +6,7 @@ use super::*;
 const QUARANTINE: &str = "/api/v1/quarantine";
 
 #[tokio::test]
-async fn what_was_kept_aside_is_shown_without_secrets() {
+async fn a_quarantined_body_is_shown_without_secrets() {
     let vault = Vault::start().await;
     let reply_url = vault.intake.urls().reply_url(&Target::Channel);
     let signature = reply_url.rsplit('/').next().unwrap();
@@ -70,7 +70,7 @@ async fn it_is_listed_to_the_end() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_not_found() {
+async fn missing_objects_are_not_found() {
     let vault = Vault::start().await;
     vault.completed(1).await;
     let ids: Vec<String> =

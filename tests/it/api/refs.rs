@@ -91,7 +91,7 @@ async fn references_are_any_text_of_1_to_1024_characters() {
 }
 
 #[tokio::test]
-async fn what_is_not_json_is_400_and_what_is_not_a_ref_is_422() {
+async fn invalid_json_is_400_and_an_invalid_ref_422() {
     let vault = Vault::start().await;
     for body in ["{", "nope", "{\"a\":1,}", "{\"replyRef\": 5", "\"\\ud800", "{\"labels\":{\"a\":\"\u{1}\"}}", "{} {}"]
     {
@@ -191,7 +191,7 @@ async fn a_ref_shows_its_newest_jobs_and_no_other_s() {
 }
 
 #[tokio::test]
-async fn what_is_no_ref_is_not_found() {
+async fn an_unknown_ref_is_not_found() {
     let vault = Vault::start().await;
     for path in ["x", "ref_", "ref_01jd0000000000000000000000", "ref_01JD0000000000000000000000", "%ff", "%2e%2e"] {
         let response = vault.send(Method::GET, &format!("{REFS}/{path}")).await;

@@ -7,7 +7,7 @@ use crate::support::child::{Process, Program};
 pub(crate) const POINTS: &[&str] = &["worker.confirm", "worker.confirm.done", "worker.refute", "worker.refute.done"];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_step_of_confirming_fails_the_end_is_the_same() {
+async fn a_failure_of_any_step_of_confirming_changes_no_outcome() {
     for point in POINTS {
         run(&format!("{point}=1*return"), false).await;
         // It waits there until it is killed.

@@ -83,7 +83,7 @@ async fn an_account_on_hold_is_left_alone_and_others_are_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_is_believed_once_confirm_is_switched_off() {
+async fn waiting_finals_are_believed_once_confirm_is_switched_off() {
     let mut bench = Bench::start("drop=1", NEVER).await;
     let video = bench.video().await;
     let truth = bench.truth(&video).await;

@@ -124,7 +124,7 @@ async fn multipart_forms_are_rewritten_whatever_their_size() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_provider_will_refuse_reaches_it_as_it_is() {
+async fn a_malformed_create_reaches_the_provider_unchanged() {
     let provider = Provider::start(|_| HttpResponse::BadRequest().json(json!({"error": "no", "code": 400})));
     let vault = vault(&provider.base_url).await;
     let long = "r".repeat(1025);

@@ -258,7 +258,7 @@ async fn holds_and_missing_credits_leave_no_ref_and_are_known_to_the_client() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_spoken_over_a_web_socket_is_archived_when_the_list_shows_it() {
+async fn speech_over_a_web_socket_is_archived_once_listed() {
     let simulator = Simulator::start(Config::default()).await.unwrap();
     let vault = vault(&simulator.base_url()).await;
     let made = create(&vault, "audio/create-stream", &[JSON], r#"{"text":"hello","voice_id":"1"}"#).await;

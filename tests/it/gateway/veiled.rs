@@ -156,7 +156,7 @@ async fn headers_are_looked_through_and_those_that_act_in_our_name_stay_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_looked_through_is_asked_for_plain_and_else_refused() {
+async fn answers_in_unreadable_codings_are_asked_for_plain_or_refused() {
     let provider = Provider::start(|asked: &Asked| match &*asked.target {
         "/v1/minimax/gzip" => HttpResponse::Ok().insert_header(("Content-Encoding", "gzip")).body("x"),
         "/v1/minimax/odd" => HttpResponse::Ok().insert_header(("Content-Encoding", "rot13")).body("x"),

@@ -112,7 +112,7 @@ async fn half_a_second_head_does_not_hold_a_connection_for_ever() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_strangers_send_leaves_no_line_in_the_log() {
+async fn requests_of_strangers_leave_no_line_in_the_log() {
     let dir = tempfile::tempdir().unwrap();
     let process = crate::support::child::Program::new(dir.path()).start().await;
     let address = process.base.strip_prefix("http://").unwrap();

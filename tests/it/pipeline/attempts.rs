@@ -13,7 +13,7 @@ use crate::support::s3::S3Server;
 use crate::support::vault::{PATIENCE, TOKEN, Vault, completed, video_id};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_had_is_stuck_and_says_why() {
+async fn a_job_whose_file_cannot_be_had_is_stuck_with_the_reason() {
     let media = MediaServer::start();
     let vault = Vault::start().await;
     let gone = media.url("/gone.mp4");

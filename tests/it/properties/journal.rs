@@ -13,7 +13,7 @@ const HEADER_SIZES: [usize; 2] = [64, 4160];
 /// The input says what is done to files, and what goes through the writer.
 pub(crate) fn check(input: &[u8]) {
     segments_of_any_content(input);
-    what_is_appended_is_found_again(input);
+    appended_records_are_found_again(input);
 }
 
 /// A segment as the format is documented, made by other code than the journal's own.
@@ -209,7 +209,7 @@ fn exactly_what_counts(segments: &[Segment], journal: &Journal, from: u64, found
     assert!(found.keys().all(|position| *position >= from));
 }
 
-fn what_is_appended_is_found_again(mut input: &[u8]) {
+fn appended_records_are_found_again(mut input: &[u8]) {
     let dir = tempfile::tempdir().unwrap();
     let journal = Journal::open(dir.path()).unwrap();
     let mut writer = Writer::new(journal.clone(), 0).unwrap().with_segment_size(8192);

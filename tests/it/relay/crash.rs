@@ -7,7 +7,7 @@ use crate::support::child::Process;
 pub(crate) const POINTS: &[&str] = &["relay.send", "relay.sent"];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_step_of_passing_on_fails_all_is_passed_on_in_order_and_at_most_one_twice() {
+async fn a_failure_of_any_step_of_relaying_loses_nothing_and_repeats_at_most_one() {
     for point in POINTS {
         run(point, "1*return", false).await;
         // It waits there until it is killed.

@@ -115,7 +115,7 @@ async fn tasks_are_remembered_up_to_a_number() {
 
 /// A verification while jobs fail, are taken up again and are archived: nothing under way is damage.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_being_archived_is_no_damage() {
+async fn a_job_being_archived_is_no_damage() {
     const JOBS: u64 = 200;
     let vault = Vault::start().await;
     let media = MediaServer::start();

@@ -14,7 +14,7 @@ use crate::support::vault::PATIENCE;
 const LARGE: usize = 200 << 10;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_as_it_was_stored_is_clean() {
+async fn an_untouched_bucket_verifies_clean() {
     let archive = Archive::of(&[1000, 2000, LARGE]).await;
     let ended = archive.run(&["verify"]).await;
     assert!(ended.result().starts_with("3 index entries (3 objects read back, "), "{ended:?}");
@@ -65,7 +65,7 @@ async fn every_kind_of_damage_is_found_and_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_can_be_mended_is_and_the_rest_is_said_and_kept() {
+async fn repair_mends_what_it_can_and_reports_and_keeps_the_rest() {
     let archive = Archive::of(&[1000, LARGE, LARGE, 1000, 1000, 1000, 1000]).await;
     let at = |key: &str| archive.path(key);
     let manifest_before: Value = serde_json::from_slice(&std::fs::read(at(archive.manifest_key(3))).unwrap()).unwrap();

@@ -49,7 +49,7 @@ fn of_one_file_fresh_urls_take_the_place_of_old_ones() {
 }
 
 #[test]
-fn what_has_no_room_changes_nothing_and_is_counted() {
+fn assets_beyond_the_budget_change_nothing_and_are_counted() {
     let full = naming((0..8).map(|slot| large(slot, &["u"], 8150)).collect());
     let mut job = job(std::slice::from_ref(&full));
     let before = job.clone();
@@ -114,7 +114,7 @@ fn any_large_observation() -> impl Strategy<Value = Observation> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn whatever_callbacks_name_a_job_stays_within_its_budget(
+    fn a_job_stays_within_its_budget_under_any_callbacks(
         observations in proptest::collection::vec(any_large_observation(), 1..12),
     ) {
         let mut job = job(&[]);
