@@ -5,11 +5,15 @@ WORKDIR /src
 # Dependencies change less often than code: they get a layer of their own.
 COPY Cargo.toml Cargo.lock ./
 COPY .cargo .cargo
-RUN mkdir src && echo 'fn main() {}' > src/main.rs && touch src/lib.rs \
-    && cargo build --release --locked && rm -rf src
+COPY crates/domain/Cargo.toml crates/domain/
+COPY crates/simulator/Cargo.toml crates/simulator/
+RUN mkdir -p src crates/domain/src crates/simulator/src && echo 'fn main() {}' > src/main.rs \
+    && touch src/lib.rs crates/domain/src/lib.rs crates/simulator/src/lib.rs \
+    && cargo build --release --locked && rm -rf src crates/*/src
 COPY config.toml ./
 COPY src ./src
-RUN touch src/main.rs src/lib.rs && cargo build --release --locked && strip target/release/replyvault
+COPY crates ./crates
+RUN touch src/main.rs src/lib.rs crates/*/src/lib.rs && cargo build --release --locked && strip target/release/replyvault
 
 FROM debian:bookworm-slim
 # Certificates for https to the CDN and to storage.

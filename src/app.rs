@@ -1,4 +1,4 @@
-//! Wires the rooms, starts them in order and drains them.
+//! Wires the modules, starts them in order and drains them.
 //!
 //! Start: listen (so that a port in use ends it before anything is touched), journal and state, bucket, worker, HTTP.
 //! Stop: no new connections, nothing new for the worker or to pass on; requests and transfers finish within the grace; then the

@@ -1,7 +1,7 @@
 //! The objects: their keys, atomic and multipart writes, reads, presigned links.
 //!
 //! Nothing is ever half visible: a single put and a completed upload each appear in one moment, and what comes before
-//! it is either recorded ([`Upload`]) or a staging file that no listing shows. The room holds no state of its own and
+//! it is either recorded ([`Upload`]) or a staging file that no listing shows. The module holds no state of its own and
 //! decides nothing: which key, in which order and what to do about an error is the worker's to say, for which every
 //! error tells whether it [is an outage](BucketError::is_outage).
 //!

@@ -1,11 +1,13 @@
 //! replyvault: the `replyUrl` target that keeps AI media.
 
+pub use replyvault_domain as domain;
+pub use replyvault_simulator as simulator;
+
 pub mod api;
 pub mod app;
 pub mod bucket;
 pub mod cli;
 pub mod config;
-pub mod domain;
 pub mod egress;
 pub mod fetch;
 pub mod gateway;
@@ -15,7 +17,6 @@ pub mod provider;
 pub mod reconcile;
 pub mod relay;
 pub mod repair;
-pub mod simulator;
 pub mod state;
 pub mod supervisor;
 pub mod telemetry;

@@ -1,11 +1,10 @@
-//! The rooms import only what they may.
+//! The modules import only what they may.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// What each room may import from its own crate. `app`, `cli` and the like, which wire the rooms, may import all.
+/// What each module may import from its own crate. `domain` and the simulator are crates of their own. `app`, `cli` and the like, which wire the modules, may import all.
 const ALLOWED: &[(&str, &[&str])] = &[
-    ("domain", &[]),
     ("supervisor", &[]),
     ("journal", &["domain"]),
     ("state", &["domain", "journal", "supervisor"]),
@@ -20,31 +19,30 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("repair", &["domain", "journal", "state", "fetch", "bucket"]),
     ("relay", &["domain", "journal", "state", "egress"]),
     ("api", &["domain", "intake", "state", "bucket", "reconcile", "repair"]),
-    ("simulator", &["domain"]),
 ];
 
 const WIRING: &[&str] = &["app", "cli", "config", "telemetry", "lib", "main"];
 
 #[test]
-fn rooms_import_only_what_they_may() {
+fn modules_import_only_what_they_may() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let allowed: BTreeMap<&str, &[&str]> = ALLOWED.iter().copied().collect();
     let mut faults = Vec::new();
     let mut imports = 0;
     for file in rust_files(&source) {
         let path = file.strip_prefix(&source).unwrap();
-        let room = path.components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned();
-        if WIRING.contains(&room.as_str()) || is_test(path) {
+        let module = path.components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs").to_owned();
+        if WIRING.contains(&module.as_str()) || is_test(path) {
             continue;
         }
-        let Some(may) = allowed.get(room.as_str()) else {
-            faults.push(format!("{}: the room {room} is not in the table", path.display()));
+        let Some(may) = allowed.get(module.as_str()) else {
+            faults.push(format!("{}: the module {module} is not in the table", path.display()));
             continue;
         };
-        for used in rooms_used(&production_code(&std::fs::read_to_string(&file).unwrap())) {
+        for used in modules_used(&production_code(&std::fs::read_to_string(&file).unwrap())) {
             imports += 1;
-            if used != room && !may.contains(&used.as_str()) {
-                faults.push(format!("{}: {room} may not import {used}", path.display()));
+            if used != module && !may.contains(&used.as_str()) {
+                faults.push(format!("{}: {module} may not import {used}", path.display()));
             }
         }
     }
@@ -70,7 +68,7 @@ fn rust_files(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Tests may use other rooms to set the scene.
+/// Tests may use other modules to set the scene.
 fn is_test(path: &Path) -> bool {
     path.components().any(|part| part.as_os_str().to_str().unwrap().trim_end_matches(".rs").ends_with("tests"))
 }
@@ -79,28 +77,28 @@ fn production_code(source: &str) -> String {
     source.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().to_owned()
 }
 
-/// The rooms that `crate::…` paths name, `use crate::{a, b::c}` included.
-fn rooms_used(source: &str) -> Vec<String> {
+/// The modules that `crate::…` paths name, `use crate::{a, b::c}` included.
+fn modules_used(source: &str) -> Vec<String> {
     let code: String =
         source.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
-    let mut rooms = Vec::new();
+    let mut modules = Vec::new();
     for after in code.split("crate::").skip(1) {
         let name = |text: &str| text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>();
         match after.strip_prefix('{') {
-            None => rooms.push(name(after)),
+            None => modules.push(name(after)),
             Some(group) => {
                 let mut depth = 0;
-                let mut expects_room = true;
+                let mut expects_module = true;
                 for (index, character) in group.char_indices() {
                     match character {
                         '{' => depth += 1,
                         '}' if depth == 0 => break,
                         '}' => depth -= 1,
-                        ',' if depth == 0 => expects_room = true,
+                        ',' if depth == 0 => expects_module = true,
                         c if c.is_whitespace() => {}
-                        _ if expects_room => {
-                            rooms.push(name(&group[index..]));
-                            expects_room = false;
+                        _ if expects_module => {
+                            modules.push(name(&group[index..]));
+                            expects_module = false;
                         }
                         _ => {}
                     }
@@ -108,12 +106,12 @@ fn rooms_used(source: &str) -> Vec<String> {
             }
         }
     }
-    rooms.retain(|room| !room.is_empty());
-    rooms
+    modules.retain(|module| !module.is_empty());
+    modules
 }
 
 #[test]
 fn the_search_finds_what_it_must() {
     let code = "use crate::{domain::{A, B}, state, worker::X};\nlet x = crate::bucket::Key;\n// crate::comment";
-    assert_eq!(rooms_used(code), ["domain", "state", "worker", "bucket"]);
+    assert_eq!(modules_used(code), ["domain", "state", "worker", "bucket"]);
 }

@@ -8,7 +8,7 @@ fn every_test_that_a_document_names_is_there() {
     let document = |name: &str| std::fs::read_to_string(root.join("docs").join(name)).unwrap();
     let text = ["threat-model.md", "durability.md", "endpoints.md"].map(document).join("\n");
     let mut source = String::new();
-    for folder in ["src", "tests"] {
+    for folder in ["src", "tests", "crates"] {
         read(&root.join(folder), &mut source);
     }
     let quoted = text.split('`').skip(1).step_by(2);

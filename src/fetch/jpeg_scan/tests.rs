@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// Photographs in miniature: a baseline picture, and a progressive one with its chroma halved.
-const BASELINE: &[u8] = include_bytes!("../../simulator/media/poster.jpg");
+const BASELINE: &[u8] = include_bytes!("../../../crates/simulator/src/media/poster.jpg");
 const PROGRESSIVE: &[u8] = include_bytes!("progressive.jpg");
 
 fn is_whole(bytes: &[u8]) -> bool {

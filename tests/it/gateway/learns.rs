@@ -132,7 +132,7 @@ async fn a_synchronous_agent_answer_is_archived_and_so_is_a_failed_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn songs_and_speech_are_archived_from_the_answers_that_make_them() {
     let media = MediaServer::start();
-    let url = media.put("/a.mp3", &include_bytes!("../../../src/simulator/media/tone.mp3")[..], "audio/mpeg");
+    let url = media.put("/a.mp3", &include_bytes!("../../../crates/simulator/src/media/tone.mp3")[..], "audio/mpeg");
     let provider = Provider::start(move |asked| match &*asked.target {
         "/v1/minimax/music/create?prompt=la" => {
             HttpResponse::Ok().json(json!({"musicId": "user:1-minimax:2-music:3", "audioURL": url, "duration": 55}))

@@ -202,7 +202,7 @@ async fn an_object_has_one_type_whatever_a_second_server_says_of_it() {
 async fn a_jpeg_that_lacks_only_its_end_is_archived() {
     let media = MediaServer::start();
     let vault = Vault::start().await;
-    let whole: &[u8] = include_bytes!("../../../src/simulator/media/poster.jpg");
+    let whole: &[u8] = include_bytes!("../../../crates/simulator/src/media/poster.jpg");
     let without_end = &whole[..whole.len() - 2];
     for (number, bytes, state) in [(1, without_end, "archived"), (2, &whole[..whole.len() / 2], "stuck")] {
         let url = media.put(&format!("/{number}.jpg"), bytes.to_vec(), "image/jpeg");

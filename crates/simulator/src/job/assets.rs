@@ -1,0 +1,118 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::media::File;
+pub(crate) use crate::media::Form;
+use replyvault_domain::{JobId, Kind, Timestamp};
+
+use super::Request;
+use super::plan::{Offer, Variant};
+
+/// A file and its place on the CDN.
+#[derive(Clone, Debug)]
+pub(crate) struct Published {
+    pub(crate) path: String,
+    pub(crate) file: Arc<File>,
+}
+
+/// One thing a job made, in all the variants that payloads can name.
+#[derive(Debug)]
+pub(crate) struct Asset {
+    pub(crate) form: Form,
+    /// What an agent calls the file.
+    pub(crate) name: &'static str,
+    /// An agent can show a file as a node of its board, with the URLs there instead of at the file.
+    pub(crate) is_node: bool,
+    /// Said to be clean.
+    pub(crate) clean: Published,
+    /// Said to be nothing.
+    pub(crate) plain: Published,
+    /// Said to have a watermark.
+    pub(crate) marked: Published,
+    pub(crate) poster: Published,
+    /// What an archive should choose of what the job offers.
+    pub(crate) best: (Variant, Published),
+}
+
+/// Writes the URLs that payloads carry.
+pub(crate) trait Links {
+    fn url(&self, published: &Published) -> String;
+}
+
+impl Asset {
+    pub(crate) fn published(&self) -> [&Published; 4] {
+        [&self.clean, &self.plain, &self.marked, &self.poster]
+    }
+}
+
+/// How far China's clock is ahead, by which the provider names its folders.
+const AHEAD: Duration = Duration::from_secs(8 * 3600);
+
+/// The files of a job. Names on the CDN have the form the provider's have: the hour in the path, the id in the name.
+pub(super) fn of(id: &JobId, own: u64, created: Timestamp, request: &Request, offer: Offer) -> Vec<Asset> {
+    let hour = created.after(AHEAD).to_string().chars().take(13).collect::<String>().replace('T', "-");
+    let folder = |kind: &str| format!("/cdn/moss/prod/{hour}/{kind}");
+    let make = |place: usize, form: Form, name: &'static str, is_node: bool| {
+        let stem = format!("{own}-{place}");
+        let publish = |kind: &str, form: Form, variant: &str, size| Published {
+            path: format!("{}/{stem}{variant}.{}", folder(kind), form.extension()),
+            file: Arc::new(File::new(form, &format!("{id} {place}{variant}"), size)),
+        };
+        let kind = match form {
+            Form::Mp4 => "video",
+            Form::Mp3 => "music",
+            Form::Png | Form::Jpeg => "image",
+        };
+        let clean = publish(kind, form, "-clean", request.size);
+        let plain = publish(kind, form, "", request.size);
+        let marked = publish(kind, form, "-wm", request.size);
+        let best = best(id.kind(), form, is_node, offer, [&clean, &plain, &marked]);
+        let poster = publish("cover", Form::Jpeg, "", None);
+        Asset { form, name, is_node, clean, plain, marked, poster, best }
+    };
+    match id.kind() {
+        Kind::Video => vec![make(0, Form::Mp4, "clip.mp4", false)],
+        Kind::Image => vec![make(0, Form::Png, "still.png", false)],
+        Kind::Music | Kind::Speech => vec![make(0, Form::Mp3, "sound.mp3", false)],
+        Kind::Agent => {
+            let forms = request.models.iter().map(|model| of_model(model));
+            let mut assets: Vec<_> =
+                forms.enumerate().map(|(place, (form, name))| make(place, form, name, false)).collect();
+            // A large job also shows a clip the other way, under a name that is taken already.
+            if assets.len() > 2 {
+                assets.push(make(assets.len(), Form::Mp4, "clip.mp4", true));
+            }
+            assets
+        }
+    }
+}
+
+fn of_model(model: &str) -> (Form, &'static str) {
+    let is = |names: &[&str]| names.iter().any(|name| model.starts_with(name));
+    if is(&["speech", "minimax-music"]) {
+        (Form::Mp3, "a song.mp3")
+    } else if is(&["nano-banana", "seedream", "kontext", "qwen", "kolors"]) {
+        (Form::Png, "still.png")
+    } else {
+        (Form::Mp4, "clip.mp4")
+    }
+}
+
+fn best(
+    kind: Kind,
+    form: Form,
+    is_node: bool,
+    offer: Offer,
+    [clean, plain, marked]: [&Published; 3],
+) -> (Variant, Published) {
+    let (variant, published) = match (kind, form, offer) {
+        (Kind::Music | Kind::Speech, ..) | (Kind::Agent, Form::Mp3 | Form::Png, _) => (Variant::Unknown, plain),
+        (_, _, Offer::Clean) => (Variant::Clean, clean),
+        (Kind::Agent, _, Offer::WatermarkOnly) if is_node => (Variant::Unknown, plain),
+        // A video's payload has no field that admits a watermark.
+        (Kind::Video, _, _) => (Variant::Unknown, marked),
+        (_, _, Offer::NoClean) => (Variant::Unknown, plain),
+        (_, _, Offer::WatermarkOnly) => (Variant::Watermarked, marked),
+    };
+    (variant, published.clone())
+}
