@@ -13,6 +13,7 @@ mod jobs;
 mod list;
 mod media;
 mod metrics;
+mod notifications;
 mod openapi;
 mod page;
 mod quarantine;
@@ -20,6 +21,7 @@ mod refs;
 mod session;
 mod stats;
 mod tasks;
+mod wait;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -35,7 +37,7 @@ pub use health::Readiness;
 pub use media::range;
 pub use metrics::observe;
 
-use crate::bucket::Bucket;
+use crate::bucket::{Bucket, Links};
 use crate::domain::JobView;
 use crate::intake::{ApiError, Intake};
 use crate::reconcile::Reconciler;
@@ -68,11 +70,13 @@ struct Inner {
     access: auth::Access,
     intake: Intake,
     bucket: Bucket,
+    links: Links,
     health: health::Health,
     answers: metrics::Answers,
     verifier: Verifier,
     reconciler: Option<Reconciler>,
     tasks: tasks::Tasks,
+    waiting: wait::Shares,
 }
 
 impl Api {
@@ -81,6 +85,7 @@ impl Api {
     pub fn new(
         config: Config,
         intake: Intake,
+        links: Links,
         bucket: Bucket,
         verifier: Verifier,
         reconciler: Option<Reconciler>,
@@ -90,7 +95,21 @@ impl Api {
         let health = health::Health::new(data_dir, min_free_bytes);
         let answers = metrics::Answers::default();
         let tasks = tasks::Tasks::new();
-        Self { inner: Arc::new(Inner { access, intake, bucket, health, answers, verifier, reconciler, tasks }) }
+        let waiting = wait::Shares::default();
+        Self {
+            inner: Arc::new(Inner {
+                access,
+                intake,
+                bucket,
+                links,
+                health,
+                answers,
+                verifier,
+                reconciler,
+                tasks,
+                waiting,
+            }),
+        }
     }
 
     /// Ends the long tasks that run: the service stops.
@@ -118,8 +137,20 @@ impl Api {
         }
     }
 
+    /// The same with links that the store signs, where they are wanted.
+    async fn job_view_with(&self, record: &JobRecord, presigned: bool) -> Result<JobView, ApiError> {
+        let mut view = self.job_view(record);
+        if presigned {
+            let signed = self.inner.links.add_presigned(&mut view).await;
+            signed.map_err(|_| ApiError::unavailable("links cannot be signed right now"))?;
+        }
+        Ok(view)
+    }
+
     fn job_view(&self, JobRecord { sequence, job }: &JobRecord) -> JobView {
-        JobView::new(job, |asset| self.state().is_fetching(*sequence, &asset.slot))
+        let mut view = JobView::new(job, |asset| self.state().is_fetching(*sequence, &asset.slot));
+        self.inner.links.add(&mut view);
+        view
     }
 }
 
@@ -172,6 +203,8 @@ fn v1(config: &mut ServiceConfig) {
                 .route(web::delete().to(quarantine::delete)),
         )
         .service(resource("/quarantine/{id}/replay", "POST").route(web::post().to(quarantine::replay)))
+        .service(resource("/notifications", "GET, HEAD").route(get().to(notifications::list)))
+        .service(resource("/notifications/{id}/retry", "POST").route(web::post().to(notifications::retry)))
         .service(resource("/events", "GET").route(web::get().to(events::events)))
         .service(resource("/stats", "GET, HEAD").route(get().to(stats::stats)))
         .service(resource("/tasks", "GET, HEAD").route(get().to(tasks::list)))

@@ -30,12 +30,13 @@ use tokio::task::{JoinHandle, JoinSet};
 use url::Url;
 
 use crate::api::{self, Api};
-use crate::bucket::{self, Bucket};
+use crate::bucket::{self, Bucket, Links};
 use crate::config::Network;
 use crate::egress::ClientSetupError;
 use crate::fetch;
 use crate::gateway::{self, Gateway};
 use crate::intake::{self, Intake, ReplyUrls};
+use crate::notify::{self, Notifier};
 use crate::provider;
 use crate::reconcile::{self, Reconciler};
 use crate::relay::{self, Relay};
@@ -86,6 +87,10 @@ pub struct Settings {
     pub confirm_patience: Duration,
     /// How callbacks are passed on to receivers of callers' own.
     pub relay: relay::Config,
+    /// How it is told what becomes of jobs.
+    pub notify: notify::Config,
+    /// How links to stored files are made.
+    pub links: bucket::LinkConfig,
     /// How the worker works.
     pub worker: worker::Config,
     /// Who may use the API.
@@ -154,6 +159,8 @@ pub struct Running {
     confirmer_task: JoinHandle<()>,
     relay: Relay,
     relay_task: JoinHandle<()>,
+    notifier: Notifier,
+    notifier_task: JoinHandle<()>,
     background_tasks: JoinSet<()>,
 }
 
@@ -191,7 +198,10 @@ impl Running {
         let urls = intake.urls().clone();
         let rewrite: relay::Rewrite = Arc::new(move |record, body| gateway::relayed(&urls, record, body));
         let relay = Relay::new(settings.relay, log.clone(), rewrite)?;
-        let api = Api::new(settings.api, intake.clone(), bucket.clone(), verifier, reconciler.clone());
+        let links = Links::new(bucket.clone(), settings.links);
+        let notifier = Notifier::new(settings.notify, log.clone(), links.clone())?;
+        let api = Api::new(settings.api, intake.clone(), links, bucket.clone(), verifier, reconciler.clone());
+        notifier.record_routes().await;
         let (listeners, addresses): (_, Vec<_>) = listeners.into_iter().unzip();
         let supervisor = log.supervisor().clone();
         let mut background_tasks = JoinSet::new();
@@ -240,6 +250,11 @@ impl Running {
         let worker_task = tokio::spawn(worker_task);
         let confirmer_task = tokio::spawn(confirmer_task);
         let relay_task = tokio::spawn(relay_task);
+        let notifier_task = {
+            let notifier = notifier.clone();
+            supervisor.watch("notifier", endless(async move { notifier.run(shutdown_grace).await }))
+        };
+        let notifier_task = tokio::spawn(notifier_task);
         Ok(Self {
             address,
             intake,
@@ -253,6 +268,8 @@ impl Running {
             confirmer_task,
             relay,
             relay_task,
+            notifier,
+            notifier_task,
             background_tasks,
         })
     }
@@ -285,17 +302,18 @@ impl Running {
     /// Stops: see the module's head. Returns when all is recorded.
     pub async fn stop(self) {
         let Self { intake, api, worker, http, http_task, worker_task, confirmer, confirmer_task, .. } = self;
-        let Self { relay, relay_task, background_tasks, .. } = self;
+        let Self { relay, relay_task, notifier, notifier_task, background_tasks, .. } = self;
         worker.stop();
         confirmer.stop();
         relay.stop();
+        notifier.stop();
         api.stop();
         // Event streams would otherwise hold the stop up for the whole grace.
         intake.log().state().end_changes();
         drop(background_tasks);
-        let (_, worker_ended, confirmer_ended, notifier_ended) =
-            tokio::join!(http.stop(true), worker_task, confirmer_task, relay_task);
-        if let Err(error) = worker_ended.and(confirmer_ended).and(notifier_ended) {
+        let (_, worker_ended, confirmer_ended, relay_ended, notifier_ended) =
+            tokio::join!(http.stop(true), worker_task, confirmer_task, relay_task, notifier_task);
+        if let Err(error) = worker_ended.and(confirmer_ended).and(relay_ended).and(notifier_ended) {
             tracing::error!(%error, "the work ended with a defect");
         }
         if let Err(error) = http_task.await {

@@ -9,6 +9,7 @@ mod backup;
 mod check;
 mod client;
 mod failure;
+mod notify;
 mod output;
 mod pinned;
 mod progress;
@@ -20,13 +21,14 @@ mod service;
 mod simulate;
 mod task;
 mod verify;
+mod wait;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
 
-use self::args::{Arguments, Command, ConfigCommand, RefsCommand};
+use self::args::{Arguments, Command, ConfigCommand, NotifyCommand, RefsCommand};
 use self::failure::Failure;
 use self::output::{print, print_error};
 use crate::config::Config;
@@ -73,6 +75,9 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         }
         Command::Rebuild => rebuild::run(&config()?).await,
         Command::Backup { dir } => backup::run(&config()?, dir).await,
+        Command::Notify(NotifyCommand::Test { endpoint }) => notify::test(&config()?, endpoint.as_deref()).await,
+        Command::Wait { what, timeout } => wait::wait(&config()?, &what, timeout).await,
+        Command::Get { what, output } => wait::get(&config()?, &what, &output).await,
         Command::Config(ConfigCommand::Check) => check::run(&config()?),
         Command::Config(ConfigCommand::Show) => print(config()?.show()),
         Command::Health { url: Some(url) } => client::health(url.as_str()).await,

@@ -34,15 +34,16 @@ pub use network::{HttpUrl, Listen, Network};
 pub use secret::Secret;
 pub use secrets::{Secrets, SecretsError, Wanted};
 pub use sections::{
-    Auth, BucketUrl, Data, Fetch, Gateway, Notify, Provider, Scope, Server, Storage, Template, Token, UnknownRefs,
-    Watermark,
+    Auth, BucketUrl, Data, Endpoint, EventName, Fetch, Gateway, KindName, Notify, Provider, Scope, Server, Storage,
+    Template, Token, UnknownRefs, Watermark,
 };
 pub use units::{DurationSetting, Setting, Size, Speed};
 
 use self::source::Sources;
-use crate::bucket::{Bucket, OpenError, StorageUrl};
+use crate::bucket::{Bucket, LinkConfig, OpenError, StorageUrl};
+use crate::domain::{MediaUrl, Route};
 use crate::egress::AllowedHosts;
-use crate::{bucket, egress, fetch, gateway, intake, provider, relay};
+use crate::{bucket, egress, fetch, gateway, intake, notify, provider, relay};
 
 /// The file that is read when none is named.
 const DEFAULT_FILE: &str = "config.toml";
@@ -229,13 +230,54 @@ impl Config {
 
     /// How callbacks are passed on to receivers of callers' own.
     pub fn relay(&self) -> relay::Config {
-        relay::Config {
-            egress: egress::Config {
-                allowed_hosts: AllowedHosts::Any,
-                allow_http: self.fetch.allow_http,
-                allow_private_addresses: self.fetch.allow_private_addresses,
-            },
-            patience: relay::Config::PATIENCE,
+        relay::Config { egress: self.receivers_egress(), patience: relay::Config::PATIENCE }
+    }
+
+    /// Any host that the policy lets requests go to.
+    fn receivers_egress(&self) -> egress::Config {
+        egress::Config {
+            allowed_hosts: AllowedHosts::Any,
+            allow_http: self.fetch.allow_http,
+            allow_private_addresses: self.fetch.allow_private_addresses,
+        }
+    }
+
+    /// How events are sent; `ref_keys` sign those to the `notifyUrl` of a ref.
+    ///
+    /// # Errors
+    /// When an endpoint cannot be used; what was read is checked, so it can.
+    pub fn notify(&self, ref_keys: notify::SigningKeys) -> Result<notify::Config, Error> {
+        let endpoints = self.notify.endpoints.iter().enumerate().map(|(place, endpoint)| {
+            let fail = |name: &str, error: &dyn std::fmt::Display| {
+                self.error(&format!("notify.endpoints[{place}].{name}"), error)
+            };
+            let secrets = endpoint.secret.0.iter().map(|secret| &secret.0);
+            Ok(notify::Endpoint {
+                route: Route {
+                    endpoint: endpoint.name.clone(),
+                    events: endpoint.events.iter().map(|event| event.0).collect(),
+                    providers: endpoint.provider.clone(),
+                    kinds: endpoint.kind.iter().map(|kind| kind.0).collect(),
+                    labels: endpoint.labels.clone(),
+                },
+                url: MediaUrl::from_url(endpoint.url.url().clone()).map_err(|error| fail("url", &error))?,
+                keys: notify::SigningKeys::read(secrets).map_err(|error| fail("secret", &error))?,
+                presigned: endpoint.presigned,
+            })
+        });
+        Ok(notify::Config {
+            egress: self.receivers_egress(),
+            endpoints: endpoints.collect::<Result<_, Error>>()?,
+            ref_keys,
+            patience: notify::Config::PATIENCE,
+        })
+    }
+
+    /// How links to stored files are made.
+    pub fn links(&self) -> LinkConfig {
+        LinkConfig {
+            public_url: self.storage.public_url.as_ref().map(|url| url.as_str().to_owned()),
+            presign_expiry: self.storage.presign_expiry.0,
         }
     }
 

@@ -34,7 +34,9 @@ pub use reply_url::{ReplyKeys, ReplyUrls};
 
 use self::bodies::Bodies;
 use self::rate_limit::{RateLimit, SeenAs};
-use crate::domain::{Change, JobId, Outcome, QuarantineReason, ReplyRef, Target, Timestamp};
+use crate::domain::{
+    Change, JobId, Notification, NotificationId, Outcome, QuarantineReason, ReplyRef, Target, Timestamp,
+};
 use crate::journal::{CallbackEntry, Durability, Entry, Event, JournalError};
 use crate::provider::{self, NotJson, Parsed, Unrecognised};
 use crate::state::{ApplyOutcome, EventLog, JobRecord, JobSummary, ParsedCallback, RecordError, State, StateError};
@@ -273,6 +275,16 @@ impl Intake {
             ApplyOutcome::Unknown => Ok(None),
             _ => Err(IntakeError::Unavailable("the state is being rebuilt")),
         }
+    }
+
+    /// Makes an event due again that nobody took, and one that is on its way due now. `None`: it is not known.
+    ///
+    /// # Errors
+    /// When that cannot be recorded.
+    pub async fn retry_notification(&self, id: NotificationId) -> Result<Option<Notification>, IntakeError> {
+        let event = Event::NotificationRetried { at: Timestamp::now(), id };
+        self.recorded(self.inner.log.record(event, Durability::Synced)).await?;
+        Ok(self.state().notification(&id)?)
     }
 
     async fn record(

@@ -8,23 +8,14 @@
 //! next to nothing of the answer.
 
 mod deliver;
-mod queue;
-mod receivers;
-mod schedule;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::{Semaphore, watch};
-use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::sync::{Semaphore, broadcast, watch};
 
-use self::deliver::DeliveryOutcome;
-use self::queue::Queue;
-use self::receivers::Receivers;
+use crate::delivery::{self, Limits, Outbox, Outcome, Receivers, Tried};
 use crate::domain::RefId;
 use crate::egress::{self, Client, ClientConfig, ClientSetupError, Policy};
 use crate::state::{EventLog, RefRecord, State, StateError};
@@ -63,9 +54,6 @@ struct Inner {
     stop: watch::Sender<bool>,
 }
 
-/// Requests under way.
-type InFlight = (JoinSet<(DeliveryOutcome, bool)>, HashMap<Id, RefId>);
-
 impl Relay {
     /// Requests at a time, all receivers together.
     const AT_ONCE: usize = 64;
@@ -75,14 +63,6 @@ impl Relay {
     /// For one request, its answer included.
     const REQUEST_TIME: Duration = Duration::from_secs(30);
     const CONNECT_TIME: Duration = Duration::from_secs(10);
-    /// How many refs are looked for at a time.
-    const PAGE: usize = 1000;
-    /// What waits is looked for anew this often; in between it is heard of.
-    const SCAN_EVERY: Duration = Duration::from_secs(3600);
-    /// The same when something may not have been heard of.
-    const SCAN_SOON: Duration = Duration::from_secs(1);
-    /// After a defect, which would strike again at once.
-    const AFTER_DEFECT: Duration = Duration::from_secs(3600);
 
     /// Passes on what `log` has, as `rewrite` gives it.
     ///
@@ -98,7 +78,7 @@ impl Relay {
                 log,
                 client,
                 rewrite,
-                receivers: Receivers::default(),
+                receivers: Receivers::of_strangers(),
                 bodies: Semaphore::new(Self::BODIES_KIB as usize),
                 stop: watch::Sender::new(false),
             }),
@@ -117,96 +97,33 @@ impl Relay {
     /// Works until [`Relay::stop`] is called, then lets what is under way finish for at most `grace`. What is cut off is
     /// sent again after the next start.
     pub async fn run(&self, grace: Duration) {
-        let mut stop = self.inner.stop.subscribe();
-        // From here on, so that the first scan and what is heard of leave no gap.
-        let mut heard = self.state().outbox_updates();
-        tokio::select! {
-            _ = self.inner.log.recovered() => {}
-            _ = stop.wait_for(|stop| *stop) => return,
-        }
-        let (mut queue, mut sending) = (Queue::default(), InFlight::default());
-        let mut scan_at = Instant::now();
-        while !*stop.borrow_and_update() {
-            if queue.take_left_out() {
-                scan_at = Instant::now();
-            }
-            if scan_at <= Instant::now() {
-                let scanned = self.scan(&mut queue).await;
-                scan_at = Instant::now() + if scanned.is_ok() { Self::SCAN_EVERY } else { Self::SCAN_SOON };
-            }
-            while sending.0.len() < Self::AT_ONCE
-                && let Some(id) = queue.take(Instant::now())
-            {
-                let (this, late_since) = (self.clone(), queue.late_since(&id));
-                let task = sending.0.spawn({
-                    let id = id.clone();
-                    async move { this.deliver_next(&id, late_since).await }
-                });
-                sending.1.insert(task.id(), id);
-            }
-            let next = queue.next().filter(|_| sending.0.len() < Self::AT_ONCE);
-            tokio::select! {
-                _ = stop.changed() => {}
-                Some(ended) = sending.0.join_next_with_id(), if !sending.0.is_empty() => {
-                    Self::ended(&mut queue, &mut sending.1, ended);
-                }
-                heard = heard.recv() => match heard {
-                    Ok(Some(id)) => queue.enqueue(id, Instant::now()),
-                    Ok(None) | Err(RecvError::Lagged(_)) => scan_at = scan_at.min(Instant::now() + Self::SCAN_SOON),
-                    Err(RecvError::Closed) => return,
-                },
-                () = sleep_until(next.map_or(scan_at, |next| next.min(scan_at))) => {}
-            }
-        }
-        let finished = async { while sending.0.join_next().await.is_some() {} };
-        if timeout(grace, finished).await.is_err() {
-            tracing::info!("what was being passed on is sent again after the next start");
-        }
-        sending.0.shutdown().await;
+        let limits = Limits { at_once: Self::AT_ONCE, grace };
+        delivery::run(self.clone(), limits, self.inner.stop.subscribe()).await;
+    }
+}
+
+impl Outbox for Relay {
+    type Lane = RefId;
+    type Change = RefId;
+
+    fn log(&self) -> &EventLog {
+        &self.inner.log
     }
 
-    /// Looks for all that waits.
-    async fn scan(&self, queue: &mut Queue) -> Result<(), StateError> {
-        let mut last = None;
-        loop {
-            let (state, after) = (self.state().clone(), last.take());
-            let page = tokio::task::spawn_blocking(move || state.outbox_refs(Self::PAGE, after.as_ref())).await;
-            // It ends early only when the runtime does.
-            let page = page.unwrap_or(Err(StateError::Rebuilding))?;
-            let (now, is_last) = (Instant::now(), page.len() < Self::PAGE);
-            last = page.last().cloned();
-            page.into_iter().for_each(|id| queue.enqueue(id, now));
-            if is_last {
-                return Ok(());
-            }
-        }
+    fn changes(&self) -> broadcast::Receiver<Option<RefId>> {
+        self.state().outbox_updates()
     }
 
-    fn ended(
-        queue: &mut Queue,
-        under_way: &mut HashMap<Id, RefId>,
-        ended: Result<(Id, (DeliveryOutcome, bool)), JoinError>,
-    ) {
-        let task = ended.as_ref().map_or_else(JoinError::id, |(task, _)| *task);
-        let Some(id) = under_way.remove(&task) else { return };
-        let now = Instant::now();
-        let ended = ended.map(|(_, (ended, late))| {
-            queue.set_late(&id, late, now);
-            ended
-        });
-        match ended {
-            Ok(DeliveryOutcome::Done) => queue.advance(id, now),
-            Ok(DeliveryOutcome::Nothing) => queue.end(id, now),
-            Ok(DeliveryOutcome::Later(wait)) => queue.wait(id, now + wait),
-            Ok(DeliveryOutcome::Busy) => queue.wait(id, now + queue.turn()),
-            Ok(DeliveryOutcome::Failed { retry_after }) => {
-                queue.fail(id, now, |attempts| schedule::delay(attempts, retry_after))
-            }
-            Err(error) => {
-                tracing::error!(reference = %id, %error, "a defect cut off what was being passed on");
-                queue.wait(id, now + Self::AFTER_DEFECT);
-            }
-        }
+    fn lane(&self, change: RefId) -> Option<(RefId, bool)> {
+        Some((change, false))
+    }
+
+    fn lanes(&self, limit: usize, after: Option<&RefId>) -> Result<Vec<RefId>, StateError> {
+        self.state().outbox_refs(limit, after)
+    }
+
+    async fn deliver_next(&self, lane: RefId, tried: Tried) -> (Outcome, bool) {
+        self.deliver_next(&lane, tried).await
     }
 }
 

@@ -11,6 +11,7 @@ mod event_log;
 mod fold;
 mod job_index;
 mod keys;
+mod notifications;
 mod open;
 mod outbox;
 mod query;
@@ -19,6 +20,7 @@ mod records;
 mod store;
 mod stored_job;
 mod txn;
+mod waiters;
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -34,11 +36,14 @@ pub use open::{Recovery, RecoveryError};
 pub use query::{JobFilter, Page};
 pub use queue::{DueCursor, DueJob, Shown};
 pub use records::{
-    Claim, Counters, JobChanged, JobRecord, JobSummary, MediaRecord, OutboxRecord, QuarantineRecord, RefRecord,
-    Reference, StreamTokenRecord, UploadRecord,
+    Claim, Counters, JobChanged, JobRecord, JobSummary, MediaRecord, NotificationLane, NotificationsChanged,
+    OutboxRecord, QuarantineRecord, RefRecord, Reference, StreamTokenRecord, UploadRecord,
 };
 
+pub use waiters::Waiter;
+
 use self::store::{Store, StoreHold};
+use self::waiters::Waiters;
 use crate::domain::{AssetId, RefId};
 
 /// Why the state could not be read or written.
@@ -140,6 +145,9 @@ struct Shared {
     changes: broadcast::Sender<Option<JobChanged>>,
     /// Refs that have something new to pass on; `None` when any may have.
     outbox_updates: broadcast::Sender<Option<RefId>>,
+    /// Where there is something new to send; `None` when it may be anywhere.
+    notifications: broadcast::Sender<Option<NotificationsChanged>>,
+    waiters: Waiters,
 }
 
 /// The right to work on a job, for as long as it is held.
@@ -158,6 +166,8 @@ pub struct Fetching {
 
 /// How many changes a slow listener may lag behind before it misses some.
 const CHANGES: usize = 1024;
+/// The same of events: who misses some looks for all there are.
+const NOTIFICATIONS: usize = 8192;
 
 impl State {
     fn new(dir: &Path) -> Self {
@@ -174,6 +184,8 @@ impl State {
                 fetching: Mutex::default(),
                 changes: broadcast::Sender::new(CHANGES),
                 outbox_updates: broadcast::Sender::new(CHANGES),
+                notifications: broadcast::Sender::new(NOTIFICATIONS),
+                waiters: Waiters::default(),
             }),
         }
     }
@@ -204,10 +216,11 @@ impl State {
         self.shared.changes.subscribe()
     }
 
-    /// Tells those who listen to changes that there will be no more.
+    /// Tells those who listen to changes, or wait for an end, that there will be no more.
     pub fn end_changes(&self) {
         // It fails when nobody listens.
         let _ = self.shared.changes.send(None);
+        self.shared.waiters.close();
     }
 
     /// The right to work on a job, unless somebody has it.
@@ -257,6 +270,8 @@ impl State {
         self.shared.due_changed.notify_one();
         self.shared.confirmations_changed.notify_one();
         let _ = self.shared.outbox_updates.send(None);
+        let _ = self.shared.notifications.send(None);
+        self.shared.waiters.wake_all();
     }
 }
 

@@ -5,6 +5,7 @@
 mod archive;
 mod callback;
 mod disk;
+mod events;
 mod failure;
 mod figures;
 mod gateway;
@@ -47,7 +48,7 @@ struct Arguments {
     #[arg(long, value_name = "SECONDS")]
     hostile_seconds: Option<u64>,
     /// What to measure; everything by default.
-    #[arg(value_parser = ["intake", "archive", "growth", "gateway", "hostile"])]
+    #[arg(value_parser = ["intake", "archive", "growth", "gateway", "events", "hostile"])]
     parts: Vec<String>,
 }
 
@@ -116,6 +117,9 @@ async fn measure(arguments: &Arguments) -> Result<usize, Failure> {
     }
     if wanted("gateway") {
         figures.extend(gateway::measure(&plan).await?);
+    }
+    if wanted("events") {
+        figures.extend(events::measure(&plan).await?);
     }
     if wanted("hostile") {
         figures.extend(hostile::measure(&plan, arguments.hostile_seconds).await?);

@@ -43,7 +43,7 @@ pub struct Token {
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     /// The token's name.
-    name: Arc<str>,
+    pub(super) name: Arc<str>,
     /// The token's place in the configuration.
     token: usize,
     /// What may be done: of a session, reading alone.

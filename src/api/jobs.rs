@@ -3,12 +3,13 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::auth::Caller;
 use super::list::{List, PageParams};
 use super::refs::reply_ref_parameter;
-use super::{Api, ApiError, extract};
+use super::{Api, ApiError, extract, wait};
 use crate::domain::{JobId, JobState, JobView, Kind};
 use crate::intake::ErrorBody;
-use crate::state::JobFilter;
+use crate::state::{JobFilter, State};
 
 /// Which jobs to list.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -35,6 +36,28 @@ pub(super) struct JobsQuery {
     limit: Option<String>,
     /// The `nextCursor` of the page before.
     cursor: Option<String>,
+    /// `presigned`: with links to stored files that the store signs, where it can.
+    links: Option<String>,
+}
+
+/// How to show a job.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ShowQuery {
+    /// Answer when it has ended (`archived`, `failed` or `stuck`), at the latest after this time, such as `60s`; ten minutes at
+    /// the most.
+    pub(super) wait: Option<String>,
+    /// `presigned`: with links to stored files that the store signs, where it can.
+    pub(super) links: Option<String>,
+}
+
+pub(super) fn wants_presigned(links: Option<&str>) -> Result<bool, ApiError> {
+    match extract::non_empty(links) {
+        None => Ok(false),
+        Some("presigned") => Ok(true),
+        Some(_) => Err(ApiError::invalid("links: expected presigned")),
+    }
 }
 
 impl JobsQuery {
@@ -59,7 +82,12 @@ fn seconds(text: &str) -> Result<f64, ApiError> {
     seconds.ok_or_else(|| ApiError::invalid("duration: expected a number of seconds".to_owned()))
 }
 
-fn one_of<T: Copy>(parameter: &str, text: &str, all: &[T], name: fn(T) -> &'static str) -> Result<T, ApiError> {
+pub(super) fn one_of<T: Copy>(
+    parameter: &str,
+    text: &str,
+    all: &[T],
+    name: fn(T) -> &'static str,
+) -> Result<T, ApiError> {
     let found = all.iter().copied().find(|value| name(*value) == text);
     found.ok_or_else(|| {
         let names: Vec<_> = all.iter().map(|value| name(*value)).collect();
@@ -79,23 +107,46 @@ pub(super) async fn list(request: HttpRequest, api: Data<Api>) -> Result<Json<Li
     let query: JobsQuery = extract::query(&request)?;
     let PageParams { limit, before } = PageParams::read(query.limit.as_deref(), query.cursor.as_deref())?;
     let filter = query.filter()?;
+    let presigned = wants_presigned(query.links.as_deref())?;
     let page = api.read(move |state| state.jobs(&filter, limit, before)).await?;
-    Ok(Json(List::of_page(page, |record| api.job_view(&record))))
+    let mut views = Vec::with_capacity(page.items.len());
+    for record in &page.items {
+        views.push(api.job_view_with(record, presigned).await?);
+    }
+    Ok(Json(List::of_page(crate::state::Page { items: views, next: page.next }, |view| view)))
 }
 
 /// Shows a job.
 #[utoipa::path(
-    get, path = "/api/v1/jobs/{jobId}", tag = "jobs", params(("jobId" = String, Path, description = "percent-encoded")),
+    get, path = "/api/v1/jobs/{jobId}", tag = "jobs",
+    params(("jobId" = String, Path, description = "percent-encoded"), ShowQuery),
     responses(
         (status = 200, description = "the job", body = JobView),
+        (status = 400, description = "a parameter is not what was expected", body = ErrorBody),
         (status = 404, description = "no such job", body = ErrorBody),
+        (status = 429, description = "too many answers wait for this token already", body = ErrorBody),
+        (status = 503, description = "too many answers wait already, or the state is being rebuilt", body = ErrorBody),
     )
 )]
-pub(super) async fn show(api: Data<Api>, id: Path<String>) -> Result<Json<JobView>, ApiError> {
+pub(super) async fn show(
+    request: HttpRequest,
+    api: Data<Api>,
+    caller: Caller,
+    id: Path<String>,
+) -> Result<Json<JobView>, ApiError> {
+    let ShowQuery { wait, links } = extract::query(&request)?;
+    let presigned = wants_presigned(links.as_deref())?;
     let id = job_id(&id)?;
-    let found = api.read(move |state| state.job(&id)).await?;
+    let found = match wait::limit(wait.as_deref())? {
+        None => api.read(move |state| state.job(&id)).await?,
+        Some(limit) => {
+            let waiter = api.state().wait_for_job(&id);
+            let read = move |state: &State| state.job(&id);
+            api.read_until(&caller.name, limit, waiter, read, |record| record.job.state.is_end()).await?
+        }
+    };
     let record = found.ok_or_else(|| ApiError::not_found("job"))?;
-    Ok(Json(api.job_view(&record)))
+    Ok(Json(api.job_view_with(&record, presigned).await?))
 }
 
 /// Makes a job's stuck files due again.

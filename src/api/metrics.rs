@@ -98,9 +98,16 @@ fn registry(api: &Api, snapshot: Option<&Snapshot>) -> Registry {
     gauge("refs", "Refs that are not deleted", counters.refs);
     gauge("journal_bytes", "Bytes of the journal on the disk", snapshot.journal_bytes);
     gauge("outbox_pending", "Callbacks that wait to be passed on", counters.outbox);
+    gauge("notifications_pending", "Events that are to be sent", counters.notifications_pending);
+    let help = "Of the events that nobody took, how many are remembered";
+    gauge("notifications_dead", help, counters.notifications_dead);
+    gauge("waiting", "Answers that wait until something has ended", api.state().waiters() as u64);
     let mut counter = |name: &str, help: &str, value: u64| registry.register(name, help, ConstCounter::new(value));
     counter("outbox_delivered", "Callbacks that were passed on", counters.passed_on);
     counter("outbox_given_up", "Callbacks that were not passed on and are not tried again", counters.not_passed_on);
+    counter("notifications_delivered", "Events that were delivered", counters.notified);
+    let help = "Events that were not delivered and are not tried again unless somebody asks for it";
+    counter("notifications_given_up", help, counters.not_notified);
     counter("callbacks", "Callbacks understood, repeats included", counters.callbacks);
     let jobs = Family::<[(&'static str, &'static str); 1], Gauge<u64, AtomicU64>>::default();
     for state in JobState::ALL {

@@ -8,7 +8,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, Secur
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required};
 use utoipa::{Modify, OpenApi};
 
-use super::{events, health, jobs, media, metrics, quarantine, refs, session, stats, tasks};
+use super::{events, health, jobs, media, metrics, notifications, quarantine, refs, session, stats, tasks};
 use crate::intake;
 
 #[derive(OpenApi)]
@@ -31,6 +31,8 @@ use crate::intake;
         quarantine::replay,
         quarantine::delete,
         quarantine::delete_all,
+        notifications::list,
+        notifications::retry,
         stats::stats,
         tasks::verify::verify,
         tasks::reconcile::reconcile,

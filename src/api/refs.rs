@@ -7,11 +7,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::auth::{Caller, Scope};
+use super::jobs::{ShowQuery, wants_presigned};
 use super::list::{List, bad_cursor, read_limit};
-use super::{Api, ApiError, extract};
+use super::{Api, ApiError, extract, wait};
 use crate::domain::{JobView, MediaUrl, Origin, RefId, ReplyRef, Target, Timestamp};
 use crate::intake::{ErrorBody, NewRef};
-use crate::state::{JobFilter, RefRecord, State, StateError};
+use crate::state::{JobFilter, JobRecord, RefRecord, State, StateError};
 
 /// A ref to register.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -205,22 +206,49 @@ pub(super) fn reply_ref_parameter(text: &str) -> Result<ReplyRef, ApiError> {
 
 /// Shows a ref and its jobs.
 #[utoipa::path(
-    get, path = "/api/v1/refs/{refId}", tag = "refs", params(("refId" = String, Path)),
+    get, path = "/api/v1/refs/{refId}", tag = "refs", params(("refId" = String, Path), ShowQuery),
     responses(
         (status = 200, description = "the ref", body = RefWithJobs),
+        (status = 400, description = "a parameter is not what was expected", body = ErrorBody),
         (status = 404, description = "no such ref", body = ErrorBody),
+        (status = 429, description = "too many answers wait for this token already", body = ErrorBody),
+        (status = 503, description = "too many answers wait already, or the state is being rebuilt", body = ErrorBody),
     )
 )]
-pub(super) async fn show(api: Data<Api>, caller: Caller, id: Path<String>) -> Result<Json<RefWithJobs>, ApiError> {
+pub(super) async fn show(
+    request: HttpRequest,
+    api: Data<Api>,
+    caller: Caller,
+    id: Path<String>,
+) -> Result<Json<RefWithJobs>, ApiError> {
+    let ShowQuery { wait, links } = extract::query(&request)?;
+    let presigned = wants_presigned(links.as_deref())?;
     let id = ref_id(&id)?;
-    let found = api.read(move |state| state.reply_ref(&id)?.map(|record| with_jobs(state, record)).transpose()).await?;
+    let by_id = id.clone();
+    let read = move |state: &State| state.reply_ref(&by_id)?.map(|record| with_jobs(state, record)).transpose();
+    let found = match wait::limit(wait.as_deref())? {
+        None => api.read(read).await?,
+        Some(limit) => {
+            // Jobs go by the replyRef, which never changes.
+            let known = api.read(move |state| state.reply_ref(&id)).await?.ok_or_else(|| ApiError::not_found("ref"))?;
+            let waiter = api.state().wait_for_jobs(&known.reply_ref);
+            api.read_until(&caller.name, limit, waiter, read, |(_, jobs, _)| have_ended(jobs)).await?
+        }
+    };
     let (record, jobs, more_jobs) = found.ok_or_else(|| ApiError::not_found("ref"))?;
-    let ended = !jobs.is_empty() && jobs.iter().all(|record| record.job.state.is_end());
-    let jobs = jobs.iter().map(|job| api.job_view(job)).collect();
-    Ok(Json(RefWithJobs { of: RefView::new(record, &api, &caller), jobs, ended, more_jobs }))
+    let ended = have_ended(&jobs);
+    let mut views = Vec::with_capacity(jobs.len());
+    for job in &jobs {
+        views.push(api.job_view_with(job, presigned).await?);
+    }
+    Ok(Json(RefWithJobs { of: RefView::new(record, &api, &caller), jobs: views, ended, more_jobs }))
 }
 
-fn with_jobs(state: &State, of: RefRecord) -> Result<(RefRecord, Vec<crate::state::JobRecord>, bool), StateError> {
+fn have_ended(jobs: &[JobRecord]) -> bool {
+    !jobs.is_empty() && jobs.iter().all(|record| record.job.state.is_end())
+}
+
+fn with_jobs(state: &State, of: RefRecord) -> Result<(RefRecord, Vec<JobRecord>, bool), StateError> {
     const MAX_JOBS_SHOWN: usize = 100;
     /// Jobs of a deleted ref of the same name are passed over, so many at most.
     const PAGES: usize = 10;

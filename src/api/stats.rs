@@ -86,6 +86,12 @@ pub(super) struct Stats {
     fetching: u64,
     /// Callbacks that wait to be passed on.
     outbox_depth: u64,
+    /// Events that are to be sent.
+    notifications_pending: u64,
+    /// Of the events that nobody took, how many are remembered.
+    notifications_dead: u64,
+    /// Answers that wait until something has ended.
+    waiting: u64,
     /// The earliest time at which one of the queue is, or was, due.
     #[schema(value_type = Option<String>, format = DateTime)]
     oldest_due: Option<Timestamp>,
@@ -113,6 +119,8 @@ pub(super) async fn stats(api: Data<Api>) -> Result<Json<Stats>, ApiError> {
         snapshot;
     // The others are there to prove the state whole.
     let Counters { objects, bytes_stored, bytes_deduplicated, refs, quarantined, callbacks, outbox, .. } = counters;
+    let Counters { notifications_pending, notifications_dead, .. } = counters;
+    let waiting = api.state().waiters() as u64;
     Ok(Json(Stats {
         jobs,
         refs,
@@ -125,6 +133,9 @@ pub(super) async fn stats(api: Data<Api>) -> Result<Json<Stats>, ApiError> {
         expiring_within_hour: expiring,
         fetching,
         outbox_depth: outbox,
+        notifications_pending,
+        notifications_dead,
+        waiting,
         oldest_due,
         journal_bytes,
         older_copy,

@@ -20,6 +20,7 @@ use crate::domain::{JobState, Target};
 use crate::egress::{self, AllowedHosts};
 use crate::fetch;
 use crate::intake::{self, ReplyKeys, ReplyUrls};
+use crate::notify::{self, SigningKeys};
 use crate::reconcile;
 use crate::relay;
 use crate::repair::ArchiveKeys;
@@ -126,7 +127,7 @@ pub async fn demo(options: Options) -> Result<bool, DemoError> {
 }
 
 fn settings(dir: &std::path::Path, token: &SecretString) -> Result<Settings, DemoError> {
-    let wanted = Wanted { api_token: false, reply_secret: false, journal_keys: true };
+    let wanted = Wanted { journal_keys: true, ..Wanted::NOTHING };
     let secrets = Secrets::load_or_create(&dir.join("data"), wanted)?;
     let journal_keys = ArchiveKeys::new(&secrets.journal_keys).unwrap_or_else(|| unreachable!("one was made"));
     let secret: SecretString = hex::encode(rand::random::<[u8; 32]>()).into();
@@ -171,6 +172,18 @@ fn settings(dir: &std::path::Path, token: &SecretString) -> Result<Settings, Dem
             },
             patience: relay::Config::PATIENCE,
         },
+        notify: notify::Config {
+            egress: egress::Config {
+                allowed_hosts: AllowedHosts::Any,
+                allow_http: true,
+                allow_private_addresses: true,
+            },
+            endpoints: Vec::new(),
+            ref_keys: SigningKeys::read([&SigningKeys::generate()])
+                .unwrap_or_else(|_| unreachable!("what is made can be read")),
+            patience: notify::Config::PATIENCE,
+        },
+        links: bucket::LinkConfig::default(),
         worker: worker::Config {
             concurrency: 16,
             per_host: 8,

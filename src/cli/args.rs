@@ -1,6 +1,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -135,6 +136,33 @@ pub(super) enum Command {
         #[arg(long)]
         all: bool,
     },
+    /// Work with the endpoints that receive events
+    #[command(subcommand, arg_required_else_help = true)]
+    Notify(NotifyCommand),
+    /// Wait until a job, or every job of a ref, has ended; exit with 1 if one has no media
+    #[command(
+        after_help = "Asks the running service. When the exit code is 1, stderr says why.\n\nExamples:\n  replyvault wait boat-17 --timeout 20m\n  replyvault wait user:1-minimax:2-video:3"
+    )]
+    Wait {
+        /// A job's id, or a ref's id or replyRef
+        #[arg(value_name = "REF|JOB")]
+        what: String,
+        /// Give up after this time, with exit code 1 [default: never]
+        #[arg(long, value_name = "D", value_parser = humantime::parse_duration)]
+        timeout: Option<Duration>,
+    },
+    /// Wait, download the files through the running service, and check their hashes
+    #[command(
+        after_help = "Prints the path of each file. The files of several jobs go into a folder for each.\n\nExample:\n  replyvault get boat-17 -o media"
+    )]
+    Get {
+        /// A job's id, or a ref's id or replyRef
+        #[arg(value_name = "REF|JOB")]
+        what: String,
+        /// Where the files go
+        #[arg(short, long, value_name = "DIR", default_value = ".")]
+        output: PathBuf,
+    },
     /// Check or show the settings
     #[command(subcommand, arg_required_else_help = true)]
     Config(ConfigCommand),
@@ -176,6 +204,19 @@ pub(super) fn backfill(list: ListArgument, ids: Vec<JobId>, limit: Option<u32>, 
         return Err("JOB: expected only behind `jobs`".to_owned());
     }
     Ok(Backfill::List(ListBackfill { list, limit: limit.map(u64::from), all }))
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum NotifyCommand {
+    /// Send a test event and say what came back
+    #[command(
+        after_help = "Sends to every endpoint of the configuration unless one is named. Needs no running service.\n\nExample:\n  replyvault notify test --endpoint pipeline"
+    )]
+    Test {
+        /// The endpoint's name [default: all]
+        #[arg(long, value_name = "NAME")]
+        endpoint: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use reqwest::{Client, ClientBuilder, RequestBuilder, Response, StatusCode};
 use rustls::ClientConfig;
 use secrecy::ExposeSecret;
 use serde_json::Value;
@@ -20,7 +20,7 @@ const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The longest answer that is read.
-const MAX_ANSWER: usize = 1 << 20;
+const MAX_ANSWER: usize = 8 << 20;
 
 /// Whether the service that runs with this configuration is ready.
 pub(super) async fn local_health(config: &Config) -> Result<(), Failure> {
@@ -80,17 +80,46 @@ async fn call(
     Err(Failure::runtime(format!("{url}: {status}: {}", said.unwrap_or_else(|| "no reason given".to_owned()))))
 }
 
+/// Something of that API that may be long, and its URL. Any token will do.
+pub(super) async fn stream(
+    config: &Config,
+    credentials: &Credentials,
+    path: &str,
+) -> Result<(Response, String), Failure> {
+    let url = format!("{}{path}", config.local_url());
+    let token = credentials.api_tokens.first().ok_or_else(|| Failure::runtime("there is no token for the API"))?;
+    let client = build(Client::builder().connect_timeout(HEALTH_TIMEOUT).read_timeout(TIMEOUT), pinned_tls(config)?)?;
+    let response = send(&url, client.get(&url).bearer_auth(token.token.expose_secret())).await?;
+    match response.status() {
+        status if status.is_success() => Ok((response, url)),
+        status => Err(Failure::runtime(format!("{url}: {status}"))),
+    }
+}
+
+/// What to say of an answer that ended too soon.
+pub(super) fn broke_off(url: &str, error: reqwest::Error) -> Failure {
+    Failure::runtime(format!("{url}: the answer broke off: {}", cause(error)))
+}
+
 /// A client of the service on this machine. That one is known by its certificate, if it has one.
 fn local(config: &Config, timeout: Duration) -> Result<Client, Failure> {
+    client(timeout, pinned_tls(config)?)
+}
+
+fn pinned_tls(config: &Config) -> Result<Option<ClientConfig>, Failure> {
     let tls = tls_files(config).map(|files| {
         let certificate = own_certificate(&files.certificate).map_err(|error| tls_failure(config, &error))?;
         pinned::to(certificate).map_err(Failure::runtime)
     });
-    client(timeout, tls.transpose()?)
+    tls.transpose()
 }
 
 fn client(timeout: Duration, tls: Option<ClientConfig>) -> Result<Client, Failure> {
-    let mut builder = Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(timeout);
+    build(Client::builder().timeout(timeout), tls)
+}
+
+fn build(builder: ClientBuilder, tls: Option<ClientConfig>) -> Result<Client, Failure> {
+    let mut builder = builder.no_proxy().redirect(reqwest::redirect::Policy::none());
     if let Some(tls) = tls {
         builder = builder.tls_backend_preconfigured(tls);
     }
@@ -103,7 +132,7 @@ async fn send(url: &str, request: RequestBuilder) -> Result<Response, Failure> {
 
 async fn answer(url: &str, mut response: Response) -> Result<Value, Failure> {
     let mut body = Vec::new();
-    let broken = |error| Failure::runtime(format!("{url}: the answer broke off: {}", cause(error)));
+    let broken = |error| broke_off(url, error);
     while let Some(chunk) = response.chunk().await.map_err(broken)? {
         body.extend_from_slice(&chunk);
         if body.len() > MAX_ANSWER {

@@ -82,6 +82,8 @@ pub(super) fn settings(config: &Config, credentials: &Credentials) -> Result<Set
         gateway: config.gateway(credentials),
         confirm_patience: Confirmer::PATIENCE,
         relay: config.relay(),
+        notify: config.notify(credentials.notify_keys.clone()).map_err(Failure::usage)?,
+        links: config.links(),
         worker: worker::Config {
             concurrency: config.fetch.concurrency,
             per_host: config.fetch.per_host,
@@ -117,10 +119,16 @@ pub(super) fn tls_failure(config: &Config, error: &TlsError) -> Failure {
 fn announce(config: &Config, credentials: &Credentials) -> Result<(), Failure> {
     let reply_url = credentials.reply_urls.reply_url(&Target::Channel);
     let secrets = config.data.dir.join("secrets.toml");
+    let secrets = secrets.display();
     print(format!(
         "replyUrl to send along with a job (`replyvault reply-url` prints it again):\n  {reply_url}\n\
-         API token: api_token in {}\n",
-        secrets.display()
+         API token: api_token in {secrets}\n\
+         {}",
+        if config.notify.secret.is_none() {
+            format!("What verifies events to the notifyUrl of a ref: notify_secret in {secrets}\n")
+        } else {
+            String::new()
+        }
     ))
 }
 

@@ -1,20 +1,27 @@
-//! What no single type can say: bounds, keys that belong together, keys whose feature does not exist yet.
+//! What no single type can say: bounds, keys that belong together.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
-use super::units::Size;
+use super::sections::Secrets;
+use super::units::{DurationSetting, Size};
 use super::{Config, Error, Secret};
 use crate::bucket::MAX_PARTS;
+use crate::domain::Route;
+use crate::notify::SigningKeys;
 
 /// A reply URL adds up to 81 characters to it, and the provider takes 1,024.
 const MAX_PUBLIC_URL: usize = 900;
+
+/// The old and the new, and room for a mistake.
+const MAX_SIGNING_KEYS: usize = 4;
 
 /// Shorter ones can be guessed.
 const SHORT_SECRET: usize = 16;
 
 /// Finds the first thing that is wrong.
 pub(super) fn check(config: &Config) -> Result<(), Error> {
-    not_yet(config)?;
+    notify(config)?;
     server(config)?;
     auth(config)?;
     storage(config)?;
@@ -42,12 +49,34 @@ pub(super) fn check(config: &Config) -> Result<(), Error> {
     visible("gateway.provider_tokens", config, config.gateway.provider_tokens.iter())
 }
 
-/// Keys that would be without effect although they look as if they had one.
-fn not_yet(config: &Config) -> Result<(), Error> {
-    match config.notify.url {
-        Some(_) => Err(config.error("notify.url", "is not available in this version")),
-        None => Ok(()),
+fn notify(config: &Config) -> Result<(), Error> {
+    let read = |key: &str, secrets: &Secrets| match SigningKeys::read(secrets.0.iter().map(|secret| &secret.0)) {
+        Ok(_) if secrets.0.len() <= MAX_SIGNING_KEYS => Ok(()),
+        Ok(_) => Err(config.error(key, format!("expected at most {MAX_SIGNING_KEYS} secrets"))),
+        Err(error) => Err(config.error(key, error)),
+    };
+    if let Some(secrets) = &config.notify.secret {
+        read("notify.secret", secrets)?;
     }
+    let endpoints = &config.notify.endpoints;
+    if endpoints.len() > Route::MAX {
+        return Err(config.error("notify.endpoints", format!("expected at most {}", Route::MAX)));
+    }
+    let mut names = HashSet::new();
+    for (place, endpoint) in endpoints.iter().enumerate() {
+        let key = |name: &str| format!("notify.endpoints[{place}].{name}");
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        let is_name = (1..=64).contains(&endpoint.name.len()) && endpoint.name.bytes().all(plain);
+        if !is_name || !names.insert(endpoint.name.as_str()) {
+            let what = "expected a name of 1 to 64 letters, digits, '-', '_' and '.', another for each endpoint";
+            return Err(config.error(&key("name"), what));
+        }
+        read(&key("secret"), &endpoint.secret)?;
+        if endpoint.events.is_empty() {
+            return Err(config.error(&key("events"), "expected at least one event"));
+        }
+    }
+    Ok(())
 }
 
 fn server(config: &Config) -> Result<(), Error> {
@@ -115,6 +144,14 @@ fn storage(config: &Config) -> Result<(), Error> {
         .is_some_and(|region| region.is_empty() || !region.bytes().all(|b| b.is_ascii_graphic()))
     {
         return Err(config.error("storage.region", "expected a region such as \"eu-central-1\""));
+    }
+    if storage.public_url.as_ref().is_some_and(|url| url.url().query().is_some()) {
+        return Err(config.error("storage.public_url", "expected a URL without a query"));
+    }
+    let (least, most) = (DurationSetting(Duration::from_secs(1)), DurationSetting(Duration::from_secs(7 * 86_400)));
+    if !(least..=most).contains(&storage.presign_expiry) {
+        let problem = format!("expected {least} to {most}, found {}", storage.presign_expiry);
+        return Err(config.error("storage.presign_expiry", problem));
     }
     let (id, secret) = ("storage.access_key_id", "storage.secret_access_key");
     match (&storage.access_key_id, &storage.secret_access_key) {

@@ -4,6 +4,7 @@ use secrecy::SecretString;
 
 use super::{Config, Scope, Secrets, SecretsError, Wanted};
 use crate::intake::{ReplyKeys, ReplyUrls};
+use crate::notify::SigningKeys;
 use crate::repair::ArchiveKeys;
 
 /// Who may use the API, and what signs reply URLs: as configured, else as made on the first start.
@@ -13,6 +14,8 @@ pub struct Credentials {
     pub api_tokens: Vec<ApiToken>,
     /// Makes and checks reply URLs.
     pub reply_urls: ReplyUrls,
+    /// What signs events to the `notifyUrl` of a ref.
+    pub notify_keys: SigningKeys,
     /// What archived segments of the journal are encrypted with.
     pub journal_keys: ArchiveKeys,
     /// True when something was made just now and nobody has seen it yet.
@@ -44,7 +47,9 @@ impl Config {
     pub fn credentials(&self) -> Result<Credentials, SecretsError> {
         let auth = &self.auth;
         let api_token = auth.api_tokens.is_empty() && auth.tokens.is_empty();
-        let wanted = Wanted { api_token, reply_secret: auth.reply_secrets.is_empty(), journal_keys: true };
+        let notify_secret = self.notify.secret.is_none();
+        let wanted =
+            Wanted { api_token, reply_secret: auth.reply_secrets.is_empty(), notify_secret, journal_keys: true };
         let secrets = Secrets::load_or_create(&self.data.dir, wanted)?;
         let admin = |name: String, token: &SecretString| ApiToken { name, token: token.clone(), scope: Scope::Admin };
         let unnamed = auth.api_tokens.iter().enumerate();
@@ -60,7 +65,8 @@ impl Config {
             .chain(named)
             .collect();
         let (reply_urls, journal_keys) = (self.urls_with(&secrets)?, self.keys_of(&secrets)?);
-        Ok(Credentials { api_tokens, reply_urls, journal_keys, made: secrets.made })
+        let notify_keys = self.notify_keys_with(&secrets)?;
+        Ok(Credentials { api_tokens, reply_urls, notify_keys, journal_keys, made: secrets.made })
     }
 
     /// Makes and checks reply URLs. The data directory is not touched where `auth.reply_secrets` has a key.
@@ -69,7 +75,7 @@ impl Config {
     /// As for [`Config::credentials`].
     pub fn reply_urls(&self) -> Result<ReplyUrls, SecretsError> {
         let reply_secret = self.auth.reply_secrets.is_empty();
-        let wanted = Wanted { api_token: false, reply_secret, journal_keys: false };
+        let wanted = Wanted { reply_secret, ..Wanted::NOTHING };
         self.urls_with(&Secrets::load_or_create(&self.data.dir, wanted)?)
     }
 
@@ -78,8 +84,15 @@ impl Config {
     /// # Errors
     /// As for [`Config::credentials`].
     pub fn journal_keys(&self) -> Result<ArchiveKeys, SecretsError> {
-        let wanted = Wanted { api_token: false, reply_secret: false, journal_keys: true };
+        let wanted = Wanted { journal_keys: true, ..Wanted::NOTHING };
         self.keys_of(&Secrets::load_or_create(&self.data.dir, wanted)?)
+    }
+
+    fn notify_keys_with(&self, secrets: &Secrets) -> Result<SigningKeys, SecretsError> {
+        let configured = self.notify.secret.iter().flat_map(|secrets| &secrets.0);
+        let made = secrets.notify_secret.iter().filter(|_| self.notify.secret.is_none());
+        let keys = SigningKeys::read(made.chain(configured.map(|secret| &secret.0)));
+        keys.map_err(|_| SecretsError::Content { path: self.data.dir.join("secrets.toml") })
     }
 
     fn keys_of(&self, secrets: &Secrets) -> Result<ArchiveKeys, SecretsError> {

@@ -32,7 +32,7 @@ pub(super) fn is_secret(key: &str) -> bool {
         "storage.secret_access_key",
         "provider.api_token",
         "gateway.provider_tokens",
-        "notify.url",
+        "notify.endpoints",
         "notify.secret",
     ];
     secret.into_iter().any(|secret| key.starts_with(secret))
@@ -129,7 +129,7 @@ mod tests {
             ("fetch", "maxsize", "fetch.max_size?"),
             ("server", "max_size", "fetch.max_size?"),
             ("fetch", "endpoint", "storage.endpoint?"),
-            ("notify", "colour", "expected one of url, secret"),
+            ("notify", "colour", "expected one of secret, endpoints"),
         ] {
             let message = unknown_key(section(name), key).unwrap();
             assert!(message.ends_with(expected), "{name}.{key}: {message}");

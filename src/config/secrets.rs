@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::Secret;
 use super::data_dir::{DataDirError, make};
+use crate::notify::SigningKeys;
 
 /// The secrets that were made and not configured.
 #[derive(Clone, Debug, Default)]
@@ -20,6 +21,8 @@ pub struct Secrets {
     pub api_token: Option<SecretString>,
     /// A key of reply URLs.
     pub reply_secret: Option<SecretString>,
+    /// What signs events to the `notifyUrl` of a ref, as Standard Webhooks writes it.
+    pub notify_secret: Option<SecretString>,
     /// What archived segments of the journal are encrypted with. The first encrypts, all decrypt.
     pub journal_keys: Vec<SecretString>,
     /// True when the API token or the reply secret was made just now: it has never been shown to anyone.
@@ -33,8 +36,15 @@ pub struct Wanted {
     pub api_token: bool,
     /// [`Secrets::reply_secret`].
     pub reply_secret: bool,
+    /// [`Secrets::notify_secret`].
+    pub notify_secret: bool,
     /// [`Secrets::journal_keys`].
     pub journal_keys: bool,
+}
+
+impl Wanted {
+    /// None of them.
+    pub const NOTHING: Self = Self { api_token: false, reply_secret: false, notify_secret: false, journal_keys: false };
 }
 
 /// Why there are no secrets. Holds none.
@@ -63,7 +73,7 @@ pub enum SecretsError {
     },
     /// It is not what was written.
     #[error(
-        "{path}: expected nothing but api_token, reply_secret and a list of journal_keys, each a text that is not empty"
+        "{path}: expected nothing but api_token, reply_secret, notify_secret and a list of journal_keys, each a text that is not empty"
     )]
     Content {
         /// The file.
@@ -76,6 +86,7 @@ pub enum SecretsError {
 struct Content {
     api_token: Option<Secret>,
     reply_secret: Option<Secret>,
+    notify_secret: Option<Secret>,
     #[serde(default)]
     journal_keys: Vec<Secret>,
 }
@@ -86,7 +97,7 @@ impl Secrets {
     /// # Errors
     /// When the file can't be read or written, others may read it, or it is damaged.
     pub fn load_or_create(dir: &Path, wanted: Wanted) -> Result<Self, SecretsError> {
-        if wanted == (Wanted { api_token: false, reply_secret: false, journal_keys: false }) {
+        if wanted == Wanted::NOTHING {
             return Ok(Self::default());
         }
         make(dir)?;
@@ -104,11 +115,15 @@ impl Secrets {
                 secrets.made = true;
             }
         }
+        let wants_notify = wanted.notify_secret && secrets.notify_secret.is_none();
+        if wants_notify {
+            secrets.notify_secret = Some(SigningKeys::generate());
+        }
         let wants_key = wanted.journal_keys && secrets.journal_keys.is_empty();
         if wants_key {
             secrets.journal_keys.push(random());
         }
-        if secrets.made || wants_key {
+        if secrets.made || wants_key || wants_notify {
             secrets.save(dir, &path)?;
         }
         Ok(secrets)
@@ -131,6 +146,7 @@ impl Secrets {
         Ok(Self {
             api_token: plain(content.api_token),
             reply_secret: plain(content.reply_secret),
+            notify_secret: plain(content.notify_secret),
             journal_keys: content.journal_keys.into_iter().map(|key| key.0).collect(),
             made: false,
         })
@@ -140,10 +156,15 @@ impl Secrets {
     fn save(&self, dir: &Path, path: &Path) -> Result<(), SecretsError> {
         let fail = |source| SecretsError::Io { path: path.to_owned(), action: "written", source };
         let mut text = "# Made by replyvault because the configuration names none. Whoever has the reply secret can\n\
-                        # make callbacks; without it, reply URLs handed out so far no longer work. What is below\n\
+                        # make callbacks; without it, reply URLs handed out so far no longer work. Receivers behind a\n\
+                        # notifyUrl verify events with the notify secret. What is below\n\
                         # _journal/ in the bucket can be read with a key of journal_keys and not without: keep a copy.\n"
             .to_owned();
-        for (key, secret) in [("api_token", &self.api_token), ("reply_secret", &self.reply_secret)] {
+        for (key, secret) in [
+            ("api_token", &self.api_token),
+            ("reply_secret", &self.reply_secret),
+            ("notify_secret", &self.notify_secret),
+        ] {
             if let Some(secret) = secret {
                 text += &format!("{key} = {}\n", toml::Value::from(secret.expose_secret()));
             }
@@ -177,7 +198,7 @@ mod tests {
 
     use super::*;
 
-    const BOTH: Wanted = Wanted { api_token: true, reply_secret: true, journal_keys: false };
+    const BOTH: Wanted = Wanted { api_token: true, reply_secret: true, ..Wanted::NOTHING };
 
     fn texts(secrets: &Secrets) -> [Option<&str>; 2] {
         [&secrets.api_token, &secrets.reply_secret].map(|secret| secret.as_ref().map(ExposeSecret::expose_secret))
@@ -187,8 +208,7 @@ mod tests {
     fn secrets_are_made_once_and_stay() {
         let directory = tempfile::tempdir().unwrap();
         let dir = directory.path().join("data");
-        let reply = Secrets::load_or_create(&dir, Wanted { api_token: false, reply_secret: true, journal_keys: false })
-            .unwrap();
+        let reply = Secrets::load_or_create(&dir, Wanted { reply_secret: true, ..Wanted::NOTHING }).unwrap();
         assert!(reply.made && reply.api_token.is_none());
         let both = Secrets::load_or_create(&dir, BOTH).unwrap();
         assert!(both.made);

@@ -1,14 +1,17 @@
 //! The settings, section by section, with their defaults.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::network::{HttpUrl, Listen, Network};
 use super::secret::Secret;
 use super::units::{DurationSetting, Setting, Size, Speed, between, setting};
 use crate::bucket::{KeyTemplate, KeyTemplateError, StorageUrl};
+use crate::domain::{EventType, Kind};
 use crate::egress::HostPattern;
 use crate::intake::QuarantineLimits;
 
@@ -144,6 +147,10 @@ pub struct Storage {
     pub part_size: Size,
     /// Whether posters, thumbnails and subtitles are kept too.
     pub sidecars: bool,
+    /// What stands before a key where the world sees the bucket.
+    pub public_url: Option<HttpUrl>,
+    /// How long presigned links in API answers and events are good for.
+    pub presign_expiry: DurationSetting,
 }
 
 impl Default for Storage {
@@ -159,6 +166,8 @@ impl Default for Storage {
             key: constant(KeyTemplate::DEFAULT),
             part_size: Size(8 << 20),
             sidecars: false,
+            public_url: None,
+            presign_expiry: DurationSetting(Duration::from_secs(3600)),
         }
     }
 }
@@ -254,11 +263,100 @@ pub struct Gateway {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Notify {
-    /// Where refs without a URL of their own are told of.
-    pub url: Option<HttpUrl>,
-    /// The key that signs.
-    pub secret: Option<Secret>,
+    /// What signs events to the `notifyUrl` of a ref.
+    pub secret: Option<Secrets>,
+    /// Whom to tell besides.
+    pub endpoints: Vec<Endpoint>,
 }
+
+/// `[[notify.endpoints]]`: one that is told what becomes of jobs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Endpoint {
+    /// What it is called in lists and logs.
+    pub name: String,
+    /// Where it is.
+    pub url: HttpUrl,
+    /// What signs.
+    pub secret: Secrets,
+    /// What it is told of.
+    #[serde(default = "default_events")]
+    pub events: Vec<EventName>,
+    /// Of these providers alone.
+    #[serde(default)]
+    pub provider: Vec<String>,
+    /// Of jobs of these kinds alone.
+    #[serde(default)]
+    pub kind: Vec<KindName>,
+    /// Of jobs whose ref has all of these labels.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Whether events have presigned links.
+    #[serde(default)]
+    pub presigned: bool,
+}
+
+fn default_events() -> Vec<EventName> {
+    EventType::DEFAULT.map(EventName).to_vec()
+}
+
+/// A secret, or several while one takes the place of another.
+#[derive(Clone, Debug, Serialize)]
+pub struct Secrets(pub Vec<Secret>);
+
+impl<'de> Deserialize<'de> for Secrets {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let secrets = match toml::Value::deserialize(deserializer)? {
+            // As the environment has it.
+            toml::Value::String(text) if text.starts_with('[') => text.parse().map(toml::Value::try_into),
+            list @ toml::Value::Array(_) => Ok(list.try_into()),
+            one => Ok(toml::Value::Array(vec![one]).try_into()),
+        };
+        secrets
+            .unwrap_or_else(Err)
+            .map(Self)
+            .map_err(|_| D::Error::custom("expected a text in quotes, or a list of such"))
+    }
+}
+
+/// One word of `events`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventName(pub EventType);
+
+impl Setting for EventName {
+    fn read(text: &str) -> Result<Self, String> {
+        let found = EventType::ALL.into_iter().find(|event| event.as_str() == text);
+        let names = || EventType::ALL.map(EventType::as_str).join(", ");
+        found.map(Self).ok_or_else(|| format!("expected one of {}", names()))
+    }
+}
+
+impl std::fmt::Display for EventName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.as_str())
+    }
+}
+
+setting!(EventName, shown);
+
+/// One word of `kind`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KindName(pub Kind);
+
+impl Setting for KindName {
+    fn read(text: &str) -> Result<Self, String> {
+        let found = Kind::ALL.into_iter().find(|kind| kind.as_str() == text);
+        found.map(Self).ok_or_else(|| format!("expected one of {}", Kind::ALL.map(Kind::as_str).join(", ")))
+    }
+}
+
+impl std::fmt::Display for KindName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.as_str())
+    }
+}
+
+setting!(KindName, shown);
 
 /// The setting `storage.url`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -51,8 +51,8 @@ fn the_example_has_every_key_and_a_line_on_each() {
     // Those that go in pairs are looked at elsewhere.
     let in_pairs = |line: &str| line.contains("access_key") || line.contains("tls_");
     for (section, line) in optional.into_iter().filter(|(_, line)| !in_pairs(line)) {
-        // "…" stands for a token, which has to be visible ASCII.
-        let text = format!("[{section}]\n{}", line.replace('…', "abcdefghijklmnop"));
+        // "…" stands for a token, which has to be visible ASCII, or for a key in base64.
+        let text = format!("[{section}]\n{}", line.replace('…', "abcdefghijklmnopqrstuvwxyzABCDEF"));
         if let Err(error) = parse(&text, &[]) {
             assert!(error.ends_with("is not available in this version"), "{error}");
         }
@@ -203,8 +203,27 @@ const WRONG: &[(&str, &str)] = &[
         "config.toml: gateway.enabled: expected provider.api_token, gateway.provider_tokens or both with it",
     ),
     ("[gateway]\nprovider_tokens = [\"a b\"]", "config.toml: gateway.provider_tokens: expected visible ASCII"),
-    ("[notify]\nurl = \"https://h/hidden\"", "config.toml: notify.url: is not available in this version"),
-    ("[notify]\nurl = \"hidden\"", "config.toml: notify.url: expected an http or https URL"),
+    ("[notify]\nurl = \"https://h/hidden\"", "config.toml: notify.url: unknown key, did you mean storage.url?"),
+    ("[notify]\nsecret = \"hidden\"", "config.toml: notify.secret: expected whsec_ and 24 to 64 bytes in base64"),
+    ("[notify]\nsecret = []", "config.toml: notify.secret: expected whsec_ and 24 to 64 bytes in base64"),
+    (
+        "[[notify.endpoints]]\nname = \"a\"\nurl = \"hidden\"\nsecret = \"hidden\"",
+        "config.toml: notify.endpoints[0].url: expected an http or https URL such as \"https://vault.example.com\"",
+    ),
+    (
+        "[[notify.endpoints]]\nname = \"a b\"\nurl = \"https://h\"\nsecret = \"hidden\"",
+        "config.toml: notify.endpoints[0].name: expected a name of 1 to 64 letters, digits",
+    ),
+    (
+        "[[notify.endpoints]]\nname = \"a\"\nurl = \"https://h\"\nsecret = \"hidden\"",
+        "config.toml: notify.endpoints[0].secret: expected whsec_ and 24 to 64 bytes in base64",
+    ),
+    (
+        "[[notify.endpoints]]\nname = \"a\"\nurl = \"https://h\"\nsecret = \"hidden\"\nevents = [\"job.hidden\"]",
+        "config.toml: notify.endpoints[0].events[0]: expected one of job.archived, job.failed",
+    ),
+    ("[storage]\npresign_expiry = \"8d\"", "config.toml: storage.presign_expiry: expected 1s to 7d, found 8d"),
+    ("[storage]\npublic_url = \"https://h/?a\"", "config.toml: storage.public_url: expected a URL without a query"),
     (
         "[fetch]\nmax_size = \"\\u001b[2J\\nforged\"",
         "config.toml: fetch.max_size: expected a size such as \"4GiB\", found \"\\u{1b}[2J\\nforged\"",
@@ -268,7 +287,7 @@ fn an_invalid_environment_value_names_its_variable() {
         ("REPLYVAULT_FETCH__ALLOWED_HOSTS", "a, b", "fetch.allowed_hosts: expected a list in TOML's syntax such as"),
         ("REPLYVAULT_AUTH__API_TOKENS", "hidden", "auth.api_tokens: expected a list in TOML's syntax such as"),
         ("REPLYVAULT_AUTH__API_TOKENS", "[\"hid den\"]", "auth.api_tokens: expected visible ASCII characters"),
-        ("REPLYVAULT_NOTIFY__URL", "https://h/", "notify.url: is not available in this version"),
+        ("REPLYVAULT_NOTIFY__SECRET", "hidden", "notify.secret: expected whsec_ and 24 to 64 bytes in base64"),
     ] {
         let error = parse("", &[(name, value)]).expect_err(name);
         assert!(error.starts_with(&format!("{name}: {expected}")), "{error}");
@@ -306,10 +325,11 @@ fn secrets_are_shown_nowhere() {
     let text = "[auth]\napi_tokens = [\"hidden1\"]\nreply_secrets = [\"hidden2\"]\n\
                 tokens = [{ name = \"a\", token = \"hidden3\", scope = \"read\" }]\n\
                 [storage]\naccess_key_id = \"hidden4\"\nsecret_access_key = \"hidden5\"\n\
-                [provider]\napi_token = \"hidden6\"\n[gateway]\nprovider_tokens = [\"hidden7\"]\n[notify]\nsecret = \"hidden8\"";
+                [provider]\napi_token = \"hidden6\"\n[gateway]\nprovider_tokens = [\"hidden7\"]\n[notify]\nsecret = \"whsec_hidden8hidden8hidden8hidden8hidd\"\n\
+                endpoints = [{ name = \"a\", url = \"https://h/?hidden9\", secret = [\"whsec_hidden9hidden9hidden9hidden9hidd\"] }]";
     let config = parse(text, &[]).unwrap();
     let shown = config.show();
-    assert_eq!(shown.matches("\"…\"").count(), 8, "{shown}");
+    assert_eq!(shown.matches("\"…\"").count(), 9, "{shown}");
     assert!(!shown.contains("hidden") && !format!("{config:?}").contains("hidden"), "{config:?}");
     let warnings = config.warnings().join("\n");
     assert!(warnings.contains("auth.api_tokens: one has fewer than 16 characters") && !warnings.contains("hidden"));

@@ -3,8 +3,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{
-    AssetId, AttemptFailure, Digest, Job, JobId, JobState, Origin, QuarantineRemoval, RefId, ReplyRef, StoredFile,
-    Timestamp,
+    AssetId, AttemptFailure, Digest, Job, JobId, JobState, Notification, NotificationId, Origin, QuarantineRemoval,
+    RefId, ReplyRef, Route, StoredFile, Timestamp,
 };
 
 /// What happened besides callbacks. Kept as JSON, so that journals outlive the version that wrote them: what is added to an
@@ -311,6 +311,59 @@ pub enum Event {
         at: Timestamp,
         /// The job.
         job: JobId,
+    },
+    /// Which endpoints are told of events from now on, and of which. What came before is none of theirs.
+    NotifyRoutes {
+        /// All there are.
+        routes: Vec<Route>,
+    },
+    /// A link to a file that is not stored dies soon.
+    LinksExpiring {
+        /// When that was seen.
+        at: Timestamp,
+        /// The job.
+        job: JobId,
+    },
+    /// A destination took an event.
+    NotificationDelivered {
+        /// When.
+        at: Timestamp,
+        /// The event.
+        id: NotificationId,
+    },
+    /// A destination did not take an event, which is sent again.
+    NotificationFailed {
+        /// When.
+        at: Timestamp,
+        /// The event.
+        id: NotificationId,
+        /// How, for people.
+        error: String,
+        /// When it is sent again.
+        due: Timestamp,
+    },
+    /// An event is not sent any more, although nobody took it.
+    NotificationDead {
+        /// When.
+        at: Timestamp,
+        /// The event.
+        id: NotificationId,
+        /// Why, by a stable name.
+        why: String,
+    },
+    /// Someone asked for an event to be sent again.
+    NotificationRetried {
+        /// When.
+        at: Timestamp,
+        /// The event.
+        id: NotificationId,
+    },
+    /// An event that is on its way or dead, written again before the segment goes that has what it tells of.
+    NotificationKept {
+        /// Its place among all events: that of what it tells of.
+        number: u64,
+        /// The event.
+        notification: Box<Notification>,
     },
 }
 

@@ -3,6 +3,7 @@
 mod callback;
 mod carry_forward;
 mod confirm;
+mod notify;
 mod outbox;
 mod refs;
 mod storage;
@@ -91,6 +92,7 @@ pub(super) fn apply(
     entry: &Entry,
     parsed: Option<ParsedCallback>,
 ) -> Result<ApplyOutcome, StateError> {
+    txn.position = position;
     let event = match entry {
         Entry::Callback(entry) => {
             let parsed = parsed.unwrap_or(ParsedCallback::Unrecognised(QuarantineReason::UnknownShape));
@@ -134,7 +136,10 @@ pub(super) fn apply(
         }
         Event::Stored { job, slot, file } => storage::stored(txn, position, job, slot, file),
         Event::AttemptFailed { at, job, slot, failure, due } => {
-            change_job(txn, job, Part::File(slot), |job| job.attempt_failed(slot, failure, *due, *at))
+            let Some(mut open) = txn.open_job(job, Part::File(slot))? else { return Ok(ApplyOutcome::Unknown) };
+            open.job.attempt_failed(slot, failure, *due, *at);
+            notify::expiring(txn, &mut open, Some(slot), *at)?;
+            put_job(txn, open, None, None)
         }
         Event::Ended { at, job, state, decided_by, manifest_key } => {
             if let (JobState::Archived, Some(position)) = (state, decided_by) {
@@ -169,6 +174,17 @@ pub(super) fn apply(
         Event::Unanswered { job, due, .. } => change_job(txn, job, Part::Header, |job| job.ask_again(*due)),
         Event::Removed { at, job } => change_job(txn, job, Part::Whole, |job| job.remove(position, *at)),
         Event::Retried { at, job } => change_job(txn, job, Part::Whole, |job| job.retry(*at)),
+        Event::NotifyRoutes { routes } => notify::set_routes(txn, routes),
+        Event::LinksExpiring { at, job } => {
+            let Some(mut open) = txn.open_job(job, Part::Header)? else { return Ok(ApplyOutcome::Unknown) };
+            notify::expiring(txn, &mut open, None, *at)?;
+            put_job(txn, open, None, None)
+        }
+        Event::NotificationDelivered { at, id } => notify::delivered(txn, id, *at),
+        Event::NotificationFailed { at, id, error, due } => notify::failed(txn, id, error, *at, *due),
+        Event::NotificationDead { at, id, why } => notify::dead(txn, id, why, *at),
+        Event::NotificationRetried { id, .. } => notify::retried(txn, id),
+        Event::NotificationKept { number, notification } => notify::kept(txn, *number, notification),
     }
 }
 
@@ -193,8 +209,19 @@ fn change_job(
     put_job(txn, open, None, None)
 }
 
-/// Writes a job, and says what it is now.
+/// Writes a job, and what is to be told of its change; says what it is now.
 fn put_job(
+    txn: &mut Txn<'_>,
+    mut open: OpenJob,
+    change: Option<Change>,
+    over_budget: Option<u64>,
+) -> Result<ApplyOutcome, StateError> {
+    notify::changed(txn, &mut open, change)?;
+    put_job_quietly(txn, open, change, over_budget)
+}
+
+/// The same when nobody is to be told of it.
+fn put_job_quietly(
     txn: &mut Txn<'_>,
     open: OpenJob,
     change: Option<Change>,

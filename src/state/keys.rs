@@ -1,6 +1,8 @@
 //! The one place that knows what the tree's keys look like. Numbers are big-endian, so that keys sort as they do.
 
-use crate::domain::{AssetId, Digest, JobId, JobState, RefId, ReplyRef, Timestamp};
+use crate::domain::{
+    AssetId, Destination, Digest, JobId, JobState, NotificationId, NotificationState, RefId, ReplyRef, Timestamp,
+};
 
 /// The kinds of keys, by their first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +30,16 @@ pub(super) enum Table {
     JobFiles = b'J',
     /// Which job has an id.
     JobIds = b'i',
+    /// Which number an event on its way has: its id.
+    NotificationIds = b'I',
+    /// Events that are to be sent: destination, job, number.
+    NotificationLanes = b'L',
+    /// Events on their way to a destination, delivered and dead: number.
+    Notifications = b'N',
+    /// Which endpoints are told of what: one record.
+    NotifyRoutes = b'R',
+    /// Events on their way by how far they are: state, number.
+    NotificationStates = b'S',
     /// Jobs, by sequence.
     Jobs = b'j',
     /// Which digest a key of the bucket belongs to: hash.
@@ -217,6 +229,48 @@ pub(super) fn outbox(id: &RefId, position: u64) -> Vec<u8> {
 pub(super) fn ref_of_outbox(key: &[u8]) -> Option<RefId> {
     let id = key.get(1..key.len().checked_sub(8)?)?;
     RefId::parse(std::str::from_utf8(id).ok()?).ok()
+}
+
+pub(super) const NOTIFY_ROUTES: [u8; 1] = [Table::NotifyRoutes as u8];
+
+pub(super) fn notification(number: u64) -> Vec<u8> {
+    Table::Notifications.key(&[&number.to_be_bytes()])
+}
+
+pub(super) fn notification_id(id: &NotificationId) -> Vec<u8> {
+    Table::NotificationIds.key(&[id.as_bytes()])
+}
+
+pub(super) fn notifications_in(state: NotificationState) -> Vec<u8> {
+    let tag = match state {
+        NotificationState::Pending => b'p',
+        NotificationState::Delivered => b'd',
+        NotificationState::Dead => b'x',
+    };
+    Table::NotificationStates.key(&[&[tag]])
+}
+
+/// All refs together are one destination: a job has one ref.
+pub(super) fn destination(destination: &Destination) -> u64 {
+    match destination {
+        Destination::Endpoint(_) => short_hash(&destination.name()),
+        Destination::Ref(_) => REFS,
+    }
+}
+
+/// What stands for all refs where destinations are.
+pub(super) const REFS: u64 = 0;
+
+pub(super) fn lanes_to(destination: u64) -> Vec<u8> {
+    Table::NotificationLanes.key(&[&destination.to_be_bytes()])
+}
+
+pub(super) fn notification_lane(destination: u64, job: u64) -> Vec<u8> {
+    with_job(lanes_to(destination), job)
+}
+
+pub(super) fn in_notification_lane(destination: u64, job: u64, number: u64) -> Vec<u8> {
+    with_job(notification_lane(destination, job), number)
 }
 
 /// `None` for the states that most jobs are in or are in for a moment: those are found by walking the jobs.

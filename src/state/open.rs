@@ -178,6 +178,7 @@ fn compare(store: &Blocks, counters: &Counters) -> Result<(), StateError> {
     let found = store.count()?;
     let in_state = |state| counters.jobs.get(&state).copied().unwrap_or_default();
     let jobs: u64 = counters.jobs.values().sum();
+    let notifications = counters.notifications();
     for (table, expected) in [
         (Table::Jobs, jobs),
         (Table::JobIds, jobs),
@@ -199,6 +200,10 @@ fn compare(store: &Blocks, counters: &Counters) -> Result<(), StateError> {
         (Table::Names, counters.refs.saturating_sub(counters.refs_of_gateway) + counters.jobs_tied),
         (Table::GatewayRefs, counters.refs_of_gateway),
         (Table::Outbox, counters.outbox),
+        (Table::Notifications, notifications),
+        (Table::NotificationIds, notifications),
+        (Table::NotificationStates, notifications),
+        (Table::NotificationLanes, counters.notifications_pending),
         (Table::Quarantine, counters.quarantined),
         (Table::Kept, counters.kept),
     ] {

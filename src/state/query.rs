@@ -384,7 +384,7 @@ impl State {
 
     /// Walks an index whose keys are `prefix` and a number, from the highest number below `before` down. `read` says of each
     /// item how many bytes it has.
-    fn page<T>(
+    pub(super) fn page<T>(
         &self,
         prefix: &[u8],
         limit: usize,

@@ -190,6 +190,30 @@ pub struct OutboxRecord {
     pub bytes: u64,
 }
 
+/// Events about one job to one destination: they follow one another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NotificationLane {
+    /// Stands for the destination: see [`State::destination`](super::State::destination).
+    pub destination: u64,
+    /// Stands for the job.
+    pub job: u64,
+}
+
+impl std::fmt::Display for NotificationLane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:016x}-{:016x}", self.destination, self.job)
+    }
+}
+
+/// That there is something new to send in a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotificationsChanged {
+    /// Where.
+    pub lane: NotificationLane,
+    /// Whether somebody asked for it to be sent now.
+    pub at_once: bool,
+}
+
 /// Numbers kept up to date with every batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
@@ -233,6 +257,16 @@ pub struct Counters {
     pub passed_on: u64,
     /// Callbacks that were given up instead.
     pub not_passed_on: u64,
+    /// Events that are to be sent.
+    pub notifications_pending: u64,
+    /// Of those that were delivered, how many are remembered.
+    pub notifications_delivered: u64,
+    /// Of those that nobody took, how many are remembered.
+    pub notifications_dead: u64,
+    /// Events that were delivered, ever.
+    pub notified: u64,
+    /// Events that nobody took, ever.
+    pub not_notified: u64,
     /// Callbacks understood, repeats included.
     pub callbacks: u64,
     /// Jobs with final callbacks that the provider has still to confirm.
@@ -241,6 +275,13 @@ pub struct Counters {
     pub unconfirmed_apart: u64,
     /// Files of jobs that have records of their own.
     pub job_files: u64,
+}
+
+impl Counters {
+    /// Events that are to be sent, and those that are remembered.
+    pub(super) fn notifications(&self) -> u64 {
+        self.notifications_pending + self.notifications_delivered + self.notifications_dead
+    }
 }
 
 /// The one record that says what the others cover.
@@ -257,4 +298,4 @@ pub(super) struct Meta {
 }
 
 /// The form of the records; a store of any other is rebuilt from the journal.
-pub(super) const VERSION: u32 = 18;
+pub(super) const VERSION: u32 = 19;

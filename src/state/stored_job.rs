@@ -199,6 +199,22 @@ impl OpenJob {
         self.before.is_none()
     }
 
+    /// The state it was in; `None` when nothing was known of it.
+    pub(super) fn state_before(&self) -> Option<JobState> {
+        self.before.as_ref().map(|before| before.state)
+    }
+
+    /// When the first of the links to files that are to be fetched dies.
+    pub(super) fn link_expires_at(&self) -> Option<Timestamp> {
+        match &self.files {
+            Files::All(_) => self.job.link_expires_at(),
+            Files::Apart(files, _) => {
+                let pending = files.iter().filter(|file| file.state == AssetState::Pending);
+                pending.filter_map(|file| file.link_expires_at).min()
+            }
+        }
+    }
+
     pub(super) fn summary(&self) -> JobSummary {
         JobSummary {
             sequence: self.sequence,
@@ -211,13 +227,7 @@ impl OpenJob {
     }
 
     fn indexed(&self) -> Indexed {
-        let link_expires_at = match &self.files {
-            Files::All(_) => self.job.link_expires_at(),
-            Files::Apart(files, _) => {
-                let pending = files.iter().filter(|file| file.state == AssetState::Pending);
-                pending.filter_map(|file| file.link_expires_at).min()
-            }
-        };
+        let link_expires_at = self.link_expires_at();
         let host = match &self.files {
             Files::All(_) => self.job.next_host(),
             Files::Apart(..) => self.next_host.as_deref(),

@@ -9,7 +9,7 @@ use sled::IVec;
 
 use super::StateError;
 use super::keys::{META, Table};
-use super::records::Meta;
+use super::records::{Meta, NotificationsChanged};
 use super::store::Store;
 use crate::domain::RefId;
 
@@ -27,6 +27,10 @@ pub(super) struct Txn<'a> {
     pub(super) confirmations_changed: bool,
     /// Refs over whose URL something came that is to be passed on.
     pub(super) outbox_updates: Vec<RefId>,
+    /// Where there is something new to send.
+    pub(super) notifications: Vec<NotificationsChanged>,
+    /// The position of the entry that is folded in.
+    pub(super) position: u64,
 }
 
 impl<'a> Txn<'a> {
@@ -40,6 +44,8 @@ impl<'a> Txn<'a> {
             due_changed: false,
             confirmations_changed: false,
             outbox_updates: Vec::new(),
+            notifications: Vec::new(),
+            position: 0,
         };
         txn.meta = txn.get(&META)?.unwrap_or(Meta { version: super::records::VERSION, ..Meta::default() });
         Ok(txn)
@@ -101,6 +107,14 @@ impl<'a> Txn<'a> {
                 Ok((key.to_vec(), postcard::from_bytes(&value)?))
             })
             .collect()
+    }
+
+    /// The first keys of the store that begin with `prefix`, at most `most`; those that this transaction removes are among them
+    /// no more, those that it writes not yet.
+    pub(super) fn first_keys(&self, prefix: &[u8], most: usize) -> Result<Vec<Vec<u8>>, StateError> {
+        let keys = self.store.with_prefix(prefix.to_vec()).map(|item| Ok(item?.0.to_vec()));
+        let left = keys.filter(|key| key.as_ref().is_ok_and(|key| self.writes.get(key) != Some(&None)) || key.is_err());
+        left.take(most).collect()
     }
 
     pub(super) fn put<T: Serialize>(&mut self, key: Vec<u8>, value: &T) -> Result<(), StateError> {

@@ -1,5 +1,6 @@
 //! The API as its users see it: a real server over a real journal, state and bucket.
 
+mod accepted;
 mod access;
 mod content;
 mod events;
@@ -97,7 +98,8 @@ impl Vault {
         let fetch = crate::support::vault::settings(dir.path()).fetch;
         let fetcher = Fetcher::new(&fetch).unwrap();
         let verifier = Verifier::new(intake.log().clone(), bucket.clone(), fetcher, provider::redacted);
-        let api = Data::new(Api::new(config, intake.clone(), bucket.clone(), verifier, None));
+        let links = replyvault::bucket::Links::new(bucket.clone(), replyvault::bucket::LinkConfig::default());
+        let api = Data::new(Api::new(config, intake.clone(), links, bucket.clone(), verifier, None));
         let data = Data::new(intake.clone());
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());

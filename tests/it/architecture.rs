@@ -17,7 +17,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("worker", &["domain", "provider", "journal", "state", "fetch", "bucket"]),
     ("reconcile", &["domain", "provider", "intake", "state"]),
     ("repair", &["domain", "journal", "state", "fetch", "bucket"]),
-    ("relay", &["domain", "journal", "state", "egress"]),
+    ("delivery", &["domain", "state", "egress"]),
+    ("relay", &["domain", "journal", "state", "egress", "delivery"]),
+    ("notify", &["domain", "journal", "state", "egress", "bucket", "delivery"]),
     ("api", &["domain", "intake", "state", "bucket", "reconcile", "repair"]),
 ];
 

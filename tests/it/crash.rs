@@ -19,7 +19,7 @@ use crate::support::vault::completed;
 
 const SENDERS: usize = 4;
 
-fn kills() -> u64 {
+pub(crate) fn kills() -> u64 {
     std::env::var("CRASH_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(8)
 }
 

@@ -12,7 +12,7 @@ use crate::support::media::{MediaServer, mp4};
 use crate::support::ranged::{Ranged, RangedServer};
 use crate::support::vault::{completed, video_id};
 
-/// All named points but those of confirming and passing on, which have tests of their own; another test holds the lists against the
+/// All named points but those of confirming, telling and passing on, which have tests of their own; another test holds the lists against the
 /// source.
 const POINTS: &[&str] = &[
     "journal.write",
@@ -100,8 +100,15 @@ fn the_list_of_points_is_that_of_the_source() {
             }
         }
     }
-    let points =
-        [POINTS, SYNCED, crate::confirm::crash::POINTS, crate::relay::POINTS, crate::retention::POINTS].concat();
+    let points = [
+        POINTS,
+        SYNCED,
+        crate::confirm::crash::POINTS,
+        crate::notify::POINTS,
+        crate::relay::POINTS,
+        crate::retention::POINTS,
+    ]
+    .concat();
     assert_eq!(found, points.into_iter().map(str::to_owned).collect());
 }
 

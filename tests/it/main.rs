@@ -20,6 +20,7 @@ mod full_disk;
 mod gateway;
 mod inbound;
 mod load;
+mod notify;
 mod pipeline;
 mod process_life;
 mod properties;

@@ -228,6 +228,12 @@ pub struct Job {
     /// quarantine.
     #[serde(default)]
     pub left_out: u32,
+    /// How many events there were that somebody was to be told of.
+    #[serde(default)]
+    pub events: u32,
+    /// The end of the links whose coming end was told of.
+    #[serde(default)]
+    pub expiry_told: Option<Timestamp>,
 }
 
 impl Job {
@@ -381,6 +387,8 @@ impl Job {
             confirm_at: None,
             withdrawn: None,
             left_out: 0,
+            events: 0,
+            expiry_told: None,
         }
     }
 }

@@ -9,6 +9,7 @@ mod job;
 mod job_details;
 mod job_id;
 mod media_url;
+mod notification;
 mod observation;
 mod quarantine;
 mod reply_ref;
@@ -24,8 +25,9 @@ pub use job::{
 pub use job_details::JobDetails;
 pub use job_id::{JobId, JobIdParseError, Kind};
 pub use media_url::{MediaUrl, MediaUrlError};
+pub use notification::{Destination, EventType, Notification, NotificationId, NotificationState, Route};
 pub use observation::{AssetId, AssetSource, Candidate, MissingReason, Observation, Role, Status, Variant};
 pub use quarantine::{Origin, QuarantineReason, QuarantineRemoval};
 pub use reply_ref::{RefId, ReplyRef, Target, TextIdError};
 pub use time::Timestamp;
-pub use view::{AssetProgress, AssetView, JobView, StatusView};
+pub use view::{AssetLinks, AssetProgress, AssetView, JobView, StatusView};

@@ -139,6 +139,27 @@ pub struct AssetView {
     /// When it was stored.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub stored_at: Option<Timestamp>,
+    /// Where to get it, once it is stored. Manifests have none: they outlive links.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub links: Option<AssetLinks>,
+}
+
+/// Where a stored file is to be had.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AssetLinks {
+    /// Below this service's own URL, with a token of the API.
+    #[schema(example = "/api/v1/media/2c26…/content")]
+    pub content: String,
+    /// Below `storage.public_url`, where there is one.
+    #[schema(format = "uri")]
+    pub public: Option<String>,
+    /// From the store itself, for whoever has the link, where that was asked for and the store has such links.
+    #[schema(format = "uri")]
+    pub presigned: Option<String>,
+    /// When `presigned` ends.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub expires_at: Option<Timestamp>,
 }
 
 /// How far a file is, as it is shown.
@@ -238,6 +259,7 @@ impl AssetView {
             attempts: asset.attempts,
             last_error: asset.last_error.clone(),
             stored_at: stored.map(|file| file.at),
+            links: None,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::{Retention, RetentionError};
-use crate::domain::{Digest, Job, JobId, JobState, RefId, Target, Timestamp};
+use crate::domain::{Digest, Job, JobId, JobState, NotificationId, NotificationState, RefId, Target, Timestamp};
 use crate::journal::{CallbackEntry, DamageKind, Entry, Event, KeptCallback, Quarantined};
 use crate::state::{JobRecord, ParsedCallback, State, StateError, UploadRecord, adopted_id};
 
@@ -19,6 +19,10 @@ pub(super) struct OpenEntries {
     uploads: Vec<UploadAt>,
     /// Callbacks that wait to be passed on.
     outbox: Vec<Entry>,
+    /// Events that are on their way or dead, with their numbers.
+    notifications: Vec<(u64, NotificationId)>,
+    /// Whether it says which endpoints are told of what.
+    has_routes: bool,
 }
 
 /// How many records are held in memory to be written again.
@@ -42,6 +46,7 @@ impl Retention {
                     if callback.target == Target::Channel {
                         open.refs.insert(adopted_id(position, callback.at));
                     }
+                    open.notifications.extend(unsent(state, position)?);
                     self.body(state, &mut open, position, callback)?;
                 }
                 // Of several places the last one counts.
@@ -49,7 +54,11 @@ impl Retention {
                     self.body(state, &mut open, kept.position, kept.callback)?;
                 }
                 Entry::Kept(_) => {}
-                Entry::Event(event) => open.event(position, event),
+                Entry::Event(event) => {
+                    let number = if let Event::NotificationKept { number, .. } = event { number } else { position };
+                    open.notifications.extend(unsent(state, number)?);
+                    open.event(position, event);
+                }
             }
         }
         if only_repetitions && !self.has_new_entries_after(base)? {
@@ -83,9 +92,11 @@ impl Retention {
 
     /// Writes again what is still open, as it is by now. Returns how many entries that took.
     pub(super) async fn write_again(&self, open: OpenEntries) -> Result<usize, RetentionError> {
-        let OpenEntries { refs, jobs, claims, uploads, outbox } = open;
+        let OpenEntries { refs, jobs, claims, uploads, outbox, notifications, has_routes } = open;
         let mut written = outbox.len();
         self.log.record_again(outbox).await?;
+        written += self.write_pages(has_routes.then_some(()).into_iter().collect(), routes_again).await?;
+        written += self.write_pages(notifications, notification_again).await?;
         written += self.write_pages(refs.into_iter().collect(), ref_again).await?;
         written += self.write_jobs(jobs.into_iter().collect()).await?;
         written += self.write_pages(claims, claim_again).await?;
@@ -195,6 +206,10 @@ impl OpenEntries {
             | Event::Retried { job, .. } => {
                 self.jobs.insert(job);
             }
+            Event::LinksExpiring { job, .. } => {
+                self.jobs.insert(job);
+            }
+            Event::NotifyRoutes { .. } => self.has_routes = true,
             Event::JobKept { job, .. } | Event::JobFound { job, .. } => {
                 self.jobs.insert(job.id);
             }
@@ -206,6 +221,11 @@ impl OpenEntries {
             | Event::PassOnKept { .. }
             | Event::UploadAdvanced { .. }
             | Event::UploadEnded { .. }
+            | Event::NotificationDelivered { .. }
+            | Event::NotificationFailed { .. }
+            | Event::NotificationDead { .. }
+            | Event::NotificationRetried { .. }
+            | Event::NotificationKept { .. }
             | Event::Released { .. } => {}
         }
     }
@@ -222,6 +242,22 @@ fn ref_again(state: &State, id: RefId) -> Result<Option<Event>, StateError> {
         forward_url: record.forward_url,
         created_at: record.created_at,
     }))
+}
+
+fn unsent(state: &State, position: u64) -> Result<Vec<(u64, NotificationId)>, StateError> {
+    let unsent = state.unsent_notifications_of(position)?.into_iter();
+    Ok(unsent.map(|(number, notification)| (number, notification.id)).collect())
+}
+
+/// As it is by now.
+fn notification_again(state: &State, (number, id): (u64, NotificationId)) -> Result<Option<Event>, StateError> {
+    let unsent = state.notification(&id)?.filter(|found| found.state != NotificationState::Delivered);
+    Ok(unsent.map(|notification| Event::NotificationKept { number, notification: Box::new(notification) }))
+}
+
+fn routes_again(state: &State, (): ()) -> Result<Option<Event>, StateError> {
+    let routes = state.notify_routes()?;
+    Ok((!routes.is_empty()).then_some(Event::NotifyRoutes { routes }))
 }
 
 type ClaimAt = (u64, JobId, Digest);
@@ -273,6 +309,8 @@ fn is_carried_forward(entry: &Entry) -> bool {
                 Event::RefKept { .. }
                     | Event::JobKept { .. }
                     | Event::PassOnKept { .. }
+                    | Event::NotifyRoutes { .. }
+                    | Event::NotificationKept { .. }
                     | Event::ClaimKept { .. }
                     | Event::UploadKept { .. }
             )

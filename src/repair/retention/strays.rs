@@ -44,6 +44,7 @@ fn is_told_outside(entry: &Entry) -> bool {
                 | Event::RefRemoved { .. }
                 | Event::RefKept { .. }
                 | Event::Retried { .. }
+                | Event::NotificationRetried { .. }
         ),
     }
 }

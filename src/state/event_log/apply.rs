@@ -268,6 +268,11 @@ fn apply_batch(
         let next = entries.peek().map_or(end, |(position, _, _)| *position);
         commit(state, txn, next.max(covered))?;
     }
+    for result in &results {
+        if let ApplyOutcome::Job { job, .. } = result {
+            state.shared.waiters.wake(job);
+        }
+    }
     if state.shared.changes.receiver_count() > 0 {
         for result in &results {
             if let ApplyOutcome::Job { job, .. } = result {
@@ -282,6 +287,7 @@ fn apply_batch(
 fn commit(state: &State, mut txn: Txn<'_>, applied: u64) -> Result<(), StateError> {
     let (due_changed, confirmations_changed) = (txn.due_changed, txn.confirmations_changed);
     let outbox_updates = std::mem::take(&mut txn.outbox_updates);
+    let notifications = std::mem::take(&mut txn.notifications);
     txn.commit(applied)?;
     if due_changed {
         state.shared.due_changed.notify_one();
@@ -292,6 +298,9 @@ fn commit(state: &State, mut txn: Txn<'_>, applied: u64) -> Result<(), StateErro
     for id in outbox_updates {
         // It fails when nobody passes anything on.
         let _ = state.shared.outbox_updates.send(Some(id));
+    }
+    for changed in notifications {
+        let _ = state.shared.notifications.send(Some(changed));
     }
     Ok(())
 }

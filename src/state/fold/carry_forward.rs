@@ -8,7 +8,7 @@ use super::super::keys;
 use super::super::records::{Claim, MediaRecord, QuarantineRecord, UploadRecord};
 use super::super::stored_job::{OpenJob, Part};
 use super::super::txn::Txn;
-use super::{ApplyOutcome, put_job, storage};
+use super::{ApplyOutcome, put_job_quietly, storage};
 use crate::domain::{Job, StoredFile};
 use crate::journal::KeptCallback;
 
@@ -117,7 +117,7 @@ fn import_job(
         }
     }
     open.job = job;
-    put_job(txn, open, None, None)
+    put_job_quietly(txn, open, None, None)
 }
 
 /// Enters an object in the index, unless its bytes are there. `place` orders it among all others: a journal position that

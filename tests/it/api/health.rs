@@ -135,7 +135,7 @@ async fn stats_and_metrics_count_the_same() {
     let expected = json!({
         "jobs": {"running": 1, "archiving": 2, "archived": 0, "failed": 0, "stuck": 0},
         "refs": 1, "quarantined": 1, "callbacks": 3, "objects": 1, "bytesStored": 10, "bytesDeduplicated": 10,
-        "queueDepth": 2, "expiringWithinHour": 0, "fetching": 0, "outboxDepth": 0, "archiveConflicts": 0, "olderCopy": false, "oldestDue": due, "journalBytes": journal,
+        "queueDepth": 2, "expiringWithinHour": 0, "fetching": 0, "outboxDepth": 0, "notificationsPending": 0, "notificationsDead": 0, "waiting": 0, "archiveConflicts": 0, "olderCopy": false, "oldestDue": due, "journalBytes": journal,
     });
     assert_eq!(stats, expected);
 

@@ -41,6 +41,8 @@ async fn every_endpoint_is_described() {
         "GET /api/v1/quarantine",
         "GET /api/v1/quarantine/{id}",
         "POST /api/v1/quarantine/{id}/replay",
+        "GET /api/v1/notifications",
+        "POST /api/v1/notifications/{id}/retry",
         "GET /api/v1/events",
         "GET /api/v1/stats",
         "POST /api/v1/tasks/verify",

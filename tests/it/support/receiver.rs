@@ -20,9 +20,13 @@ pub(crate) struct Receiver {
 /// A request: path and query, Content-Type, body.
 pub(crate) type Got = (String, String, String);
 
+/// The headers of Standard Webhooks: id, time, signatures.
+pub(crate) type Signed = [String; 3];
+
 #[derive(Default)]
 struct Shared {
     got: Mutex<Vec<Got>>,
+    signed: Mutex<Vec<Signed>>,
     answers: Mutex<Vec<u16>>,
     hangs: Mutex<bool>,
 }
@@ -71,6 +75,11 @@ impl Receiver {
         self.shared.got.lock().unwrap().clone()
     }
 
+    /// The headers of Standard Webhooks of each.
+    pub(crate) fn signed(&self) -> Vec<Signed> {
+        self.shared.signed.lock().unwrap().clone()
+    }
+
     /// The bodies, once there are `count` of them.
     pub(crate) async fn bodies(&self, count: usize) -> Vec<String> {
         let there = async {
@@ -85,6 +94,8 @@ impl Receiver {
 
 async fn take(request: HttpRequest, body: String, shared: web::Data<Shared>) -> HttpResponse {
     let content_type = request.headers().get("content-type").map_or("", |value| value.to_str().unwrap());
+    let header = |name: &str| request.headers().get(name).map_or("", |value| value.to_str().unwrap()).to_owned();
+    shared.signed.lock().unwrap().push(["webhook-id", "webhook-timestamp", "webhook-signature"].map(header));
     shared.got.lock().unwrap().push((request.uri().to_string(), content_type.to_owned(), body));
     if *shared.hangs.lock().unwrap() {
         std::future::pending::<()>().await;

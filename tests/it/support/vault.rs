@@ -11,6 +11,7 @@ use replyvault::domain::{Digest, Target};
 use replyvault::egress::{self, AllowedHosts};
 use replyvault::fetch;
 use replyvault::intake::{self, ReplyKeys, ReplyUrls};
+use replyvault::notify;
 use replyvault::reconcile;
 use replyvault::relay;
 use replyvault::repair::ArchiveKeys;
@@ -159,6 +160,9 @@ impl Vault {
     }
 }
 
+/// What signs events to a ref's notifyUrl.
+pub(crate) const NOTIFY_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
 pub(crate) const TOKEN: &str = "test-token-0123456789";
 
 /// What every test starts from: small parts, few attempts, loopback allowed.
@@ -204,6 +208,17 @@ pub(crate) fn settings(dir: &Path) -> Settings {
             },
             patience: relay::Config::PATIENCE,
         },
+        notify: notify::Config {
+            egress: egress::Config {
+                allowed_hosts: AllowedHosts::Any,
+                allow_http: true,
+                allow_private_addresses: true,
+            },
+            endpoints: Vec::new(),
+            ref_keys: notify::SigningKeys::read([&NOTIFY_SECRET.into()]).unwrap(),
+            patience: notify::Config::PATIENCE,
+        },
+        links: bucket::LinkConfig::default(),
         worker: worker::Config {
             concurrency: 16,
             per_host: 8,

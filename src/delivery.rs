@@ -1,0 +1,208 @@
+//! Delivers what waits in an outbox to receivers on the network, at least once: what is in one lane in order and one at a time,
+//! different lanes beside each other. Relayed callbacks and our own events go out this way.
+//!
+//! What waits, and what became of it, is in the state and in the journal; here is when it is tried. How often something was
+//! tried is only known here: after a start all is tried at once. A receiver that does not answer is left alone and looked
+//! after by one request at a time, so that it holds up nobody else. Memory is bounded whatever the backlog: of more lanes than
+//! there is room for, those that are due last are looked for again later.
+
+mod post;
+mod queue;
+mod receivers;
+mod schedule;
+
+use std::collections::HashMap;
+use std::fmt::{Debug, Display};
+use std::hash::Hash;
+use std::time::Duration;
+
+use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{broadcast, watch};
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{Instant, sleep_until, timeout};
+
+pub use post::{Verdict, judge, origin, post};
+pub use receivers::{Backoff, Permit, Receivers};
+pub use schedule::Schedule;
+
+use self::queue::Queue;
+use crate::state::{EventLog, StateError};
+
+/// Something that is delivered from.
+pub trait Outbox: Clone + Send + Sync + 'static {
+    /// What follows one after the other.
+    type Lane: Clone + Debug + Display + Ord + Hash + Send + Sync + 'static;
+    /// That there is something new.
+    type Change: Clone + Send + 'static;
+
+    /// What records.
+    fn log(&self) -> &EventLog;
+
+    /// Whatever is new from now on; `None` when it may be anywhere.
+    fn changes(&self) -> broadcast::Receiver<Option<Self::Change>>;
+
+    /// Where something is new, and whether it is to be tried at once; `None` when that is none of this outbox's.
+    fn lane(&self, change: Self::Change) -> Option<(Self::Lane, bool)>;
+
+    /// At most `limit` lanes in which something waits, in order, those behind `after`. Blocks.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    fn lanes(&self, limit: usize, after: Option<&Self::Lane>) -> Result<Vec<Self::Lane>, StateError>;
+
+    /// Tries the first of what waits in a lane, and records what became of it. Says also whether it looks too old.
+    fn deliver_next(&self, lane: Self::Lane, tried: Tried) -> impl Future<Output = (Outcome, bool)> + Send;
+}
+
+/// What was tried before of the first in a lane, since the start.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tried {
+    /// How often it has failed.
+    pub failures: u32,
+    /// Since when it has looked too old whenever it was looked at.
+    pub late_since: Option<Instant>,
+}
+
+impl Tried {
+    /// Whether something that looks `late` now is to be given up, after so much patience: the clock alone is not believed, it
+    /// must have said so for a while.
+    pub fn is_over(&self, late: bool, patience: Duration) -> bool {
+        late && self.late_since.is_some_and(|since| since.elapsed() >= Self::hold(patience))
+    }
+
+    /// For how long something must have looked too old, and its receiver must have failed, before it is given up.
+    pub fn hold(patience: Duration) -> Duration {
+        const HOLD: Duration = Duration::from_secs(3600);
+        patience.min(HOLD)
+    }
+}
+
+/// What became of the first in a lane.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It is done with, taken or given up.
+    Done,
+    /// There was none.
+    Nothing,
+    /// It was not tried.
+    Later(Duration),
+    /// It was not tried since too many others of its receiver were.
+    Busy,
+    /// It is tried again after this time.
+    Failed(Duration),
+}
+
+/// What bounds the delivery from one outbox.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Requests at a time.
+    pub at_once: usize,
+    /// How long requests under way may take to end after a stop.
+    pub grace: Duration,
+}
+
+/// How many lanes are looked for at a time.
+const PAGE: usize = 1000;
+/// What waits is looked for anew this often; in between it is heard of.
+const SCAN_EVERY: Duration = Duration::from_secs(3600);
+/// The same when something may not have been heard of.
+const SCAN_SOON: Duration = Duration::from_secs(1);
+/// After a defect, which would strike again at once.
+const AFTER_DEFECT: Duration = Duration::from_secs(3600);
+
+/// Requests under way.
+type UnderWay<L> = (JoinSet<(Outcome, bool)>, HashMap<Id, L>);
+
+/// Delivers until `stop` says so, then lets what is under way finish. What is cut off is sent again after the next start.
+pub async fn run<O: Outbox>(outbox: O, limits: Limits, mut stop: watch::Receiver<bool>) {
+    // From here on, so that the first scan and what is heard of leave no gap.
+    let mut changes = outbox.changes();
+    tokio::select! {
+        _ = outbox.log().recovered() => {}
+        _ = stop.wait_for(|stop| *stop) => return,
+    }
+    let mut queue = Queue::default();
+    let mut under_way: UnderWay<O::Lane> = (JoinSet::new(), HashMap::new());
+    let mut scan_at = Instant::now();
+    while !*stop.borrow_and_update() {
+        if queue.take_left_out() {
+            scan_at = Instant::now();
+        }
+        if scan_at <= Instant::now() {
+            let scanned = scan(&outbox, &mut queue).await;
+            scan_at = Instant::now() + if scanned.is_ok() { SCAN_EVERY } else { SCAN_SOON };
+        }
+        while under_way.0.len() < limits.at_once
+            && let Some(lane) = queue.take(Instant::now())
+        {
+            let (outbox, tried) = (outbox.clone(), queue.tried(&lane));
+            let task = under_way.0.spawn({
+                let lane = lane.clone();
+                async move { outbox.deliver_next(lane, tried).await }
+            });
+            under_way.1.insert(task.id(), lane);
+        }
+        let next = queue.next().filter(|_| under_way.0.len() < limits.at_once);
+        tokio::select! {
+            _ = stop.changed() => {}
+            Some(ended) = under_way.0.join_next_with_id(), if !under_way.0.is_empty() => {
+                end(&mut queue, &mut under_way.1, ended);
+            }
+            change = changes.recv() => match change {
+                Ok(Some(change)) => if let Some((lane, at_once)) = outbox.lane(change) {
+                    queue.enqueue(lane, at_once, Instant::now());
+                },
+                Ok(None) | Err(RecvError::Lagged(_)) => scan_at = scan_at.min(Instant::now() + SCAN_SOON),
+                Err(RecvError::Closed) => return,
+            },
+            () = sleep_until(next.map_or(scan_at, |next| next.min(scan_at))) => {}
+        }
+    }
+    let finished = async { while under_way.0.join_next().await.is_some() {} };
+    if timeout(limits.grace, finished).await.is_err() {
+        tracing::info!("what was being delivered is sent again after the next start");
+    }
+    under_way.0.shutdown().await;
+}
+
+/// Looks for all that waits.
+async fn scan<O: Outbox>(outbox: &O, queue: &mut Queue<O::Lane>) -> Result<(), StateError> {
+    let mut last = None;
+    loop {
+        let (outbox, after) = (outbox.clone(), last.take());
+        let page = tokio::task::spawn_blocking(move || outbox.lanes(PAGE, after.as_ref())).await;
+        // It ends early only when the runtime does.
+        let page = page.unwrap_or(Err(StateError::Rebuilding))?;
+        let (now, is_last) = (Instant::now(), page.len() < PAGE);
+        last = page.last().cloned();
+        page.into_iter().for_each(|lane| queue.enqueue(lane, false, now));
+        if is_last {
+            return Ok(());
+        }
+    }
+}
+
+fn end<L: Clone + Display + Ord + Hash>(
+    queue: &mut Queue<L>,
+    under_way: &mut HashMap<Id, L>,
+    ended: Result<(Id, (Outcome, bool)), JoinError>,
+) {
+    let task = ended.as_ref().map_or_else(JoinError::id, |(task, _)| *task);
+    let Some(lane) = under_way.remove(&task) else { return };
+    let now = Instant::now();
+    let ended = ended.map(|(_, (outcome, late))| {
+        queue.set_late(&lane, late, now);
+        outcome
+    });
+    match ended {
+        Ok(Outcome::Done) => queue.advance(lane, now),
+        Ok(Outcome::Nothing) => queue.end(lane, now),
+        Ok(Outcome::Later(wait)) => queue.wait(lane, now + wait),
+        Ok(Outcome::Busy) => queue.wait(lane, now + queue.busy_delay()),
+        Ok(Outcome::Failed(delay)) => queue.fail(lane, now + delay),
+        Err(error) => {
+            tracing::error!(%lane, %error, "a defect cut off what was being delivered");
+            queue.wait(lane, now + AFTER_DEFECT);
+        }
+    }
+}

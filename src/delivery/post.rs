@@ -1,0 +1,119 @@
+//! One request to one receiver, and what its answer means. A receiver is a stranger: requests obey the outbound policy, follow
+//! no redirect and read next to nothing of the answer.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use tokio::time::timeout;
+
+use super::receivers::{Backoff, Permit};
+use crate::domain::MediaUrl;
+use crate::egress::header::{HeaderMap, RETRY_AFTER};
+use crate::egress::{Body, Client, EgressError, Method, Response, StatusCode};
+
+/// What is read of an answer, so that its connection can serve again.
+const MAX_ANSWER: usize = 16 << 10;
+
+/// What became of a request.
+#[derive(Debug)]
+pub enum Verdict {
+    /// The receiver took it.
+    Taken,
+    /// It was not sent.
+    Backoff(Backoff),
+    /// It is to be sent again, no sooner than the receiver asks. The error names no more of the URL than its host.
+    Failed(String, Option<Duration>),
+    /// It is not to be sent again, for this reason.
+    GiveUp(&'static str),
+}
+
+/// Sends a body, within `time` altogether. Returns the status, and for how long the receiver wants to be left alone, at most
+/// `max_retry_after`.
+///
+/// # Errors
+/// When the policy refuses the URL, or no answer comes.
+pub async fn post(
+    client: &Client,
+    url: &MediaUrl,
+    headers: HeaderMap,
+    body: Bytes,
+    time: Duration,
+    max_retry_after: Duration,
+) -> Result<(StatusCode, Option<Duration>), EgressError> {
+    let sent = async {
+        let mut response = client.send(Method::POST, url, headers, Some(Body::from(body))).await?;
+        let (status, retry_after) = (response.status(), retry_after(&response));
+        let mut read = 0;
+        // The status has decided it: what breaks off here only costs the connection.
+        while read < MAX_ANSWER
+            && let Ok(Some(chunk)) = response.chunk().await
+        {
+            read += chunk.len();
+        }
+        Ok((status, retry_after.map(|retry_after| retry_after.min(max_retry_after))))
+    };
+    timeout(time, sent).await.unwrap_or(Err(EgressError::TimedOut))
+}
+
+/// What an answer means, for what was sent and for its receiver.
+pub fn judge(permit: &Permit<'_>, answer: Result<(StatusCode, Option<Duration>), EgressError>) -> Verdict {
+    let (status, retry_after) = match answer {
+        Ok(answer) => answer,
+        Err(EgressError::Refused(refusal)) => return Verdict::GiveUp(refusal.name()),
+        Err(error) => {
+            permit.failed(None, &error.to_string());
+            return Verdict::Failed(error.to_string(), None);
+        }
+    };
+    let error = format!("it answers {}", status.as_u16());
+    if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
+        permit.failed(retry_after, &error);
+    } else {
+        permit.answered();
+    }
+    match status {
+        status if status.is_success() => Verdict::Taken,
+        StatusCode::GONE => Verdict::GiveUp("gone"),
+        _ => Verdict::Failed(error, retry_after),
+    }
+}
+
+/// As much of a URL as may be shown.
+pub fn origin(url: &str) -> Option<String> {
+    MediaUrl::parse(url).ok().map(|url| url.expose().origin().ascii_serialization())
+}
+
+/// What the receiver asks for: seconds, or a date.
+fn retry_after(response: &Response) -> Option<Duration> {
+    read_retry_after(response.headers().get(RETRY_AFTER)?.to_str().ok()?, Utc::now())
+}
+
+fn read_retry_after(text: &str, now: DateTime<Utc>) -> Option<Duration> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = DateTime::parse_from_rfc2822(text).ok()?;
+    (date.to_utc() - now).to_std().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_and_dates_are_asked_for() {
+        let now = DateTime::parse_from_rfc3339("2026-11-20T09:00:00Z").unwrap().to_utc();
+        for (text, seconds) in [
+            ("120", Some(120)),
+            (" 0 ", Some(0)),
+            ("Fri, 20 Nov 2026 09:02:00 GMT", Some(120)),
+            ("Fri, 20 Nov 2026 08:00:00 GMT", None),
+            ("soon", None),
+            ("-1", None),
+        ] {
+            assert_eq!(read_retry_after(text, now), seconds.map(Duration::from_secs), "{text}");
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! What delivers events to one endpoint, to all refs, or to nobody.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fail::fail_point;
+use tokio::sync::broadcast;
+use tokio::time::sleep;
+
+use super::body::headers;
+use super::{Notifier, SigningKeys};
+use crate::delivery::{Backoff, Outbox, Outcome, Receivers, Schedule, Tried, Verdict, judge, post};
+use crate::domain::{Destination, MediaUrl, Notification, RefId, Timestamp};
+use crate::journal::{Durability, Event};
+use crate::state::{EventLog, NotificationLane, NotificationsChanged, RecordError, State, StateError};
+
+/// Whom to deliver to.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum To {
+    /// An endpoint of the configuration, by its place there.
+    Endpoint(usize),
+    /// The receivers of refs.
+    Refs,
+    /// Endpoints that are not configured any more.
+    Nobody,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Courier {
+    notifier: Notifier,
+    to: To,
+    /// What stands for the destination; `None` for those that are no more.
+    destination: Option<u64>,
+    /// What stands for all that are configured.
+    known: Arc<[u64]>,
+}
+
+/// Where one event goes.
+struct Address<'a> {
+    url: MediaUrl,
+    keys: &'a SigningKeys,
+    presigned: bool,
+    receivers: &'a Receivers,
+}
+
+impl Courier {
+    pub(super) fn new(notifier: Notifier, to: To) -> Self {
+        let endpoints = notifier.inner.config.endpoints.iter();
+        let known = endpoints.map(|endpoint| Destination::Endpoint(endpoint.route.endpoint.clone()));
+        let known: Arc<[u64]> = known.map(|known| State::destination(&known)).collect();
+        let destination = match to {
+            To::Endpoint(place) => known.get(place).copied(),
+            To::Refs => Some(State::REFS),
+            To::Nobody => None,
+        };
+        Self { notifier, to, destination, known }
+    }
+
+    fn is_mine(&self, destination: u64) -> bool {
+        match self.destination {
+            Some(mine) => mine == destination,
+            None => destination != State::REFS && !self.known.contains(&destination),
+        }
+    }
+
+    /// Where an event goes, or why it goes nowhere.
+    fn address(&self, destination: &Destination) -> Result<Result<Address<'_>, &'static str>, StateError> {
+        let inner = &self.notifier.inner;
+        Ok(match (self.to, destination) {
+            (To::Endpoint(place), Destination::Endpoint(_)) => {
+                let endpoint = &inner.config.endpoints[place];
+                let (url, keys) = (endpoint.url.clone(), &endpoint.keys);
+                Ok(Address { url, keys, presigned: endpoint.presigned, receivers: &inner.endpoints })
+            }
+            (To::Refs, Destination::Ref(id)) => self.address_of(id)?,
+            _ => Err("endpoint_removed"),
+        })
+    }
+
+    fn address_of(&self, id: &RefId) -> Result<Result<Address<'_>, &'static str>, StateError> {
+        let inner = &self.notifier.inner;
+        let Some(url) = self.notifier.state().reply_ref(id)?.and_then(|known| known.notify_url) else {
+            return Ok(Err("ref_removed"));
+        };
+        let Ok(url) = MediaUrl::parse(&url) else { return Ok(Err("invalid_url")) };
+        Ok(Ok(Address { url, keys: &inner.config.ref_keys, presigned: false, receivers: &inner.strangers }))
+    }
+
+    async fn send(&self, notification: &Notification, address: Address<'_>) -> Verdict {
+        fail_point!("notify.send", |_| Verdict::Failed("as asked for".to_owned(), None));
+        let Address { url, keys, presigned, receivers } = address;
+        let receiver = url.expose().origin().ascii_serialization();
+        let permit = match receivers.admit(&receiver, Notifier::REQUEST_TIME) {
+            Ok(permit) => permit,
+            Err(backoff) => return Verdict::Backoff(backoff),
+        };
+        let body = match self.notifier.body(notification.clone(), presigned).await {
+            Ok(body) => body,
+            Err(error) => {
+                tracing::debug!(%error, "an event cannot be written yet");
+                return Verdict::Backoff(Backoff::Paused { rest: Notifier::PAUSE, failing_for: Duration::ZERO });
+            }
+        };
+        let at = Timestamp::now();
+        let headers = headers(&notification.id.to_string(), at, &keys.sign(&notification.id, at, &body));
+        let max_retry_after = Schedule::STANDARD_WEBHOOKS.max_retry_after;
+        let client = &self.notifier.inner.client;
+        judge(&permit, post(client, &url, headers, body, Notifier::REQUEST_TIME, max_retry_after).await)
+    }
+
+    async fn conclude(&self, notification: &Notification, verdict: Verdict, tried: Tried) -> Outcome {
+        let (at, id) = (Timestamp::now(), notification.id);
+        match verdict {
+            Verdict::Taken => {
+                fail_point!("notify.sent", |_| Outcome::Failed(Duration::from_secs(1)));
+                self.record(Event::NotificationDelivered { at, id }, Outcome::Done).await
+            }
+            Verdict::GiveUp(why) => self.give_up(notification, why).await,
+            Verdict::Backoff(Backoff::Paused { rest, .. }) => Outcome::Later(rest),
+            Verdict::Backoff(Backoff::Busy) => Outcome::Busy,
+            Verdict::Failed(error, retry_after) => {
+                tracing::info!(%id, event = notification.event.as_str(), error, "an event could not be delivered yet");
+                let delay = Schedule::STANDARD_WEBHOOKS.delay(tried.failures.saturating_add(1), retry_after);
+                let due = at.after(delay.unwrap_or_default());
+                let again = Outcome::Failed(delay.unwrap_or_default());
+                let recorded = self.record(Event::NotificationFailed { at, id, error, due }, again).await;
+                if delay.is_some() { recorded } else { self.give_up(notification, "attempts_exhausted").await }
+            }
+        }
+    }
+
+    async fn give_up(&self, notification: &Notification, why: &str) -> Outcome {
+        let (at, id, destination) = (Timestamp::now(), notification.id, notification.destination.name());
+        tracing::warn!(%id, event = notification.event.as_str(), destination, why, "an event is not sent any more");
+        self.record(Event::NotificationDead { at, id, why: why.to_owned() }, Outcome::Done).await
+    }
+
+    /// Says what became of an event. While that cannot be recorded, nothing else of its lane is tried.
+    async fn record(&self, event: Event, outcome: Outcome) -> Outcome {
+        loop {
+            // It need not be on the disk at once: without it the event is sent again.
+            match self.log().record(event.clone(), Durability::Buffered).await {
+                Ok(_) => return outcome,
+                Err(RecordError::Stopping) => return Outcome::Later(Notifier::PAUSE),
+                Err(RecordError::Journal(_)) => sleep(Notifier::PAUSE).await,
+            }
+        }
+    }
+}
+
+impl Outbox for Courier {
+    type Lane = NotificationLane;
+    type Change = NotificationsChanged;
+
+    fn log(&self) -> &EventLog {
+        &self.notifier.inner.log
+    }
+
+    fn changes(&self) -> broadcast::Receiver<Option<NotificationsChanged>> {
+        self.notifier.state().notifications_changed()
+    }
+
+    fn lane(&self, change: NotificationsChanged) -> Option<(NotificationLane, bool)> {
+        self.is_mine(change.lane.destination).then_some((change.lane, change.at_once))
+    }
+
+    fn lanes(&self, limit: usize, after: Option<&NotificationLane>) -> Result<Vec<NotificationLane>, StateError> {
+        let state = self.notifier.state();
+        if let Some(destination) = self.destination {
+            return state.notification_lanes(destination, limit, after.copied());
+        }
+        let mut lanes = Vec::new();
+        for destination in state.notification_destinations()? {
+            let after = match after {
+                Some(after) if after.destination > destination => continue,
+                Some(after) if after.destination == destination => Some(*after),
+                _ => None,
+            };
+            if self.is_mine(destination) && lanes.len() < limit {
+                lanes.extend(state.notification_lanes(destination, limit - lanes.len(), after)?);
+            }
+        }
+        Ok(lanes)
+    }
+
+    async fn deliver_next(&self, lane: NotificationLane, tried: Tried) -> (Outcome, bool) {
+        let next = self.notifier.state().next_notification(lane);
+        let next = next.and_then(|next| {
+            let Some(notification) = next else { return Ok(None) };
+            let address = self.address(&notification.destination)?;
+            Ok(Some((notification, address)))
+        });
+        let (notification, address) = match next {
+            Ok(Some(next)) => next,
+            Ok(None) => return (Outcome::Nothing, false),
+            Err(error) => {
+                tracing::debug!(%error, "what is to be sent cannot be read yet");
+                return (Outcome::Later(Notifier::PAUSE), tried.late_since.is_some());
+            }
+        };
+        let patience = self.notifier.inner.config.patience;
+        let late = Timestamp::now().since(notification.at) >= patience;
+        let verdict = match address {
+            Ok(address) => self.send(&notification, address).await,
+            Err(why) => Verdict::GiveUp(why),
+        };
+        let verdict = match verdict {
+            Verdict::Failed(..) if tried.is_over(late, patience) => Verdict::GiveUp("expired"),
+            Verdict::Backoff(Backoff::Paused { failing_for, .. })
+                if tried.is_over(late, patience) && failing_for >= Tried::hold(patience) =>
+            {
+                Verdict::GiveUp("expired")
+            }
+            verdict => verdict,
+        };
+        (self.conclude(&notification, verdict, tried).await, late)
+    }
+}

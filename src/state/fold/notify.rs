@@ -1,0 +1,274 @@
+//! What somebody is to be told of: recorded in the same batch as the change of the job that it tells of, so that neither is
+//! there without the other.
+//!
+//! Whom it goes to follows from the journal alone: from the routes that were last recorded before, and from the job's ref. So
+//! a state that is made anew sends nothing to those who had not asked for it by then.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::super::StateError;
+use super::super::keys::{self, NOTIFY_ROUTES};
+use super::super::records::{NotificationLane, NotificationsChanged, RefRecord};
+use super::super::stored_job::OpenJob;
+use super::super::txn::Txn;
+use super::{ApplyOutcome, refs};
+use crate::domain::{
+    AssetId, AssetState, Change, Destination, EventType, Job, JobState, Notification, NotificationId,
+    NotificationState, Route, Timestamp,
+};
+
+/// A link that dies within this time is told of, where its file is not stored.
+const SOON: Duration = Duration::from_secs(3600);
+/// Of delivered ones, and of dead ones, about so many are remembered; of more, the newest.
+const MAX_REMEMBERED: u64 = 10_000;
+
+pub(super) fn set_routes(txn: &mut Txn<'_>, routes: &[Route]) -> Result<ApplyOutcome, StateError> {
+    txn.put(NOTIFY_ROUTES.to_vec(), &routes.get(..Route::MAX).unwrap_or(routes))?;
+    Ok(ApplyOutcome::Done)
+}
+
+/// A job has changed: what follows is told.
+pub(super) fn changed(txn: &mut Txn<'_>, open: &mut OpenJob, change: Option<Change>) -> Result<(), StateError> {
+    let state = open.job.state;
+    let is_other = open.state_before() != Some(state);
+    let at = open.job.updated_at;
+    match EventType::of_end(state).filter(|_| is_other) {
+        Some(event) => tell(txn, &mut open.job, event, at),
+        None if state == JobState::Running && change == Some(Change::Progressed) => {
+            tell(txn, &mut open.job, EventType::Running, at)
+        }
+        None => Ok(()),
+    }
+}
+
+/// Tells of a link that dies soon, once for each: of one to the file in `slot`, or of any.
+pub(super) fn expiring(
+    txn: &mut Txn<'_>,
+    open: &mut OpenJob,
+    slot: Option<&AssetId>,
+    at: Timestamp,
+) -> Result<(), StateError> {
+    let dies_at = match slot {
+        Some(slot) => {
+            let pending = open.job.asset(slot).filter(|asset| asset.state == AssetState::Pending);
+            pending.and_then(|asset| asset.link_expires_at())
+        }
+        None => open.link_expires_at(),
+    };
+    let Some(dies_at) = dies_at.filter(|dies_at| *dies_at <= at.after(SOON)) else { return Ok(()) };
+    // Of several files' links the last to die counts: each is told of once at most.
+    if open.job.state != JobState::Archiving || open.job.expiry_told >= Some(dies_at) {
+        return Ok(());
+    }
+    open.job.expiry_told = Some(dies_at);
+    tell(txn, &mut open.job, EventType::Expiring, at)
+}
+
+fn tell(txn: &mut Txn<'_>, job: &mut Job, event: EventType, at: Timestamp) -> Result<(), StateError> {
+    let routes: Vec<Route> = txn.get(&NOTIFY_ROUTES)?.unwrap_or_default();
+    let of_ref = match &job.ref_id {
+        Some(id) => refs::live(txn, id)?,
+        None => None,
+    };
+    let nothing = BTreeMap::new();
+    let labels = of_ref.as_ref().map_or(&nothing, |known| &known.labels);
+    let wanted = routes.iter().filter(|route| route.takes(event, &job.id, labels));
+    let mut destinations: Vec<_> = wanted.map(|route| Destination::Endpoint(route.endpoint.clone())).collect();
+    if let Some(RefRecord { id, notify_url: Some(_), .. }) = &of_ref
+        && EventType::DEFAULT.contains(&event)
+    {
+        destinations.push(Destination::Ref(id.clone()));
+    }
+    if destinations.is_empty() {
+        return Ok(());
+    }
+    let earlier = job.events;
+    job.events = job.events.saturating_add(1);
+    let as_it_is = Job { assets: Vec::new(), unconfirmed: Vec::new(), ..job.clone() };
+    // An entry has more bytes than there can be destinations, so no two events get the same number.
+    for (number, destination) in (txn.position..).zip(destinations) {
+        let id = NotificationId::new(&job.id, event, earlier, &destination);
+        if txn.contains(&keys::notification_id(&id))? {
+            continue;
+        }
+        let notification = Notification {
+            id,
+            event,
+            at,
+            job_id: job.id.clone(),
+            destination,
+            state: NotificationState::Pending,
+            attempts: 0,
+            last_error: None,
+            reason: None,
+            last_attempt_at: None,
+            next_attempt_at: None,
+            job: Some(Box::new(as_it_is.clone())),
+        };
+        put_new(txn, number, &notification)?;
+    }
+    Ok(())
+}
+
+/// Said again: taken over where what it told of may be missing.
+pub(super) fn kept(txn: &mut Txn<'_>, number: u64, notification: &Notification) -> Result<ApplyOutcome, StateError> {
+    if number < txn.meta.begins && !txn.contains(&keys::notification_id(&notification.id))? {
+        put_new(txn, number, notification)?;
+    }
+    Ok(ApplyOutcome::Done)
+}
+
+pub(super) fn delivered(txn: &mut Txn<'_>, id: &NotificationId, at: Timestamp) -> Result<ApplyOutcome, StateError> {
+    end(txn, id, |notification| {
+        notification.state = NotificationState::Delivered;
+        (notification.last_error, notification.last_attempt_at) = (None, Some(at));
+        notification.attempts = notification.attempts.saturating_add(1);
+        notification.job = None;
+    })
+}
+
+pub(super) fn dead(
+    txn: &mut Txn<'_>,
+    id: &NotificationId,
+    why: &str,
+    at: Timestamp,
+) -> Result<ApplyOutcome, StateError> {
+    end(txn, id, |notification| {
+        notification.state = NotificationState::Dead;
+        (notification.reason, notification.last_attempt_at) = (Some(cut(why)), Some(at));
+    })
+}
+
+pub(super) fn failed(
+    txn: &mut Txn<'_>,
+    id: &NotificationId,
+    error: &str,
+    at: Timestamp,
+    due: Timestamp,
+) -> Result<ApplyOutcome, StateError> {
+    let Some((number, mut notification)) = pending(txn, id)? else { return Ok(ApplyOutcome::Unknown) };
+    notification.attempts = notification.attempts.saturating_add(1);
+    (notification.last_error, notification.last_attempt_at) = (Some(cut(error)), Some(at));
+    notification.next_attempt_at = Some(due);
+    txn.put(keys::notification(number), &notification)?;
+    Ok(ApplyOutcome::Done)
+}
+
+pub(super) fn retried(txn: &mut Txn<'_>, id: &NotificationId) -> Result<ApplyOutcome, StateError> {
+    let Some((number, mut notification)) = known(txn, id)? else { return Ok(ApplyOutcome::Unknown) };
+    match notification.state {
+        NotificationState::Delivered => return Ok(ApplyOutcome::Done),
+        NotificationState::Pending => {}
+        NotificationState::Dead => {
+            remove_from(txn, number, &notification);
+            notification.state = NotificationState::Pending;
+            enter(txn, number, &notification);
+        }
+    }
+    (notification.next_attempt_at, notification.reason) = (None, None);
+    txn.put(keys::notification(number), &notification)?;
+    txn.notifications.push(NotificationsChanged { lane: lane_of(&notification), at_once: true });
+    Ok(ApplyOutcome::Done)
+}
+
+/// What becomes of one that is on its way.
+fn end(
+    txn: &mut Txn<'_>,
+    id: &NotificationId,
+    change: impl FnOnce(&mut Notification),
+) -> Result<ApplyOutcome, StateError> {
+    let Some((number, mut notification)) = pending(txn, id)? else { return Ok(ApplyOutcome::Unknown) };
+    remove_from(txn, number, &notification);
+    change(&mut notification);
+    notification.next_attempt_at = None;
+    enter(txn, number, &notification);
+    txn.put(keys::notification(number), &notification)?;
+    let counters = &mut txn.meta.counters;
+    let delivered = notification.state == NotificationState::Delivered;
+    *(if delivered { &mut counters.notified } else { &mut counters.not_notified }) += 1;
+    forget_oldest(txn, notification.state)?;
+    Ok(ApplyOutcome::Done)
+}
+
+fn pending(txn: &Txn<'_>, id: &NotificationId) -> Result<Option<(u64, Notification)>, StateError> {
+    Ok(known(txn, id)?.filter(|(_, notification)| notification.state == NotificationState::Pending))
+}
+
+fn known(txn: &Txn<'_>, id: &NotificationId) -> Result<Option<(u64, Notification)>, StateError> {
+    let Some(number) = txn.get::<u64>(&keys::notification_id(id))? else { return Ok(None) };
+    Ok(txn.get(&keys::notification(number))?.map(|notification| (number, notification)))
+}
+
+fn put_new(txn: &mut Txn<'_>, mut number: u64, notification: &Notification) -> Result<(), StateError> {
+    // Of two segments with one base both are read.
+    while txn.contains(&keys::notification(number))? {
+        number += 1;
+    }
+    txn.put(keys::notification(number), notification)?;
+    txn.put(keys::notification_id(&notification.id), &number)?;
+    enter(txn, number, notification);
+    if notification.state == NotificationState::Pending {
+        txn.notifications.push(NotificationsChanged { lane: lane_of(notification), at_once: false });
+    }
+    Ok(())
+}
+
+fn lane_of(notification: &Notification) -> NotificationLane {
+    let destination = keys::destination(&notification.destination);
+    NotificationLane { destination, job: keys::short_hash(notification.job_id.as_str()) }
+}
+
+/// Puts one where its state says.
+fn enter(txn: &mut Txn<'_>, number: u64, notification: &Notification) {
+    txn.mark(keys::with_job(keys::notifications_in(notification.state), number));
+    *count(txn, notification.state) += 1;
+    if notification.state == NotificationState::Pending {
+        let NotificationLane { destination, job } = lane_of(notification);
+        txn.mark(keys::in_notification_lane(destination, job, number));
+    }
+}
+
+/// The reverse.
+fn remove_from(txn: &mut Txn<'_>, number: u64, notification: &Notification) {
+    txn.remove(keys::with_job(keys::notifications_in(notification.state), number));
+    let count = count(txn, notification.state);
+    *count = count.saturating_sub(1);
+    if notification.state == NotificationState::Pending {
+        let NotificationLane { destination, job } = lane_of(notification);
+        txn.remove(keys::in_notification_lane(destination, job, number));
+    }
+}
+
+fn count<'a>(txn: &'a mut Txn<'_>, state: NotificationState) -> &'a mut u64 {
+    let counters = &mut txn.meta.counters;
+    match state {
+        NotificationState::Pending => &mut counters.notifications_pending,
+        NotificationState::Delivered => &mut counters.notifications_delivered,
+        NotificationState::Dead => &mut counters.notifications_dead,
+    }
+}
+
+/// Forgets the oldest of those in a state, where there are too many: some at a time, since each time looks by those that the
+/// same transaction has forgotten.
+fn forget_oldest(txn: &mut Txn<'_>, state: NotificationState) -> Result<(), StateError> {
+    const AT_ONCE: u64 = 256;
+    if *count(txn, state) < MAX_REMEMBERED + AT_ONCE {
+        return Ok(());
+    }
+    for key in txn.first_keys(&keys::notifications_in(state), AT_ONCE as usize)? {
+        let Some(number) = keys::trailing_number(&key) else { continue };
+        if let Some(oldest) = txn.get::<Notification>(&keys::notification(number))?
+            && oldest.state == state
+        {
+            remove_from(txn, number, &oldest);
+            txn.remove(keys::notification(number));
+            txn.remove(keys::notification_id(&oldest.id));
+        }
+    }
+    Ok(())
+}
+
+fn cut(text: &str) -> String {
+    text[..text.floor_char_boundary(Notification::MAX_ERROR_BYTES)].to_owned()
+}
