@@ -39,7 +39,8 @@ pub use metrics::observe;
 
 use crate::bucket::{Bucket, Links};
 use crate::domain::JobView;
-use crate::intake::{ApiError, Intake};
+use crate::http::ApiError;
+use crate::intake::Intake;
 use crate::reconcile::Reconciler;
 use crate::repair::Verifier;
 use crate::state::{JobRecord, State, StateError};

@@ -42,7 +42,8 @@ use self::observe::Caller;
 use self::tokens::StreamOwners;
 use crate::domain::MediaUrl;
 use crate::egress::{self, ClientSetupError, Policy, header};
-use crate::intake::{ApiError, Intake};
+use crate::http::ApiError;
+use crate::intake::Intake;
 use crate::provider::CircuitBreaker;
 
 pub use restore_callback::relayed;

@@ -22,7 +22,6 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-pub use api_error::{ApiError, ErrorBody, ErrorDetail};
 pub use http::{
     __path_reply, CallbackAnswer, QuarantineAnswer, accepted_response, parse_quarantine_id, quarantine_id, reply,
     routes,

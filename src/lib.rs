@@ -12,6 +12,7 @@ pub mod delivery;
 pub mod egress;
 pub mod fetch;
 pub mod gateway;
+pub mod http;
 pub mod intake;
 pub mod journal;
 pub mod notify;

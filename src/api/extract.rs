@@ -5,12 +5,11 @@ use std::time::Duration;
 use actix_web::HttpRequest;
 use actix_web::http::StatusCode;
 use actix_web::web::{Payload, Query};
-use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt;
+use bytes::Bytes;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::error::Category;
 
-use super::ApiError;
+use crate::http::{ApiError, BodyError, read_body};
 
 /// The largest JSON body, in bytes.
 const MAX_BODY: usize = 64 << 10;
@@ -35,7 +34,7 @@ pub(super) fn unprocessable(message: &str) -> ApiError {
 
 /// Reads a JSON object. No body is an empty one.
 pub(super) async fn json<T: DeserializeOwned>(payload: Payload) -> Result<T, ApiError> {
-    let late = |_| Err(incomplete(&format!("not within {} seconds", BODY_TIME.as_secs())));
+    let late = |_| Err(ApiError::incomplete(format!("not within {} seconds", BODY_TIME.as_secs())));
     let body = tokio::time::timeout(BODY_TIME, read(payload)).await.unwrap_or_else(late)?;
     let body: &[u8] = if body.trim_ascii().is_empty() { b"{}" } else { &body };
     // First the grammar of the whole: what is not JSON is not half a request.
@@ -52,22 +51,11 @@ pub(super) async fn json<T: DeserializeOwned>(payload: Payload) -> Result<T, Api
     })
 }
 
-async fn read(mut payload: Payload) -> Result<Bytes, ApiError> {
-    let mut body = BytesMut::new();
-    while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|error| incomplete(&error.to_string()))?;
-        if body.len() + chunk.len() > MAX_BODY {
-            let message = format!("the body has more than {MAX_BODY} bytes");
-            return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body.freeze())
-}
-
-fn incomplete(reason: &str) -> ApiError {
-    let message = format!("the body did not arrive whole: {reason}");
-    ApiError::new(StatusCode::BAD_REQUEST, "incomplete_body", message)
+async fn read(payload: Payload) -> Result<Bytes, ApiError> {
+    read_body(payload, MAX_BODY).await.map_err(|error| match error {
+        BodyError::TooLarge(_) => ApiError::too_large(format!("the body has more than {MAX_BODY} bytes")),
+        BodyError::Broken(error) => ApiError::incomplete(error),
+    })
 }
 
 fn invalid_json(error: &serde_json::Error) -> ApiError {

@@ -8,7 +8,7 @@ use super::list::{List, PageParams};
 use super::refs::reply_ref_parameter;
 use super::{Api, ApiError, extract, wait};
 use crate::domain::{JobId, JobState, JobView, Kind};
-use crate::intake::ErrorBody;
+use crate::http::ErrorBody;
 use crate::state::{JobFilter, State};
 
 /// Which jobs to list.

@@ -11,7 +11,7 @@ pub(super) use content::{__path_content, content};
 use super::list::{List, PageParams};
 use super::{Api, ApiError, extract};
 use crate::domain::{Digest, Timestamp};
-use crate::intake::ErrorBody;
+use crate::http::ErrorBody;
 use crate::state::{MediaRecord, Reference, State, StateError};
 
 /// Bytes that are stored.

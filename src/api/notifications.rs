@@ -10,7 +10,7 @@ use super::jobs::one_of;
 use super::list::{List, PageParams};
 use super::{Api, ApiError, extract};
 use crate::domain::{Destination, EventType, Notification, NotificationId, NotificationState, Timestamp};
-use crate::intake::ErrorBody;
+use crate::http::ErrorBody;
 
 /// An event on its way to one destination.
 #[derive(Debug, Serialize, ToSchema)]

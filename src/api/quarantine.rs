@@ -7,9 +7,9 @@ use utoipa::{IntoParams, ToSchema};
 use super::list::{List, PageParams};
 use super::{Api, ApiError, extract};
 use crate::domain::{QuarantineReason, Timestamp};
+use crate::http::ErrorBody;
 use crate::intake::{
-    CallbackAnswer, ErrorBody, QuarantineAnswer, QuarantineFilter, accepted_response, parse_quarantine_id,
-    quarantine_id,
+    CallbackAnswer, QuarantineAnswer, QuarantineFilter, accepted_response, parse_quarantine_id, quarantine_id,
 };
 use crate::state::QuarantineRecord;
 

@@ -11,7 +11,8 @@ use super::jobs::{ShowQuery, wants_presigned};
 use super::list::{List, bad_cursor, read_limit};
 use super::{Api, ApiError, extract, wait};
 use crate::domain::{JobView, MediaUrl, Origin, RefId, ReplyRef, Target, Timestamp};
-use crate::intake::{ErrorBody, NewRef};
+use crate::http::ErrorBody;
+use crate::intake::NewRef;
 use crate::state::{JobFilter, JobRecord, RefRecord, State, StateError};
 
 /// A ref to register.

@@ -20,7 +20,7 @@ pub(super) use self::ended::EndedSessions;
 use super::auth::Caller;
 use super::{Api, ApiError};
 use crate::domain::{Target, Timestamp};
-use crate::intake::ErrorBody;
+use crate::http::ErrorBody;
 
 /// Where sessions are opened and closed.
 pub(super) const SESSION_PATH: &str = "/api/v1/session";

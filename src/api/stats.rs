@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::{Api, ApiError};
 use crate::domain::{JobState, Timestamp};
-use crate::intake::ErrorBody;
+use crate::http::ErrorBody;
 use crate::state::{Counters, EventLog, StateError};
 
 /// The numbers at one moment, as far as they are kept together.

@@ -21,7 +21,7 @@ use self::report::{TaskReport, Watched};
 use super::list::List;
 use super::{Api, ApiError};
 use crate::domain::Timestamp;
-use crate::intake::ErrorBody;
+use crate::http::ErrorBody;
 use crate::reconcile::Reconciler;
 
 /// How many are remembered.

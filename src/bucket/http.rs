@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
 use object_store::client::{
     ClientConfigKey, HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody,
     HttpService,
 };
 use object_store::{ClientOptions, RetryConfig};
 use reqwest::{Method, StatusCode};
+
+use crate::http::{BodyError, read_body};
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -193,16 +194,11 @@ async fn page(answer: HttpResponse, most: usize) -> Result<HttpResponse, HttpErr
 
 /// The body, and whether that is all of it; reading stops at `most` bytes.
 async fn read(body: HttpResponseBody, most: usize) -> Result<(Bytes, bool), HttpError> {
-    let mut whole = Vec::new();
-    let mut stream = body.bytes_stream();
-    while let Some(chunk) = stream.next().await {
-        let chunk = chunk?;
-        if whole.len() + chunk.len() > most {
-            return Ok((whole.into(), false));
-        }
-        whole.extend_from_slice(&chunk);
+    match read_body(body.bytes_stream(), most).await {
+        Ok(whole) => Ok((whole, true)),
+        Err(BodyError::TooLarge(begun)) => Ok((begun, false)),
+        Err(BodyError::Broken(error)) => Err(error),
     }
-    Ok((whole.into(), true))
 }
 
 /// A page of a listing without the objects whose keys `object_store` knows no path for, such as `a//b`: it would give the

@@ -12,6 +12,7 @@ use super::service::{tls_failure, tls_files};
 use super::{Failure, pinned};
 use crate::app::own_certificate;
 use crate::config::{Config, Credentials};
+use crate::http::{BodyError, read_body};
 
 /// How long the service may take to say that it is ready.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
@@ -130,15 +131,11 @@ async fn send(url: &str, request: RequestBuilder) -> Result<Response, Failure> {
     request.send().await.map_err(|error| Failure::runtime(format!("{url}: no answer: {}", cause(error))))
 }
 
-async fn answer(url: &str, mut response: Response) -> Result<Value, Failure> {
-    let mut body = Vec::new();
-    let broken = |error| broke_off(url, error);
-    while let Some(chunk) = response.chunk().await.map_err(broken)? {
-        body.extend_from_slice(&chunk);
-        if body.len() > MAX_ANSWER {
-            return Err(Failure::runtime(format!("{url}: expected an answer of at most {MAX_ANSWER} bytes")));
-        }
-    }
+async fn answer(url: &str, response: Response) -> Result<Value, Failure> {
+    let body = read_body(response.bytes_stream(), MAX_ANSWER).await.map_err(|error| match error {
+        BodyError::TooLarge(_) => Failure::runtime(format!("{url}: expected an answer of at most {MAX_ANSWER} bytes")),
+        BodyError::Broken(error) => broke_off(url, error),
+    })?;
     serde_json::from_slice(&body).map_err(|_| Failure::runtime(format!("{url}: expected JSON in the answer")))
 }
 

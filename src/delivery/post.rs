@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
 use tokio::time::timeout;
 
 use super::receivers::{Backoff, Permit};
 use crate::domain::MediaUrl;
-use crate::egress::header::{HeaderMap, RETRY_AFTER};
-use crate::egress::{Body, Client, EgressError, Method, Response, StatusCode};
+use crate::egress::header::HeaderMap;
+use crate::egress::{Body, Client, EgressError, Method, StatusCode};
+use crate::http::retry_after;
 
 /// What is read of an answer, so that its connection can serve again.
 const MAX_ANSWER: usize = 16 << 10;
@@ -43,7 +43,7 @@ pub async fn post(
 ) -> Result<(StatusCode, Option<Duration>), EgressError> {
     let sent = async {
         let mut response = client.send(Method::POST, url, headers, Some(Body::from(body))).await?;
-        let (status, retry_after) = (response.status(), retry_after(&response));
+        let (status, retry_after) = (response.status(), retry_after(response.headers(), max_retry_after));
         let mut read = 0;
         // The status has decided it: what breaks off here only costs the connection.
         while read < MAX_ANSWER
@@ -51,7 +51,7 @@ pub async fn post(
         {
             read += chunk.len();
         }
-        Ok((status, retry_after.map(|retry_after| retry_after.min(max_retry_after))))
+        Ok((status, retry_after))
     };
     timeout(time, sent).await.unwrap_or(Err(EgressError::TimedOut))
 }
@@ -82,38 +82,4 @@ pub fn judge(permit: &Permit<'_>, answer: Result<(StatusCode, Option<Duration>),
 /// As much of a URL as may be shown.
 pub fn origin(url: &str) -> Option<String> {
     MediaUrl::parse(url).ok().map(|url| url.expose().origin().ascii_serialization())
-}
-
-/// What the receiver asks for: seconds, or a date.
-fn retry_after(response: &Response) -> Option<Duration> {
-    read_retry_after(response.headers().get(RETRY_AFTER)?.to_str().ok()?, Utc::now())
-}
-
-fn read_retry_after(text: &str, now: DateTime<Utc>) -> Option<Duration> {
-    let text = text.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = DateTime::parse_from_rfc2822(text).ok()?;
-    (date.to_utc() - now).to_std().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn seconds_and_dates_are_asked_for() {
-        let now = DateTime::parse_from_rfc3339("2026-11-20T09:00:00Z").unwrap().to_utc();
-        for (text, seconds) in [
-            ("120", Some(120)),
-            (" 0 ", Some(0)),
-            ("Fri, 20 Nov 2026 09:02:00 GMT", Some(120)),
-            ("Fri, 20 Nov 2026 08:00:00 GMT", None),
-            ("soon", None),
-            ("-1", None),
-        ] {
-            assert_eq!(read_retry_after(text, now), seconds.map(Duration::from_secs), "{text}");
-        }
-    }
 }

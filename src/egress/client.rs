@@ -3,6 +3,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::Stream;
+use futures_util::stream::unfold;
 use reqwest::header::{self, HeaderMap, HeaderName};
 use reqwest::{Body, Method, StatusCode, Upgraded, redirect};
 use tokio::time::timeout;
@@ -289,6 +291,17 @@ impl Response {
     /// When the connection breaks or stays silent for too long.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, EgressError> {
         Ok(timeout(self.idle_timeout, self.inner.chunk()).await.map_err(|_| EgressError::TimedOut)??)
+    }
+
+    /// The body piece by piece, as [`Self::chunk`] gives it, up to the first error.
+    pub fn into_stream(self) -> impl Stream<Item = Result<Bytes, EgressError>> {
+        unfold(Some(self), |response| async {
+            let mut response = response?;
+            match response.chunk().await.transpose()? {
+                Ok(chunk) => Some((Ok(chunk), Some(response))),
+                Err(error) => Some((Err(error), None)),
+            }
+        })
     }
 
     /// The connection itself, once a 101 has made it another protocol's.

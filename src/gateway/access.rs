@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::egress::header::{self, HeaderMap, HeaderValue};
-use crate::intake::ApiError;
+use crate::http::ApiError;
 
 /// Whose tokens may pass.
 pub(super) struct Access {

@@ -20,7 +20,7 @@ use super::veil::{Unclear, Veil};
 use super::{Gateway, headers};
 use crate::egress::header::{self, HeaderMap};
 use crate::egress::{EgressError, Response};
-use crate::intake::ApiError;
+use crate::http::ApiError;
 
 /// Answers of up to this many bytes are held without asking.
 const STREAM_ABOVE_BYTES: usize = 256 << 10;
@@ -74,16 +74,16 @@ impl Gateway {
                 Buffered::TooLarge(begun, rest) => {
                     tracing::warn!(?endpoint, bytes = begun.len(), "an answer is too large to be read for jobs");
                     let begun = once(future::ready(Ok(begun)));
-                    Ok(streamed(head, length, self.veiled(begun.chain(pieces(*rest)).boxed()), None))
+                    Ok(streamed(head, length, self.veiled(begun.chain(rest.into_stream()).boxed()), None))
                 }
             };
         }
         if let (Endpoint::Create(Created::Events), true) = (endpoint, status.is_success()) {
-            let events = self.events(creation.unwrap_or_default(), caller.clone(), pieces(response));
+            let events = self.events(creation.unwrap_or_default(), caller.clone(), response.into_stream().boxed());
             return Ok(streamed(head, None, self.veiled(events), forwarder));
         }
         self.observe(endpoint, caller, creation.as_ref(), status, &Bytes::new()).await;
-        Ok(streamed(head, length, self.veiled(pieces(response)), forwarder))
+        Ok(streamed(head, length, self.veiled(response.into_stream().boxed()), forwarder))
     }
 
     /// An answer as the caller is to see it.
@@ -195,17 +195,6 @@ fn streamed(
         // `streaming` would add a content type where the provider gave none.
         None => head.body(BodyStream::new(body)),
     }
-}
-
-fn pieces(response: Response) -> Pieces {
-    unfold(Some(response), |response| async {
-        let mut response = response?;
-        match response.chunk().await.transpose()? {
-            Ok(chunk) => Some((Ok(chunk), Some(response))),
-            Err(error) => Some((Err(error), None)),
-        }
-    })
-    .boxed()
 }
 
 /// A body that is held, with leave to do so until the last of it is sent.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use serde::Deserialize;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -11,6 +11,7 @@ use super::observe::{Caller, Owner};
 use crate::domain::{JobId, MediaUrl, Timestamp};
 use crate::egress::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, DATE, HeaderMap, HeaderValue};
 use crate::egress::{Method, StatusCode};
+use crate::http::read_body;
 use crate::intake::UnknownJobPolicy;
 use crate::provider::{Answer, parse_jobs};
 
@@ -70,15 +71,10 @@ impl Gateway {
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let answered = timeout(ANSWER_TIME, async {
-            let mut response = self.inner.http.send(Method::GET, &url, headers, None).await.ok()?;
-            let mut body = BytesMut::new();
-            while let Some(chunk) = response.chunk().await.ok()? {
-                if body.len() + chunk.len() > MAX_ANSWER {
-                    return None;
-                }
-                body.extend_from_slice(&chunk);
-            }
-            (response.status() == StatusCode::OK).then(|| (clock(response.headers()), body.freeze()))
+            let response = self.inner.http.send(Method::GET, &url, headers, None).await.ok()?;
+            let (status, now) = (response.status(), clock(response.headers()));
+            let body = read_body(response.into_stream(), MAX_ANSWER).await.ok()?;
+            (status == StatusCode::OK).then_some((now, body))
         });
         answered.await.ok().flatten()
     }

@@ -7,17 +7,16 @@ use std::task::Context;
 use std::time::Duration;
 
 use actix_web::HttpRequest;
-use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use actix_web::web::Payload;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::unfold;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::timeout;
 
 use crate::egress;
-use crate::intake::ApiError;
+use crate::http::{ApiError, BodyError, read_body};
 
 /// How long a caller may send nothing of a body.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -110,20 +109,11 @@ pub(super) async fn next(payload: &mut Payload) -> Option<io::Result<Bytes>> {
 /// # Errors
 /// When it has more than `limit` bytes, or does not arrive whole.
 pub(super) async fn whole(payload: &mut Payload, limit: usize) -> Result<Bytes, ApiError> {
-    let mut body = BytesMut::new();
-    while let Some(piece) = next(payload).await {
-        let piece = piece.map_err(|error| incomplete(&error))?;
-        if body.len() + piece.len() > limit {
-            let message = format!("expected a body of at most {limit} bytes that creates jobs");
-            return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message));
+    let pieces = unfold(payload, |payload| async move { Some((next(payload).await?, payload)) });
+    read_body(pieces, limit).await.map_err(|error| match error {
+        BodyError::TooLarge(_) => {
+            ApiError::too_large(format!("expected a body of at most {limit} bytes that creates jobs"))
         }
-        body.extend_from_slice(&piece);
-    }
-    Ok(body.freeze())
-}
-
-/// 400: the caller did not send all of it.
-pub(super) fn incomplete(error: &io::Error) -> ApiError {
-    let message = format!("the body did not arrive whole: {error}");
-    ApiError::new(StatusCode::BAD_REQUEST, "incomplete_body", message)
+        BodyError::Broken(error) => ApiError::incomplete(error),
+    })
 }

@@ -20,7 +20,7 @@ use super::rewrite::multipart::MultipartRewriter;
 use super::rewrite::{Callback, CallbackParams, Plan, form, json};
 use crate::domain::Target;
 use crate::egress::header::{self, HeaderMap};
-use crate::intake::ApiError;
+use crate::http::ApiError;
 
 /// The largest body taken that is not a multipart form, in bytes: the provider's prompts have a few thousand characters.
 const MAX_BODY: usize = 1 << 20;
@@ -174,7 +174,7 @@ impl RewritingBody {
                 Some(Ok(piece)) => self.feed(&piece).await,
                 Some(Err(error)) => {
                     self.is_over = true;
-                    Err(body::incomplete(&error))
+                    Err(ApiError::incomplete(error))
                 }
                 None => {
                     self.is_over = true;

@@ -10,7 +10,7 @@ use super::body::{BodyForwarder, Outgoing, poll_forward};
 use crate::domain::MediaUrl;
 use crate::egress::header::{self, HeaderMap};
 use crate::egress::{EgressError, Method, Response};
-use crate::intake::ApiError;
+use crate::http::ApiError;
 
 /// An answer of the provider, and what of the request's body it has not got yet.
 pub(super) struct Exchange {

@@ -3,7 +3,7 @@
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::endpoint::PREFIX;
-use crate::intake::ApiError;
+use crate::http::ApiError;
 
 /// What stands in a path segment as it is (RFC 3986, 3.3), but for `;`.
 const AS_IS: &AsciiSet = &NON_ALPHANUMERIC

@@ -22,7 +22,7 @@ use super::observe::Caller;
 use super::tokens::Stream;
 use crate::egress::header::{self, HeaderValue};
 use crate::egress::{StatusCode, Upgraded};
-use crate::intake::ApiError;
+use crate::http::ApiError;
 
 /// What is read of the provider's side at a time, in bytes.
 const PIECE: usize = 16 << 10;

@@ -4,8 +4,9 @@ use actix_web::web::{self, Data, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use serde::{Deserialize, Serialize};
 
-use super::{Accepted, ApiError, ErrorBody, Intake};
+use super::{Accepted, Intake};
 use crate::domain::QuarantineReason;
+use crate::http::{ApiError, ErrorBody};
 
 /// What a kept callback is answered with.
 #[derive(Debug, Serialize, utoipa::ToSchema)]

@@ -8,7 +8,7 @@ mod lists;
 
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, timeout};
 use url::Url;
@@ -21,7 +21,8 @@ pub use lists::{JobList, ListPage};
 use super::Parsed;
 use crate::domain::{JobId, Kind, MediaUrl, Observation, ReplyRef};
 use crate::egress::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
-use crate::egress::{self, ClientSetupError, Method, Policy, Response};
+use crate::egress::{self, ClientSetupError, Method, Policy};
+use crate::http::{BodyError, read_body};
 
 /// How the provider is reached.
 #[derive(Clone, Debug)]
@@ -171,21 +172,14 @@ impl Client {
             // No redirect is followed: the token goes to the configured host alone.
             let response = self.http.send(Method::GET, &url, headers, None).await?;
             let status = ProviderError::of_status(response.status(), response.headers());
-            Ok((status, body(response).await?))
+            match read_body(response.into_stream(), Self::MAX_ANSWER).await {
+                Ok(body) => Ok((status, body)),
+                Err(BodyError::TooLarge(_)) => Err(ProviderError::Unreadable("it is too large")),
+                Err(BodyError::Broken(error)) => Err(error.into()),
+            }
         });
         answered.await.unwrap_or_else(|_| Err(ProviderError::NoAnswer("the answer took too long".to_owned())))
     }
-}
-
-async fn body(mut response: Response) -> Result<Bytes, ProviderError> {
-    let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await? {
-        if body.len() + chunk.len() > Client::MAX_ANSWER {
-            return Err(ProviderError::Unreadable("it is too large"));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body.freeze())
 }
 
 impl std::fmt::Debug for Client {

@@ -6,21 +6,22 @@ use std::path::{Path, PathBuf};
 /// What each module may import from its own crate. `domain` and the simulator are crates of their own. `app`, `cli` and the like, which wire the modules, may import all.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("supervisor", &[]),
+    ("http", &["domain"]),
     ("journal", &["domain"]),
     ("state", &["domain", "journal", "supervisor"]),
     ("egress", &["domain"]),
-    ("provider", &["domain", "egress"]),
-    ("intake", &["domain", "provider", "journal", "state"]),
-    ("fetch", &["domain", "egress"]),
-    ("gateway", &["domain", "provider", "intake", "state", "relay", "egress"]),
-    ("bucket", &["domain"]),
+    ("provider", &["domain", "http", "egress"]),
+    ("intake", &["domain", "http", "provider", "journal", "state"]),
+    ("fetch", &["domain", "http", "egress"]),
+    ("gateway", &["domain", "http", "provider", "intake", "state", "relay", "egress"]),
+    ("bucket", &["domain", "http"]),
     ("worker", &["domain", "provider", "journal", "state", "fetch", "bucket"]),
     ("reconcile", &["domain", "provider", "intake", "state"]),
     ("repair", &["domain", "journal", "state", "fetch", "bucket"]),
-    ("delivery", &["domain", "state", "egress"]),
+    ("delivery", &["domain", "http", "state", "egress"]),
     ("relay", &["domain", "journal", "state", "egress", "delivery"]),
     ("notify", &["domain", "journal", "state", "egress", "bucket", "delivery"]),
-    ("api", &["domain", "intake", "state", "bucket", "reconcile", "repair"]),
+    ("api", &["domain", "http", "intake", "state", "bucket", "reconcile", "repair"]),
 ];
 
 const WIRING: &[&str] = &["app", "cli", "config", "telemetry", "lib", "main"];

@@ -18,7 +18,7 @@ use super::super::{Api, ApiError, extract};
 use super::digest;
 use super::range::{self, RequestedRange};
 use crate::bucket::{BucketError, ObjectKey};
-use crate::intake::ErrorBody;
+use crate::http::ErrorBody;
 use crate::state::MediaRecord;
 
 /// How long a link into the storage is good.

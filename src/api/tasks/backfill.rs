@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::report::Watched;
 use super::{TaskView, provider_asker, started};
 use crate::api::{Api, ApiError, extract};
-use crate::intake::ErrorBody;
+use crate::http::ErrorBody;
 use crate::reconcile::{Backfill, JobList, ListBackfill, Progress};
 
 /// What to import.

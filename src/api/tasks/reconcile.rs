@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::report::Watched;
 use super::{TaskView, provider_asker, started};
 use crate::api::{Api, ApiError, extract};
-use crate::intake::ErrorBody;
+use crate::http::ErrorBody;
 use crate::reconcile::Progress;
 
 /// Nothing can be chosen.

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::report::Watched;
 use super::{TaskView, started};
 use crate::api::{Api, ApiError, extract};
-use crate::intake::ErrorBody;
+use crate::http::ErrorBody;
 use crate::repair::{Options, Progress, Sample};
 
 /// How many findings are kept; all are counted. As many as an answer may well hold.

@@ -1,7 +1,11 @@
 use std::time::Duration;
 
-use crate::egress::header::{HeaderMap, RETRY_AFTER};
+use crate::egress::header::HeaderMap;
 use crate::egress::{EgressError, StatusCode};
+use crate::http::retry_after;
+
+/// The longest that the provider is obeyed in.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 /// Why the provider said nothing of a job. The statuses are those of its pages.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -57,7 +61,7 @@ impl ProviderError {
             401 => Self::TokenRefused,
             403 => Self::Forbidden,
             404 | 410 => Self::Gone,
-            429 => Self::Busy { retry_after: retry_after(headers) },
+            429 => Self::Busy { retry_after: retry_after(headers, MAX_RETRY_AFTER) },
             596 => Self::OnHold,
             408 => Self::Failed(status),
             400..=499 => Self::Rejected(status),
@@ -74,11 +78,4 @@ impl ProviderError {
             _ => false,
         }
     }
-}
-
-/// In seconds; the other form, a date, is not what the provider sends.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    const LONGEST: u64 = 3600;
-    let seconds: u64 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds.min(LONGEST)))
 }
