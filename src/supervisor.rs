@@ -35,16 +35,23 @@ impl Supervisor {
         Guard { name, reason: None, ended: self.ended.clone() }
     }
 
-    /// Runs `work` on a thread of its own that must not end.
+    /// Runs `work` on a thread of its own that must not end. `shared` is what other threads wait on: it goes only after the
+    /// end was reported, so that none of them ends first and is taken for the cause.
     ///
     /// # Errors
     /// When the system refuses another thread.
-    pub fn thread(&self, name: &'static str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    pub fn thread<S: Send + 'static>(
+        &self,
+        name: &'static str,
+        shared: S,
+        work: impl FnOnce(&S) + Send + 'static,
+    ) -> io::Result<JoinHandle<()>> {
         let guard = self.guard(name);
         thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let shared = shared;
             let _guard = guard;
             if !is_cut_short(name) {
-                work();
+                work(&shared);
             }
         })
     }
@@ -134,8 +141,8 @@ mod tests {
     #[tokio::test]
     async fn the_part_that_ended_first_is_the_one_told_of() {
         let supervisor = Supervisor::new();
-        let _ = supervisor.thread("first", || panic!("struck by lightning")).unwrap().join();
-        let _ = supervisor.thread("second", || ()).unwrap().join();
+        let _ = supervisor.thread("first", (), |()| panic!("struck by lightning")).unwrap().join();
+        let _ = supervisor.thread("second", (), |()| ()).unwrap().join();
         assert_eq!(supervisor.ended().await.to_string(), "the first has ended: it panicked");
     }
 }

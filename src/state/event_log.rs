@@ -139,10 +139,12 @@ impl EventLog {
         let folding = FoldState { state: state.clone(), behind: Arc::new(AtomicUsize::new(1)) };
         let commit = {
             let (health, folding) = (health.clone(), folding.clone());
-            supervisor.thread("journal thread", move || commit_all(writer, receiver, &folding, &batches, &health))
+            supervisor.thread("journal thread", batches, move |batches| {
+                commit_all(writer, receiver, &folding, batches, &health)
+            })
         };
         let folder = FoldThread { folding, journal: journal.clone(), parse_callback, recovered };
-        let apply = supervisor.thread("state thread", move || folder.run(opened, aside, &batch_receiver));
+        let apply = supervisor.thread("state thread", (), move |()| folder.run(opened, aside, &batch_receiver));
         Ok(Self {
             journal,
             state,

@@ -14,7 +14,7 @@ const PARTS: &[&str] = &[
     "state thread",
     "worker",
     "confirmer",
-    "notifier",
+    "relay",
     "reconciler",
     "journal retention",
     "quarantine keeper",

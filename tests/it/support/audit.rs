@@ -63,6 +63,7 @@ pub(crate) async fn audit(process: Process, wanted: &Wanted, bucket: &Path) -> F
     for path in files(bucket) {
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         if name.contains('#') {
+            eprintln!("left over: {}", path.display());
             figures.leftovers += 1;
         } else if name != "manifest.json" {
             figures.duplicates +=
