@@ -5,6 +5,7 @@ pub use replyvault_simulator as simulator;
 
 pub mod api;
 pub mod app;
+pub mod backoff;
 pub mod bucket;
 pub mod cli;
 pub mod config;

@@ -20,7 +20,6 @@ mod repair_findings;
 mod report;
 mod restore;
 mod retention;
-mod retry;
 mod sample;
 mod upload;
 
@@ -40,7 +39,7 @@ pub use restore::{RestoreError, restore};
 pub use retention::{Retention, RetentionError};
 pub use sample::{Sample, SampleError};
 
-use self::retry::with_retry;
+use crate::backoff::with_retry;
 use crate::bucket::{Bucket, BucketError, ObjectKey};
 use crate::fetch::Fetcher;
 use crate::state::{EventLog, State, StateError};

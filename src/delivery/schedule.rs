@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rand::RngExt;
+use crate::backoff::{step, step_or_last};
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 3600;
@@ -39,15 +39,12 @@ impl Schedule {
     /// How long to wait after the `failures`-th failed attempt, and no less than the receiver asked for; `None` when that was
     /// the last.
     pub fn delay(&self, failures: u32, retry_after: Option<Duration>) -> Option<Duration> {
-        let index = usize::try_from(failures.saturating_sub(1)).unwrap_or(usize::MAX);
-        let last = self.delays.last().filter(|_| self.goes_on);
-        let seconds = self.delays.get(index).or(last)?;
-        Some(jittered(*seconds).max(retry_after.unwrap_or_default()))
+        let delay = match self.goes_on {
+            true => step_or_last(self.delays, failures),
+            false => step(self.delays, failures)?,
+        };
+        Some(delay.max(retry_after.unwrap_or_default()))
     }
-}
-
-fn jittered(seconds: u64) -> Duration {
-    Duration::from_secs(seconds).mul_f64(rand::rng().random_range(0.8..1.2))
 }
 
 /// How long to leave a receiver alone after so many failures in a row.

@@ -3,10 +3,13 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Reconciler;
+use crate::backoff::doubling;
 use crate::provider::ProviderError;
 
 /// How often somebody waits for a provider that is out of reach: over four minutes.
 const MOST_FAILURES: u32 = 8;
+/// Between two questions to it.
+const LONGEST_PAUSE: Duration = Duration::from_secs(64);
 
 impl Reconciler {
     /// Asks on while the provider is busy, and for some minutes when it gives no answer. For work that somebody waits for;
@@ -29,7 +32,7 @@ impl Reconciler {
                 Err(ProviderError::Failed(_) | ProviderError::NoAnswer(_) | ProviderError::Unreachable(_))
                     if failures < MOST_FAILURES =>
                 {
-                    sleep(Duration::from_secs(1 << failures.min(6))).await;
+                    sleep(doubling(failures, LONGEST_PAUSE)).await;
                     failures += 1;
                 }
                 answer => return answer,

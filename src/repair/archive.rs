@@ -24,7 +24,7 @@ use tokio::sync::watch;
 
 pub use self::keys::ArchiveKeys;
 use self::pieces::Pieces;
-use super::retry::with_retry;
+use crate::backoff::with_retry;
 use crate::bucket::{Bucket, BucketError, ObjectKey};
 use crate::domain::{Digest, FileName};
 use crate::journal::{Archive, ArchiveError, Archived, ArchivedBytes, Journal, Patience, StoredAs};

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures_util::{TryStreamExt, future};
 
 use super::AT_ONCE;
-use super::retry::with_retry;
+use crate::backoff::with_retry;
 use crate::bucket::{Bucket, BucketError, Manifest, ObjectKey};
 use crate::domain::{
     Asset, AssetId, AssetSource, AssetState, AssetView, Candidate, Job, JobDetails, JobState, MediaUrl, Status,

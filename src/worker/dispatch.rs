@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::attempt::AttemptError;
 use super::retry;
 use super::{Config, Worker};
+use crate::backoff::doubling;
 use crate::bucket::BucketError;
 use crate::domain::{AssetState, AttemptFailure, StuckReason, Timestamp};
 use crate::journal::{Durability, Event};
@@ -166,7 +167,7 @@ impl Worker {
     async fn storage_back(&self, outages: u32) {
         /// Between two probes at the most.
         const MAX_PAUSE: Duration = Duration::from_secs(30);
-        let mut pause = Duration::from_secs(1 << outages.min(5)).min(MAX_PAUSE);
+        let mut pause = doubling(outages, MAX_PAUSE);
         loop {
             tokio::time::sleep(pause).await;
             let identified = self.identified().await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rand::RngExt;
+use crate::backoff::{jittered, step_or_last};
 
 const SECOND: u64 = 1;
 const MINUTE: u64 = 60;
@@ -23,11 +23,9 @@ const DELAYS: [u64; 11] = [
     4 * HOUR,
 ];
 
-/// How long to wait after the `attempts`-th failed attempt, a fifth more or less at random, so that what failed
-/// together does not come back together.
+/// How long to wait after the `attempts`-th failed attempt.
 pub(super) fn delay(attempts: u16) -> Duration {
-    let index = usize::from(attempts.saturating_sub(1)).min(DELAYS.len() - 1);
-    jittered(Duration::from_secs(DELAYS[index]))
+    step_or_last(&DELAYS, attempts.into())
 }
 
 /// How long to wait after what was not the file's fault.
@@ -42,10 +40,6 @@ pub(super) fn before_expiry(delay: Duration, left: Duration) -> Duration {
     const MAX_MARGIN: Duration = Duration::from_secs(5 * MINUTE);
     let last_chance = left.saturating_sub((left / 10).clamp(MIN_MARGIN, MAX_MARGIN));
     if last_chance < Duration::from_secs(SECOND) { delay } else { delay.min(last_chance) }
-}
-
-fn jittered(delay: Duration) -> Duration {
-    delay.mul_f64(rand::rng().random_range(0.8..1.2))
 }
 
 #[cfg(test)]

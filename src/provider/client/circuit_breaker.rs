@@ -6,6 +6,7 @@ use rand::RngExt;
 use tokio::time::Instant;
 
 use super::ProviderError;
+use crate::backoff::doubling;
 
 /// What keeps the provider from being asked, the same for everybody who asks it. Cheap to clone; clones share it.
 ///
@@ -167,9 +168,9 @@ impl CircuitBreaker {
             ProviderError::Busy { retry_after: Some(retry_after) } => *retry_after,
             ProviderError::Busy { retry_after: None } => Duration::from_secs(rand::rng().random_range(10..=30)),
             ProviderError::TokenRefused => Self::TOKEN,
-            ProviderError::Unreachable(_) => Duration::from_secs(1 << known.failures.min(6)).min(Self::LONGEST),
+            ProviderError::Unreachable(_) => doubling(known.failures, Self::LONGEST),
             // Other questions may well be answered: each of those that are not waits for itself.
-            _ => Duration::from_secs(1 << known.failures.min(1)),
+            _ => doubling(known.failures, Duration::from_secs(2)),
         };
         known.unreachable =
             !matches!(error, ProviderError::Failed(_) | ProviderError::NoAnswer(_) | ProviderError::Forbidden);
