@@ -30,8 +30,8 @@ use std::time::Instant;
 
 use tokio::sync::{Notify, broadcast};
 
-pub use event_log::{EventLog, ParseCallback, RecordError};
-pub use fold::{ApplyOutcome, ClaimOutcome, ParsedCallback, adopted_id};
+pub use event_log::{EventLog, RecordError};
+pub use fold::{ApplyOutcome, ClaimOutcome, ParseCallback, ParsedCallback, adopted_id};
 pub use open::{Recovery, RecoveryError};
 pub use query::{JobFilter, Page};
 pub use queue::{DueCursor, DueJob, Shown};

@@ -20,6 +20,7 @@ mod part_buffer;
 mod recovery;
 mod resume;
 mod retry;
+mod task;
 mod transfer;
 
 use std::collections::HashMap;

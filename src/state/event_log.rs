@@ -25,15 +25,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use self::apply::{FoldState, FoldThread};
 use self::fair_queue::FairQueue;
 use self::stopwatch::Stopwatch;
-use super::fold::{ApplyOutcome, ParsedCallback};
+use super::fold::{ApplyOutcome, ParseCallback, ParsedCallback};
 use super::open::{Aside, Recovery, RecoveryError};
 use super::{State, StateError};
 use crate::domain::{Target, Timestamp};
 use crate::journal::{Durability, Entry, Event, Journal, JournalError, Writer};
 use crate::supervisor::Supervisor;
-
-/// Reads a callback's body.
-pub type ParseCallback = fn(&[u8]) -> ParsedCallback;
 
 /// Why an entry was not recorded.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -30,6 +30,9 @@ pub enum ParsedCallback {
     Unrecognised(QuarantineReason),
 }
 
+/// Reads a callback's body.
+pub type ParseCallback = fn(&[u8]) -> ParsedCallback;
+
 /// What an entry changed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ApplyOutcome {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::event_log::ParseCallback;
 use super::fold;
+use super::fold::ParseCallback;
 use super::keys::{META, Table};
 use super::records::{Counters, Meta, VERSION};
 use super::store::{Blocks, Store};

@@ -4,7 +4,7 @@ use fail::fail_point;
 
 use super::Worker;
 use super::attempt::{self, AttemptError};
-use super::transfer::Task;
+use super::task::Task;
 use crate::bucket::{BucketError, ObjectFolder};
 use crate::domain::{Asset, AssetState, Job, JobState, StoredFile, StuckReason, Timestamp};
 use crate::journal::{Durability, Event};

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Worker;
 use super::attempt::{self, AttemptError};
 use super::multipart::MultipartUpload;
-use super::transfer::Task;
+use super::task::Task;
 use crate::bucket::Upload;
 use crate::domain::{AssetId, AssetState, Candidate, Digest, Job, JobState, MediaUrl, Timestamp};
 use crate::fetch::{Container, Download, FetchError, ResumePoint};

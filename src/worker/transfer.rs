@@ -13,40 +13,13 @@ use tokio::time::{Instant, sleep_until};
 use super::Worker;
 use super::attempt::AttemptError;
 use super::commit_object::{Content, ReceivedFile};
-use super::file_type::judge;
 use super::multipart::MultipartUpload;
 use super::part_buffer::PartBuffer;
 use super::resume::{Resumed, recorded};
-use crate::bucket::{ObjectFolder, ObjectKey};
-use crate::domain::{Asset, Candidate, FileName, JobId, StoredFile, Timestamp};
+use super::task::Task;
+use crate::domain::{Candidate, StoredFile, Timestamp};
 use crate::fetch::{Container, ContainerError, Download, FetchError, MediaType, SNIFF_LENGTH, sniff};
 use crate::journal::{Durability, Event};
-
-/// What a transfer is for.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Task<'a> {
-    pub(super) job: &'a JobId,
-    pub(super) asset: &'a Asset,
-    pub(super) folder: &'a ObjectFolder,
-    /// Set when the bytes must go there: to an object that has gone missing, or since their usual key is taken.
-    pub(super) key: Option<&'a ObjectKey>,
-    /// What the file turned out to be when it had come before: an upload is named at its beginning.
-    pub(super) media_type: Option<MediaType>,
-}
-
-impl Task<'_> {
-    /// Whether an upload to `key` can become what this is for.
-    pub(super) fn accepts(&self, key: &ObjectKey) -> bool {
-        match self.key {
-            Some(wanted) => key == wanted,
-            None => key.as_str().strip_prefix(self.folder.as_str()).is_some_and(|rest| rest.starts_with('/')),
-        }
-    }
-
-    fn judge(&self, found: Option<MediaType>, download: &Download) -> Result<(FileName, String), AttemptError> {
-        judge(self.job.kind(), self.asset.role, &self.asset.file, found, download.content_type())
-    }
-}
 
 impl Worker {
     /// Fetches `candidate` and stores it. What is returned is in the bucket, and recorded.

@@ -1,0 +1,36 @@
+use super::attempt::AttemptError;
+use super::file_type::judge;
+use crate::bucket::{ObjectFolder, ObjectKey};
+use crate::domain::{Asset, FileName, JobId};
+use crate::fetch::{Download, MediaType};
+
+/// What a transfer is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Task<'a> {
+    pub(super) job: &'a JobId,
+    pub(super) asset: &'a Asset,
+    pub(super) folder: &'a ObjectFolder,
+    /// Set when the bytes must go there: to an object that has gone missing, or since their usual key is taken.
+    pub(super) key: Option<&'a ObjectKey>,
+    /// What the file turned out to be when it had come before: an upload is named at its beginning.
+    pub(super) media_type: Option<MediaType>,
+}
+
+impl Task<'_> {
+    /// Whether an upload to `key` can become what this is for.
+    pub(super) fn accepts(&self, key: &ObjectKey) -> bool {
+        match self.key {
+            Some(wanted) => key == wanted,
+            None => key.as_str().strip_prefix(self.folder.as_str()).is_some_and(|rest| rest.starts_with('/')),
+        }
+    }
+
+    /// The name and content type of the file, or why it is not wanted.
+    pub(super) fn judge(
+        &self,
+        found: Option<MediaType>,
+        download: &Download,
+    ) -> Result<(FileName, String), AttemptError> {
+        judge(self.job.kind(), self.asset.role, &self.asset.file, found, download.content_type())
+    }
+}
