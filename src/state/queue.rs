@@ -139,6 +139,9 @@ impl Txn<'_> {
 }
 
 impl State {
+    /// Looked at one by one whenever they are counted.
+    pub const MAX_COUNTED_RETRIES: usize = 4096;
+
     /// When the next job that waits becomes due, after `now`.
     ///
     /// # Errors
@@ -150,12 +153,13 @@ impl State {
         Ok(later.transpose()?.and_then(|(key, _)| keys::due_at(&key)))
     }
 
-    /// How many jobs of the queue are due by `at`.
+    /// How many jobs of the queue are due by `at`. Of those that wait for another attempt no more are counted than
+    /// [`State::MAX_COUNTED_RETRIES`].
     pub fn due_by(&self, at: Timestamp) -> Result<u64, StateError> {
         let store = self.store()?;
         let come = store.range(keys::due(false, Timestamp::default(), 0)..=keys::due(false, at, u64::MAX));
         let ahead = store.range(keys::due(false, at.after(Job::LONGEST_DELAY), u64::MAX)..keys::after(Table::Due));
-        Ok(self.counters()?.ready + come.chain(ahead).count() as u64)
+        Ok(self.counters()?.ready + come.chain(ahead).take(Self::MAX_COUNTED_RETRIES).count() as u64)
     }
 
     /// The earliest time at which a job of the queue is, or was, due.
