@@ -75,6 +75,14 @@ pub enum JournalError {
     TooLarge(usize),
 }
 
+impl JournalError {
+    /// Whether it is for want of room on the disk.
+    pub fn is_disk_full(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    }
+}
+
 /// The journal's folder and what is known of its segments. Cheap to clone; reads may run beside the writer.
 #[derive(Clone, Debug)]
 pub struct Journal {

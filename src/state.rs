@@ -17,6 +17,7 @@ mod outbox;
 mod query;
 mod queue;
 mod records;
+mod stopwatch;
 mod store;
 mod stored_job;
 mod txn;
@@ -25,8 +26,8 @@ mod waiters;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::time::Duration;
 
 use tokio::sync::{Notify, broadcast};
 
@@ -42,7 +43,9 @@ pub use records::{
 
 pub use waiters::Waiter;
 
-use self::store::{Store, StoreHold};
+use self::stopwatch::Stopwatch;
+use self::store::Store;
+pub use self::store::StoreError;
 use self::waiters::Waiters;
 use crate::domain::{AssetId, RefId};
 
@@ -50,23 +53,17 @@ use crate::domain::{AssetId, RefId};
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StateError {
     /// The store failed. It is opened anew, or rebuilt from the journal; until then there is nothing to read.
-    #[error("the state store failed: {0}")]
-    Store(#[from] sled::Error),
-    /// It came upon a defect, or upon damage that it does not expect.
-    #[error("the state store panicked")]
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What reads the state came upon a defect, or upon damage that it does not expect.
+    #[error("reading the state panicked")]
     Panicked,
-    /// What was read is not what was written.
-    #[error("a block of the state store is damaged")]
-    DamagedBlock,
     /// The records are not those that were written.
     #[error("{0}")]
     Untrue(String),
     /// What folds entries in came upon a defect of its own; the store is as it was.
     #[error("an entry of the journal could not be folded in: {0}")]
     Defect(String),
-    /// sled does not get on with what it is to write.
-    #[error("the state store takes too long to write")]
-    Stalled,
     /// The old handle is still held, by a reader or by the thread that writes.
     #[error("the state store is still in use")]
     InUse,
@@ -86,29 +83,16 @@ impl StateError {
     /// room, no more files, a read that failed, a lock.
     fn is_damage(&self) -> bool {
         match self {
-            Self::Incomplete | Self::Damaged(_) | Self::DamagedBlock | Self::Panicked | Self::Untrue(_) => true,
-            Self::Store(sled::Error::Io(error)) => {
-                let text = format!("{error:?}");
-                !is_of_system(&text)
-                    && error.kind() != std::io::ErrorKind::WriteZero
-                    && !text.contains("could not acquire lock")
-            }
-            // A form of its file that this version of sled does not have, a state that it thinks impossible.
-            Self::Store(_) => true,
-            Self::Defect(_) | Self::Stalled | Self::InUse | Self::Rebuilding => false,
+            Self::Incomplete | Self::Damaged(_) | Self::Panicked | Self::Untrue(_) => true,
+            Self::Store(error) => matches!(error, StoreError::Damaged(_)),
+            Self::Defect(_) | Self::InUse | Self::Rebuilding => false,
         }
     }
 
-    /// What sled panicked with. It panics at some damage, and where it does not expect the system to refuse.
-    fn of_panic(panic: &(dyn std::any::Any + Send)) -> Self {
-        let text = panic_text(panic);
-        if is_of_system(&text) { sled::Error::Io(std::io::Error::other(text)).into() } else { Self::Panicked }
+    /// Whether it is for want of room on the disk.
+    fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Store(StoreError::DiskFull(_)))
     }
-}
-
-/// Whether a text has an error of the system's in it. sled's errors lose the number when they are cloned, and keep the text.
-fn is_of_system(text: &str) -> bool {
-    text.contains("Os { code:")
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
@@ -128,11 +112,11 @@ struct Shared {
     /// `None` while the store is opened or rebuilt.
     store: RwLock<Option<Arc<Store>>>,
     /// The last that was opened, which somebody may still hold.
-    last: Mutex<StoreHold>,
+    last: Mutex<Weak<store::Shared>>,
     /// True while it cannot be opened or brought up to date.
     is_failing: AtomicBool,
-    /// Since when a batch is being folded in.
-    folding_since: Mutex<Option<Instant>>,
+    /// Runs while a batch is being folded in, whatever that waits for: a read of sled, or room in the memtable.
+    folding: Stopwatch,
     /// Told whenever a job becomes due or its due time changes.
     due_changed: Notify,
     /// Told whenever there is something to ask the provider, or the time to ask changes.
@@ -164,6 +148,8 @@ pub struct Fetching {
     file: (u64, AssetId),
 }
 
+/// A batch that takes longer to be folded in hangs.
+const MAX_FOLD_TIME: Duration = Duration::from_secs(5);
 /// How many changes a slow listener may lag behind before it misses some.
 const CHANGES: usize = 1024;
 /// The same of events: who misses some looks for all there are.
@@ -177,7 +163,7 @@ impl State {
                 store: RwLock::new(None),
                 last: Mutex::default(),
                 is_failing: AtomicBool::new(false),
-                folding_since: Mutex::default(),
+                folding: Stopwatch::default(),
                 due_changed: Notify::new(),
                 confirmations_changed: Notify::new(),
                 leased: Mutex::default(),
@@ -196,8 +182,7 @@ impl State {
             let is_failing = self.shared.is_failing.load(Ordering::Relaxed);
             return Some(if is_failing { "it cannot be opened" } else { "being rebuilt from the journal" });
         };
-        let since = *self.shared.folding_since.lock().unwrap_or_else(PoisonError::into_inner);
-        let hangs = since.is_some_and(|since| since.elapsed() > Store::STALLED) || store.is_stalled();
+        let hangs = self.shared.folding.elapsed() > MAX_FOLD_TIME || store.failure() == Some(StoreError::Stalled);
         hangs.then_some("the disk takes too long")
     }
 
@@ -252,9 +237,10 @@ impl State {
         self.shared.fetching.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// What the store failed with, if it failed.
+    /// What the store failed with, if it failed. One that only takes long may yet get on.
     fn failure(&self) -> Option<StateError> {
-        self.store().ok().and_then(|store| store.failure())
+        let failure = self.store().ok()?.failure()?;
+        (failure != StoreError::Stalled).then(|| failure.into())
     }
 
     fn store(&self) -> Result<Arc<Store>, StateError> {
@@ -263,7 +249,7 @@ impl State {
 
     fn set_store(&self, store: Option<Arc<Store>>) {
         if let Some(store) = &store {
-            *self.shared.last.lock().unwrap_or_else(PoisonError::into_inner) = store.hold();
+            *self.shared.last.lock().unwrap_or_else(PoisonError::into_inner) = store.downgrade();
             self.shared.is_failing.store(false, Ordering::Relaxed);
         }
         *self.shared.store.write().unwrap_or_else(PoisonError::into_inner) = store;

@@ -11,7 +11,6 @@
 
 mod apply;
 mod fair_queue;
-mod stopwatch;
 
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
@@ -24,9 +23,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::apply::{FoldState, FoldThread};
 use self::fair_queue::FairQueue;
-use self::stopwatch::Stopwatch;
 use super::fold::{ApplyOutcome, ParseCallback, ParsedCallback};
 use super::open::{Aside, Recovery, RecoveryError};
+use super::stopwatch::Stopwatch;
 use super::{State, StateError};
 use crate::domain::{Target, Timestamp};
 use crate::journal::{Durability, Entry, Event, Journal, JournalError, Writer};
@@ -250,13 +249,13 @@ impl EventLog {
         &self.journal
     }
 
-    /// Waits until the state's store has all that is folded in by now, so that no later start needs the journal for it; at
-    /// most for `patience`. Returns whether it has. Blocks.
+    /// Waits until all that is folded in by now is on the disk in the state's store, so that no later start needs the journal
+    /// for it; at most for `timeout`. Returns whether it is. Blocks.
     ///
     /// # Errors
     /// While the state is rebuilt, or when the store fails.
-    pub fn flush(&self, patience: Duration) -> Result<bool, StateError> {
-        self.state.store()?.settle(patience)
+    pub fn flush(&self, timeout: Duration) -> Result<bool, StateError> {
+        Ok(self.state.store()?.flush(timeout)?)
     }
 
     /// Takes no more entries, and returns when all that were taken are recorded and folded in. Blocks.
@@ -356,6 +355,9 @@ fn commit_all(
                 }
             }
             Err(error) => {
+                if error.is_disk_full() {
+                    folding.state.make_room();
+                }
                 let error = Arc::new(error);
                 for request in requests {
                     let _ = request.answer.send(Err(RecordError::Journal(error.clone())));

@@ -1,5 +1,7 @@
 //! The one place that knows what the tree's keys look like. Numbers are big-endian, so that keys sort as they do.
 
+use std::ops::Range;
+
 use crate::domain::{
     AssetId, Destination, Digest, JobId, JobState, NotificationId, NotificationState, RefId, ReplyRef, Timestamp,
 };
@@ -146,6 +148,11 @@ pub(super) fn in_queue(mut prefix: Vec<u8>, at_once: bool, time: Timestamp, sequ
 }
 
 /// Behind the last key that begins with `prefix`, which does not consist of 255s alone.
+/// The keys that begin with `prefix`.
+pub(super) fn with_prefix(prefix: Vec<u8>) -> Range<Vec<u8>> {
+    prefix.clone()..after_prefix(prefix)
+}
+
 pub(super) fn after_prefix(mut prefix: Vec<u8>) -> Vec<u8> {
     while prefix.pop_if(|last| *last == u8::MAX).is_some() {}
     if let Some(last) = prefix.last_mut() {

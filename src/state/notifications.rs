@@ -69,7 +69,8 @@ impl State {
     /// What is to be sent first in a lane.
     pub fn next_notification(&self, lane: NotificationLane) -> Result<Option<Notification>, StateError> {
         let store = self.store()?;
-        let Some(item) = store.with_prefix(keys::notification_lane(lane.destination, lane.job)).next() else {
+        let Some(item) = store.range(keys::with_prefix(keys::notification_lane(lane.destination, lane.job))).next()
+        else {
             return Ok(None);
         };
         let Some(number) = keys::trailing_number(&item?.0) else { return Ok(None) };

@@ -10,9 +10,9 @@ use super::fold;
 use super::fold::ParseCallback;
 use super::keys::{META, Table};
 use super::records::{Counters, Meta, VERSION};
-use super::store::{Blocks, Store};
+use super::store::{Access, Store};
 use super::txn::Txn;
-use super::{State, StateError};
+use super::{State, StateError, StoreError};
 use crate::domain::{JobState, Timestamp};
 use crate::journal::{Damage, DamageKind, Entry, Journal, JournalError, make_private_dir};
 
@@ -70,6 +70,18 @@ pub enum RecoveryError {
     },
 }
 
+impl RecoveryError {
+    /// Whether it is for want of room on the disk.
+    pub(super) fn is_disk_full(&self) -> bool {
+        match self {
+            Self::Journal(error) => error.is_disk_full(),
+            Self::State(error) => error.is_disk_full(),
+            Self::MoveAside { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,
+            Self::Defect { .. } | Self::Thread(_) => false,
+        }
+    }
+}
+
 /// sled's own default is 1 GB.
 const CACHE_BYTES: u64 = 48 << 20;
 /// Enough for what is read from both ends at once.
@@ -106,7 +118,7 @@ impl State {
         const POLL: Duration = Duration::from_millis(2);
         self.set_store(None);
         let until = Instant::now() + PATIENCE;
-        while self.shared.last.lock().unwrap_or_else(PoisonError::into_inner).is_held() {
+        while self.shared.last.lock().unwrap_or_else(PoisonError::into_inner).strong_count() > 0 {
             if Instant::now() >= until {
                 return Err(StateError::InUse);
             }
@@ -124,23 +136,28 @@ impl State {
         let dir = &self.shared.dir;
         let open = || {
             verify_counts(dir)?;
-            Ok(open_sled(dir, CACHE_BYTES)?)
+            open_store(dir, CACHE_BYTES, Access::ReadWrite)
         };
         let known = aside.damage.clone().map(|damage| Err(StateError::Untrue(damage)));
-        // sled answers some damage with a panic instead of an error.
-        let opened = known.unwrap_or_else(|| {
-            catch_unwind(AssertUnwindSafe(open)).unwrap_or_else(|panic| Err(StateError::of_panic(&*panic)))
-        });
-        let blocks = match opened {
+        let store = match known.unwrap_or_else(open) {
             Err(error) if error.is_damage() => {
                 put_aside(dir, error.to_string(), aside)?;
-                open_sled(dir, CACHE_BYTES).map_err(StateError::Store)?
+                open_store(dir, CACHE_BYTES, Access::ReadWrite)?
             }
             opened => opened?,
         };
-        let store = Arc::new(Store::new(blocks)?);
+        let store = Arc::new(store);
         let applied = Txn::begin(&store)?.meta.applied;
         Ok(Opened { store, applied })
+    }
+
+    /// Gives a full disk the room of the damaged store that was put aside: what is taken in from now on is worth more.
+    pub(super) fn make_room(&self) {
+        match remove_aside(&self.shared.dir, None) {
+            Ok(0) => {}
+            Ok(_) => tracing::warn!("the disk is full: the damaged state that had been put aside is removed"),
+            Err(error) => tracing::warn!(%error, "the disk is full, and the state put aside cannot be removed"),
+        }
     }
 
     /// Takes the store from readers as it is, to bring it up to date again.
@@ -156,11 +173,11 @@ impl State {
 /// the records of every kind are counted and compared with the numbers that were written along with them.
 fn verify_counts(dir: &Path) -> Result<(), StateError> {
     // Whoever reads all of it once gains nothing from keeping it, and what is kept beside the cache goes with the handle.
-    let store = open_sled(dir, LEAST_CACHE_BYTES)?;
+    let store = open_store(dir, LEAST_CACHE_BYTES, Access::ReadOnly)?;
     let found = store.get(&META)?;
     let version = match &found {
         Some(bytes) => postcard::take_from_bytes::<u32>(bytes)?.0,
-        None if store.is_empty() => return Ok(()),
+        None if store.range(..).next().transpose()?.is_none() => return Ok(()),
         None => {
             let untrue = "it has records and does not say which journal entries they cover";
             return Err(StateError::Untrue(untrue.to_owned()));
@@ -174,7 +191,7 @@ fn verify_counts(dir: &Path) -> Result<(), StateError> {
     compare(&store, &meta.counters)
 }
 
-fn compare(store: &Blocks, counters: &Counters) -> Result<(), StateError> {
+fn compare(store: &Store, counters: &Counters) -> Result<(), StateError> {
     let found = store.count()?;
     let in_state = |state| counters.jobs.get(&state).copied().unwrap_or_default();
     let jobs: u64 = counters.jobs.values().sum();
@@ -216,24 +233,10 @@ fn compare(store: &Blocks, counters: &Counters) -> Result<(), StateError> {
     Ok(())
 }
 
-pub(super) fn open_sled(dir: &Path, cache_bytes: u64) -> Result<Blocks, sled::Error> {
-    /// The journal makes the state durable; sled may take its time.
-    const FLUSH_EVERY_MS: u64 = 2000;
-    /// A handle that was closed keeps its lock until the last reader and sled's own threads have let go of it.
-    const WAITS: u32 = 100;
-    const WAIT: Duration = Duration::from_millis(50);
+pub(super) fn open_store(dir: &Path, cache_bytes: u64, access: Access) -> Result<Store, StateError> {
     // Its files are as open as the system lets them be.
-    make_private_dir(dir).map_err(sled::Error::Io)?;
-    let config = sled::Config::new().path(dir).cache_capacity(cache_bytes).flush_every_ms(Some(FLUSH_EVERY_MS));
-    for _ in 0..WAITS {
-        match config.open() {
-            Err(sled::Error::Io(error)) if error.to_string().contains("could not acquire lock") => {
-                std::thread::sleep(WAIT);
-            }
-            opened => return opened.map(Blocks::new),
-        }
-    }
-    config.open().map(Blocks::new)
+    make_private_dir(dir).map_err(StoreError::from)?;
+    Ok(Store::open(dir, cache_bytes, access)?)
 }
 
 /// Puts a damaged store aside, in the place of any that was put aside before. One that was only begun since then is removed.
@@ -248,7 +251,7 @@ fn put_aside(dir: &Path, damage: String, aside: &mut Aside) -> Result<(), Recove
     }
     aside.damage = None;
     if aside.moved.is_none() {
-        if let Err(error) = remove_others_aside(dir, &place) {
+        if let Err(error) = remove_aside(dir, Some(&place)) {
             tracing::warn!(%error, "what was put aside before could not be removed");
         }
         aside.moved = Some((damage, place));
@@ -256,17 +259,20 @@ fn put_aside(dir: &Path, damage: String, aside: &mut Aside) -> Result<(), Recove
     Ok(())
 }
 
-fn remove_others_aside(dir: &Path, aside: &Path) -> std::io::Result<()> {
-    let (Some(parent), Some(name)) = (dir.parent(), dir.file_name()) else { return Ok(()) };
+/// Removes what stores were put aside, but for `kept`. Returns how many.
+fn remove_aside(dir: &Path, kept: Option<&Path>) -> std::io::Result<usize> {
+    let (Some(parent), Some(name)) = (dir.parent(), dir.file_name()) else { return Ok(0) };
+    let mut removed = 0;
     let prefix = format!("{}.damaged-", name.to_string_lossy());
     for entry in std::fs::read_dir(parent)? {
         let path = entry?.path();
         let is_aside = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix));
-        if is_aside && path != aside {
+        if is_aside && kept != Some(&path) {
             std::fs::remove_dir_all(path)?;
+            removed += 1;
         }
     }
-    Ok(())
+    Ok(removed)
 }
 
 /// Folds in what the journal has beyond the store, but for the entries at `passed_over`, whose bodies go to quarantine.
@@ -276,9 +282,9 @@ pub(super) fn replay(
     parse_callback: ParseCallback,
     passed_over: &BTreeSet<u64>,
 ) -> Result<Recovery, RecoveryError> {
-    store.set_in_bulk(true);
+    store.set_bulk(true);
     let recovery = fold_in(store, journal, parse_callback, passed_over);
-    store.set_in_bulk(false);
+    store.set_bulk(false);
     recovery
 }
 
@@ -289,7 +295,7 @@ fn fold_in(
     passed_over: &BTreeSet<u64>,
 ) -> Result<Recovery, RecoveryError> {
     let mut recovery = Recovery::default();
-    let mut txn = Txn::begin(store)?;
+    let mut txn = Txn::begin_replay(store)?;
     let from = txn.meta.applied;
     let mut entries = journal.replay(from)?;
     let mut pending = 0;
@@ -312,7 +318,7 @@ fn fold_in(
         pending += 1;
         if pending == REPLAY_BATCH || txn.bytes() > REPLAY_BATCH_BYTES {
             txn.commit(entries.end())?;
-            txn = Txn::begin(store)?;
+            txn = Txn::begin_replay(store)?;
             pending = 0;
         }
     }

@@ -32,7 +32,7 @@ impl State {
     /// What is to be passed on first of what came over a ref's URL, and its position in the journal.
     pub fn outbox_head(&self, id: &RefId) -> Result<Option<(u64, OutboxRecord)>, StateError> {
         let store = self.store()?;
-        let Some(item) = store.with_prefix(keys::outbox_of(id)).next() else { return Ok(None) };
+        let Some(item) = store.range(keys::with_prefix(keys::outbox_of(id))).next() else { return Ok(None) };
         let (key, value) = item?;
         let Some(position) = keys::trailing_number(&key) else { return Ok(None) };
         Ok(Some((position, postcard::from_bytes(&value)?)))
@@ -40,6 +40,6 @@ impl State {
 
     /// Whether the callback recorded at `position` waits to be passed on.
     pub fn waits_in_outbox(&self, id: &RefId, position: u64) -> Result<bool, StateError> {
-        self.store()?.contains(&keys::outbox(id, position))
+        Ok(self.store()?.get(&keys::outbox(id, position))?.is_some())
     }
 }

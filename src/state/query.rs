@@ -4,13 +4,13 @@ use std::ops::Bound;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use sled::IVec;
 
 use super::keys::{self, META, Table};
 use super::records::{
     Claim, Counters, JobRecord, MediaRecord, Meta, QuarantineRecord, RefRecord, Reference, StreamTokenRecord,
     UploadRecord,
 };
+use super::store::IVec;
 use super::stored_job::Header;
 use super::{State, StateError};
 use crate::domain::{Asset, AssetId, Digest, Job, JobId, JobState, Kind, RefId, ReplyRef, Timestamp};
@@ -121,15 +121,16 @@ impl State {
     /// One file of a job. Costs the same however many others the job has.
     pub fn file_of(&self, sequence: u64, slot: &AssetId) -> Result<Option<Asset>, StateError> {
         let store = self.store()?;
-        let found =
-            stable(|key| store.get(key), sequence, |header| header.file(sequence, slot, &|key| store.get(key)))?;
+        let get = |key: &[u8]| Ok(store.get(key)?);
+        let found = stable(get, sequence, |header| header.file(sequence, slot, &get))?;
         Ok(found.flatten().map(|(asset, _)| asset))
     }
 
     /// A job, and about how many bytes it has.
     fn weighed_job(&self, sequence: u64) -> Result<Option<(JobRecord, usize)>, StateError> {
         let store = self.store()?;
-        stable(|key| store.get(key), sequence, |header| header.whole(sequence, &|key| store.get(key)))
+        let get = |key: &[u8]| Ok(store.get(key)?);
+        stable(get, sequence, |header| header.whole(sequence, &get))
     }
 
     /// The job that holds a folder of the bucket.
@@ -249,7 +250,7 @@ impl State {
         let store = self.store()?;
         let (mut references, mut bytes) = (Vec::new(), 0);
         let Some(media) = self.get(&keys::media_digest(sha256))? else { return Ok((references, false)) };
-        for item in store.with_prefix(keys::references(media)) {
+        for item in store.range(keys::with_prefix(keys::references(media))) {
             let key = item?.0;
             if references.len() == limit || bytes > max_bytes {
                 return Ok((references, true));
@@ -332,7 +333,7 @@ impl State {
     /// All open claims: as many as uploads that a crash cut off between claim and record.
     pub fn claims(&self) -> Result<Vec<Claim>, StateError> {
         let store = self.store()?;
-        let records = store.with_prefix(Table::Claims.prefix());
+        let records = store.range(keys::with_prefix(Table::Claims.prefix()));
         records.map(|record| Ok(postcard::from_bytes(&record?.1)?)).collect()
     }
 
@@ -354,7 +355,7 @@ impl State {
     pub fn uploads_of(&self, job: &JobId) -> Result<Vec<(String, UploadRecord)>, StateError> {
         let store = self.store()?;
         let mut uploads = Vec::new();
-        for item in store.with_prefix(keys::uploads_of_job(job)) {
+        for item in store.range(keys::with_prefix(keys::uploads_of_job(job))) {
             let key = item?.0;
             let Some(upload) = keys::upload_in(&key) else { continue };
             uploads.extend(self.get(&keys::upload(upload))?.map(|record| (upload.to_owned(), record)));

@@ -7,12 +7,12 @@
 use std::mem;
 
 use serde::{Deserialize, Serialize};
-use sled::IVec;
 
 use super::StateError;
 use super::keys;
 use super::queue::Queued;
 use super::records::{JobRecord, JobSummary};
+use super::store::IVec;
 use super::txn::Txn;
 use crate::domain::{
     Asset, AssetId, AssetState, FileName, Job, JobId, JobState, Observation, ReplyRef, Role, StuckReason, Timestamp,
@@ -185,7 +185,7 @@ type Get<'a> = dyn Fn(&[u8]) -> Result<Option<IVec>, StateError> + 'a;
 
 /// A record that another one says is there.
 fn required(record: Option<IVec>) -> Result<IVec, StateError> {
-    record.ok_or(StateError::DamagedBlock)
+    record.ok_or_else(|| StateError::Untrue("a job lacks a record that it says it has".to_owned()))
 }
 
 impl OpenJob {

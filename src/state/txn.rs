@@ -1,22 +1,21 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sled::IVec;
 
 use super::StateError;
-use super::keys::{META, Table};
+use super::keys::{META, Table, with_prefix};
 use super::records::{Meta, NotificationsChanged};
-use super::store::Store;
+use super::store::{IVec, Store};
 use crate::domain::RefId;
 
 /// Reads through a set of writes that become visible together. Nobody else commits meanwhile.
 #[derive(Debug)]
 pub(super) struct Txn<'a> {
     store: &'a Store,
+    is_replay: bool,
     writes: BTreeMap<Vec<u8>, Option<IVec>>,
     /// How many bytes of keys and values it holds, about.
     bytes: RefCell<usize>,
@@ -37,6 +36,7 @@ impl<'a> Txn<'a> {
     pub(super) fn begin(store: &'a Store) -> Result<Self, StateError> {
         let mut txn = Self {
             store,
+            is_replay: false,
             writes: BTreeMap::new(),
             bytes: RefCell::default(),
             reads: RefCell::default(),
@@ -51,9 +51,14 @@ impl<'a> Txn<'a> {
         Ok(txn)
     }
 
+    /// For entries that were recorded before.
+    pub(super) fn begin_replay(store: &'a Store) -> Result<Self, StateError> {
+        Ok(Self { is_replay: true, ..Self::begin(store)? })
+    }
+
     /// Whether entries are folded in that were recorded before.
     pub(super) fn is_replay(&self) -> bool {
-        self.store.is_in_bulk()
+        self.is_replay
     }
 
     pub(super) fn get<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StateError> {
@@ -84,9 +89,7 @@ impl<'a> Txn<'a> {
         if let Some(value) = self.reads.borrow().get(key) {
             return Ok(value.clone());
         }
-        // sled answers some damage with a panic instead of an error.
-        let value = catch_unwind(AssertUnwindSafe(|| self.store.get(key)))
-            .unwrap_or_else(|panic| Err(StateError::of_panic(&*panic)))?;
+        let value = self.store.get(key)?;
         *self.bytes.borrow_mut() += key.len() + value.as_ref().map_or(0, |value| value.len());
         self.reads.borrow_mut().insert(key.to_owned(), value.clone());
         Ok(value)
@@ -112,7 +115,7 @@ impl<'a> Txn<'a> {
     /// The first keys of the store that begin with `prefix`, at most `most`; those that this transaction removes are among them
     /// no more, those that it writes not yet.
     pub(super) fn first_keys(&self, prefix: &[u8], most: usize) -> Result<Vec<Vec<u8>>, StateError> {
-        let keys = self.store.with_prefix(prefix.to_vec()).map(|item| Ok(item?.0.to_vec()));
+        let keys = self.store.range(with_prefix(prefix.to_vec())).map(|item| Ok(item?.0.to_vec()));
         let left = keys.filter(|key| key.as_ref().is_ok_and(|key| self.writes.get(key) != Some(&None)) || key.is_err());
         left.take(most).collect()
     }
@@ -141,6 +144,6 @@ impl<'a> Txn<'a> {
     pub(super) fn commit(mut self, applied: u64) -> Result<(), StateError> {
         self.meta.applied = applied;
         self.writes.insert(META.to_vec(), Some(postcard::to_stdvec(&self.meta)?.into()));
-        self.store.commit(self.writes.into_iter().map(|(key, value)| (key.into(), value)).collect())
+        Ok(self.store.commit(self.writes.into_iter().map(|(key, value)| (key.into(), value)).collect())?)
     }
 }

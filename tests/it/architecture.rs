@@ -59,6 +59,22 @@ fn nobody_below_app_imports_config() {
     assert!(ALLOWED.iter().all(|(_, may)| !may.contains(&"config") && !may.contains(&"app")));
 }
 
+/// What is stored there is the business of the state; what is outside sees few functions.
+#[test]
+fn the_store_under_the_state_stands_alone() {
+    const MAX_FUNCTIONS: usize = 10;
+    let state = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/state");
+    let mut files = rust_files(&state.join("store"));
+    files.push(state.join("store.rs"));
+    let mut functions = Vec::new();
+    for file in files {
+        let code = production_code(&std::fs::read_to_string(&file).unwrap());
+        assert!(modules_used(&code.replace("pub(in crate::state)", "")).is_empty(), "{}", file.display());
+        functions.extend(code.lines().filter(|line| line.contains("pub(in crate::state) fn")).map(str::to_owned));
+    }
+    assert!((1..=MAX_FUNCTIONS).contains(&functions.len()), "{functions:#?}");
+}
+
 fn rust_files(dir: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for item in std::fs::read_dir(dir).unwrap() {

@@ -80,6 +80,27 @@ async fn while_the_disk_is_full_callbacks_get_503_and_then_it_recovers_by_itself
     assert_eq!(damaged_copies(&disk.0), 0);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_state_that_was_put_aside_gives_way_when_the_disk_is_full() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(dir.path()) else {
+        println!("skipped: a file system cannot be mounted here");
+        return;
+    };
+    let process = Program::new(&disk.0).start().await;
+    assert_eq!(process.post(&json!({"videoId": video_id(1), "status": 1})).await, Some(200));
+    let aside = disk.0.join("data/state.damaged-1");
+    std::fs::create_dir(&aside).unwrap();
+    std::fs::write(aside.join("db"), vec![0; 6 << 20]).unwrap();
+    let _ = std::fs::write(disk.0.join("filler"), vec![0; 32 << 20]);
+    // It does not fit into the room that the journal has still got. The room made for it is there for the next.
+    let large = |number: u64| json!({"videoId": video_id(number), "status": 1, "desc": "x".repeat(600_000)});
+    assert_eq!(process.post(&large(2)).await, Some(503));
+    process.post_until_accepted(&large(3)).await;
+    assert!(!aside.exists());
+    assert_eq!(process.terminate().await, Some(0));
+}
+
 fn damaged_copies(dir: &Path) -> usize {
     let names = std::fs::read_dir(dir.join("data")).unwrap().map(|entry| entry.unwrap().file_name());
     names.filter(|name| name.to_string_lossy().contains("damaged")).count()

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SendError, SyncSender};
-use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use fail::fail_point;
@@ -14,7 +14,7 @@ use super::super::fold::{self, ApplyOutcome, ParsedCallback};
 use super::super::open::{self, Aside, Opened, Recovery, RecoveryError};
 use super::super::records::JobChanged;
 use super::super::txn::Txn;
-use super::super::{State, StateError, panic_text};
+use super::super::{State, StateError, StoreError, panic_text};
 use super::{AppendRequest, Batch, FoldCommand, ParseCallback, RecordError};
 use crate::journal::{Damage, DamageKind, Entry, Journal};
 
@@ -86,11 +86,10 @@ impl FoldState {
             answers.push(answer);
             entries.push((position, entry, parsed));
         }
-        *self.state.shared.folding_since.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         // A defect in folding one entry must not end the thread that all callbacks depend on.
-        let folded = catch_unwind(AssertUnwindSafe(|| apply_batch(&self.state, entries, end)));
-        *self.state.shared.folding_since.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        match folded.unwrap_or_else(|panic| Err(StateError::Defect(panic_text(&*panic)))) {
+        let apply = || catch_unwind(AssertUnwindSafe(|| apply_batch(&self.state, entries, end)));
+        match self.state.shared.folding.time(apply).unwrap_or_else(|panic| Err(StateError::Defect(panic_text(&*panic))))
+        {
             Ok(results) => {
                 for (answer, result) in answers.into_iter().zip(results) {
                     let _ = answer.send(Ok(result));
@@ -132,10 +131,13 @@ impl FoldThread {
             };
             let Err(error) = outcome else { continue };
             tracing::error!(%error, "the state failed; callbacks are still accepted while it is brought up to date");
+            if error.is_disk_full() {
+                state.make_room();
+            }
             let mut attempt = Attempt::default();
             match error {
                 // The store is as it was.
-                StateError::Defect(_) | StateError::Stalled => attempt.opened = state.take_store(),
+                StateError::Defect(_) | StateError::Store(StoreError::Stalled) => attempt.opened = state.take_store(),
                 error if error.is_damage() => attempt.aside.damage = Some(error.to_string()),
                 // What fails for good, as sled does after one full disk, is mended by opening it anew.
                 _ => {}
@@ -166,7 +168,7 @@ impl FoldThread {
                 while !attempt.is_finished() {
                     answer(&mut deferred_end);
                 }
-                attempt.join().unwrap_or_else(|panic| Err(StateError::of_panic(&*panic).into()))
+                attempt.join().unwrap_or_else(|_| Err(StateError::Panicked.into()))
             });
             let error = match attempt {
                 Ok(recovery) => {
@@ -187,8 +189,11 @@ impl FoldThread {
             };
             tracing::error!(%error, retry_in = ?pause, "the state cannot be brought up to date yet");
             self.folding.state.shared.is_failing.store(true, Ordering::Relaxed);
+            if error.is_disk_full() {
+                self.folding.state.make_room();
+            }
             match &error {
-                RecoveryError::State(StateError::Stalled) => {}
+                RecoveryError::State(StateError::Store(StoreError::Stalled)) => {}
                 RecoveryError::State(error) if error.is_damage() => {
                     (work.opened, work.aside.damage) = (None, Some(error.to_string()));
                 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::{Queued, deadline};
 use crate::domain::{Job, Timestamp};
 use crate::state::keys::{self, Table};
-use crate::state::store::Store;
+use crate::state::store::{IVec, Store, StoreError};
 use crate::state::{DueJob, State, StateError};
 
 /// What becomes of a job that was shown.
@@ -142,7 +142,7 @@ impl<'a> Walk<'a> {
     /// The queue whose keys begin with `prefix`.
     fn new(store: &'a Store, prefix: &[u8], now: Timestamp) -> Result<Self, StateError> {
         let key = |at_once, time| keys::in_queue(prefix.to_vec(), at_once, time, 0);
-        let read = |item: Result<(sled::IVec, sled::IVec), StateError>| {
+        let read = |item: Result<(IVec, IVec), StoreError>| {
             let (key, value) = item?;
             Queued::read(&key, &value)
         };

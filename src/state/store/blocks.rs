@@ -4,54 +4,61 @@
 //! `PageTable` in 0.34.7); a million jobs are nine million records, mostly of some ten bytes. Packed, they take
 //! a fraction of the pages, and all of them are read in seconds.
 //!
-//! A block has records of one table, in the order of their keys, each key without what it has in common with the one
-//! before. It stands under a key that none of its records comes before. Records that are large, as jobs are, much resemble
-//! their neighbours: more of them are packed together, and compressed.
+//! A block has records of one table (the first byte of their keys), in the order of their keys, each key without what it has
+//! in common with the one before. It stands under a key that none of its records comes before. Where records are large, more of
+//! them are packed together, and compressed: they resemble their neighbours.
 
-mod pack;
-
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use sled::IVec;
 
-use self::pack::{Head, Merged, Unpacked};
-use super::Write;
-use crate::state::StateError;
+pub(super) use super::block_iter::BlockIter;
+use super::codec::{BlockHeader, BlockWriter, DecodedBlock};
+use super::error::is_locked;
+use super::{StoreError, Write};
 
-/// The tree.
+/// The tree. sled answers some damage with a panic; here it becomes an error like others.
 #[derive(Debug)]
-pub(in crate::state) struct Blocks {
+pub(super) struct Blocks {
     tree: sled::Db,
 }
 
-/// The records of a range, from its start on or from its end on.
-pub(super) struct Walk {
-    tree: sled::Db,
-    back: bool,
-    /// The key of the block that was read last.
-    passed: Option<IVec>,
-    /// What is left of the range.
-    start: Bound<IVec>,
-    end: Bound<IVec>,
-    /// Where the block of `start` begins.
-    first: Bound<IVec>,
-    records: VecDeque<(IVec, IVec)>,
+/// Calls sled.
+pub(super) fn guard<T>(call: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(StoreError::from_panic(&*panic)))
 }
 
 impl Blocks {
-    pub(in crate::state) fn new(tree: sled::Db) -> Self {
-        Self { tree }
+    /// Opens the tree in `dir`, which exists. `sync_every` is how often sled has the system put on the disk what it has.
+    ///
+    /// # Errors
+    /// Also when an older handle still has it open after five seconds.
+    pub(super) fn open(dir: &Path, cache_bytes: u64, sync_every: Option<Duration>) -> Result<Self, StoreError> {
+        /// A handle that was closed keeps its lock until the last reader and sled's own threads have let go of it.
+        const TRIES: u32 = 100;
+        const PAUSE: Duration = Duration::from_millis(50);
+        let sync_every_ms = sync_every.map(|every| u64::try_from(every.as_millis()).unwrap_or(u64::MAX));
+        let config = sled::Config::new().path(dir).cache_capacity(cache_bytes).flush_every_ms(sync_every_ms);
+        let open = || guard(|| Ok(config.open()));
+        let mut tree = open()?;
+        for _ in 0..TRIES {
+            match &tree {
+                Err(sled::Error::Io(error)) if is_locked(error) => std::thread::sleep(PAUSE),
+                _ => break,
+            }
+            tree = open()?;
+        }
+        Ok(Self { tree: tree? })
     }
 
-    pub(in crate::state) fn is_empty(&self) -> bool {
-        self.tree.is_empty()
-    }
-
-    pub(in crate::state) fn get(&self, key: &[u8]) -> Result<Option<IVec>, StateError> {
-        let Some((_, block)) = self.block_of(key)? else { return Ok(None) };
-        let block = Unpacked::of(&block)?;
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<IVec>, StoreError> {
+        let Some((_, block)) = guard(|| self.block_of(key))? else { return Ok(None) };
+        let block = DecodedBlock::of(&block)?;
         let mut records = block.records();
         while let Some(value) = records.next()? {
             if *records.key >= *key {
@@ -65,7 +72,7 @@ impl Blocks {
     ///
     /// # Errors
     /// When one cannot be read.
-    pub(in crate::state) fn count(&self) -> Result<BTreeMap<u8, u64>, StateError> {
+    pub(super) fn count(&self) -> Result<BTreeMap<u8, u64>, StoreError> {
         // The last block from the one end and from the other.
         let seen: Mutex<[Option<IVec>; 2]> = Mutex::default();
         let count = |back: bool| {
@@ -84,14 +91,15 @@ impl Blocks {
                 }
                 seen[usize::from(back)] = Some(first.clone());
                 drop(seen);
-                *counts.entry(first.first().copied().unwrap_or_default()).or_default() += Head::of(&block)?.records;
+                *counts.entry(first.first().copied().unwrap_or_default()).or_default() +=
+                    BlockHeader::of(&block)?.records;
             }
             Ok(counts)
         };
         let (front, back) = std::thread::scope(|scope| {
             let front = scope.spawn(|| count(false));
-            let back = count(true);
-            (front.join().unwrap_or(Err(StateError::Panicked)), back)
+            let back = guard(|| count(true));
+            (front.join().unwrap_or_else(|panic| Err(StoreError::from_panic(&*panic))), back)
         });
         let mut counts = front?;
         for (table, more) in back? {
@@ -100,25 +108,28 @@ impl Blocks {
         Ok(counts)
     }
 
-    pub(super) fn walk(&self, start: Bound<IVec>, end: Bound<IVec>, back: bool) -> Result<Walk, StateError> {
+    /// The records of a range, from its start on or from its end on.
+    pub(super) fn iter(&self, start: Bound<IVec>, end: Bound<IVec>, back: bool) -> Result<BlockIter, StoreError> {
         let first = match &start {
             Bound::Included(key) | Bound::Excluded(key) => {
-                Bound::Included(self.block_of(key)?.map_or_else(|| key.clone(), |(first, _)| first))
+                let block = guard(|| self.block_of(key))?;
+                Bound::Included(block.map_or_else(|| key.clone(), |(first, _)| first))
             }
             Bound::Unbounded => Bound::Unbounded,
         };
-        Ok(Walk { tree: self.tree.clone(), back, passed: None, first, start, end, records: VecDeque::new() })
+        Ok(BlockIter::new(self.tree.clone(), first, (start, end), back))
     }
 
     /// Writes all of `writes`, or nothing of it.
-    pub(super) fn write(&self, writes: BTreeMap<IVec, Option<IVec>>) -> Result<(), StateError> {
+    pub(super) fn write(&self, writes: BTreeMap<IVec, Option<IVec>>) -> Result<(), StoreError> {
         let mut batch = sled::Batch::default();
         let mut writes = writes.into_iter().peekable();
         let mut group: Vec<Write> = Vec::new();
         while let Some((key, _)) = writes.peek() {
-            let (first, block) = self.block_of(key)?.map_or((key.clone(), None), |(first, block)| (first, Some(block)));
+            let (first, block) =
+                guard(|| self.block_of(key))?.map_or((key.clone(), None), |(first, block)| (first, Some(block)));
             let behind = (Bound::Excluded(key.clone()), Bound::Unbounded);
-            let next = self.tree.range::<IVec, _>(behind).next().transpose()?.map(|(next, _)| next);
+            let next = guard(|| Ok(self.tree.range::<IVec, _>(behind).next().transpose()?))?.map(|(next, _)| next);
             let belongs =
                 |(key, _): &Write| key.first() == first.first() && next.as_ref().is_none_or(|next| key < next);
             group.clear();
@@ -127,90 +138,25 @@ impl Blocks {
             }
             rewrite(&mut batch, first, block.as_deref(), &group)?;
         }
-        self.tree.apply_batch(batch)?;
-        Ok(())
+        guard(|| Ok(self.tree.apply_batch(batch)?))
     }
 
-    pub(super) fn flush(&self) -> Result<(), StateError> {
-        self.tree.flush()?;
-        Ok(())
+    /// Has the system put on the disk what was written.
+    pub(super) fn sync(&self) -> Result<(), StoreError> {
+        guard(|| Ok(self.tree.flush().map(drop)?))
     }
 
     /// The block that has the record under `key`, if there is one.
-    fn block_of(&self, key: &[u8]) -> Result<Option<(IVec, IVec)>, StateError> {
+    fn block_of(&self, key: &[u8]) -> Result<Option<(IVec, IVec)>, StoreError> {
         let found = self.tree.range::<&[u8], _>(..=key).next_back().transpose()?;
         Ok(found.filter(|(first, _)| first.first() == key.first()))
     }
 }
 
-impl Iterator for Walk {
-    type Item = Result<(IVec, IVec), StateError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        while self.records.is_empty() {
-            match self.next_block() {
-                Ok(true) => {}
-                Ok(false) => return None,
-                Err(error) => return Some(Err(error)),
-            }
-        }
-        let next = if self.back { self.records.pop_back() } else { self.records.pop_front() };
-        next.map(Ok)
-    }
-}
-
-impl Walk {
-    /// Reads the next block, looked for anew each time: one that is split meanwhile would be missed in part, or seen twice.
-    fn next_block(&mut self) -> Result<bool, StateError> {
-        let passed = self.passed.take().map(Bound::Excluded);
-        let next = if self.back {
-            let end = passed.unwrap_or_else(|| self.end.clone());
-            self.tree.range::<IVec, _>((self.first.clone(), end)).next_back()
-        } else {
-            let start = passed.unwrap_or_else(|| self.first.clone());
-            self.tree.range::<IVec, _>((start, self.end.clone())).next()
-        };
-        let Some((key, block)) = next.transpose()? else { return Ok(false) };
-        self.unpack(&block)?;
-        if self.back {
-            self.end = Bound::Excluded(self.records.front().map_or_else(|| key.clone(), |(first, _)| first.clone()));
-        } else if let Some((last, _)) = self.records.back() {
-            self.start = Bound::Excluded(last.clone());
-        }
-        self.passed = Some(key);
-        Ok(true)
-    }
-
-    fn unpack(&mut self, block: &[u8]) -> Result<(), StateError> {
-        let block = Unpacked::of(block)?;
-        let mut records = block.records();
-        while let Some(value) = records.next()? {
-            let key = records.key.as_slice();
-            let is_behind_start = match &self.start {
-                Bound::Included(start) => key >= start.as_ref(),
-                Bound::Excluded(start) => key > start.as_ref(),
-                Bound::Unbounded => true,
-            };
-            let is_before_end = match &self.end {
-                Bound::Included(end) => key <= end.as_ref(),
-                Bound::Excluded(end) => key < end.as_ref(),
-                Bound::Unbounded => true,
-            };
-            if !is_before_end {
-                break;
-            }
-            if is_behind_start {
-                self.records.push_back((key.into(), value.into()));
-            }
-        }
-        Ok(())
-    }
-}
-
 /// Puts into `batch` what becomes of a block.
-fn rewrite(batch: &mut sled::Batch, first: IVec, block: Option<&[u8]>, writes: &[Write]) -> Result<(), StateError> {
-    let block = block.map(Unpacked::of).transpose()?;
-    let mut merged = Merged::default();
+fn rewrite(batch: &mut sled::Batch, first: IVec, block: Option<&[u8]>, writes: &[Write]) -> Result<(), StoreError> {
+    let block = block.map(DecodedBlock::of).transpose()?;
+    let mut merged = BlockWriter::default();
     let mut writes = writes.iter().peekable();
     let mut is_changed = false;
     let mut appends = true;

@@ -1,16 +1,18 @@
+//! Reading a range of keys from the memtable and the blocks at once.
+
 use std::collections::VecDeque;
 use std::ops::{Bound, RangeBounds};
 
 use sled::IVec;
 
-use super::blocks::Walk;
-use super::{Store, Write};
-use crate::state::StateError;
+use super::blocks::BlockIter;
+use super::engine::Store;
+use super::{StoreError, Write};
 
 /// The records of a range, from its start on or from its end on.
 ///
-/// It goes by windows: what waits in one is copied first, then sled is read over the same keys. So a record that is
-/// written to sled meanwhile is seen in one place or the other, and nobody who commits waits for who reads.
+/// It goes by windows: what the memtable has in one is copied first, then sled is read over the same keys. So a record that
+/// is flushed meanwhile is seen in one place or the other, and nobody who commits waits for who reads.
 pub(in crate::state) struct Range<'a> {
     store: &'a Store,
     back: bool,
@@ -18,18 +20,18 @@ pub(in crate::state) struct Range<'a> {
     start: Bound<IVec>,
     end: Bound<IVec>,
     is_last: bool,
-    waiting: VecDeque<Write>,
-    written: Option<Walk>,
-    next_written: Option<(IVec, IVec)>,
+    in_memory: VecDeque<Write>,
+    on_disk: Option<BlockIter>,
+    next_on_disk: Option<(IVec, IVec)>,
 }
 
-/// How many records that wait are copied at a time.
+/// How many records of the memtable are copied at a time.
 const WINDOW: usize = 128;
 
-type Record = Result<(IVec, IVec), StateError>;
+type Record = Result<(IVec, IVec), StoreError>;
 
 impl Store {
-    /// The records of a range, in the order of their keys.
+    /// The records of a range, in the order of their keys. Each is as it was at some moment since the range was asked for.
     pub(in crate::state) fn range(&self, range: impl RangeBounds<Vec<u8>>) -> Range<'_> {
         self.records(range, false)
     }
@@ -37,20 +39,6 @@ impl Store {
     /// The records of a range, the last first.
     pub(in crate::state) fn range_back(&self, range: impl RangeBounds<Vec<u8>>) -> Range<'_> {
         self.records(range, true)
-    }
-
-    /// The records whose keys begin with `prefix`, in the order of their keys.
-    pub(in crate::state) fn with_prefix(&self, prefix: Vec<u8>) -> Range<'_> {
-        let mut behind = prefix.clone();
-        while behind.pop_if(|last| *last == u8::MAX).is_some() {}
-        let end = match behind.pop() {
-            Some(last) => {
-                behind.push(last + 1);
-                Bound::Excluded(behind)
-            }
-            None => Bound::Unbounded,
-        };
-        self.records((Bound::Included(prefix), end), false)
     }
 
     fn records(&self, range: impl RangeBounds<Vec<u8>>, back: bool) -> Range<'_> {
@@ -61,23 +49,23 @@ impl Store {
             start: owned(range.start_bound()),
             end: owned(range.end_bound()),
             is_last: false,
-            waiting: VecDeque::new(),
-            written: None,
-            next_written: None,
+            in_memory: VecDeque::new(),
+            on_disk: None,
+            next_on_disk: None,
         }
     }
 }
 
 impl Range<'_> {
-    fn next_window(&mut self) -> Result<(), StateError> {
+    fn next_window(&mut self) -> Result<(), StoreError> {
         let (start, end) = (self.start.clone(), self.end.clone());
         if is_empty(&start, &end) {
             self.is_last = true;
             return Ok(());
         }
         let keys = (start.as_ref().map(AsRef::as_ref), end.as_ref().map(AsRef::as_ref));
-        self.waiting = self.store.shared.waiting().some_of(keys, self.back, WINDOW);
-        let last = self.waiting.back().filter(|_| self.waiting.len() == WINDOW).map(|(key, _)| key.clone());
+        self.in_memory = self.store.shared.window(keys, self.back, WINDOW);
+        let last = self.in_memory.back().filter(|_| self.in_memory.len() == WINDOW).map(|(key, _)| key.clone());
         self.is_last = last.is_none();
         let (mut window_start, mut window_end) = (start, end);
         if let Some(last) = last {
@@ -86,16 +74,16 @@ impl Range<'_> {
             *end_of_window = Bound::Included(last.clone());
             *rest = Bound::Excluded(last);
         }
-        self.written = Some(self.store.shared.written.walk(window_start, window_end, self.back)?);
+        self.on_disk = Some(self.store.shared.blocks.iter(window_start, window_end, self.back)?);
         Ok(())
     }
 
-    /// True when the first of what waits comes before what was read from sled, or takes its place.
-    fn waiting_is_next(&self) -> bool {
-        match (self.waiting.front(), &self.next_written) {
-            (Some((waiting, _)), Some((key, _))) if self.back => waiting >= key,
-            (Some((waiting, _)), Some((key, _))) => waiting <= key,
-            (waiting, _) => waiting.is_some(),
+    /// True when the next record of the memtable comes before the next on the disk, or takes its place.
+    fn memory_is_next(&self) -> bool {
+        match (self.in_memory.front(), &self.next_on_disk) {
+            (Some((newer, _)), Some((key, _))) if self.back => newer >= key,
+            (Some((newer, _)), Some((key, _))) => newer <= key,
+            (newer, _) => newer.is_some(),
         }
     }
 }
@@ -105,23 +93,23 @@ impl Iterator for Range<'_> {
 
     fn next(&mut self) -> Option<Record> {
         loop {
-            if self.next_written.is_none() {
-                match self.written.as_mut().and_then(Iterator::next).transpose() {
+            if self.next_on_disk.is_none() {
+                match self.on_disk.as_mut().and_then(Iterator::next).transpose() {
                     // Past its end it would find what is written by now, and has been shown.
-                    Ok(None) => self.written = None,
-                    Ok(record) => self.next_written = record,
+                    Ok(None) => self.on_disk = None,
+                    Ok(record) => self.next_on_disk = record,
                     Err(error) => return Some(Err(error)),
                 }
             }
-            if self.waiting_is_next() {
-                let (key, value) = self.waiting.pop_front()?;
-                self.next_written.take_if(|(old, _)| *old == key);
+            if self.memory_is_next() {
+                let (key, value) = self.in_memory.pop_front()?;
+                self.next_on_disk.take_if(|(old, _)| *old == key);
                 match value {
                     Some(value) => return Some(Ok((key, value))),
                     None => continue,
                 }
             }
-            match self.next_written.take() {
+            match self.next_on_disk.take() {
                 Some(record) => return Some(Ok(record)),
                 None if self.is_last => return None,
                 None => {

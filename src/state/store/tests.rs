@@ -1,116 +1,30 @@
-use std::collections::BTreeMap;
-use std::ops::Bound;
+//! Against a plain map, and with threads of the system's.
 
-use proptest::prelude::*;
+mod crashes;
 
+use super::flush_control::Step;
 use super::*;
-use crate::state::open::open_sled;
 
-/// What is done to a store, and to a map that is known to be right.
-#[derive(Clone, Debug)]
-enum Step {
-    Commit(Vec<(u8, Option<u8>)>),
-    Write,
-    /// Walks a range, and writes to sled in the middle of it.
-    Walk(Bound<u8>, Bound<u8>, bool),
-    Get(u8),
-    Reopen,
+/// One that a test flushes by hand.
+fn open(dir: &Path) -> Store {
+    open_with(dir, Limits::default())
 }
 
-fn bound() -> impl Strategy<Value = Bound<u8>> {
-    prop_oneof![any::<u8>().prop_map(Bound::Included), any::<u8>().prop_map(Bound::Excluded), Just(Bound::Unbounded)]
+fn open_with(dir: &Path, limits: Limits) -> Store {
+    // Nothing reaches the files but what a test has written there.
+    Store::new(Blocks::open(dir, 1 << 20, None).unwrap(), limits)
 }
 
-fn step() -> impl Strategy<Value = Step> {
-    let write = (any::<u8>(), proptest::option::weighted(0.6, any::<u8>()));
-    prop_oneof![
-        6 => proptest::collection::vec(write, 1..40).prop_map(Step::Commit),
-        2 => Just(Step::Write),
-        3 => (bound(), bound(), any::<bool>()).prop_map(|(start, end, back)| Step::Walk(start, end, back)),
-        3 => any::<u8>().prop_map(Step::Get),
-        1 => Just(Step::Reopen),
-    ]
+fn open_with_writer(dir: &Path) -> Store {
+    Store::open(dir, 1 << 20, Access::ReadWrite).unwrap()
 }
 
-fn key(key: u8) -> Vec<u8> {
-    // Some are longer than what sled keeps without an allocation.
-    if key.is_multiple_of(3) { vec![key; 30] } else { vec![key] }
+fn held_bytes(store: &Store) -> usize {
+    store.shared.lock().memtable.bytes()
 }
 
-/// Some are so large that their blocks are compressed.
-fn value_of(value: u8) -> Vec<u8> {
-    vec![value; 1 + usize::from(value % 4) * 100]
-}
-
-fn open(dir: &std::path::Path) -> Store {
-    Store::without_writer(open_sled(dir, 1 << 20).unwrap())
-}
-
-fn is_in(range: &(Bound<u8>, Bound<u8>), it: u8) -> bool {
-    std::ops::RangeBounds::contains(range, &it)
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
-
-    #[test]
-    fn reads_are_as_if_all_was_written(steps in proptest::collection::vec(step(), 1..60)) {
-        let dir = tempfile::tempdir().unwrap();
-        let mut store = open(dir.path());
-        let mut model: BTreeMap<u8, u8> = BTreeMap::new();
-        for step in steps {
-            match step {
-                Step::Commit(writes) => {
-                    let of = |(it, value): &(u8, Option<u8>)| (key(*it).into(), value.map(|it| value_of(it).into()));
-                    store.commit(writes.iter().map(of).collect()).unwrap();
-                    for (key, value) in writes {
-                        match value {
-                            Some(value) => { model.insert(key, value); }
-                            None => { model.remove(&key); }
-                        }
-                    }
-                }
-                Step::Write => write(&store),
-                Step::Get(it) => {
-                    let found = store.get(&key(it)).unwrap();
-                    prop_assert_eq!(found.map(|value| value[0]), model.get(&it).copied());
-                    prop_assert_eq!(store.contains(&key(it)).unwrap(), model.contains_key(&it));
-                }
-                Step::Walk(start, end, back) => {
-                    let range = (start, end);
-                    let keys = (start.map(key), end.map(key));
-                    let mut walk = if back { store.range_back(keys) } else { store.range(keys) };
-                    let mut found = Vec::new();
-                    found.extend(walk.next());
-                    write(&store);
-                    found.extend(walk);
-                    let found: Vec<_> = found.into_iter().map(|record| {
-                        let (key, value) = record.unwrap();
-                        (key[0], value[0])
-                    }).collect();
-                    let mut expected: Vec<_> =
-                        model.iter().map(|(key, value)| (*key, *value)).filter(|(key, _)| is_in(&range, *key)).collect();
-                    if back {
-                        expected.reverse();
-                    }
-                    prop_assert_eq!(found, expected);
-                }
-                Step::Reopen => {
-                    while store.shared.waiting().bytes() > 0 {
-                        write(&store);
-                    }
-                    drop(store);
-                    store = open(dir.path());
-                }
-            }
-        }
-    }
-}
-
-fn write(store: &Store) {
-    if store.shared.waiting().bytes() > 0 {
-        store.shared.write_some(40).unwrap();
-    }
+fn flush_some(store: &Store, writes: usize) {
+    store.shared.take_step(store.shared.lock(), Step::Flush { writes }).unwrap();
 }
 
 fn put(key: &str, value: &str) -> Write {
@@ -125,18 +39,18 @@ fn sled_has_whole_commits_in_their_order() {
     store.commit(vec![put("a", "2"), put("b", "2"), put("covers", "2")]).unwrap();
     store.commit(vec![("a".into(), None), put("covers", "3")]).unwrap();
     let value = |key: &str| {
-        store.shared.written.get(key.as_bytes()).unwrap().map(|value| String::from_utf8(value.to_vec()).unwrap())
+        store.shared.blocks.get(key.as_bytes()).unwrap().map(|value| String::from_utf8(value.to_vec()).unwrap())
     };
-    store.shared.write_some(1).unwrap();
+    flush_some(&store, 1);
     assert_eq!((value("a"), value("covers")), (Some("1".into()), Some("1".into())));
-    store.shared.write_some(5).unwrap();
+    flush_some(&store, 5);
     assert_eq!((value("a"), value("covers")), (None, Some("3".into())));
     assert_eq!(store.get(b"b").unwrap().as_deref(), Some(b"2".as_slice()));
-    assert_eq!(store.shared.waiting().bytes(), 0);
+    assert_eq!(held_bytes(&store), 0);
 }
 
 #[test]
-fn a_window_of_what_waits_does_not_end_a_walk() {
+fn a_range_goes_on_beyond_a_window_of_the_memtable() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let keys: Vec<Vec<u8>> = (0..1000_u32).map(|number| number.to_be_bytes().to_vec()).collect();
@@ -144,47 +58,43 @@ fn a_window_of_what_waits_does_not_end_a_walk() {
         let write = (key.as_slice().into(), Some(b"x".into()));
         store.commit(vec![write]).unwrap();
         if number % 7 == 0 {
-            store.shared.write_some(3).unwrap();
+            flush_some(&store, 3);
         }
     }
-    let found = |walk: range::Range<'_>| walk.map(|record| record.unwrap().0.to_vec()).collect::<Vec<_>>();
+    let found = |range: range::Range<'_>| range.map(|record| record.unwrap().0.to_vec()).collect::<Vec<_>>();
     assert_eq!(found(store.range(..)), keys);
     assert_eq!(found(store.range_back(..)), keys.iter().rev().cloned().collect::<Vec<_>>());
-    assert_eq!(found(store.with_prefix(vec![0, 0, 2])), keys[512..768]);
+    assert_eq!(found(store.range(vec![0, 0, 2]..vec![0, 0, 3])), keys[512..768]);
 }
 
 #[test]
-fn who_commits_waits_while_too_much_is_not_written() {
+fn who_commits_waits_while_the_memtable_is_full() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::new(open_sled(dir.path(), 1 << 20).unwrap()).unwrap();
+    let store = open_with(dir.path(), Limits { max_memtable_bytes: 16 << 20, ..Limits::default() });
+    store.start_writer().unwrap();
     let value: IVec = vec![7; 4 << 20].into();
-    for number in 0..64_u32 {
+    for number in 0..32_u32 {
         let key = (number % 8).to_be_bytes().as_slice().into();
         store.commit(vec![(key, Some(value.clone()))]).unwrap();
-        assert!(store.shared.waiting().bytes() <= MOST);
+        assert!(held_bytes(&store) <= 16 << 20);
     }
-    assert!(store.settle(Duration::from_secs(600)).unwrap());
-    assert_eq!(store.shared.waiting().bytes(), 0);
-    assert_eq!(store.shared.written.count().unwrap()[&0], 8);
+    assert!(store.flush(Duration::from_secs(600)).unwrap());
+    assert_eq!(held_bytes(&store), 0);
+    assert_eq!(store.count().unwrap()[&0], 8);
 }
 
 #[test]
-fn who_commits_without_room_is_told_in_time() {
+fn a_flush_without_a_writer_gives_up() {
     let dir = tempfile::tempdir().unwrap();
-    // Nobody writes: sled hangs.
     let store = open(dir.path());
-    let value: IVec = vec![7; 4 << 20].into();
-    let commit = |number: u32| store.commit(vec![(number.to_be_bytes().as_slice().into(), Some(value.clone()))]);
-    let refused = (0..64).map(commit).find_map(Result::err);
-    assert!(matches!(refused, Some(StateError::Stalled)), "{refused:?}");
-    write(&store);
-    commit(99).unwrap();
+    store.commit(vec![put("a", "1")]).unwrap();
+    assert!(!store.flush(Duration::from_millis(1)).unwrap());
 }
 
 #[test]
-fn what_waits_is_counted_right_while_commits_and_the_writer_meet() {
+fn threads_that_commit_and_flush_leave_nothing_in_the_memtable() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::new(open_sled(dir.path(), 1 << 20).unwrap()).unwrap();
+    let store = open_with_writer(dir.path());
     std::thread::scope(|scope| {
         for table in 0..2_u8 {
             let store = &store;
@@ -193,13 +103,12 @@ fn what_waits_is_counted_right_while_commits_and_the_writer_meet() {
                     let key = [table, (number % 64) as u8].as_slice().into();
                     store.commit(vec![(key, Some(b"x".into()))]).unwrap();
                     if number % 500 == 0 {
-                        assert!(store.settle(Duration::from_secs(600)).unwrap());
+                        assert!(store.flush(Duration::from_secs(600)).unwrap());
                     }
                 }
             });
         }
     });
-    assert!(store.settle(Duration::from_secs(600)).unwrap());
-    assert!(store.failure().is_none());
-    assert_eq!(store.shared.waiting().bytes(), 0);
+    assert!(store.flush(Duration::from_secs(600)).unwrap());
+    assert_eq!((store.failure(), held_bytes(&store)), (None, 0));
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::{AssetSource, Candidate, Job, MissingReason, Observation, Outcome, Role};
-use crate::state::store::Store;
+use crate::state::store::{Access, Store};
 use crate::state::stored_job::Part;
 use crate::state::txn::Txn;
 use crate::state::{fold, open};
@@ -21,7 +21,7 @@ struct Folded {
 impl Folded {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::new(open::open_sled(dir.path(), 1 << 20).unwrap()).unwrap();
+        let store = open::open_store(dir.path(), 1 << 20, Access::ReadWrite).unwrap();
         Self { _dir: dir, store, position: 0 }
     }
 
@@ -282,7 +282,7 @@ proptest! {
             prop_assert_eq!(found.as_ref(), Some(&expected));
             let txn = Txn::begin(&folded.store).unwrap();
             let due = expected.due.map(|_| (expected.next_host().unwrap_or_default(), expected.link_expires_at()));
-            let queued = folded.store.with_prefix(keys::Table::Due.prefix()).count();
+            let queued = folded.store.range(keys::with_prefix(keys::Table::Due.prefix())).count();
             prop_assert_eq!(queued, usize::from(due.is_some()));
             prop_assert_eq!(txn.meta.counters.jobs.values().sum::<u64>(), 1);
             folded.verify_counts();

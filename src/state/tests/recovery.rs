@@ -158,31 +158,6 @@ fn damaged_copies(dir: &Path) -> usize {
     names.filter(|name| name.starts_with("state.damaged-")).count()
 }
 
-#[test]
-fn an_error_of_the_operating_system_is_no_damage() {
-    use std::io::{Error, ErrorKind};
-    const EIO: i32 = 5;
-    const EMFILE: i32 = 24;
-    const ENOSPC: i32 = 28;
-    for number in [EIO, EMFILE, ENOSPC] {
-        let error = StateError::from(sled::Error::Io(Error::from_raw_os_error(number)));
-        assert!(!error.is_damage() && !error.clone().is_damage(), "{error:?}");
-        let panic = format!("should be able to truncate: {:?}", Error::from_raw_os_error(number));
-        assert!(!StateError::of_panic(&panic).is_damage());
-    }
-    let lock = sled::Error::Io(Error::other("could not acquire lock on \"db\": WouldBlock"));
-    assert!(!StateError::from(lock).is_damage());
-    for damage in [
-        sled::Error::Corruption { at: None, bt: () },
-        sled::Error::Io(ErrorKind::UnexpectedEof.into()),
-        sled::Error::ReportableBug("impossible".to_owned()),
-        sled::Error::Unsupported("another version".to_owned()),
-    ] {
-        assert!(StateError::from(damage.clone()).is_damage(), "{damage:?}");
-    }
-    assert!(StateError::of_panic(&"index out of bounds").is_damage());
-}
-
 #[tokio::test]
 async fn a_store_that_the_system_does_not_let_open_stays_and_is_tried_again_while_callbacks_are_taken() {
     let bench = Bench::new().await;
@@ -274,7 +249,7 @@ async fn a_store_that_hangs_does_not_hold_up_callbacks_nor_a_stop() {
     bench.post(Target::Channel, done(1, None)).await;
     // One that nothing is taken from any more, and that is full.
     let elsewhere = tempfile::tempdir().unwrap();
-    let hung = Store::without_writer(open::open_sled(elsewhere.path(), 1 << 20).unwrap());
+    let hung = open::open_store(elsewhere.path(), 1 << 20, crate::state::store::Access::ReadOnly).unwrap();
     let mut number = 0_u32;
     for bytes in [4 << 20, 64 << 10] {
         let write = |number: u32| (number.to_be_bytes().as_slice().into(), Some(vec![7; bytes].into()));

@@ -166,7 +166,7 @@ async fn deleted_refs_are_not_walked_by_who_lists() {
         bench.event(Event::RefRemoved { at: now(), id: ref_id(number) }).await;
     }
     let state = bench.log.state();
-    let table = state.store().unwrap().with_prefix(keys::Table::Refs.prefix()).count();
+    let table = state.store().unwrap().range(keys::with_prefix(keys::Table::Refs.prefix())).count();
     assert_eq!(table, 1, "what a list walks");
     let (listed, more) = state.refs(9, None).unwrap();
     assert_eq!((listed.len(), more), (1, false));
