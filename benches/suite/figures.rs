@@ -10,6 +10,7 @@ pub(crate) struct Samples(Vec<f64>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unit {
     PerSecond,
+    Microseconds,
     Milliseconds,
     Seconds,
     MegabytesPerSecond,
@@ -128,6 +129,7 @@ impl fmt::Display for Unit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::PerSecond => "/s",
+            Self::Microseconds => "µs",
             Self::Milliseconds => "ms",
             Self::Seconds => "s",
             Self::MegabytesPerSecond => "MB/s",

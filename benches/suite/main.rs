@@ -2,6 +2,7 @@
 //!
 //! Real programs, real sockets, a real disk. What is compared runs by turns, so that a noisy moment hits both.
 
+mod against;
 mod archive;
 mod callback;
 mod disk;
@@ -47,6 +48,15 @@ struct Arguments {
     /// How long one sender does its worst, in seconds; two minutes by default.
     #[arg(long, value_name = "SECONDS")]
     hostile_seconds: Option<u64>,
+    /// How many jobs the history has whose growth is measured; a million by default.
+    #[arg(long, value_name = "COUNT", conflicts_with = "smoke")]
+    jobs: Option<u64>,
+    /// Measures intake beside another build, whose program is in this folder, and nothing else.
+    #[arg(long, value_name = "FOLDER")]
+    against: Option<PathBuf>,
+    /// How often each of the two builds is measured.
+    #[arg(long, value_name = "COUNT", default_value_t = 5, requires = "against")]
+    rounds: u32,
     /// What to measure; everything by default.
     #[arg(value_parser = ["intake", "archive", "growth", "gateway", "events", "hostile"])]
     parts: Vec<String>,
@@ -104,8 +114,12 @@ async fn measure(arguments: &Arguments) -> Result<usize, Failure> {
     let root = find("suite").and_then(|path| Some(path.parent()?.parent()?.join("bench/work")));
     let dir = root.ok_or_else(|| Failure("expected to be in cargo's target folder".into()))?;
     let plan = Plan { smoke: arguments.smoke, long: arguments.long, dir };
-    let wanted = |part: &str| arguments.parts.is_empty() || arguments.parts.iter().any(|wanted| wanted == part);
+    let everything = arguments.parts.is_empty() && arguments.against.is_none();
+    let wanted = |part: &str| everything || arguments.parts.iter().any(|wanted| wanted == part);
     let mut figures: Vec<Figure> = Vec::new();
+    if let Some(other) = &arguments.against {
+        figures.extend(against::measure(&plan, other, arguments.rounds).await?);
+    }
     if wanted("intake") {
         figures.extend(intake::measure(&plan).await?);
     }
@@ -113,7 +127,7 @@ async fn measure(arguments: &Arguments) -> Result<usize, Failure> {
         figures.extend(archive::measure(&plan).await?);
     }
     if wanted("growth") {
-        figures.extend(growth::measure(&plan).await?);
+        figures.extend(growth::measure(&plan, arguments.jobs).await?);
     }
     if wanted("gateway") {
         figures.extend(gateway::measure(&plan).await?);

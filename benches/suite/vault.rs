@@ -34,13 +34,15 @@ pub(crate) struct Vault {
 pub(crate) struct Settings {
     dir: PathBuf,
     environment: Vec<(String, String)>,
+    /// `None`: the program beside the suite.
+    program: Option<PathBuf>,
 }
 
 impl Settings {
     /// All of it below `dir`; it may fetch from this machine.
     pub(crate) fn new(dir: &Path) -> Result<Self, Failure> {
         fs::create_dir_all(dir)?;
-        let mut settings = Self { dir: dir.to_owned(), environment: Vec::new() };
+        let mut settings = Self { dir: dir.to_owned(), environment: Vec::new(), program: None };
         settings.set("DATA__DIR", dir.join("data").display());
         settings.set("STORAGE__URL", format!("file:{}", dir.join("bucket").display()));
         settings.set("FETCH__ALLOWED_HOSTS", r#"["127.0.0.1"]"#);
@@ -56,6 +58,11 @@ impl Settings {
         self.environment.push((format!("REPLYVAULT_{key}"), value.to_string()));
     }
 
+    /// Takes another build of the program.
+    pub(crate) fn use_program(&mut self, program: &Path) {
+        self.program = Some(program.to_owned());
+    }
+
     /// The folder of journal and state.
     pub(crate) fn data(&self) -> PathBuf {
         self.dir.join("data")
@@ -63,7 +70,8 @@ impl Settings {
 
     /// The program with these settings.
     pub(crate) fn command(&self) -> Result<Command, Failure> {
-        let program = find("replyvault").ok_or_else(|| Failure("replyvault is not built: see benches/run".into()))?;
+        let program = self.program.clone().or_else(|| find("replyvault"));
+        let program = program.ok_or_else(|| Failure("replyvault is not built: see benches/run".into()))?;
         let mut command = Command::new(program);
         command.current_dir(&self.dir).envs(self.environment.iter().cloned());
         Ok(command)
