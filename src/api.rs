@@ -11,12 +11,14 @@ mod extract;
 mod health;
 mod jobs;
 mod list;
+mod manifest;
 mod media;
 mod metrics;
 mod notifications;
 mod openapi;
 mod page;
 mod quarantine;
+mod rate;
 mod refs;
 mod session;
 mod stats;
@@ -25,6 +27,7 @@ mod wait;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{ALLOW, HeaderValue};
@@ -38,11 +41,12 @@ pub use media::range;
 pub use metrics::observe;
 
 use crate::bucket::{Bucket, Links};
-use crate::domain::JobView;
+use crate::domain::{JobView, Timestamp};
 use crate::http::ApiError;
 use crate::intake::Intake;
 use crate::reconcile::Reconciler;
 use crate::repair::Verifier;
+use crate::search::Search;
 use crate::state::{JobRecord, State, StateError};
 
 /// Who may ask, and what readiness looks at.
@@ -70,6 +74,7 @@ pub struct Api {
 struct Inner {
     access: auth::Access,
     intake: Intake,
+    search: Search,
     bucket: Bucket,
     links: Links,
     health: health::Health,
@@ -78,6 +83,10 @@ struct Inner {
     reconciler: Option<Reconciler>,
     tasks: tasks::Tasks,
     waiting: wait::Shares,
+    /// Tells event ids of this process from those of others.
+    run: u32,
+    rate: rate::Rate,
+    thumbnails: media::thumbnail::Thumbnails,
 }
 
 impl Api {
@@ -86,6 +95,7 @@ impl Api {
     pub fn new(
         config: Config,
         intake: Intake,
+        search: Search,
         links: Links,
         bucket: Bucket,
         verifier: Verifier,
@@ -95,22 +105,29 @@ impl Api {
         let access = auth::Access::new(&tokens, &data_dir);
         let health = health::Health::new(data_dir, min_free_bytes);
         let answers = metrics::Answers::default();
+        let (run, rate) = (rand::random(), rate::Rate::default());
+        let thumbnails = media::thumbnail::Thumbnails::default();
         let tasks = tasks::Tasks::new();
         let waiting = wait::Shares::default();
-        Self {
-            inner: Arc::new(Inner {
-                access,
-                intake,
-                bucket,
-                links,
-                health,
-                answers,
-                verifier,
-                reconciler,
-                tasks,
-                waiting,
-            }),
-        }
+        let inner = Inner {
+            access,
+            intake,
+            search,
+            bucket,
+            links,
+            health,
+            answers,
+            verifier,
+            reconciler,
+            tasks,
+            run,
+            rate,
+            thumbnails,
+            waiting,
+        };
+        let api = Self { inner: Arc::new(inner) };
+        tokio::spawn(note_rate(Arc::downgrade(&api.inner)));
+        api
     }
 
     /// Ends the long tasks that run: the service stops.
@@ -138,21 +155,50 @@ impl Api {
         }
     }
 
-    /// The same with links that the store signs, where they are wanted.
-    async fn job_view_with(&self, record: &JobRecord, presigned: bool) -> Result<JobView, ApiError> {
-        let mut view = self.job_view(record);
-        if presigned {
-            let signed = self.inner.links.add_presigned(&mut view).await;
-            signed.map_err(|_| ApiError::unavailable("links cannot be signed right now"))?;
+    /// Shows jobs, with the labels of their refs, and with links that the store signs where they are wanted.
+    async fn job_views(&self, records: Vec<JobRecord>, presigned: bool) -> Result<Vec<JobView>, ApiError> {
+        let read = move |state: &State| records.iter().map(|record| job_view(state, record)).collect();
+        let mut views: Vec<JobView> = self.read(read).await?;
+        for view in &mut views {
+            self.inner.links.add(view);
+            if presigned {
+                let signed = self.inner.links.add_presigned(view).await;
+                signed.map_err(|_| ApiError::unavailable("links cannot be signed right now"))?;
+            }
         }
-        Ok(view)
+        Ok(views)
     }
 
-    fn job_view(&self, JobRecord { sequence, job }: &JobRecord) -> JobView {
-        let mut view = JobView::new(job, |asset| self.state().is_fetching(*sequence, &asset.slot));
-        self.inner.links.add(&mut view);
-        view
+    async fn shown(&self, record: JobRecord) -> Result<JobView, ApiError> {
+        self.shown_with(record, false).await
     }
+
+    async fn shown_with(&self, record: JobRecord, presigned: bool) -> Result<JobView, ApiError> {
+        let mut views = self.job_views(vec![record], presigned).await?;
+        views.pop().ok_or_else(|| ApiError::not_found("job"))
+    }
+}
+
+/// Counts callbacks by the minute for as long as there is somebody to ask for it.
+async fn note_rate(api: std::sync::Weak<Inner>) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(5));
+    loop {
+        ticks.tick().await;
+        let Some(inner) = api.upgrade() else { return };
+        let api = Api { inner };
+        if let Ok(callbacks) = api.read(|state| Ok(state.counters()?.callbacks)).await {
+            api.inner.rate.note(Timestamp::now(), callbacks);
+        }
+    }
+}
+
+/// Blocks.
+fn job_view(state: &State, JobRecord { sequence, job }: &JobRecord) -> Result<JobView, StateError> {
+    let mut view = JobView::new(job, |asset| state.is_fetching(*sequence, &asset.slot));
+    if let Some(id) = &job.ref_id {
+        view.labels = state.ref_including_deleted(id)?.map(|record| record.labels).unwrap_or_default();
+    }
+    Ok(view)
 }
 
 impl std::fmt::Debug for Api {
@@ -166,6 +212,7 @@ impl std::fmt::Debug for Api {
 pub fn routes(config: &mut ServiceConfig) {
     config
         .service(resource("/", "GET, HEAD").route(get().to(page::index)))
+        .service(resource("/ui/{version}/{file:.*}", "GET, HEAD").route(get().to(page::asset)))
         .service(resource("/healthz", "GET, HEAD").route(get().to(health::healthz)))
         .service(resource("/readyz", "GET, HEAD").route(get().to(health::readyz)))
         .service(resource("/metrics", "GET, HEAD").route(get().to(metrics::metrics)))
@@ -188,10 +235,17 @@ fn v1(config: &mut ServiceConfig) {
                 .route(web::delete().to(refs::delete)),
         )
         .service(resource("/jobs", "GET, HEAD").route(get().to(jobs::list)))
+        .service(resource("/jobs/days", "GET, HEAD").route(get().to(jobs::days)))
         .service(resource("/jobs/{jobId}", "GET, HEAD").route(get().to(jobs::show)))
         .service(resource("/jobs/{jobId}/retry", "POST").route(web::post().to(jobs::retry)))
+        .service(resource("/jobs/{jobId}/manifest", "GET, HEAD").route(get().to(manifest::show)))
         .service(resource("/media", "GET, HEAD").route(get().to(media::list)))
         .service(resource("/media/{sha256}", "GET, HEAD").route(get().to(media::show)))
+        .service(
+            resource("/media/{sha256}/thumbnail", "GET, HEAD, POST")
+                .route(get().to(media::thumbnail::show))
+                .route(web::post().to(media::thumbnail::keep)),
+        )
         .service(resource("/media/{sha256}/content", "GET, HEAD").route(get().to(media::content)))
         .service(
             resource("/quarantine", "DELETE, GET, HEAD")
@@ -214,7 +268,8 @@ fn v1(config: &mut ServiceConfig) {
         .service(resource("/tasks/backfill", "POST").route(web::post().to(tasks::backfill::backfill)))
         .service(resource("/tasks/{taskId}", "GET, HEAD").route(get().to(tasks::show)))
         .service(
-            resource("/session", "DELETE, POST")
+            resource("/session", "DELETE, GET, HEAD, POST")
+                .route(get().to(session::show))
                 .route(web::post().to(session::open))
                 .route(web::delete().to(session::close)),
         )

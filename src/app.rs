@@ -41,6 +41,7 @@ use crate::provider;
 use crate::reconcile::{self, Reconciler};
 use crate::relay::{self, Relay};
 use crate::repair::{ArchiveKeys, Retention, Verifier, compare_with_archive, restore};
+use crate::search::Search;
 use crate::state::{EventLog, RecoveryError};
 use crate::supervisor::Ended;
 use crate::worker::{self, Confirmer, Worker};
@@ -139,6 +140,9 @@ pub enum StartError {
     /// A defect in opening journal and state.
     #[error("journal and state cannot be opened: {0}")]
     Cancelled(tokio::task::JoinError),
+    /// The system has no thread for the index.
+    #[error("the search index cannot be started: {0}")]
+    Search(std::io::Error),
     /// The HTTP server could not be started.
     #[error("the HTTP server cannot be started: {0}")]
     Http(std::io::Error),
@@ -200,7 +204,8 @@ impl Running {
         let relay = Relay::new(settings.relay, log.clone(), rewrite)?;
         let links = Links::new(bucket.clone(), settings.links);
         let notifier = Notifier::new(settings.notify, log.clone(), links.clone())?;
-        let api = Api::new(settings.api, intake.clone(), links, bucket.clone(), verifier, reconciler.clone());
+        let search = Search::start(log.state().clone(), log.supervisor()).map_err(StartError::Search)?;
+        let api = Api::new(settings.api, intake.clone(), search, links, bucket.clone(), verifier, reconciler.clone());
         notifier.record_routes().await;
         let (listeners, addresses): (_, Vec<_>) = listeners.into_iter().unzip();
         let supervisor = log.supervisor().clone();

@@ -7,6 +7,7 @@
 //! [`EventLog`] is the one way in: it journals an entry, folds it in, and answers with what that changed. [`State`] is
 //! the way to read.
 
+mod changes;
 mod event_log;
 mod fold;
 mod job_index;
@@ -43,9 +44,10 @@ pub use records::{
 
 pub use waiters::Waiter;
 
+use self::changes::Changes;
 use self::stopwatch::Stopwatch;
-use self::store::Store;
 pub use self::store::StoreError;
+use self::store::{Store, StoreHold};
 use self::waiters::Waiters;
 use crate::domain::{AssetId, RefId};
 
@@ -126,7 +128,7 @@ struct Shared {
     /// Files being fetched now.
     fetching: Mutex<HashSet<(u64, AssetId)>>,
     /// Which jobs change, for whoever listens.
-    changes: broadcast::Sender<Option<JobChanged>>,
+    changes: Changes,
     /// Refs that have something new to pass on; `None` when any may have.
     outbox_updates: broadcast::Sender<Option<RefId>>,
     /// Where there is something new to send; `None` when it may be anywhere.
@@ -150,8 +152,8 @@ pub struct Fetching {
 
 /// A batch that takes longer to be folded in hangs.
 const MAX_FOLD_TIME: Duration = Duration::from_secs(5);
-/// How many changes a slow listener may lag behind before it misses some.
-const CHANGES: usize = 1024;
+/// How many refs with news the relay may lag behind before it looks at all of them.
+const MAX_OUTBOX_UPDATES: usize = 1024;
 /// The same of events: who misses some looks for all there are.
 const NOTIFICATIONS: usize = 8192;
 
@@ -168,8 +170,8 @@ impl State {
                 confirmations_changed: Notify::new(),
                 leased: Mutex::default(),
                 fetching: Mutex::default(),
-                changes: broadcast::Sender::new(CHANGES),
-                outbox_updates: broadcast::Sender::new(CHANGES),
+                changes: Changes::new(),
+                outbox_updates: broadcast::Sender::new(MAX_OUTBOX_UPDATES),
                 notifications: broadcast::Sender::new(NOTIFICATIONS),
                 waiters: Waiters::default(),
             }),
@@ -194,18 +196,6 @@ impl State {
     /// Resolves when there is something to ask the provider, or the time to ask changed, since the last call.
     pub async fn confirmations_changed(&self) {
         self.shared.confirmations_changed.notified().await;
-    }
-
-    /// Every job that changes from now on; `None` when there will be no more. As it then is it can be read.
-    pub fn changes(&self) -> broadcast::Receiver<Option<JobChanged>> {
-        self.shared.changes.subscribe()
-    }
-
-    /// Tells those who listen to changes, or wait for an end, that there will be no more.
-    pub fn end_changes(&self) {
-        // It fails when nobody listens.
-        let _ = self.shared.changes.send(None);
-        self.shared.waiters.close();
     }
 
     /// The right to work on a job, unless somebody has it.

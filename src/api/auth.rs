@@ -46,8 +46,10 @@ pub(super) struct Caller {
     pub(super) name: Arc<str>,
     /// The token's place in the configuration.
     token: usize,
-    /// What may be done: of a session, reading alone.
+    /// What may be done: of a session, reading alone, unless the page shows that it is one of ours.
     pub(super) scope: Scope,
+    /// True for a session over which a page of ours asks.
+    shows_origin: bool,
 }
 
 /// The tokens, in the forms that they are compared in.
@@ -89,12 +91,27 @@ impl Access {
         found.map(|token| self.caller(token, self.tokens[token].scope))
     }
 
-    /// Whose session the cookie's value is.
-    fn session(&self, cookie: &str) -> Option<Caller> {
+    /// Whose session the cookie's value is. With the right `csrf` token it may do what its token may.
+    fn session(&self, cookie: &str, csrf: Option<&[u8]>) -> Option<Caller> {
         let cookie = session::Cookie::read(cookie)?;
+        let token = self.open_session_of(&cookie)?;
+        let known = &self.tokens[token];
+        let is_ours = |csrf: &[u8]| session::csrf_token(&known.sessions, &cookie).as_bytes().ct_eq(csrf).into();
+        let scope = if csrf.is_some_and(is_ours) { known.scope } else { Scope::Read };
+        Some(Caller { shows_origin: csrf.is_some_and(is_ours), ..self.caller(token, scope) })
+    }
+
+    /// The token of a session that is not over.
+    fn open_session_of(&self, cookie: &session::Cookie) -> Option<usize> {
         let token = self.first(|known| cookie.is_of(&known.sessions))?;
         let is_ended = self.ended.contain(&self.tokens[token].name, &cookie.id(), cookie.expires);
-        (!is_ended).then(|| self.caller(token, Scope::Read))
+        (!is_ended).then_some(token)
+    }
+
+    /// Name and scope of the token that a session was opened with, and what a page of ours shows to act over it.
+    pub(super) fn session_of(&self, cookie: &session::Cookie) -> Option<(Arc<str>, Scope, String)> {
+        let known = &self.tokens[self.open_session_of(cookie)?];
+        Some((known.name.clone(), known.scope, session::csrf_token(&known.sessions, cookie)))
     }
 
     /// The name of the token that a session was opened with.
@@ -116,7 +133,7 @@ impl Access {
     }
 
     fn caller(&self, token: usize, scope: Scope) -> Caller {
-        Caller { name: self.tokens[token].name.clone(), token, scope }
+        Caller { name: self.tokens[token].name.clone(), token, scope, shows_origin: false }
     }
 }
 
@@ -167,12 +184,32 @@ fn admit(request: &HttpRequest) -> Result<Caller, ApiError> {
         let message = "this token is for reading: expected one of scope admin";
         return Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", message));
     }
-    if only_reads || (is_session && request.method() == Method::DELETE) {
-        session::cookies(request).find_map(|cookie| access.session(cookie))
-    } else {
-        None
+    let csrf = request.headers().get(session::CSRF_HEADER).filter(|_| is_same_origin(request));
+    let csrf = csrf.map(HeaderValue::as_bytes);
+    let caller = session::cookies(request).find_map(|cookie| access.session(cookie, csrf));
+    // A cookie comes along with whatever page asks, and alone proves nothing about who wants it.
+    let may_end = is_session && request.method() == Method::DELETE;
+    // No session opens the next: it would never end.
+    let may_act = |caller: &Caller| only_reads || may_end || (caller.shows_origin && !is_session);
+    let message = "expected Authorization: Bearer, or a session's cookie: for GET and HEAD, or with its csrfToken";
+    let caller = caller.filter(may_act).ok_or_else(|| unauthorized(message))?;
+    if caller.scope == Scope::Admin || only_reads || may_end {
+        return Ok(caller);
     }
-    .ok_or_else(|| unauthorized("expected Authorization: Bearer, or for GET and HEAD a session's cookie"))
+    let message = "this session is for reading: expected one of an admin token";
+    Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", message))
+}
+
+/// Whether a browser says that a page of ours asks. Other programs say nothing, and need no protection from pages.
+fn is_same_origin(request: &HttpRequest) -> bool {
+    let header = |name: &str| request.headers().get(name).map(HeaderValue::as_bytes);
+    let is_same_site = header("sec-fetch-site").is_none_or(|site| site == b"same-origin");
+    let host = request.connection_info().host().to_owned();
+    let is_host = |origin: &[u8]| {
+        let origin = std::str::from_utf8(origin).ok().and_then(|origin| origin.split_once("://"));
+        origin.is_some_and(|(_, of)| of.eq_ignore_ascii_case(&host))
+    };
+    is_same_site && header("origin").is_none_or(is_host)
 }
 
 fn bearer_token(header: &str) -> Option<&str> {

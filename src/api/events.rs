@@ -2,16 +2,16 @@ use std::collections::{HashSet, VecDeque};
 use std::convert::Infallible;
 use std::time::Duration;
 
-use actix_web::HttpResponse;
 use actix_web::http::header::{CACHE_CONTROL, HeaderName};
 use actix_web::web::{Bytes, Data};
+use actix_web::{HttpRequest, HttpResponse};
 use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::timeout;
 
-use super::Api;
+use super::{Api, ApiError};
 use crate::state::JobChanged;
 
 /// Proxies close connections that are silent for long.
@@ -21,7 +21,8 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// when it is told.
 struct Told {
     changes: broadcast::Receiver<Option<JobChanged>>,
-    waiting: VecDeque<u64>,
+    /// With the number of the change that first told of it: what is told later was not told before.
+    waiting: VecDeque<(u64, u64)>,
     known: HashSet<u64>,
     missed: u64,
     ended: bool,
@@ -29,7 +30,8 @@ struct Told {
 
 /// What is told next.
 enum Next {
-    Job(u64),
+    /// Its sequence, and the number of the change.
+    Job(u64, u64),
     Missed(u64),
     End,
 }
@@ -46,9 +48,9 @@ impl Told {
     async fn next(&mut self) -> Next {
         loop {
             self.take_all();
-            if let Some(sequence) = self.waiting.pop_front() {
+            if let Some((sequence, number)) = self.waiting.pop_front() {
                 self.known.remove(&sequence);
-                return Next::Job(sequence);
+                return Next::Job(sequence, number);
             }
             if self.missed > 0 {
                 return Next::Missed(std::mem::take(&mut self.missed));
@@ -75,9 +77,9 @@ impl Told {
 
     fn take(&mut self, change: Result<Option<JobChanged>, RecvError>) {
         match change {
-            Ok(Some(JobChanged { sequence, .. })) => {
+            Ok(Some(JobChanged { sequence, number, .. })) => {
                 if self.known.insert(sequence) {
-                    self.waiting.push_back(sequence);
+                    self.waiting.push_back((sequence, number));
                 }
             }
             Err(RecvError::Lagged(missed)) => self.missed += missed,
@@ -86,23 +88,50 @@ impl Told {
     }
 }
 
+/// What a listener heard last, as [`event_id`] writes it.
+fn read_event_id(run: u32, text: &str) -> Option<u64> {
+    let (of, number) = text.split_once('-')?;
+    (u32::from_str_radix(of, 16).ok()? == run).then(|| number.parse().ok())?
+}
+
+/// Names this process and one of its changes.
+fn event_id(run: u32, number: u64) -> String {
+    format!("{run:08x}-{number}")
+}
+
 /// Tells of jobs as they change: server-sent events named `job`, each with the job as it is when it is told. A job that
 /// changes several times before that is told once. An event `missed` says how many changes could not be told because the
 /// listener was too slow.
+///
+/// Who comes back with `Last-Event-ID` is told of the jobs that changed meanwhile; where that is not known any more, after some
+/// thousand changes or a restart, an event `reset` says that lists should be read anew.
 #[utoipa::path(
     get, path = "/api/v1/events", tag = "jobs",
+    params(("Last-Event-ID" = Option<String>, Header, description = "the `id` of the last event that was heard")),
     responses((status = 200, description = "a stream without an end", content_type = "text/event-stream", body = String))
 )]
-pub(super) async fn events(api: Data<Api>) -> HttpResponse {
-    let told = Told::new(api.state().changes());
-    let changed = stream::unfold((told, api), |(mut told, api)| async move {
+pub(super) async fn events(request: HttpRequest, api: Data<Api>) -> HttpResponse {
+    let run = api.inner.run;
+    let mut told = Told::new(api.state().changes());
+    // Listening before looking back, so that nothing falls in between.
+    let last_id = request.headers().get("Last-Event-ID").and_then(|id| id.to_str().ok());
+    let (now, mut greeting) = (api.state().last_change(), String::new());
+    if let Some(last_id) = last_id {
+        match read_event_id(run, last_id).and_then(|number| api.state().changes_since(number)) {
+            Some(changes) => changes.into_iter().for_each(|change| told.take(Ok(Some(change)))),
+            None => greeting = "event: reset\ndata: lists should be read anew\n".to_owned(),
+        }
+    }
+    // Who is told of jobs from before comes back for them if the connection breaks at once.
+    if told.waiting.is_empty() {
+        greeting = format!("id: {}\n{greeting}", event_id(run, now));
+    }
+    greeting = if greeting.is_empty() { ":\n\n".to_owned() } else { format!(":\n\n{greeting}\n") };
+    let changed = stream::unfold((told, api), move |(mut told, api)| async move {
         let text = match timeout(HEARTBEAT, told.next()).await {
-            Ok(Next::Job(sequence)) => match api.read(move |state| state.job_at(sequence)).await {
-                Ok(Some(record)) => {
-                    // One line: serde_json escapes what would end it.
-                    let job = serde_json::to_string(&api.job_view(&record)).unwrap_or_default();
-                    format!("event: job\ndata: {job}\n\n")
-                }
+            Ok(Next::Job(sequence, number)) => match tell(&api, sequence).await {
+                // One line: serde_json escapes what would end it.
+                Ok(Some(job)) => format!("event: job\nid: {}\ndata: {job}\n\n", event_id(run, number)),
                 Ok(None) => ":\n\n".to_owned(),
                 // The state is opened anew: what it is like then is told with its next change.
                 Err(_) => "event: missed\ndata: 1\n\n".to_owned(),
@@ -113,7 +142,7 @@ pub(super) async fn events(api: Data<Api>) -> HttpResponse {
         };
         Some((Ok::<_, Infallible>(Bytes::from(text)), (told, api)))
     });
-    let greeting = stream::once(async { Ok(Bytes::from_static(b":\n\n")) });
+    let greeting = stream::once(async { Ok(Bytes::from(greeting)) });
     HttpResponse::Ok()
         .content_type("text/event-stream")
         .insert_header((CACHE_CONTROL, "no-store"))
@@ -122,13 +151,18 @@ pub(super) async fn events(api: Data<Api>) -> HttpResponse {
         .streaming(greeting.chain(changed))
 }
 
+async fn tell(api: &Api, sequence: u64) -> Result<Option<String>, ApiError> {
+    let Some(record) = api.read(move |state| state.job_at(sequence)).await? else { return Ok(None) };
+    Ok(Some(serde_json::to_string(&api.shown(record).await?).unwrap_or_default()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::domain::JobState;
 
     fn changed(sequence: u64) -> Option<JobChanged> {
-        Some(JobChanged { sequence, state: JobState::Running })
+        Some(JobChanged { sequence, state: JobState::Running, number: sequence })
     }
 
     #[tokio::test]
@@ -140,7 +174,7 @@ mod tests {
         }
         changes.send(None).unwrap();
         for expected in 0..3 {
-            assert!(matches!(told.next().await, Next::Job(sequence) if sequence == expected));
+            assert!(matches!(told.next().await, Next::Job(sequence, _) if sequence == expected));
         }
         assert!(matches!(told.next().await, Next::End));
     }
@@ -155,7 +189,7 @@ mod tests {
         let mut jobs = 0;
         loop {
             match told.next().await {
-                Next::Job(_) => jobs += 1,
+                Next::Job(..) => jobs += 1,
                 Next::Missed(missed) => break assert_eq!((jobs, missed), (16, 84)),
                 Next::End => panic!("it has not ended"),
             }

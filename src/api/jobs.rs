@@ -1,14 +1,18 @@
+mod find;
+
 use actix_web::web::{Data, Json, Path};
 use actix_web::{HttpRequest, HttpResponse};
-use serde::Deserialize;
-use utoipa::IntoParams;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
+use self::find::{JobsCursor, find, in_order_heard, look, must_be_read};
 use super::auth::Caller;
-use super::list::{List, PageParams};
+use super::list::{List, bad_cursor, read_limit};
 use super::refs::reply_ref_parameter;
 use super::{Api, ApiError, extract, wait};
-use crate::domain::{JobId, JobState, JobView, Kind};
+use crate::domain::{JobId, JobState, JobView, Kind, Timestamp};
 use crate::http::ErrorBody;
+use crate::search::{DayCount, Incomplete, Query, Text};
 use crate::state::{JobFilter, State};
 
 /// Which jobs to list.
@@ -31,6 +35,23 @@ pub(super) struct JobsQuery {
     duration: Option<String>,
     /// Only those created by the call with this `batchId`.
     batch_id: Option<String>,
+    /// Only those of this provider, such as `minimax`.
+    provider: Option<String>,
+    /// Only those whose ref has this label, as `name:text`.
+    #[param(example = "project:harbour")]
+    label: Option<String>,
+    /// Only those with all these words in `replyRef` or prompt, in any case and order. `boa*` stands for every word that begins
+    /// so; it needs three letters.
+    q: Option<String>,
+    /// Only those made on this day or later, in UTC.
+    #[param(format = Date, example = "2026-11-01")]
+    from: Option<String>,
+    /// Only those made on this day or earlier, in UTC.
+    #[param(format = Date, example = "2026-11-30")]
+    to: Option<String>,
+    /// Passes over so many of the newest first. Not together with `cursor`, and not of use to `jobs/days`.
+    #[param(value_type = Option<u64>, minimum = 0)]
+    skip: Option<String>,
     /// At most so many, 1 to 200; 50 by default.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
     limit: Option<String>,
@@ -77,6 +98,57 @@ impl JobsQuery {
     }
 }
 
+impl JobsQuery {
+    /// What the index is asked for.
+    fn wanted(&self) -> Result<Query, ApiError> {
+        let state = extract::non_empty(self.state.as_deref());
+        let JobFilter { kind, reply_ref, model, batch_id, .. } = self.filter()?;
+        let state = state.map(|text| one_of("state", text, &JobState::ALL, JobState::as_str)).transpose()?;
+        Ok(Query {
+            from: extract::non_empty(self.from.as_deref()).map(|text| date("from", text)).transpose()?,
+            to: extract::non_empty(self.to.as_deref()).map(|text| date("to", text)).transpose()?,
+            states: state.into_iter().collect(),
+            kind,
+            provider: extract::non_empty(self.provider.as_deref()).map(str::to_owned),
+            reply_ref,
+            labels: extract::non_empty(self.label.as_deref()).map(label).transpose()?.into_iter().collect(),
+            model,
+            batch_id,
+            text: Text::read(extract::non_empty(self.q.as_deref()).unwrap_or_default()),
+        })
+    }
+
+    fn skip(&self) -> Result<usize, ApiError> {
+        let Some(skip) = extract::non_empty(self.skip.as_deref()) else { return Ok(0) };
+        let digits = skip.bytes().all(|byte| byte.is_ascii_digit());
+        let number = skip.parse().ok().filter(|_| digits && extract::non_empty(self.cursor.as_deref()).is_none());
+        number.ok_or_else(|| ApiError::invalid("skip: expected a number, and no cursor"))
+    }
+
+    /// Whether the state alone cannot answer.
+    fn needs_index(&self) -> bool {
+        let Self { provider, label, q, from, to, skip, .. } = self;
+        [provider, label, q, from, to, skip]
+            .into_iter()
+            .any(|parameter| extract::non_empty(parameter.as_deref()).is_some())
+    }
+}
+
+fn date(parameter: &str, text: &str) -> Result<Timestamp, ApiError> {
+    let is_date = text.len() == "2026-11-20".len();
+    let day = Timestamp::parse_rfc3339(&format!("{text}T00:00:00Z")).filter(|_| is_date);
+    day.ok_or_else(|| ApiError::invalid(format!("{parameter}: expected a date such as 2026-11-20")))
+}
+
+fn label(text: &str) -> Result<(String, String), ApiError> {
+    let (name, text) = text.split_once(':').ok_or_else(|| ApiError::invalid("label: expected name:text"))?;
+    Ok((name.to_owned(), text.to_owned()))
+}
+
+fn indexing(incomplete: Incomplete) -> ApiError {
+    ApiError::unavailable(incomplete.to_string())
+}
+
 fn seconds(text: &str) -> Result<f64, ApiError> {
     let seconds = text.parse().ok().filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0);
     seconds.ok_or_else(|| ApiError::invalid("duration: expected a number of seconds".to_owned()))
@@ -95,25 +167,98 @@ pub(super) fn one_of<T: Copy>(
     })
 }
 
-/// Lists jobs, newest first. A page may hold fewer than asked for although there are more.
+/// Lists jobs, newest first: by when they were made. A page may hold fewer than asked for although there are more.
 #[utoipa::path(
     get, path = "/api/v1/jobs", tag = "jobs", params(JobsQuery),
     responses(
         (status = 200, description = "a page", body = List<JobView>),
         (status = 400, description = "a parameter is not what was expected", body = ErrorBody),
+        (status = 503, description = "jobs are being indexed or the state is being rebuilt", body = ErrorBody),
     )
 )]
 pub(super) async fn list(request: HttpRequest, api: Data<Api>) -> Result<Json<List<JobView>>, ApiError> {
     let query: JobsQuery = extract::query(&request)?;
-    let PageParams { limit, before } = PageParams::read(query.limit.as_deref(), query.cursor.as_deref())?;
-    let filter = query.filter()?;
+    let limit = read_limit(query.limit.as_deref())?;
+    let cursor = JobsCursor::read(query.cursor.as_deref())?;
+    let (filter, wanted, skip) = (query.filter()?, query.wanted()?, query.skip()?);
     let presigned = wants_presigned(query.links.as_deref())?;
-    let page = api.read(move |state| state.jobs(&filter, limit, before)).await?;
-    let mut views = Vec::with_capacity(page.items.len());
-    for record in &page.items {
-        views.push(api.job_view_with(record, presigned).await?);
-    }
-    Ok(Json(List::of_page(crate::state::Page { items: views, next: page.next }, |view| view)))
+    let searches = query.needs_index();
+    let search = api.inner.search.clone();
+    let (records, next) = api
+        .read(move |state| {
+            let after = match cursor {
+                Some(JobsCursor::Heard(before)) => return in_order_heard(state, &filter, limit, Some(before)).map(Ok),
+                Some(JobsCursor::Made(after)) => Some(after),
+                None => None,
+            };
+            match find(state, &search, &filter, &wanted, after, skip, limit) {
+                // What needs no index goes without it in the first seconds.
+                Ok(Err(Incomplete)) if !searches && after.is_none() => {
+                    in_order_heard(state, &filter, limit, None).map(Ok)
+                }
+                found => found,
+            }
+        })
+        .await?
+        .map_err(indexing)?;
+    Ok(Json(List::new(api.job_views(records, presigned).await?, next)))
+}
+
+/// Counts jobs by the day they were made on, in UTC, newest first. Where words are given by how they begin, or `resolution`
+/// or `duration` is given, a page looks at a bounded number of jobs: a day may then begin on one page and go on on the next.
+#[utoipa::path(
+    get, path = "/api/v1/jobs/days", tag = "jobs", params(JobsQuery),
+    responses(
+        (status = 200, description = "the days on which any were made", body = List<DayView>),
+        (status = 400, description = "a parameter is not what was expected", body = ErrorBody),
+        (status = 503, description = "jobs are being indexed or the state is being rebuilt", body = ErrorBody),
+    )
+)]
+pub(super) async fn days(request: HttpRequest, api: Data<Api>) -> Result<Json<List<DayView>>, ApiError> {
+    let query: JobsQuery = extract::query(&request)?;
+    let after = match JobsCursor::read(query.cursor.as_deref())? {
+        Some(JobsCursor::Heard(_)) => return Err(bad_cursor()),
+        Some(JobsCursor::Made(after)) => Some(after),
+        None => None,
+    };
+    let (filter, wanted) = (query.filter()?, query.wanted()?);
+    let search = api.inner.search.clone();
+    let (counts, next) = api
+        .read(move |state| {
+            if !must_be_read(&filter, &wanted) {
+                return Ok(search.days(&wanted).map(|days| (days, None)));
+            }
+            let found = match look(state, &search, &filter, &wanted, after, 0, usize::MAX)? {
+                Ok(found) => found,
+                Err(incomplete) => return Ok(Err(incomplete)),
+            };
+            let mut days: Vec<DayCount> = Vec::new();
+            for (place, _) in &found.jobs {
+                let day = place.made.midnight();
+                match days.last_mut() {
+                    Some(last) if last.day == day => last.jobs += 1,
+                    _ => days.push(DayCount { day, jobs: 1 }),
+                }
+            }
+            Ok(Ok((days, found.next)))
+        })
+        .await?
+        .map_err(indexing)?;
+    let shown = |DayCount { day, jobs }: DayCount| {
+        let (year, month, day) = day.date();
+        DayView { day: format!("{year:04}-{month:02}-{day:02}"), jobs }
+    };
+    Ok(Json(List::new(counts.into_iter().map(shown).collect(), next.map(JobsCursor::write))))
+}
+
+/// How many jobs were made on a day.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct DayView {
+    /// The day, in UTC.
+    #[schema(example = "2026-11-20", format = Date)]
+    day: String,
+    /// How many.
+    jobs: u64,
 }
 
 /// Shows a job.
@@ -146,7 +291,7 @@ pub(super) async fn show(
         }
     };
     let record = found.ok_or_else(|| ApiError::not_found("job"))?;
-    Ok(Json(api.job_view_with(&record, presigned).await?))
+    Ok(Json(api.shown_with(record, presigned).await?))
 }
 
 /// Makes a job's stuck files due again.
@@ -162,9 +307,9 @@ pub(super) async fn show(
 pub(super) async fn retry(api: Data<Api>, id: Path<String>) -> Result<HttpResponse, ApiError> {
     let record = api.intake().retry(job_id(&id)?).await?;
     let record = record.ok_or_else(|| ApiError::not_found("job"))?;
-    Ok(HttpResponse::Accepted().json(api.job_view(&record)))
+    Ok(HttpResponse::Accepted().json(api.shown(record).await?))
 }
 
-fn job_id(text: &str) -> Result<JobId, ApiError> {
+pub(super) fn job_id(text: &str) -> Result<JobId, ApiError> {
     text.parse().map_err(|_| ApiError::not_found("job"))
 }

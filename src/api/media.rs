@@ -1,5 +1,6 @@
 mod content;
 pub mod range;
+pub(super) mod thumbnail;
 
 use actix_web::HttpRequest;
 use actix_web::web::{Data, Json, Path};

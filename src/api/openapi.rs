@@ -8,7 +8,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, Secur
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required};
 use utoipa::{Modify, OpenApi};
 
-use super::{events, health, jobs, media, metrics, notifications, quarantine, refs, session, stats, tasks};
+use super::{events, health, jobs, manifest, media, metrics, notifications, quarantine, refs, session, stats, tasks};
 use crate::intake;
 
 #[derive(OpenApi)]
@@ -21,11 +21,15 @@ use crate::intake;
         refs::show,
         refs::delete,
         jobs::list,
+        jobs::days,
+        manifest::show,
         jobs::show,
         jobs::retry,
         media::list,
         media::show,
         media::content,
+        media::thumbnail::show,
+        media::thumbnail::keep,
         quarantine::list,
         quarantine::show,
         quarantine::replay,
@@ -41,6 +45,7 @@ use crate::intake;
         tasks::show,
         events::events,
         session::open,
+        session::show,
         session::close,
         document,
         health::healthz,

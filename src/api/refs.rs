@@ -238,11 +238,8 @@ pub(super) async fn show(
     };
     let (record, jobs, more_jobs) = found.ok_or_else(|| ApiError::not_found("ref"))?;
     let ended = have_ended(&jobs);
-    let mut views = Vec::with_capacity(jobs.len());
-    for job in &jobs {
-        views.push(api.job_view_with(job, presigned).await?);
-    }
-    Ok(Json(RefWithJobs { of: RefView::new(record, &api, &caller), jobs: views, ended, more_jobs }))
+    let jobs = api.job_views(jobs, presigned).await?;
+    Ok(Json(RefWithJobs { of: RefView::new(record, &api, &caller), jobs, ended, more_jobs }))
 }
 
 fn have_ended(jobs: &[JobRecord]) -> bool {

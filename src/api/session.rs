@@ -17,7 +17,7 @@ use serde::Serialize;
 use sha2::Sha256;
 
 pub(super) use self::ended::EndedSessions;
-use super::auth::Caller;
+use super::auth::{Caller, Scope};
 use super::{Api, ApiError};
 use crate::domain::{Target, Timestamp};
 use crate::http::ErrorBody;
@@ -70,6 +70,13 @@ impl Cookie {
     }
 }
 
+/// What a page of ours says when it acts over a session, and no other page can know: it is told by GET, which other origins
+/// cannot read. Behind the cookie's own form, so that neither can stand in for the other.
+pub(super) fn csrf_token(key: &Hmac<Sha256>, cookie: &Cookie) -> String {
+    let mac = key.clone().chain_update(b"replyvault:csrf:v1:").chain_update(cookie.expires.to_be_bytes());
+    BASE64_URL_SAFE_NO_PAD.encode(mac.chain_update(cookie.id).finalize().into_bytes())
+}
+
 fn mac(key: &Hmac<Sha256>, expires: u64, id: &[u8; ID_BYTES]) -> Hmac<Sha256> {
     key.clone().chain_update(b"replyvault:session:v2:").chain_update(expires.to_be_bytes()).chain_update(id)
 }
@@ -86,26 +93,58 @@ pub(super) fn cookies(request: &HttpRequest) -> impl Iterator<Item = &str> {
     pairs.filter(|(name, _)| *name == NAME).map(|(_, value)| value)
 }
 
-/// A session that was opened.
+/// The header that a page acts with.
+pub(super) const CSRF_HEADER: &str = "x-replyvault-csrf";
+
+/// A session.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Session {
     /// When it ends.
     #[schema(value_type = String, format = DateTime)]
     expires_at: Timestamp,
+    /// What its token is called.
+    token: String,
+    /// What its token is good for.
+    scope: &'static str,
+    /// With this in `X-Replyvault-Csrf`, a page of the same origin may do over the cookie what the token may do.
+    csrf_token: String,
 }
 
-/// Turns the token into a cookie, good for GET and HEAD for twelve hours.
+/// Turns the token into a cookie, good for GET and HEAD for twelve hours; for more together with `csrfToken`.
 #[utoipa::path(
     post, path = "/api/v1/session", tag = "session",
     responses((status = 200, description = "the cookie `replyvault_session` is set", body = Session))
 )]
-pub(super) async fn open(request: HttpRequest, api: Data<Api>, caller: Caller) -> HttpResponse {
+pub(super) async fn open(request: HttpRequest, api: Data<Api>, caller: Caller) -> Result<HttpResponse, ApiError> {
     let expires = now() + LASTS;
     let value = api.inner.access.open_session(&caller, expires);
-    HttpResponse::Ok()
-        .insert_header((SET_COOKIE, set_cookie(&request, &api, &value, LASTS)))
-        .json(Session { expires_at: Timestamp::from_millis_clamped(expires * 1000) })
+    let session = Cookie::read(&value).and_then(|cookie| session(&api, &cookie));
+    let session = session.ok_or_else(|| ApiError::unavailable("the clock cannot be read right now"))?;
+    Ok(HttpResponse::Ok().insert_header((SET_COOKIE, set_cookie(&request, &api, &value, LASTS))).json(session))
+}
+
+/// Shows the session of the cookie that is sent along.
+#[utoipa::path(
+    get, path = "/api/v1/session", tag = "session",
+    responses(
+        (status = 200, description = "the session", body = Session),
+        (status = 404, description = "a token was sent and no cookie", body = ErrorBody),
+    )
+)]
+pub(super) async fn show(request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ApiError> {
+    let found = cookies(&request).filter_map(Cookie::read).find_map(|cookie| session(&api, &cookie));
+    Ok(HttpResponse::Ok().json(found.ok_or_else(|| ApiError::not_found("session"))?))
+}
+
+fn session(api: &Api, cookie: &Cookie) -> Option<Session> {
+    let (token, scope, csrf_token) = api.inner.access.session_of(cookie)?;
+    let scope = match scope {
+        Scope::Admin => "admin",
+        Scope::Read => "read",
+    };
+    let expires_at = Timestamp::from_millis_clamped(cookie.expires * 1000);
+    Some(Session { expires_at, token: token.to_string(), scope, csrf_token })
 }
 
 /// Ends the session: its cookie is good for nothing from then on.

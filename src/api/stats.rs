@@ -72,6 +72,8 @@ pub(super) struct Stats {
     quarantined: u64,
     /// Callbacks understood, repeats included.
     callbacks: u64,
+    /// Callbacks in each of the last 60 minutes, the oldest first; since the start.
+    callbacks_per_minute: Vec<u64>,
     /// Objects in the content-hash index.
     objects: u64,
     /// Their bytes.
@@ -117,6 +119,7 @@ pub(super) async fn stats(api: Data<Api>) -> Result<Json<Stats>, ApiError> {
     let jobs = JobState::ALL.into_iter().map(|state| (state.as_str(), snapshot.jobs(state))).collect();
     let Snapshot { counters, oldest_due, expiring, fetching, journal_bytes, older_copy, archive_conflicts, .. } =
         snapshot;
+    api.inner.rate.note(Timestamp::now(), counters.callbacks);
     // The others are there to prove the state whole.
     let Counters { objects, bytes_stored, bytes_deduplicated, refs, quarantined, callbacks, outbox, .. } = counters;
     let Counters { notifications_pending, notifications_dead, .. } = counters;
@@ -126,6 +129,7 @@ pub(super) async fn stats(api: Data<Api>) -> Result<Json<Stats>, ApiError> {
         refs,
         quarantined,
         callbacks,
+        callbacks_per_minute: api.inner.rate.per_minute(Timestamp::now()),
         objects,
         bytes_stored,
         bytes_deduplicated,

@@ -1,9 +1,11 @@
-use crate::domain::FileName;
+use crate::domain::{Digest, FileName};
 
 /// The first segment below which nothing but the journal's own segments may lie.
 const JOURNAL: &str = "_journal";
+/// The first segment below which thumbnails lie, which can be made again at any time.
+const THUMBNAILS: &str = "_thumbs";
 /// First segments that no job's folder may have.
-pub(super) const RESERVED: [&str; 2] = [JOURNAL, ObjectKey::ABOUT];
+pub(super) const RESERVED: [&str; 3] = [JOURNAL, ObjectKey::ABOUT, THUMBNAILS];
 
 /// The longest segment of a key, in bytes: file systems stop at 255, and a staging file's suffix must fit, too.
 pub(super) const MAX_SEGMENT: usize = 200;
@@ -12,8 +14,8 @@ pub(super) const MAX_SEGMENT: usize = 200;
 ///
 /// Relative, at most [`ObjectKey::MAX_BYTES`] bytes of ASCII letters, digits and `-_.=+@,!()`, in `/`-separated
 /// segments of 1 to 200 bytes, none of them `.` or `..`. So it can't leave the prefix, and no key can be taken for a
-/// staging file (`name#1`). Read from text it never lies below `_journal/` or `_replyvault/`; only
-/// [`ObjectKey::journal`] and `ObjectKey::marker` do.
+/// staging file (`name#1`). Read from text it never lies below `_journal/`, `_replyvault/` or `_thumbs/`;
+/// only [`ObjectKey::journal`], `ObjectKey::marker` and [`ObjectKey::thumbnail`] do.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectKey(Box<str>);
 
@@ -31,12 +33,18 @@ impl ObjectKey {
     pub const MAX_BYTES: usize = 512;
 
     const EXPECTED: KeyParseError = KeyParseError(
-        "an object key: a relative path of plain ASCII, at most 512 bytes, not below _journal/ or _replyvault/",
+        "an object key: a relative path of plain ASCII, at most 512 bytes, not below _journal/, _replyvault/ or _thumbs/",
     );
 
     /// The key of one of the journal's own segments.
     pub fn journal(name: &FileName) -> Self {
         Self(format!("{JOURNAL}/{name}").into())
+    }
+
+    /// The key of the thumbnail of the bytes with a digest.
+    pub fn thumbnail(of: &Digest) -> Self {
+        let digest = of.to_string();
+        Self(format!("{THUMBNAILS}/{}/{digest}.jpg", &digest[..2]).into())
     }
 
     /// The first segment below which what tells of the bucket itself lies.
@@ -82,7 +90,7 @@ impl ObjectFolder {
     pub const MAX_BYTES: usize = ObjectKey::MAX_BYTES - 1 - FileName::MAX_BYTES;
 
     const EXPECTED: KeyParseError = KeyParseError(
-        "a folder: a relative path of plain ASCII, at most 411 bytes, not below _journal/ or _replyvault/",
+        "a folder: a relative path of plain ASCII, at most 411 bytes, not below _journal/, _replyvault/ or _thumbs/",
     );
 
     /// The folder of the journal's own segments.

@@ -6,7 +6,7 @@ use crate::domain::{Digest, JobId, ReplyRef, Timestamp};
 /// Where in the bucket a job's files go: the setting `storage.key`.
 ///
 /// Built only when no job, date or `replyRef` whatever can make a key of it that is invalid, too long, or below
-/// `_journal/` and `_replyvault/`.
+/// `_journal/`, `_replyvault/` and `_thumbs/`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyTemplate {
     text: Box<str>,
@@ -32,8 +32,8 @@ pub enum KeyTemplateError {
         "expected a relative path of ASCII letters, digits and -_.=+@,!() between single slashes, without . and .."
     )]
     Path,
-    /// Its first segment is, or may become, `_journal` or `_replyvault`.
-    #[error("expected a first part other than _journal and _replyvault, which replyvault keeps for itself")]
+    /// Its first segment is, or may become, `_journal`, `_replyvault` or `_thumbs`.
+    #[error("expected a first part other than _journal, _replyvault and _thumbs, which replyvault keeps for itself")]
     Journal,
     /// Some job's key would be longer than a key may be.
     #[error(

@@ -143,7 +143,9 @@ pub(super) fn start_failure(config: &Config, error: StartError) -> Failure {
         StartError::Bucket(OpenError::PartSize) => "storage.part_size",
         StartError::Bucket(_) => "storage.url",
         StartError::NoProvider => "provider.api_token",
-        StartError::Fetch(_) | StartError::Http(_) | StartError::Cancelled(_) => return Failure::runtime(error),
+        StartError::Fetch(_) | StartError::Search(_) | StartError::Http(_) | StartError::Cancelled(_) => {
+            return Failure::runtime(error);
+        }
     };
     Failure::usage(config.error(key, error))
 }

@@ -58,7 +58,7 @@ impl Reconciler {
     }
 
     /// A job changed.
-    pub(super) fn heard_of(&self, queue: &mut Queue, JobChanged { sequence, state }: JobChanged) {
+    pub(super) fn heard_of(&self, queue: &mut Queue, JobChanged { sequence, state, .. }: JobChanged) {
         if !schedule::ASKED_ABOUT.contains(&state) {
             queue.put(sequence, None);
         } else if !queue.has(sequence)

@@ -44,7 +44,8 @@ pub struct JobFilter {
 }
 
 impl JobFilter {
-    fn takes(&self, job: &Job) -> bool {
+    /// Whether the list shows this job.
+    pub fn takes(&self, job: &Job) -> bool {
         const TOLERANCE: f64 = 0.05;
         let same = |wanted: &Option<String>, found: &Option<String>| wanted.is_none() || wanted == found;
         self.state.is_none_or(|state| job.state == state)
@@ -118,6 +119,18 @@ impl State {
         Ok(Some(Header::read(&record)?.without_files()))
     }
 
+    /// At most `limit` jobs first heard of before `before`, newest first, as if they had no files.
+    pub fn job_headers(&self, limit: usize, before: Option<u64>) -> Result<Vec<(u64, Job)>, StateError> {
+        let end = before.map_or_else(|| keys::after(Table::Jobs), keys::job);
+        let store = self.store()?;
+        let read = |record: Result<(IVec, IVec), StateError>| {
+            let (key, value) = record?;
+            let sequence = keys::trailing_number(&key).ok_or(StateError::DamagedBlock)?;
+            Ok((sequence, Header::read(&value)?.without_files()))
+        };
+        store.range_back(Table::Jobs.prefix()..end).take(limit).map(read).collect()
+    }
+
     /// One file of a job. Costs the same however many others the job has.
     pub fn file_of(&self, sequence: u64, slot: &AssetId) -> Result<Option<Asset>, StateError> {
         let store = self.store()?;
@@ -127,7 +140,7 @@ impl State {
     }
 
     /// A job, and about how many bytes it has.
-    fn weighed_job(&self, sequence: u64) -> Result<Option<(JobRecord, usize)>, StateError> {
+    pub fn weighed_job(&self, sequence: u64) -> Result<Option<(JobRecord, usize)>, StateError> {
         let store = self.store()?;
         let get = |key: &[u8]| Ok(store.get(key)?);
         stable(get, sequence, |header| header.whole(sequence, &get))

@@ -39,6 +39,8 @@ pub struct JobChanged {
     pub sequence: u64,
     /// Where replyvault was with it then.
     pub state: JobState,
+    /// Which change this is, counted from the start of the process on.
+    pub number: u64,
 }
 
 /// A ref: registered, adopted, or made for a call through the gateway.

@@ -29,6 +29,7 @@ use replyvault::journal::Journal;
 use replyvault::journal::{Durability, Event};
 use replyvault::provider;
 use replyvault::repair::Verifier;
+use replyvault::search::Search;
 use replyvault::state::EventLog;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
@@ -99,7 +100,8 @@ impl Vault {
         let fetcher = Fetcher::new(&fetch).unwrap();
         let verifier = Verifier::new(intake.log().clone(), bucket.clone(), fetcher, provider::redacted);
         let links = replyvault::bucket::Links::new(bucket.clone(), replyvault::bucket::LinkConfig::default());
-        let api = Data::new(Api::new(config, intake.clone(), links, bucket.clone(), verifier, None));
+        let search = Search::start(intake.log().state().clone(), intake.log().supervisor()).unwrap();
+        let api = Data::new(Api::new(config, intake.clone(), search, links, bucket.clone(), verifier, None));
         let data = Data::new(intake.clone());
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());

@@ -22,7 +22,9 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("delivery", &["domain", "backoff", "http", "state", "egress"]),
     ("relay", &["domain", "journal", "state", "egress", "delivery"]),
     ("notify", &["domain", "journal", "state", "egress", "bucket", "delivery"]),
-    ("api", &["domain", "http", "intake", "state", "bucket", "reconcile", "repair"]),
+    ("thumbnail", &[]),
+    ("search", &["domain", "state", "supervisor"]),
+    ("api", &["domain", "http", "intake", "state", "search", "thumbnail", "bucket", "reconcile", "repair"]),
 ];
 
 const WIRING: &[&str] = &["app", "cli", "config", "telemetry", "lib", "main"];

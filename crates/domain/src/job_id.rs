@@ -78,6 +78,11 @@ impl JobId {
         self.kind
     }
 
+    /// The provider whose models make it, by the name in its id.
+    pub fn provider(&self) -> &'static str {
+        "minimax"
+    }
+
     /// The provider account the job runs on: digits.
     pub fn account(&self) -> &str {
         self.part(|parts| parts.account)

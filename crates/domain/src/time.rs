@@ -69,6 +69,11 @@ impl Timestamp {
         (date.year().try_into().unwrap_or(9999), date.month() as u8, date.day() as u8)
     }
 
+    /// The begin of the day in UTC.
+    pub const fn midnight(self) -> Self {
+        Self(self.0 - self.0 % 86_400_000)
+    }
+
     fn to_utc(self) -> DateTime<Utc> {
         DateTime::from_timestamp_millis(self.0 as i64).unwrap_or(DateTime::UNIX_EPOCH)
     }

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -20,6 +22,14 @@ pub struct JobView {
     /// The channel of the provider.
     #[schema(example = "minimax")]
     pub channel: String,
+    /// Whose model makes it.
+    #[serde(default = "minimax")]
+    #[schema(example = "minimax")]
+    pub provider: String,
+    /// Its ref's labels, where it has any. Manifests leave them to the ref.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
+    pub labels: BTreeMap<String, String>,
     /// The caller's reference.
     #[schema(value_type = Option<String>)]
     pub reply_ref: Option<ReplyRef>,
@@ -201,6 +211,8 @@ impl JobView {
             job_id: job.id.clone(),
             kind: job.id.kind(),
             channel: Target::CHANNEL.to_owned(),
+            provider: job.id.provider().to_owned(),
+            labels: BTreeMap::new(),
             reply_ref: job.reply_ref.clone(),
             ref_id: job.ref_id.clone(),
             state: job.state,
@@ -230,6 +242,11 @@ impl JobView {
             assets: job.assets.iter().map(|asset| AssetView::new(asset, is_fetching(asset))).collect(),
         }
     }
+}
+
+/// Manifests of earlier versions do not name it.
+fn minimax() -> String {
+    "minimax".to_owned()
 }
 
 fn is_zero(number: &u32) -> bool {

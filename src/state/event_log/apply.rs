@@ -12,7 +12,6 @@ use tokio::sync::{oneshot, watch};
 
 use super::super::fold::{self, ApplyOutcome, ParsedCallback};
 use super::super::open::{self, Aside, Opened, Recovery, RecoveryError};
-use super::super::records::JobChanged;
 use super::super::txn::Txn;
 use super::super::{State, StateError, StoreError, panic_text};
 use super::{AppendRequest, Batch, FoldCommand, ParseCallback, RecordError};
@@ -276,14 +275,7 @@ fn apply_batch(
     for result in &results {
         if let ApplyOutcome::Job { job, .. } = result {
             state.shared.waiters.wake(job);
-        }
-    }
-    if state.shared.changes.receiver_count() > 0 {
-        for result in &results {
-            if let ApplyOutcome::Job { job, .. } = result {
-                // It fails when the last listener has just left.
-                let _ = state.shared.changes.send(Some(JobChanged { sequence: job.sequence, state: job.state }));
-            }
+            state.shared.changes.tell(job.sequence, job.state);
         }
     }
     Ok(results)

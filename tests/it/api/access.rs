@@ -120,6 +120,60 @@ async fn a_session_is_good_for_reading() {
 }
 
 #[tokio::test]
+async fn a_page_of_ours_acts_over_a_session_and_no_other_page_does() {
+    let vault = Vault::start().await;
+    let opened = async |token: &str| {
+        let (pair, _) = cookie(&vault, token).await;
+        let shown = vault.request(Method::GET, "/api/v1/session").header(COOKIE, &pair).send().await.unwrap();
+        (pair, shown.json::<Value>().await.unwrap())
+    };
+    let (pair, session) = opened(ADMIN).await;
+    assert_eq!((&session["token"], &session["scope"]), (&json!("ops"), &json!("admin")));
+    let csrf = session["csrfToken"].as_str().unwrap();
+    let (other_pair, other) = opened(ADMIN).await;
+    let register = |pair: &str, csrf: &str| {
+        let request =
+            vault.request(Method::POST, "/api/v1/refs").header(COOKIE, pair).header("X-Replyvault-Csrf", csrf);
+        request.body(r#"{"replyRef":"boat"}"#)
+    };
+    let host = vault.base.strip_prefix("http://").unwrap();
+    for (name, value) in [
+        ("Sec-Fetch-Site", "cross-site"),
+        ("Sec-Fetch-Site", "same-site"),
+        ("Sec-Fetch-Site", "none"),
+        ("Origin", "https://evil.example.com"),
+        ("Origin", "null"),
+        ("Origin", "http://evil.example.com@x"),
+    ] {
+        assert_eq!(status(register(&pair, csrf).header(name, value)).await, 401, "{name}: {value}");
+    }
+    let others = other["csrfToken"].as_str().unwrap();
+    for wrong in ["", "x", others, &csrf[1..]] {
+        assert_eq!(status(register(&pair, wrong)).await, 401, "{wrong}");
+    }
+    assert_eq!(status(register(&other_pair, csrf)).await, 401);
+    assert_eq!(status(register("a=b", csrf)).await, 401);
+    assert!(vault.get("/api/v1/refs").await["items"].as_array().unwrap().is_empty());
+
+    let ours = register(&pair, csrf).header("Sec-Fetch-Site", "same-origin").header("Origin", format!("http://{host}"));
+    let made = ours.send().await.unwrap();
+    assert_eq!(made.status(), 201);
+    assert!(made.json::<Value>().await.unwrap()["replyUrl"].is_string());
+    let listed = vault.request(Method::GET, "/api/v1/refs").header(COOKIE, &pair).header("X-Replyvault-Csrf", csrf);
+    assert!(listed.send().await.unwrap().text().await.unwrap().contains("replyUrl"));
+    let prolong =
+        vault.request(Method::POST, "/api/v1/session").header(COOKIE, &pair).header("X-Replyvault-Csrf", csrf);
+    assert_eq!(status(prolong).await, 401, "one session can't open the next");
+
+    let (pair, session) = opened(READ).await;
+    assert_eq!(session["scope"], "read");
+    let refused = register(&pair, session["csrfToken"].as_str().unwrap()).send().await.unwrap();
+    assert_eq!(refusal(refused).await, (403, "forbidden".to_owned()));
+    let bare = vault.request(Method::GET, "/api/v1/session").bearer_auth(READ).send().await.unwrap();
+    assert_eq!(refusal(bare).await, (404, "not_found".to_owned()));
+}
+
+#[tokio::test]
 async fn a_session_cannot_be_made_up_or_prolonged() {
     let vault = Vault::start().await;
     let (pair, _) = cookie(&vault, ADMIN).await;

@@ -61,6 +61,7 @@ async fn a_job_is_shown_as_the_contract_says() {
         "jobId",
         "kind",
         "channel",
+        "provider",
         "replyRef",
         "refId",
         "state",
@@ -203,4 +204,113 @@ async fn a_stuck_job_is_due_again_on_demand() {
     assert_eq!((status, &after["state"], &after["reason"]), (202, &json!("archiving"), &Value::Null));
     assert_eq!((&after["assets"][0]["state"], &after["assets"][0]["attempts"]), (&json!("pending"), &json!(0)));
     assert_eq!(vault.get("/api/v1/stats").await["queueDepth"], 1);
+}
+
+/// A running video made on a day at noon.
+async fn made(vault: &Vault, number: u32, day: &str, reply_ref: &str, prompt: &str) {
+    let noon = Timestamp::parse_rfc3339(&format!("{day}T12:00:00Z")).unwrap().millis();
+    let body = json!({"videoId": id(number), "status": 1, "createTime": noon, "replyRef": reply_ref, "desc": prompt});
+    let (status, answer) = vault.callback(body).await;
+    assert_eq!(status, 200, "{answer}");
+}
+
+async fn numbers(vault: &Vault, query: &str) -> Vec<u32> {
+    let page = vault.get(&format!("{JOBS}?{query}")).await;
+    ids(&page).iter().map(|id| id.rsplit(':').next().unwrap().parse().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_are_found_by_words_days_labels_and_provider() {
+    let vault = Vault::start().await;
+    let body = json!({"replyRef": "kettle-04", "labels": {"project": "harbour: east"}}).to_string();
+    let (_, made_ref) = vault.post("/api/v1/refs", body).await;
+    made(&vault, 1, "2026-03-01", "boat-0017", "A paper boat crosses a flooded street").await;
+    made(&vault, 2, "2026-03-03", "kettle-04", "a green KETTLE on a paper cloth").await;
+    made(&vault, 3, "2026-03-02", "moth", "Århus at night <script>alert(1)</script>").await;
+    assert!(made_ref["replyUrl"].is_string());
+    for (query, expected) in [
+        ("", vec![2, 3, 1]),
+        ("q=paper", vec![2, 1]),
+        ("q=PAPER+boat", vec![1]),
+        ("q=boat-0017", vec![1]),
+        ("q=%C3%A5rhus", vec![3]),
+        ("q=kett*", vec![2]),
+        ("q=floo*&kind=video", vec![1]),
+        ("q=kett", vec![]),
+        ("q=alert&state=running", vec![3]),
+        ("q=alert&state=archived", vec![]),
+        ("from=2026-03-02", vec![2, 3]),
+        ("to=2026-03-02", vec![3, 1]),
+        ("from=2026-03-02&to=2026-03-02", vec![3]),
+        ("label=project:harbour:+east", vec![2]),
+        ("label=project:harbour", vec![]),
+        ("provider=minimax", vec![2, 3, 1]),
+        ("provider=kling", vec![]),
+        ("skip=1&limit=1", vec![3]),
+        ("replyRef=moth", vec![3]),
+    ] {
+        assert_eq!(numbers(&vault, query).await, expected, "{query}");
+    }
+    let job = vault.get(&format!("{JOBS}/{}", id(2))).await;
+    assert_eq!((&job["provider"], &job["labels"]), (&json!("minimax"), &json!({"project": "harbour: east"})));
+    for query in
+        ["from=yesterday", "to=2026-02-30", "label=project", "skip=-1", "skip=1&cursor=0000000000000001", "cursor=00"]
+    {
+        let response = vault.send(Method::GET, &format!("{JOBS}?{query}")).await;
+        assert_eq!(refusal(response).await, (400, "invalid_request".to_owned()), "{query}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_a_search_go_on_where_the_last_ended() {
+    let vault = Vault::start().await;
+    for number in 1..=9 {
+        made(&vault, number, &format!("2026-03-0{}", 1 + number % 3), "boat", "paper").await;
+    }
+    for query in ["q=paper", "q=pape*", "provider=minimax&duration=0"] {
+        let (mut seen, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let page = vault.get(&format!("{JOBS}?{query}&limit=2&cursor={cursor}")).await;
+            seen.extend(ids(&page));
+            match page["nextCursor"].as_str() {
+                Some(next) => cursor = next.to_owned(),
+                None => break,
+            }
+        }
+        let expected = if query.contains("duration") { 0 } else { 9 };
+        assert_eq!(seen.len(), expected, "{query}: {seen:?}");
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), expected, "{query}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn days_are_counted_under_the_same_filters() {
+    let vault = Vault::start().await;
+    for number in 1..=9 {
+        let prompt = if number == 5 { "kettle" } else { "boat" };
+        made(&vault, number, &format!("2026-03-0{}", 1 + number % 3), "r", prompt).await;
+    }
+    let counts = async |query: &str| -> Vec<(String, u64)> {
+        let page = vault.get(&format!("{JOBS}/days?{query}")).await;
+        assert_eq!(page["nextCursor"], Value::Null);
+        let day = |item: &Value| (item["day"].as_str().unwrap()[8..].to_owned(), item["jobs"].as_u64().unwrap());
+        page["items"].as_array().unwrap().iter().map(day).collect()
+    };
+    let days = |counts: &[(&str, u64)]| counts.iter().map(|(day, jobs)| ((*day).to_owned(), *jobs)).collect::<Vec<_>>();
+    assert_eq!(counts("").await, days(&[("03", 3), ("02", 3), ("01", 3)]));
+    assert_eq!(counts("to=2026-03-02").await, days(&[("02", 3), ("01", 3)]));
+    assert_eq!(counts("q=kettle").await, days(&[("03", 1)]));
+    assert_eq!(counts("q=boat*").await, days(&[("03", 2), ("02", 3), ("01", 3)]));
+    assert_eq!(counts("state=stuck").await, days(&[]));
+}
+
+#[tokio::test]
+async fn a_job_s_manifest_is_shown_once_there_is_one() {
+    let vault = Vault::start().await;
+    vault.completed(1).await;
+    for path in [format!("{JOBS}/{}/manifest", id(1)), format!("{JOBS}/{}/manifest", id(2))] {
+        assert_eq!(refusal(vault.send(Method::GET, &path).await).await, (404, "not_found".to_owned()));
+    }
 }

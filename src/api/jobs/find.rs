@@ -1,0 +1,137 @@
+//! Lists of jobs: what the index finds, read from the state.
+
+use crate::api::ApiError;
+use crate::api::list::bad_cursor;
+use crate::domain::Timestamp;
+use crate::search::{Incomplete, Place, Query, Search};
+use crate::state::{JobFilter, JobRecord, State, StateError};
+
+/// Where a page ends.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::api) enum JobsCursor {
+    /// In the order in which jobs were first heard of, which needs no index.
+    Heard(u64),
+    /// In the order in which they were made.
+    Made(Place),
+}
+
+impl JobsCursor {
+    pub(in crate::api) fn read(cursor: Option<&str>) -> Result<Option<Self>, ApiError> {
+        let Some(cursor) = cursor.filter(|cursor| !cursor.is_empty()) else { return Ok(None) };
+        let is_hex = cursor.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let number = |text: &str| u64::from_str_radix(text, 16).map_err(|_| bad_cursor());
+        Ok(Some(match cursor.len() {
+            16 if is_hex => Self::Heard(number(cursor)?),
+            28 if is_hex => {
+                let made = Timestamp::from_millis(number(&cursor[..12])?).ok_or_else(bad_cursor)?;
+                Self::Made(Place { made, sequence: number(&cursor[12..])? })
+            }
+            _ => return Err(bad_cursor()),
+        }))
+    }
+
+    pub(in crate::api) fn write(place: Place) -> String {
+        format!("{:012x}{:016x}", place.made.millis(), place.sequence)
+    }
+}
+
+/// The most jobs one page reads: what has to be looked at must not hold a request up without limit.
+const MAX_LOOKED_AT: usize = 4000;
+/// The most bytes that the jobs on one page have together, unless there is one alone.
+const MAX_PAGE_BYTES: usize = 1 << 20;
+/// So many are asked of the index at a time.
+const BATCH: usize = 250;
+
+/// What was found, and behind which place to go on if there may be more.
+pub(in crate::api) struct Found {
+    pub(in crate::api) jobs: Vec<(Place, Option<JobRecord>)>,
+    pub(in crate::api) next: Option<Place>,
+}
+
+/// Whether the index alone cannot tell how many match.
+pub(in crate::api) fn must_be_read(filter: &JobFilter, query: &Query) -> bool {
+    query.is_vague() || filter.resolution.is_some() || filter.duration.is_some()
+}
+
+type Page = (Vec<JobRecord>, Option<String>);
+
+/// A page of jobs in the order in which they were first heard of.
+pub(in crate::api) fn in_order_heard(
+    state: &State,
+    filter: &JobFilter,
+    limit: usize,
+    before: Option<u64>,
+) -> Result<Page, StateError> {
+    let page = state.jobs(filter, limit, before)?;
+    Ok((page.items, page.next.map(|number| format!("{number:016x}"))))
+}
+
+/// A page of jobs in the order in which they were made.
+pub(in crate::api) fn find(
+    state: &State,
+    search: &Search,
+    filter: &JobFilter,
+    query: &Query,
+    after: Option<Place>,
+    skip: usize,
+    limit: usize,
+) -> Result<Result<Page, Incomplete>, StateError> {
+    let found = look(state, search, filter, query, after, skip, limit)?;
+    Ok(found.map(|Found { jobs, next }| {
+        let records = jobs.into_iter().filter_map(|(_, record)| record).collect();
+        (records, next.map(JobsCursor::write))
+    }))
+}
+
+/// Reads what the index finds and keeps what matches. Where nobody wants more of them than how many they are, `limit` is
+/// [`usize::MAX`] and the jobs themselves are left out.
+pub(in crate::api) fn look(
+    state: &State,
+    search: &Search,
+    filter: &JobFilter,
+    query: &Query,
+    after: Option<Place>,
+    skip: usize,
+    limit: usize,
+) -> Result<Result<Found, Incomplete>, StateError> {
+    let counts = limit == usize::MAX;
+    let mut found = Found { jobs: Vec::new(), next: None };
+    let (mut after, mut skip, mut bytes) = (after, skip, 0);
+    let mut looked_at = 0;
+    // Of what has to be read, what is passed over has to be read, too.
+    let mut to_pass_over = if must_be_read(filter, query) { std::mem::take(&mut skip) } else { 0 };
+    loop {
+        let wanted = BATCH.min(limit.saturating_sub(found.jobs.len()).saturating_add(1));
+        let places = match search.find(query, after, std::mem::take(&mut skip), wanted) {
+            Ok(places) => places,
+            Err(incomplete) => return Ok(Err(incomplete)),
+        };
+        let is_last = places.len() < wanted;
+        for place in places {
+            if found.jobs.len() == limit || looked_at == MAX_LOOKED_AT {
+                found.next = after;
+                return Ok(Ok(found));
+            }
+            looked_at += 1;
+            let Some(job) = state.job_without_files(place.sequence)? else { continue };
+            if filter.takes(&job) && query.text.is_in(&job) {
+                if to_pass_over > 0 {
+                    to_pass_over -= 1;
+                } else if counts {
+                    found.jobs.push((place, None));
+                } else if let Some((record, size)) = state.weighed_job(place.sequence)? {
+                    bytes += size;
+                    if !found.jobs.is_empty() && bytes > MAX_PAGE_BYTES {
+                        found.next = after;
+                        return Ok(Ok(found));
+                    }
+                    found.jobs.push((place, Some(record)));
+                }
+            }
+            after = Some(place);
+        }
+        if is_last {
+            return Ok(Ok(found));
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Thumbnails: made when they are first asked for, one at a time, and kept in the bucket. Whoever removes them only has them
+//! made again. Archiving knows nothing of them.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
+use actix_web::web::{self, Data, Path, Payload};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use tokio::sync::Semaphore;
+
+use super::super::{Api, ApiError};
+use super::digest;
+use crate::bucket::{BucketError, ObjectKey};
+use crate::domain::Digest;
+use crate::http::ErrorBody;
+use crate::state::MediaRecord;
+use crate::thumbnail::{self, MAX_SOURCE_BYTES};
+
+/// The largest thumbnail, in bytes.
+const MAX_BYTES: u64 = 256 << 10;
+/// How long one may wait for others to be made.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The same as [`thumbnail::make`] makes.
+const CONTENT_TYPE: &str = "image/jpeg";
+
+/// What is being made, and of what nothing can be.
+pub(in crate::api) struct Thumbnails {
+    /// One at a time: so its memory is bounded.
+    turn: Semaphore,
+    impossible: Mutex<HashSet<Digest>>,
+}
+
+impl Default for Thumbnails {
+    fn default() -> Self {
+        Self { turn: Semaphore::new(1), impossible: Mutex::default() }
+    }
+}
+
+impl Thumbnails {
+    /// So many are remembered; then all are forgotten.
+    const MAX_IMPOSSIBLE: usize = 4096;
+
+    fn set_impossible(&self, sha256: Digest) {
+        let mut impossible = self.impossible.lock().unwrap_or_else(PoisonError::into_inner);
+        if impossible.len() >= Self::MAX_IMPOSSIBLE {
+            impossible.clear();
+        }
+        impossible.insert(sha256);
+    }
+
+    fn is_impossible(&self, sha256: &Digest) -> bool {
+        self.impossible.lock().unwrap_or_else(PoisonError::into_inner).contains(sha256)
+    }
+}
+
+/// A small JPEG of an image, or of a video where a page has kept one.
+#[utoipa::path(
+    get, path = "/api/v1/media/{sha256}/thumbnail", tag = "media", params(("sha256" = String, Path)),
+    operation_id = "show_thumbnail",
+    responses(
+        (status = 200, description = "at most 480 pixels across and down", body = [u8], content_type = "image/jpeg"),
+        (status = 204, description = "there is none of these bytes, or not now"),
+        (status = 404, description = "no such media", body = ErrorBody),
+        (status = 503, description = "the storage cannot be read", body = ErrorBody),
+    )
+)]
+pub(in crate::api) async fn show(api: Data<Api>, sha256: Path<String>) -> Result<HttpResponse, ApiError> {
+    let sha256 = digest(&sha256)?;
+    let media = api.read(move |state| state.media(&sha256)).await?.ok_or_else(|| ApiError::not_found("media"))?;
+    Ok(match find_or_make(&api, sha256, &media).await? {
+        Some(jpeg) => HttpResponse::Ok()
+            .content_type(CONTENT_TYPE)
+            .insert_header((CACHE_CONTROL, "private, max-age=86400"))
+            .insert_header((CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox"))
+            .body(jpeg),
+        None => HttpResponse::NoContent().insert_header((CACHE_CONTROL, "private, max-age=10")).finish(),
+    })
+}
+
+async fn find_or_make(api: &Api, sha256: Digest, media: &MediaRecord) -> Result<Option<Bytes>, ApiError> {
+    let key = ObjectKey::thumbnail(&sha256);
+    if let Some(kept) = find(api, &key).await? {
+        return Ok(Some(kept));
+    }
+    let thumbnails = &api.inner.thumbnails;
+    if !thumbnail::is_possible(&media.content_type)
+        || media.bytes > MAX_SOURCE_BYTES
+        || thumbnails.is_impossible(&sha256)
+    {
+        return Ok(None);
+    }
+    let Ok(Ok(_turn)) = tokio::time::timeout(PATIENCE, thumbnails.turn.acquire()).await else { return Ok(None) };
+    // Somebody else may have asked for it, too.
+    if let Some(kept) = find(api, &key).await? {
+        return Ok(Some(kept));
+    }
+    let Ok(object) = media.key.parse::<ObjectKey>() else { return Ok(None) };
+    let source = match api.inner.bucket.read_whole(&object, MAX_SOURCE_BYTES).await {
+        Ok(source) => source,
+        Err(BucketError::NotFound(_)) => return Ok(None),
+        Err(error) => return Err(unread(&error)),
+    };
+    keep_made(api, sha256, &key, source).await
+}
+
+async fn find(api: &Api, key: &ObjectKey) -> Result<Option<Bytes>, ApiError> {
+    match api.inner.bucket.read_whole(key, MAX_BYTES).await {
+        Ok(kept) => Ok(Some(kept)),
+        Err(BucketError::NotFound(_) | BucketError::TooLarge(..)) => Ok(None),
+        Err(error) => Err(unread(&error)),
+    }
+}
+
+/// Makes a thumbnail of `source` and keeps it.
+async fn keep_made(api: &Api, sha256: Digest, key: &ObjectKey, source: Bytes) -> Result<Option<Bytes>, ApiError> {
+    // Whatever the decoder does, it does to a thread that only this request waits for.
+    let jpeg: Bytes = match web::block(move || thumbnail::make(&source)).await {
+        Ok(Ok(jpeg)) => jpeg.into(),
+        Ok(Err(error)) => {
+            tracing::debug!(%sha256, %error, "no thumbnail can be made");
+            api.inner.thumbnails.set_impossible(sha256);
+            return Ok(None);
+        }
+        Err(_) => {
+            tracing::warn!(%sha256, "making a thumbnail came upon a defect");
+            api.inner.thumbnails.set_impossible(sha256);
+            return Ok(None);
+        }
+    };
+    // Who cannot write can still look.
+    if let Err(error) = api.inner.bucket.put(key, vec![jpeg.clone()], CONTENT_TYPE).await {
+        tracing::warn!(%key, %error, "a thumbnail could not be kept");
+    }
+    Ok(Some(jpeg))
+}
+
+fn unread(error: &BucketError) -> ApiError {
+    tracing::warn!(%error, "a thumbnail cannot be read");
+    ApiError::unavailable("the storage cannot be read right now")
+}
+
+/// Keeps a still of a video, such as a page shows of it, where there is none. It is decoded and written anew.
+#[utoipa::path(
+    post, path = "/api/v1/media/{sha256}/thumbnail", tag = "media", params(("sha256" = String, Path)),
+    operation_id = "keep_thumbnail",
+    request_body(content = Vec<u8>, content_type = "image/jpeg", description = "at most 256 KiB"),
+    responses(
+        (status = 204, description = "kept, or there is one"),
+        (status = 404, description = "no such video", body = ErrorBody),
+        (status = 413, description = "more than 256 KiB", body = ErrorBody),
+        (status = 422, description = "no image", body = ErrorBody),
+        (status = 503, description = "the storage cannot be read", body = ErrorBody),
+    )
+)]
+pub(in crate::api) async fn keep(
+    api: Data<Api>,
+    sha256: Path<String>,
+    payload: Payload,
+) -> Result<HttpResponse, ApiError> {
+    let sha256 = digest(&sha256)?;
+    let media = api.read(move |state| state.media(&sha256)).await?;
+    let is_video = media.is_some_and(|media| media.content_type.starts_with("video/"));
+    if !is_video {
+        return Err(ApiError::not_found("video"));
+    }
+    let source = tokio::time::timeout(PATIENCE, read(payload)).await;
+    let source = source.map_err(|_| ApiError::invalid("the body did not arrive within ten seconds"))??;
+    let key = ObjectKey::thumbnail(&sha256);
+    let _turn = api.inner.thumbnails.turn.acquire().await.map_err(|_| ApiError::unavailable("the service stops"))?;
+    if find(&api, &key).await?.is_none() && keep_made(&api, sha256, &key, source).await?.is_none() {
+        let message = "expected a JPEG, PNG or WebP image";
+        return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", message));
+    }
+    Ok(HttpResponse::NoContent().finish())
+}
+
+async fn read(mut payload: Payload) -> Result<Bytes, ApiError> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|error| ApiError::invalid(format!("the body did not arrive whole: {error}")))?;
+        if (body.len() + chunk.len()) as u64 > MAX_BYTES {
+            return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "a still has at most 256 KiB"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}

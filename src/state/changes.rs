@@ -1,0 +1,88 @@
+//! Which jobs change, for whoever listens, and the latest of these changes for whoever lost the connection.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::broadcast;
+
+use super::State;
+use super::records::JobChanged;
+use crate::domain::JobState;
+
+/// How many changes a slow listener may lag behind before it misses some.
+const CHANGES: usize = 1024;
+/// So many of the latest changes are kept.
+const MAX_RECENT: usize = 4096;
+
+#[derive(Debug)]
+pub(super) struct Changes {
+    sender: broadcast::Sender<Option<JobChanged>>,
+    recent: Mutex<Recent>,
+}
+
+#[derive(Debug, Default)]
+struct Recent {
+    /// The number of the last change; the first has 1.
+    last: u64,
+    /// Which job each of them was of.
+    sequences: VecDeque<u64>,
+}
+
+impl Changes {
+    pub(super) fn new() -> Self {
+        Self { sender: broadcast::Sender::new(CHANGES), recent: Mutex::default() }
+    }
+
+    /// Tells that a job changed.
+    pub(super) fn tell(&self, sequence: u64, state: JobState) {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.last += 1;
+        if recent.sequences.len() == MAX_RECENT {
+            recent.sequences.pop_front();
+        }
+        recent.sequences.push_back(sequence);
+        // It fails when nobody listens.
+        let _ = self.sender.send(Some(JobChanged { sequence, state, number: recent.last }));
+    }
+}
+
+impl State {
+    /// Every job that changes from now on; `None` when there will be no more. As it then is it can be read.
+    pub fn changes(&self) -> broadcast::Receiver<Option<JobChanged>> {
+        self.shared.changes.sender.subscribe()
+    }
+
+    /// Tells those who listen to changes, or wait for an end, that there will be no more.
+    pub fn end_changes(&self) {
+        // It fails when nobody listens.
+        let _ = self.shared.changes.sender.send(None);
+        self.shared.waiters.close();
+    }
+
+    /// The changes behind the one with this number: of which job each was. `None` when not all of them are kept any more, or
+    /// there was no such change since the start.
+    pub fn changes_since(&self, number: u64) -> Option<Vec<JobChanged>> {
+        let recent = self.shared.changes.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = recent.last - recent.sequences.len() as u64 + 1;
+        if number > recent.last || number + 1 < first {
+            return None;
+        }
+        let skipped = (number + 1 - first) as usize;
+        let changed = recent.sequences.iter().enumerate().skip(skipped);
+        // What state it was in then is nobody's question: it is read when it is told.
+        Some(
+            changed
+                .map(|(at, sequence)| JobChanged {
+                    sequence: *sequence,
+                    state: JobState::Running,
+                    number: first + at as u64,
+                })
+                .collect(),
+        )
+    }
+
+    /// The number of the last change since the start; 0 before the first.
+    pub fn last_change(&self) -> u64 {
+        self.shared.changes.recent.lock().unwrap_or_else(PoisonError::into_inner).last
+    }
+}
