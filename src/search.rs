@@ -66,7 +66,7 @@ impl Search {
         let inner = Arc::new(Inner { rows: RwLock::default(), follower, complete: AtomicBool::new(false) });
         let search = Self { inner };
         let following = search.clone();
-        supervisor.thread("search index", move || following.follow(wake))?;
+        supervisor.thread("search index", (), move |()| following.follow(wake))?;
         Ok(search)
     }
 

@@ -46,8 +46,8 @@ pub use waiters::Waiter;
 
 use self::changes::Changes;
 use self::stopwatch::Stopwatch;
+use self::store::Store;
 pub use self::store::StoreError;
-use self::store::{Store, StoreHold};
 use self::waiters::Waiters;
 use crate::domain::{AssetId, RefId};
 

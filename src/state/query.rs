@@ -11,6 +11,7 @@ use super::records::{
     UploadRecord,
 };
 use super::store::IVec;
+use super::store::StoreError;
 use super::stored_job::Header;
 use super::{State, StateError};
 use crate::domain::{Asset, AssetId, Digest, Job, JobId, JobState, Kind, RefId, ReplyRef, Timestamp};
@@ -123,9 +124,10 @@ impl State {
     pub fn job_headers(&self, limit: usize, before: Option<u64>) -> Result<Vec<(u64, Job)>, StateError> {
         let end = before.map_or_else(|| keys::after(Table::Jobs), keys::job);
         let store = self.store()?;
-        let read = |record: Result<(IVec, IVec), StateError>| {
+        let read = |record: Result<(IVec, IVec), StoreError>| {
             let (key, value) = record?;
-            let sequence = keys::trailing_number(&key).ok_or(StateError::DamagedBlock)?;
+            let sequence = keys::trailing_number(&key)
+                .ok_or_else(|| StateError::Untrue("a job's key has no number".to_owned()))?;
             Ok((sequence, Header::read(&value)?.without_files()))
         };
         store.range_back(Table::Jobs.prefix()..end).take(limit).map(read).collect()
