@@ -99,7 +99,7 @@ fn state_apply(bencher: Bencher<'_, '_>, progress: u64) {
     };
     bencher.counter(ItemsCount::new(history.callbacks())).with_inputs(written).bench_local_values(|dir| {
         let journal = Journal::open(&dir.path().join("journal")).expect("a journal");
-        let log = EventLog::open(journal, &dir.path().join("state"), Intake::interpret).expect("a state");
+        let log = EventLog::open(journal, &dir.path().join("state"), Intake::parse_callback).expect("a state");
         runtime.block_on(log.recovered());
         log.close();
         dir

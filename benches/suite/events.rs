@@ -182,7 +182,8 @@ async fn message(stream: &mut TcpStream) -> Option<Vec<u8>> {
     loop {
         if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
             let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
+            let length =
+                head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse::<usize>().ok());
             let whole = end + 4 + length?;
             if bytes.len() >= whole {
                 return Some(bytes[end + 4..whole].to_vec());

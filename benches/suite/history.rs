@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use bytes::Bytes;
-use replyvault::domain::{Digest, FileName, JobId, JobState, MediaUrl, AssetId, StoredFile, Target, Timestamp, Variant};
+use replyvault::domain::{
+    AssetId, Digest, FileName, JobId, JobState, MediaUrl, StoredFile, Target, Timestamp, Variant,
+};
 use replyvault::journal::{CallbackEntry, Durability, Entry, Event, Journal, Writer};
 
 use crate::callback::{Callback, REF_EACH, job_id};
