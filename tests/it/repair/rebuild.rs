@@ -18,6 +18,8 @@ async fn answers(vault: &Vault) -> Vec<Value> {
         if path == "stats" {
             // Opening a journal begins a segment.
             answer["journalBytes"] = Value::Null;
+            // Counted since the start.
+            answer["callbacksPerMinute"] = Value::Null;
         }
         // It listens elsewhere after each start.
         let text = answer.to_string().replace(&vault.url(""), "http://vault");
