@@ -1,7 +1,7 @@
 //! What people and programs ask of the vault: the query API, health, metrics, and a page that says what this is.
 //!
 //! Everything under `/api` is behind one guard, which is around the scope and not in the handlers, so that
-//! none can forget it. The room decides nothing about jobs: it reads [`State`] and [`Bucket`], and leaves every change
+//! none can forget it. The module decides nothing about jobs: it reads [`State`] and [`Bucket`], and leaves every change
 //! to [`Intake`]. Reads of the state block, so they go through `Api::read`.
 
 mod auth;
@@ -195,9 +195,7 @@ async fn note_rate(api: std::sync::Weak<Inner>) {
 /// Blocks.
 fn job_view(state: &State, JobRecord { sequence, job }: &JobRecord) -> Result<JobView, StateError> {
     let mut view = JobView::new(job, |asset| state.is_fetching(*sequence, &asset.slot));
-    if let Some(id) = &job.ref_id {
-        view.labels = state.ref_including_deleted(id)?.map(|record| record.labels).unwrap_or_default();
-    }
+    view.labels = state.labels_of(job)?;
     Ok(view)
 }
 
@@ -207,7 +205,7 @@ impl std::fmt::Debug for Api {
     }
 }
 
-/// Adds every endpoint of this room, and the answer to paths that nobody knows. They need `Data<Api>`; [`observe`]
+/// Adds every endpoint of this module, and the answer to paths that nobody knows. They need `Data<Api>`; [`observe`]
 /// is for every answer of the whole app.
 pub fn routes(config: &mut ServiceConfig) {
     config

@@ -11,13 +11,13 @@ use super::Tried;
 #[derive(Debug)]
 pub(super) struct Queue<L> {
     waiting: BTreeSet<(Instant, L)>,
-    lanes: HashMap<L, Known>,
+    lanes: HashMap<L, QueuedLane>,
     /// Some were left out for want of room: they are to be looked for when there is some.
     left_out: bool,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct QueuedLane {
     /// When it is tried; `None` while it is.
     at: Option<Instant>,
     /// What was tried of its first.
@@ -34,7 +34,7 @@ impl<L> Default for Queue<L> {
 
 impl<L: Clone + Ord + Hash> Queue<L> {
     /// About 10 MB. Of more, those that are tried last are left out until there is room.
-    const MOST: usize = 20_000;
+    const MAX_LANES: usize = 20_000;
 
     /// Something came that is to be delivered, or did long ago; what waits is tried now where that is asked for.
     pub(super) fn enqueue(&mut self, lane: L, at_once: bool, now: Instant) {
@@ -46,9 +46,9 @@ impl<L: Clone + Ord + Hash> Queue<L> {
             }
             return;
         }
-        self.lanes.insert(lane.clone(), Known::default());
+        self.lanes.insert(lane.clone(), QueuedLane::default());
         self.wait(lane, now);
-        if self.lanes.len() > Self::MOST
+        if self.lanes.len() > Self::MAX_LANES
             && let Some((_, last)) = self.waiting.pop_last()
         {
             self.lanes.remove(&last);
@@ -119,14 +119,14 @@ impl<L: Clone + Ord + Hash> Queue<L> {
     /// There was nothing to deliver; there is, if something came meanwhile.
     pub(super) fn end(&mut self, lane: L, now: Instant) {
         match self.lanes.get(&lane) {
-            Some(Known { heard: true, .. }) => self.advance(lane, now),
+            Some(QueuedLane { heard: true, .. }) => self.advance(lane, now),
             _ => drop(self.lanes.remove(&lane)),
         }
     }
 
     /// Whether some were left out and there is room for many of them. Asked once.
     pub(super) fn take_left_out(&mut self) -> bool {
-        self.left_out && self.lanes.len() <= Self::MOST / 2 && std::mem::take(&mut self.left_out)
+        self.left_out && self.lanes.len() <= Self::MAX_LANES / 2 && std::mem::take(&mut self.left_out)
     }
 }
 
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn there_is_room_for_so_many_and_those_due_last_are_left_out() {
         let (mut queue, now) = (Queue::default(), Instant::now());
-        let most = Queue::<usize>::MOST;
+        let most = Queue::<usize>::MAX_LANES;
         queue.enqueue(0, false, now);
         assert_eq!(queue.take(now), Some(0));
         queue.fail(0, now + SECOND);

@@ -11,7 +11,7 @@ use super::schedule;
 /// the same few: while one of these is down, one request at a time looks whether it is back.
 #[derive(Debug)]
 pub struct Receivers {
-    known: Mutex<HashMap<String, Known>>,
+    known: Mutex<HashMap<String, ReceiverState>>,
     /// Whether one that has not answered yet gets as many as others.
     is_trusting: bool,
     /// So many failures in a row are no trouble yet.
@@ -19,7 +19,7 @@ pub struct Receivers {
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct ReceiverState {
     under_way: usize,
     /// Answers since it was last idle or in trouble.
     answers: usize,
@@ -62,7 +62,7 @@ impl Receivers {
     /// Requests at a time to one receiver, once it has answered some.
     pub const AT_ONCE: usize = 8;
     /// The trouble of more is not remembered; their refs still wait each for themselves.
-    const MOST: usize = 10_000;
+    const MAX_RECEIVERS: usize = 10_000;
 
     /// Receivers that anybody may name: each has to answer before it gets more than one request at a time, and the first failure
     /// makes it be left alone.
@@ -75,7 +75,7 @@ impl Receivers {
         Self { known: Mutex::default(), is_trusting: true, tolerated: 4 }
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<String, Known>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<String, ReceiverState>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -119,13 +119,13 @@ impl Permit<'_> {
     /// It has not, or says that it cannot; `retry_after` is how long it wants to be left alone.
     pub fn failed(&self, retry_after: Option<Duration>, error: &str) {
         let mut all = self.receivers.known();
-        if all.len() > Receivers::MOST {
+        if all.len() > Receivers::MAX_RECEIVERS {
             let now = Instant::now();
             all.retain(|_, known| {
                 known.under_way > 0 || known.trouble.as_ref().is_some_and(|trouble| trouble.until > now)
             });
         }
-        let is_full = all.len() > Receivers::MOST;
+        let is_full = all.len() > Receivers::MAX_RECEIVERS;
         let Some(known) = all.get_mut(&self.receiver) else { return };
         known.answers = 0;
         known.failures = known.failures.saturating_add(1);

@@ -38,8 +38,10 @@ impl Notifier {
         let read = tokio::task::spawn_blocking(move || {
             let now = state.job(&job_id)?.map(|record| record.job);
             let assets = now.as_ref().map(|job| job.assets.clone()).unwrap_or_default();
-            let then = job.map(|job| Job { assets, ..*job }).or(now);
-            Ok(then.map(|job| JobView::new(&job, |_| false)))
+            let Some(then) = job.map(|job| Job { assets, ..*job }).or(now) else { return Ok(None) };
+            let mut view = JobView::new(&then, |_| false);
+            view.labels = state.labels_of(&then)?;
+            Ok(Some(view))
         });
         let view = read.await.unwrap_or(Err(BodyError::Cancelled))?;
         let Some(mut job) = view else { return Err(BodyError::Cancelled) };

@@ -12,8 +12,6 @@ use crate::state::{State, StateError};
 
 /// How often it is looked.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
-/// What dies within this time is told of.
-const SOON: Duration = Duration::from_secs(3600);
 /// A job that moved so lately is being worked on.
 const UNTOUCHED: Duration = Duration::from_secs(60);
 /// Jobs of the queue that are looked at in one go.
@@ -53,7 +51,7 @@ impl Notifier {
 /// Jobs of one page of the queue whose links die soon and that are not known to, and where the next page begins.
 fn expiring(state: &State, after: Option<Vec<u8>>) -> Result<(Vec<JobId>, Option<Vec<u8>>), StateError> {
     let now = Timestamp::now();
-    if after.is_none() && state.expiring(now, now.after(SOON))? == 0 {
+    if after.is_none() && state.expiring(now, now.after(EventType::EXPIRES_WITHIN))? == 0 {
         return Ok((Vec::new(), None));
     }
     let anybody = state.notify_routes()?.iter().any(|route| route.events.contains(&EventType::Expiring));
@@ -66,7 +64,7 @@ fn expiring(state: &State, after: Option<Vec<u8>>) -> Result<(Vec<JobId>, Option
     for sequence in sequences {
         let Some(record) = state.job_at(sequence)? else { continue };
         let job = record.job;
-        let dies_at = job.link_expires_at().filter(|dies_at| *dies_at <= now.after(SOON));
+        let dies_at = job.link_expires_at().filter(|dies_at| *dies_at <= now.after(EventType::EXPIRES_WITHIN));
         let is_news = dies_at.is_some() && job.expiry_told < dies_at;
         let is_left = job.state == JobState::Archiving && now.since(job.updated_at) >= UNTOUCHED;
         if is_news && is_left && is_told(&job)? {

@@ -21,7 +21,7 @@ use super::txn::Txn;
 use crate::domain::{Change, Digest, Job, JobId, JobState, Observation, Origin, QuarantineReason, StoredFile};
 use crate::journal::{Entry, Event};
 
-/// What a callback's body says, as the provider's room reads it.
+/// What a callback's body says, as the provider's module reads it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ParsedCallback {
     /// It is about a job.

@@ -1,5 +1,6 @@
 //! Reading the state.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::time::Duration;
 
@@ -187,6 +188,15 @@ impl State {
             Some(record) => Ok(Some(record)),
             None => self.get(&keys::removed_ref(id)),
         }
+    }
+
+    /// The labels of a job's ref, deleted or not.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn labels_of(&self, job: &Job) -> Result<BTreeMap<String, String>, StateError> {
+        let record = job.ref_id.as_ref().map(|id| self.ref_including_deleted(id)).transpose()?.flatten();
+        Ok(record.map(|record| record.labels).unwrap_or_default())
     }
 
     /// The ref that answers to a replyRef.

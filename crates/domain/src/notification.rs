@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use utoipa::ToSchema;
@@ -36,6 +37,8 @@ impl EventType {
     pub const ALL: [Self; 5] = [Self::Archived, Self::Failed, Self::Stuck, Self::Expiring, Self::Running];
     /// Those that are sent unless others are asked for.
     pub const DEFAULT: [Self; 4] = [Self::Archived, Self::Failed, Self::Stuck, Self::Expiring];
+    /// `job.expiring` tells of links that die within this time.
+    pub const EXPIRES_WITHIN: Duration = Duration::from_secs(3600);
 
     /// Its name in payloads and settings.
     pub const fn as_str(self) -> &'static str {

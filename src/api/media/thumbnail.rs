@@ -9,15 +9,14 @@ use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
 use actix_web::web::{self, Data, Path, Payload};
-use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt;
+use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use super::super::{Api, ApiError};
 use super::digest;
 use crate::bucket::{BucketError, ObjectKey};
 use crate::domain::Digest;
-use crate::http::ErrorBody;
+use crate::http::{BodyError, ErrorBody, read_body};
 use crate::state::MediaRecord;
 use crate::thumbnail::{self, MAX_SOURCE_BYTES};
 
@@ -171,7 +170,8 @@ pub(in crate::api) async fn keep(
     let source = tokio::time::timeout(PATIENCE, read(payload)).await;
     let source = source.map_err(|_| ApiError::invalid("the body did not arrive within ten seconds"))??;
     let key = ObjectKey::thumbnail(&sha256);
-    let _turn = api.inner.thumbnails.turn.acquire().await.map_err(|_| ApiError::unavailable("the service stops"))?;
+    let turn = tokio::time::timeout(PATIENCE, api.inner.thumbnails.turn.acquire()).await;
+    let Ok(Ok(_turn)) = turn else { return Err(ApiError::unavailable("other thumbnails are being made")) };
     if find(&api, &key).await?.is_none() && keep_made(&api, sha256, &key, source).await?.is_none() {
         let message = "expected a JPEG, PNG or WebP image";
         return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", message));
@@ -179,14 +179,11 @@ pub(in crate::api) async fn keep(
     Ok(HttpResponse::NoContent().finish())
 }
 
-async fn read(mut payload: Payload) -> Result<Bytes, ApiError> {
-    let mut body = BytesMut::new();
-    while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|error| ApiError::invalid(format!("the body did not arrive whole: {error}")))?;
-        if (body.len() + chunk.len()) as u64 > MAX_BYTES {
-            return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "a still has at most 256 KiB"));
+async fn read(payload: Payload) -> Result<Bytes, ApiError> {
+    read_body(payload, MAX_BYTES as usize).await.map_err(|error| match error {
+        BodyError::TooLarge(_) => {
+            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "a still has at most 256 KiB")
         }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body.freeze())
+        BodyError::Broken(error) => ApiError::invalid(format!("the body did not arrive whole: {error}")),
+    })
 }

@@ -5,7 +5,6 @@
 //! a state that is made anew sends nothing to those who had not asked for it by then.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::super::StateError;
 use super::super::keys::{self, NOTIFY_ROUTES};
@@ -18,8 +17,6 @@ use crate::domain::{
     NotificationState, Route, Timestamp,
 };
 
-/// A link that dies within this time is told of, where its file is not stored.
-const SOON: Duration = Duration::from_secs(3600);
 /// Of delivered ones, and of dead ones, about so many are remembered; of more, the newest.
 const MAX_REMEMBERED: u64 = 10_000;
 
@@ -56,7 +53,9 @@ pub(super) fn expiring(
         }
         None => open.link_expires_at(),
     };
-    let Some(dies_at) = dies_at.filter(|dies_at| *dies_at <= at.after(SOON)) else { return Ok(()) };
+    let Some(dies_at) = dies_at.filter(|dies_at| *dies_at <= at.after(EventType::EXPIRES_WITHIN)) else {
+        return Ok(());
+    };
     // Of several files' links the last to die counts: each is told of once at most.
     if open.job.state != JobState::Archiving || open.job.expiry_told >= Some(dies_at) {
         return Ok(());
