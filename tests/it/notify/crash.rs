@@ -125,7 +125,12 @@ async fn a_receiver_that_fails_half_the_time_gets_everything_with_the_same_ids_t
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    assert!(tokio::time::timeout(PATIENCE, told).await.is_ok(), "{}", process.log());
+    if tokio::time::timeout(PATIENCE, told).await.is_err() {
+        let told: Vec<_> = receiver.ids.lock().unwrap().keys().cloned().collect();
+        let waiting = process.get("/api/v1/notifications?state=pending").await;
+        let jobs = process.get("/api/v1/jobs?limit=200").await;
+        panic!("{} of {expected}: {told:?}\n{waiting:#?}\n{jobs:#?}\n{}", told.len(), process.log());
+    }
     assert_eq!(*receiver.faults.lock().unwrap(), Vec::<String>::new());
     for (event, ids) in &*receiver.ids.lock().unwrap() {
         assert!(ids.iter().all(|id| *id == ids[0]), "{event:?}: {ids:?}");
