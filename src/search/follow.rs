@@ -19,8 +19,12 @@ use crate::state::{JobChanged, State, StateError};
 pub(super) struct Follower {
     state: State,
     changes: Receiver<Option<JobChanged>>,
-    /// Jobs that have changed and are not read yet.
+    /// Jobs that have a row, have changed and are not read again yet.
     changed: HashSet<u64>,
+    /// The newest job that was told of, which may have no row yet.
+    latest: Option<u64>,
+    /// How many jobs were told of that have no row.
+    new: usize,
     /// Set when changes were missed.
     missed: bool,
     ended: bool,
@@ -34,8 +38,8 @@ pub(super) struct Follower {
 const PAGE: usize = 256;
 /// For how long changes may wait before they are taken in although nobody asks.
 const PAUSE: Duration = Duration::from_millis(20);
-/// So many jobs may wait at the most.
-const MAX_BEHIND: usize = 20_000;
+/// So many jobs may wait at the most: whoever asks next waits for about half a second.
+const MAX_BEHIND: usize = 100_000;
 /// How long to wait for the state when it cannot be read.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -43,7 +47,7 @@ impl Follower {
     pub(super) fn new(state: State) -> Self {
         let changes = state.changes();
         let (changed, labels) = (HashSet::new(), HashMap::new());
-        Self { state, changes, changed, missed: false, ended: false, labels, newest: None }
+        Self { state, changes, changed, latest: None, new: 0, missed: false, ended: false, labels, newest: None }
     }
 
     /// Takes in every change that was told of by now. What cannot be read stays for the next time. Returns whether the rows are
@@ -51,7 +55,10 @@ impl Follower {
     pub(super) fn catch_up(&mut self, rows: &RwLock<Rows>) -> bool {
         self.hear();
         if self.missed {
-            self.missed = self.resync(rows).is_err();
+            self.changed.extend(rows.read().unwrap_or_else(PoisonError::into_inner).unsettled());
+        }
+        if self.missed || self.new > 0 {
+            self.missed = self.read_new(rows).is_err();
         }
         let changed: Vec<u64> = self.changed.iter().copied().collect();
         for sequence in changed {
@@ -66,12 +73,17 @@ impl Follower {
         !self.missed && self.state.counters().is_ok()
     }
 
-    /// Notes which jobs changed.
+    /// Notes which jobs changed, and that there are new ones: these are read one after the other, and need not be remembered
+    /// each.
     fn hear(&mut self) {
         loop {
             match self.changes.try_recv() {
-                Ok(Some(JobChanged { sequence, .. })) => {
+                Ok(Some(JobChanged { sequence, .. })) if self.newest.is_some_and(|newest| sequence <= newest) => {
                     self.changed.insert(sequence);
+                }
+                Ok(Some(JobChanged { sequence, .. })) => {
+                    self.new += usize::from(self.latest < Some(sequence));
+                    self.latest = self.latest.max(Some(sequence));
                 }
                 Ok(None) | Err(TryRecvError::Closed) => {
                     self.ended = true;
@@ -83,21 +95,25 @@ impl Follower {
         }
     }
 
-    /// Reads again what may have changed unnoticed: jobs that are not archived, and those that are new.
-    fn resync(&mut self, rows: &RwLock<Rows>) -> Result<(), StateError> {
-        self.changed.extend(rows.read().unwrap_or_else(PoisonError::into_inner).unsettled());
-        let mut before = None;
+    /// How many jobs wait to be read.
+    fn behind(&self) -> usize {
+        self.changed.len() + self.new
+    }
+
+    /// Reads the jobs that are newer than all that have a row.
+    fn read_new(&mut self, rows: &RwLock<Rows>) -> Result<(), StateError> {
+        let (mut before, mut newest) = (None, self.newest);
         loop {
             let page = self.state.job_headers(PAGE, before)?;
             before = page.last().map(|(sequence, _)| *sequence);
-            for (sequence, job) in &page {
-                if self.newest.is_some_and(|newest| *sequence <= newest) {
-                    self.newest = self.newest.max(page.first().map(|(sequence, _)| *sequence));
-                    return Ok(());
-                }
+            newest = newest.max(page.first().map(|(sequence, _)| *sequence));
+            let is_new = |sequence: u64| self.newest.is_none_or(|newest| newest < sequence);
+            let new = page.iter().take_while(|(sequence, _)| is_new(*sequence)).count();
+            for (sequence, job) in &page[..new] {
                 self.put(rows, *sequence, job);
             }
-            if page.len() < PAGE {
+            if new < PAGE {
+                (self.newest, self.new) = (newest, 0);
                 return Ok(());
             }
         }
@@ -165,12 +181,12 @@ impl Search {
             let mut follower = self.lock();
             follower.hear();
             // While callbacks come thick, processors are left to those who wait for an answer.
-            let is_quiet = woken.is_err() || std::mem::replace(&mut quiet_since, follower.changed.len()) == quiet_since;
-            if is_quiet || follower.changed.len() > MAX_BEHIND {
+            let is_quiet = woken.is_err() || std::mem::replace(&mut quiet_since, follower.behind()) == quiet_since;
+            if is_quiet || follower.behind() > MAX_BEHIND {
                 follower.catch_up(&self.inner.rows);
                 quiet_since = 0;
             }
-            if woken.is_ok() || !follower.changed.is_empty() {
+            if woken.is_ok() || follower.behind() > 0 {
                 continue;
             }
             // When nothing happens, what it has can be compared with what it should have. The state may have been opened anew,
