@@ -6,6 +6,8 @@
 
 mod auth;
 mod cached_check;
+mod cookie;
+mod ended_sessions;
 mod events;
 mod extract;
 mod health;

@@ -7,12 +7,9 @@ use std::time::Duration;
 use crate::callback::{Callback, ONE_REF, job_id};
 use crate::failure::Failure;
 use crate::figures::{Figure, Limit, Samples, Unit};
-use crate::load::{Load, Outcome, Until};
+use crate::load::{CONNECTIONS, Load, Outcome, Until};
 use crate::vault::{Settings, Vault};
 use crate::{Plan, disk, peers, wrk};
-
-/// As many as an HTTP client of a busy provider might keep.
-pub(crate) const CONNECTIONS: usize = 256;
 
 /// Callbacks of a burst.
 const BURST: u64 = 100_000;

@@ -12,6 +12,9 @@ use mio::{Events, Interest, Poll, Token};
 
 use crate::failure::Failure;
 
+/// As many as an HTTP client of a busy provider might keep.
+pub(crate) const CONNECTIONS: usize = 256;
+
 /// What is asked, and how.
 pub(crate) struct Load<'a> {
     pub(crate) address: SocketAddr,

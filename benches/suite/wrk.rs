@@ -5,9 +5,10 @@ use std::process::Command;
 
 use crate::callback::{Callback, ONE_REF};
 use crate::failure::Failure;
+use crate::load::CONNECTIONS;
 use crate::peers::PATH;
 use crate::process::find;
-use crate::{Plan, intake};
+use crate::Plan;
 
 /// Requests a second that wrk makes of a server. `None` where it is not installed.
 pub(crate) fn rate(plan: &Plan, address: SocketAddr) -> Result<Option<f64>, Failure> {
@@ -16,7 +17,7 @@ pub(crate) fn rate(plan: &Plan, address: SocketAddr) -> Result<Option<f64>, Fail
     let script = plan.dir.join("post.lua");
     let body = String::from_utf8_lossy(&body).into_owned();
     std::fs::write(&script, format!("wrk.method = \"POST\"\nwrk.body = [==[{body}]==]\n"))?;
-    let (connections, seconds) = (intake::CONNECTIONS.to_string(), plan.pick(1, 3).to_string());
+    let (connections, seconds) = (CONNECTIONS.to_string(), plan.pick(1, 3).to_string());
     let mut command = Command::new(program);
     command.args(["-t", "2", "-c", &connections, "-d", &seconds, "-s"]).arg(script);
     let printed = command.arg(format!("http://{address}{PATH}")).output()?.stdout;

@@ -16,7 +16,8 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 use tracing::Instrument;
 
-use super::session::{self, EndedSessions, SESSION_PATH};
+use super::cookie::{self, Cookie, SESSION_PATH};
+use super::ended_sessions::EndedSessions;
 use super::{Api, ApiError};
 
 /// What a token is good for.
@@ -79,7 +80,7 @@ impl Access {
             })
         };
         let names = tokens.iter().map(|token| token.name.clone());
-        let ended = EndedSessions::open(dir, names, session::now());
+        let ended = EndedSessions::open(dir, names, cookie::now());
         Self { tokens: tokens.iter().filter_map(known).collect(), ended }
     }
 
@@ -93,36 +94,36 @@ impl Access {
 
     /// Whose session the cookie's value is. With the right `csrf` token it may do what its token may.
     fn session(&self, cookie: &str, csrf: Option<&[u8]>) -> Option<Caller> {
-        let cookie = session::Cookie::read(cookie)?;
+        let cookie = Cookie::read(cookie)?;
         let token = self.open_session_of(&cookie)?;
         let known = &self.tokens[token];
-        let is_ours = |csrf: &[u8]| session::csrf_token(&known.sessions, &cookie).as_bytes().ct_eq(csrf).into();
+        let is_ours = |csrf: &[u8]| cookie::csrf_token(&known.sessions, &cookie).as_bytes().ct_eq(csrf).into();
         let scope = if csrf.is_some_and(is_ours) { known.scope } else { Scope::Read };
         Some(Caller { shows_origin: csrf.is_some_and(is_ours), ..self.caller(token, scope) })
     }
 
     /// The token of a session that is not over.
-    fn open_session_of(&self, cookie: &session::Cookie) -> Option<usize> {
+    fn open_session_of(&self, cookie: &Cookie) -> Option<usize> {
         let token = self.first(|known| cookie.is_of(&known.sessions))?;
         let is_ended = self.ended.contain(&self.tokens[token].name, &cookie.id(), cookie.expires);
         (!is_ended).then_some(token)
     }
 
     /// Name and scope of the token that a session was opened with, and what a page of ours shows to act over it.
-    pub(super) fn session_of(&self, cookie: &session::Cookie) -> Option<(Arc<str>, Scope, String)> {
+    pub(super) fn session_of(&self, cookie: &Cookie) -> Option<(Arc<str>, Scope, String)> {
         let known = &self.tokens[self.open_session_of(cookie)?];
-        Some((known.name.clone(), known.scope, session::csrf_token(&known.sessions, cookie)))
+        Some((known.name.clone(), known.scope, cookie::csrf_token(&known.sessions, cookie)))
     }
 
     /// The name of the token that a session was opened with.
-    pub(super) fn token_of(&self, cookie: &session::Cookie) -> Option<Arc<str>> {
+    pub(super) fn token_of(&self, cookie: &Cookie) -> Option<Arc<str>> {
         let token = self.first(|known| cookie.is_of(&known.sessions))?;
         Some(self.tokens[token].name.clone())
     }
 
     /// The value of a session cookie for `caller`, good until `expires`, in seconds since 1970 UTC.
     pub(super) fn open_session(&self, caller: &Caller, expires: u64) -> String {
-        session::Cookie::make(&self.tokens[caller.token].sessions, expires)
+        Cookie::make(&self.tokens[caller.token].sessions, expires)
     }
 
     fn first(&self, matches: impl Fn(&KnownToken) -> bool) -> Option<usize> {
@@ -184,9 +185,9 @@ fn admit(request: &HttpRequest) -> Result<Caller, ApiError> {
         let message = "this token is for reading: expected one of scope admin";
         return Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", message));
     }
-    let csrf = request.headers().get(session::CSRF_HEADER).filter(|_| is_same_origin(request));
+    let csrf = request.headers().get(cookie::CSRF_HEADER).filter(|_| is_same_origin(request));
     let csrf = csrf.map(HeaderValue::as_bytes);
-    let caller = session::cookies(request).find_map(|cookie| access.session(cookie, csrf));
+    let caller = cookie::cookies(request).find_map(|cookie| access.session(cookie, csrf));
     // A cookie comes along with whatever page asks, and alone proves nothing about who wants it.
     let may_end = is_session && request.method() == Method::DELETE;
     // No session opens the next: it would never end.

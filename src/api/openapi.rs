@@ -8,7 +8,9 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, Secur
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required};
 use utoipa::{Modify, OpenApi};
 
-use super::{events, health, jobs, manifest, media, metrics, notifications, quarantine, refs, session, stats, tasks};
+use super::{
+    cookie, events, health, jobs, manifest, media, metrics, notifications, quarantine, refs, session, stats, tasks,
+};
 use crate::intake;
 
 #[derive(OpenApi)]
@@ -63,7 +65,7 @@ impl Modify for Access {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
-        let cookie = SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new(session::NAME)));
+        let cookie = SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new(cookie::NAME)));
         components.add_security_scheme("session", cookie);
         for (path, PathItem { get, head, post, delete, .. }) in &mut document.paths.paths {
             for operation in [&mut *get, &mut *post, &mut *delete].into_iter().flatten() {

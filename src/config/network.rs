@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
+use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use url::{Host, Url};
 
@@ -133,42 +134,25 @@ setting!(HttpUrl, shown);
 
 /// An address, or all that share its first bits: `10.0.0.0/8`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    bits: u8,
-}
+pub struct Network(IpNet);
 
 impl Network {
     /// Whether `address` is one of them; an IPv4 address inside IPv6 counts as what it is.
     pub fn contains(&self, address: IpAddr) -> bool {
-        let same = |own: u128, other: u128, width: u32| {
-            let rest = width - u32::from(self.bits);
-            rest == width || own >> rest == other >> rest
-        };
-        match (self.address, address.to_canonical()) {
-            (IpAddr::V4(own), IpAddr::V4(other)) => same(own.to_bits().into(), other.to_bits().into(), 32),
-            (IpAddr::V6(own), IpAddr::V6(other)) => same(own.to_bits(), other.to_bits(), 128),
-            _ => false,
-        }
+        self.0.contains(&address.to_canonical())
     }
 }
 
 impl Setting for Network {
     fn read(text: &str) -> Result<Self, String> {
-        let network = || {
-            let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
-            let address: IpAddr = address.parse().ok()?;
-            let width = if address.is_ipv4() { 32 } else { 128 };
-            let bits = bits.map_or(Some(width), |bits| bits.parse().ok()).filter(|bits| *bits <= width)?;
-            Some(Self { address, bits })
-        };
-        network().ok_or_else(|| "expected an address or network such as \"10.0.0.0/8\"".to_owned())
+        let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        network.map(Self).map_err(|_| "expected an address or network such as \"10.0.0.0/8\"".to_owned())
     }
 }
 
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.bits)
+        fmt::Display::fmt(&self.0, f)
     }
 }
 

@@ -238,7 +238,7 @@ impl Client {
             if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Ok(response);
             }
-            cookies.learn(&response);
+            cookies.learn(response.headers(), response.url());
             let next = response.location().ok_or(Refusal::RedirectInvalid)?;
             self.policy.check_redirect(&url, &next)?;
             if url.expose().origin() != next.expose().origin() {

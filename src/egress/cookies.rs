@@ -1,6 +1,5 @@
 use reqwest::header::{self, HeaderMap, HeaderValue};
 
-use super::client::Response;
 use crate::domain::MediaUrl;
 
 /// The most bytes of cookies that are kept for one request.
@@ -15,10 +14,10 @@ pub(super) struct Cookies {
 }
 
 impl Cookies {
-    /// Takes in what a response sets.
-    pub(super) fn learn(&mut self, response: &Response) {
-        let origin = origin(response.url());
-        for cookie in response.headers().get_all(header::SET_COOKIE) {
+    /// Takes in what the headers of `url`'s answer set.
+    pub(super) fn learn(&mut self, headers: &HeaderMap, url: &MediaUrl) {
+        let origin = origin(url);
+        for cookie in headers.get_all(header::SET_COOKIE) {
             let Ok(cookie) = cookie.to_str() else { continue };
             let pair = cookie.split(';').next().unwrap_or_default().trim();
             let Some((name, _)) = pair.split_once('=') else { continue };

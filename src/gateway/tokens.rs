@@ -1,5 +1,8 @@
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
 use actix_web::HttpRequest;
-use moka::sync::Cache;
 use serde::Deserialize;
 use url::form_urlencoded;
 
@@ -11,7 +14,32 @@ use crate::state::{StateError, StreamTokenRecord};
 
 /// What callers with provider tokens of their own are asked for again with, once their streams are over: by the digest of a
 /// stream's token, and in memory alone. The tokens of streams themselves outlive a restart, as digests.
-pub(super) struct StreamOwners(Cache<Digest, HeaderValue>);
+#[derive(Default)]
+pub(super) struct StreamOwners(Mutex<HashMap<Digest, (Instant, HeaderValue)>>);
+
+impl StreamOwners {
+    /// Of more, those that were given first are forgotten.
+    const MAX: usize = 10_000;
+
+    fn insert(&self, token: Digest, authorization: HeaderValue) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= Self::MAX {
+            known.retain(|_, (given, _)| given.elapsed() < StreamTokenRecord::LIVES);
+        }
+        if known.len() >= Self::MAX
+            && let Some(oldest) = known.iter().min_by_key(|(_, (given, _))| *given).map(|(token, _)| *token)
+        {
+            known.remove(&oldest);
+        }
+        known.insert(token, (Instant::now(), authorization));
+    }
+
+    fn get(&self, token: &Digest) -> Option<HeaderValue> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (given, authorization) = known.get(token)?;
+        (given.elapsed() < StreamTokenRecord::LIVES).then(|| authorization.clone())
+    }
+}
 
 /// A speech stream whose token was given here.
 #[derive(Clone)]
@@ -20,13 +48,6 @@ pub(super) struct Stream {
     pub(super) caller: Caller,
     /// The provider's account, where the call named one.
     pub(super) account: Option<String>,
-}
-
-impl Default for StreamOwners {
-    fn default() -> Self {
-        const MAX_STREAM_TOKENS: u64 = 10_000;
-        Self(Cache::builder().max_capacity(MAX_STREAM_TOKENS).time_to_live(StreamTokenRecord::LIVES).build())
-    }
 }
 
 impl Gateway {
@@ -42,7 +63,7 @@ impl Gateway {
         }
         let digest = Digest::of(token.as_bytes());
         if let Some(authorization) = caller.authorization.clone().filter(|_| !caller.is_ours) {
-            self.inner.stream_owners.0.insert(digest, authorization);
+            self.inner.stream_owners.insert(digest, authorization);
         }
         if let Err(error) = self.intake().stream_token_given(digest, caller.is_ours, account).await {
             tracing::warn!(%error, "the token of a speech stream cannot be recorded, and will not open it");
@@ -59,7 +80,7 @@ impl Gateway {
         let digest = Digest::of(token.as_bytes());
         let known = self.intake().log().state().stream_token(&digest)?;
         Ok(known.map(|StreamTokenRecord { ours, account, .. }| {
-            let own = || self.inner.stream_owners.0.get(&digest);
+            let own = || self.inner.stream_owners.get(&digest);
             let authorization = if ours { self.inner.access.provider().cloned() } else { own() };
             Stream { caller: Caller { authorization, is_ours: ours, is_head: false }, account }
         }))

@@ -103,8 +103,10 @@ impl Follower {
     /// Reads the jobs that are newer than all that have a row.
     fn read_new(&mut self, rows: &RwLock<Rows>) -> Result<(), StateError> {
         let (mut before, mut newest) = (None, self.newest);
+        // With one that has a row already: behind it there are none.
+        let limit = if self.missed { PAGE } else { PAGE.min(self.new + 1) };
         loop {
-            let page = self.state.job_headers(PAGE, before)?;
+            let page = self.state.job_headers(limit, before)?;
             before = page.last().map(|(sequence, _)| *sequence);
             newest = newest.max(page.first().map(|(sequence, _)| *sequence));
             let is_new = |sequence: u64| self.newest.is_none_or(|newest| newest < sequence);
@@ -112,7 +114,7 @@ impl Follower {
             for (sequence, job) in &page[..new] {
                 self.put(rows, *sequence, job);
             }
-            if new < PAGE {
+            if new < limit {
                 (self.newest, self.new) = (newest, 0);
                 return Ok(());
             }

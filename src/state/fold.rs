@@ -5,6 +5,7 @@ mod carry_forward;
 mod confirm;
 mod notify;
 mod outbox;
+mod quarantine;
 mod refs;
 mod storage;
 mod tokens;
@@ -119,7 +120,7 @@ pub(super) fn apply(
             refs::make(txn, RefRecord { made: *made, forward_url: forward_url.clone(), ..plain })
         }
         Event::RefRemoved { at, id } => refs::remove(txn, id, *at),
-        Event::QuarantineRemoved { positions, .. } => callback::remove(txn, positions),
+        Event::QuarantineRemoved { positions, .. } => quarantine::remove(txn, positions),
         Event::StreamTokenGiven { at, digest, ours, account } => {
             let record = StreamTokenRecord { at: *at, ours: *ours, account: account.clone() };
             tokens::issued(txn, digest, &record)
@@ -195,7 +196,7 @@ pub(super) fn apply(
 pub(super) fn pass_over(txn: &mut Txn<'_>, position: u64, entry: &Entry) -> Result<(), StateError> {
     match entry {
         Entry::Callback(entry) => {
-            callback::quarantine(txn, position, entry, QuarantineReason::InternalError, None).map(drop)
+            quarantine::keep(txn, position, entry, QuarantineReason::InternalError, None).map(drop)
         }
         Entry::Kept(_) | Entry::Event(_) => Ok(()),
     }

@@ -14,6 +14,7 @@ mod list;
 mod llm;
 mod music;
 mod read;
+mod request;
 mod rules;
 mod scheduler;
 mod speech;

@@ -2,12 +2,12 @@
 
 use super::super::StateError;
 use super::super::keys;
-use super::super::records::{QuarantineRecord, RefRecord};
+use super::super::records::RefRecord;
 use super::super::stored_job::{OpenJob, Part};
 use super::super::txn::Txn;
-use super::{ApplyOutcome, ParsedCallback, confirm, outbox, put_job, refs};
+use super::{ApplyOutcome, ParsedCallback, confirm, outbox, put_job, quarantine, refs};
 use crate::domain::{
-    Digest, Job, JobId, JobState, Observation, Origin, Outcome, QuarantineReason, RefId, ReplyRef, Target, Timestamp,
+    Digest, Job, JobState, Observation, Origin, Outcome, QuarantineReason, RefId, ReplyRef, Target, Timestamp,
 };
 use crate::journal::CallbackEntry;
 
@@ -24,7 +24,7 @@ pub(super) fn apply(
     outbox::enqueue(txn, position, entry, over.as_ref())?;
     let mut observation = match parsed {
         ParsedCallback::Job(observation) => observation,
-        ParsedCallback::Unrecognised(reason) => return quarantine(txn, position, entry, reason, None),
+        ParsedCallback::Unrecognised(reason) => return quarantine::keep(txn, position, entry, reason, None),
     };
     // What does not end it changes none of its files.
     let part = if observation.outcome.is_some() { Part::Whole } else { Part::Header };
@@ -32,7 +32,7 @@ pub(super) fn apply(
     let associate_ref =
         match associate_ref(txn, position, entry, over, &observation, known.as_ref().map(|open| &open.job))? {
             Ok(associate_ref) => associate_ref,
-            Err(reason) => return quarantine(txn, position, entry, reason, Some(observation.job)),
+            Err(reason) => return quarantine::keep(txn, position, entry, reason, Some(observation.job)),
         };
     if entry.asked && known.is_none() {
         date_by_links(&mut observation);
@@ -63,9 +63,10 @@ pub(super) fn apply(
     txn.meta.counters.callbacks += u64::from(!entry.asked);
     let over_budget = (lacks > 0).then(|| entry.replay_of.unwrap_or(position));
     if over_budget.is_some() {
-        quarantine_record(txn, quarantined(position, entry, QuarantineReason::OverBudget, Some(open.job.id.clone())))?;
+        let job = Some(open.job.id.clone());
+        quarantine::put(txn, quarantine::record_of(position, entry, QuarantineReason::OverBudget, job))?;
     } else if let Some(replayed) = entry.replay_of {
-        release(txn, replayed)?;
+        quarantine::release(txn, replayed)?;
     }
     put_job(txn, open, Some(change), over_budget)
 }
@@ -155,67 +156,4 @@ pub fn adopted_id(position: u64, at: Timestamp) -> RefId {
     random[6..].copy_from_slice(&digest.as_bytes()[..10]);
     let ulid = ulid::Ulid::from_parts(at.millis(), u128::from_be_bytes(random));
     RefId::from_ulid(&ulid.to_string()).unwrap_or_else(|_| unreachable!("a ULID is 26 letters and digits"))
-}
-
-pub(super) fn quarantine(
-    txn: &mut Txn<'_>,
-    position: u64,
-    entry: &CallbackEntry,
-    reason: QuarantineReason,
-    job_id: Option<JobId>,
-) -> Result<ApplyOutcome, StateError> {
-    let record = quarantined(position, entry, reason, job_id);
-    let position = record.position;
-    quarantine_record(txn, record)?;
-    Ok(ApplyOutcome::Quarantined { position, reason })
-}
-
-fn quarantined(
-    position: u64,
-    entry: &CallbackEntry,
-    reason: QuarantineReason,
-    job_id: Option<JobId>,
-) -> QuarantineRecord {
-    // A body looked at again that stays in quarantine stays what and where it was.
-    let position = entry.replay_of.unwrap_or(position);
-    QuarantineRecord {
-        position,
-        at: entry.at,
-        target: entry.target.clone(),
-        reason,
-        job_id,
-        bytes: entry.body.len() as u64,
-    }
-}
-
-pub(super) fn quarantine_record(txn: &mut Txn<'_>, mut record: QuarantineRecord) -> Result<(), StateError> {
-    let key = keys::quarantine(record.position);
-    match txn.get::<QuarantineRecord>(&key)? {
-        Some(known) => record.at = known.at,
-        None => {
-            txn.meta.counters.quarantined += 1;
-            txn.meta.counters.quarantined_bytes += record.bytes;
-        }
-    }
-    txn.put(key, &record)
-}
-
-pub(super) fn remove(txn: &mut Txn<'_>, positions: &[u64]) -> Result<ApplyOutcome, StateError> {
-    let mut removed = 0;
-    for position in positions {
-        removed += u64::from(release(txn, *position)?);
-    }
-    Ok(ApplyOutcome::Removed(removed))
-}
-
-/// Returns whether it was there.
-fn release(txn: &mut Txn<'_>, position: u64) -> Result<bool, StateError> {
-    let key = keys::quarantine(position);
-    let Some(record) = txn.get::<QuarantineRecord>(&key)? else { return Ok(false) };
-    txn.remove(key);
-    super::carry_forward::forget(txn, position)?;
-    let counters = &mut txn.meta.counters;
-    counters.quarantined = counters.quarantined.saturating_sub(1);
-    counters.quarantined_bytes = counters.quarantined_bytes.saturating_sub(record.bytes);
-    Ok(true)
 }

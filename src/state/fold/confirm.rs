@@ -4,7 +4,7 @@ use super::super::StateError;
 use super::super::records::QuarantineRecord;
 use super::super::stored_job::Part;
 use super::super::txn::Txn;
-use super::{ApplyOutcome, callback, put_job, unchanged};
+use super::{ApplyOutcome, put_job, quarantine, unchanged};
 use crate::domain::{Change, Job, JobId, Observation, QuarantineReason, Timestamp, UnconfirmedFinal};
 use crate::journal::CallbackEntry;
 
@@ -62,5 +62,5 @@ fn quarantine_record(
 ) -> Result<(), StateError> {
     let UnconfirmedFinal { quarantine_as: position, at, target, bytes, .. } = callback;
     let job_id = Some(job.clone());
-    callback::quarantine_record(txn, QuarantineRecord { position, at, target, reason, job_id, bytes })
+    quarantine::put(txn, QuarantineRecord { position, at, target, reason, job_id, bytes })
 }

@@ -1,26 +1,17 @@
 use std::collections::HashMap;
-use std::str::FromStr;
 
 use actix_multipart::Multipart;
 use actix_web::http::header;
 use actix_web::{FromRequest, HttpRequest, web};
-use bytesize::ByteSize;
 use futures_util::TryStreamExt;
 use serde_json::{Value, json};
 
-use crate::job::{ACCOUNT, Request};
-use replyvault_domain::{JobId, Kind};
-
-use super::{ApiError, rules};
+use super::ApiError;
 
 /// The most text of a multipart call that is read.
 const MAX_TEXT: usize = 1 << 20;
-/// The provider's longest bound for a prompt, in characters.
-const MAX_PROMPT: usize = 5000;
 /// The most models, and files sent along, of one job.
-const MAX_ITEMS: usize = 16;
-/// The provider's bound for `replyUrl` and `replyRef`, in characters.
-const MAX_REPLY: usize = 1024;
+pub(super) const MAX_ITEMS: usize = 16;
 
 /// What a create call says, in whichever of the three encodings it came.
 #[derive(Debug, Default)]
@@ -94,53 +85,6 @@ impl Fields {
     pub(super) fn files(&self) -> &[Value] {
         &self.files
     }
-
-    fn reply(&self, name: &str) -> Result<Option<String>, ApiError> {
-        let value = self.get(name);
-        if value.is_some_and(|value| value.chars().nth(MAX_REPLY).is_some()) {
-            return Err(ApiError::BadRequest(format!("Parameter {name} is longer than {MAX_REPLY} characters")));
-        }
-        Ok(value.map(str::to_owned))
-    }
-
-    /// What all kinds of jobs have in common.
-    pub(super) fn request(&self, kind: Kind, prompt: &str, video_bytes: Option<u64>) -> Result<Request, ApiError> {
-        let account = self.get("account").unwrap_or(ACCOUNT);
-        if account.len() > JobId::MAX_DIGITS || !account.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(ApiError::BadRequest("Parameter account is a number".into()));
-        }
-        let models = self.get("models").or(self.get("model")).unwrap_or_default();
-        let models: Vec<String> =
-            models.split(',').map(str::trim).filter(|model| !model.is_empty()).map(Into::into).collect();
-        if models.len() > MAX_ITEMS {
-            return Err(ApiError::BadRequest(format!("More than {MAX_ITEMS} models")));
-        }
-        if prompt.chars().nth(MAX_PROMPT).is_some() {
-            return Err(ApiError::BadRequest(format!("A prompt of more than {MAX_PROMPT} characters")));
-        }
-        rules::check(kind, self)?;
-        let background = self.get("async").map(str::parse).transpose();
-        let max_jobs = self.get("maxJobs").map(|text| text.parse().ok().filter(|number| (1..=10).contains(number)));
-        if max_jobs == Some(None) {
-            return Err(ApiError::BadRequest("Parameter maxJobs is from 1 to 10".into()));
-        }
-        Ok(Request {
-            kind,
-            account: account.into(),
-            prompt: prompt.into(),
-            models,
-            title: self.get("title").unwrap_or_default().into(),
-            aspect_ratio: self.get("aspectRatio").unwrap_or("16:9").into(),
-            reply_url: self.reply("replyUrl")?,
-            reply_ref: self.reply("replyRef")?,
-            background: background.map_err(|_| ApiError::BadRequest("Parameter async is true or false".into()))?,
-            files: self.files.clone(),
-            input: self.get("fileID").map(Into::into),
-            size: size(prompt).or(video_bytes),
-            max_jobs: max_jobs.flatten(),
-            fails_with: None,
-        })
-    }
 }
 
 fn text(value: Value) -> Option<String> {
@@ -152,22 +96,9 @@ fn text(value: Value) -> Option<String> {
     }
 }
 
-/// The `size=20MiB` that a prompt may hold.
-fn size(prompt: &str) -> Option<u64> {
-    let sizes = prompt.split_whitespace().filter_map(|word| word.strip_prefix("size="));
-    sizes.filter_map(|size| ByteSize::from_str(size).ok()).map(|size| size.0).next()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_prompt_can_ask_for_a_size() {
-        assert_eq!(size("a boat size=20MiB at sea"), Some(20 << 20));
-        assert_eq!(size("size=x size=3GiB"), Some(3 << 30));
-        assert_eq!(size("oversize=1MB"), None);
-    }
 
     #[test]
     fn json_values_become_the_text_a_form_would_hold() {
@@ -175,17 +106,5 @@ mod tests {
         assert_eq!(text(json!(2)).as_deref(), Some("2"));
         assert_eq!(text(json!(true)).as_deref(), Some("true"));
         assert_eq!(text(json!(null)), None);
-    }
-
-    #[test]
-    fn replies_are_bounded_in_characters() {
-        let fields = |name: &str, length| Fields {
-            values: HashMap::from([(name.to_owned(), "✓".repeat(length))]),
-            ..Fields::default()
-        };
-        for name in ["replyUrl", "replyRef"] {
-            assert!(fields(name, 1024).request(Kind::Video, "", None).is_ok());
-            assert!(fields(name, 1025).request(Kind::Video, "", None).is_err());
-        }
     }
 }

@@ -7,11 +7,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::LASTS;
+use super::cookie::LASTS;
 
 /// Sessions that were ended before their time, in memory and in a file, so that a restart brings none back.
 #[derive(Debug)]
-pub(in crate::api) struct EndedSessions {
+pub(super) struct EndedSessions {
     path: PathBuf,
     /// By the name of the token that they were opened with.
     tokens: Mutex<BTreeMap<String, OfToken>>,
@@ -32,7 +32,7 @@ struct OfToken {
 
 impl EndedSessions {
     /// Reads what is kept in `dir`. When that cannot be read, every session of `tokens` is taken for ended.
-    pub(in crate::api) fn open(dir: &Path, tokens: impl Iterator<Item = String>, now: u64) -> Self {
+    pub(super) fn open(dir: &Path, tokens: impl Iterator<Item = String>, now: u64) -> Self {
         let path = dir.join("sessions.json");
         let kept = match read(&path) {
             Ok(kept) => kept,
@@ -47,7 +47,7 @@ impl EndedSessions {
     }
 
     /// Whether a session was ended.
-    pub(in crate::api) fn contain(&self, token: &str, id: &str, expires: u64) -> bool {
+    pub(super) fn contain(&self, token: &str, id: &str, expires: u64) -> bool {
         let tokens = self.lock();
         let of_token = tokens.get(token);
         of_token.is_some_and(|of_token| expires <= of_token.until || of_token.sessions.contains_key(id))
@@ -57,7 +57,7 @@ impl EndedSessions {
     ///
     /// # Errors
     /// When that cannot be written down; it is ended until the next start all the same.
-    pub(in crate::api) fn end(&self, token: &str, id: &str, expires: u64, now: u64) -> io::Result<()> {
+    pub(super) fn end(&self, token: &str, id: &str, expires: u64, now: u64) -> io::Result<()> {
         let mut tokens = self.lock();
         let of_token = tokens.entry(token.to_owned()).or_default();
         of_token.sessions.retain(|_, expires| *expires > now);
