@@ -1,7 +1,8 @@
 //! Finds jobs by time, words and labels without reading them: an index in memory over all jobs.
 //!
 //! Every job is a row of 24 bytes under the day it was made on, and four bytes for each word of its `replyRef` and prompt and
-//! for each of its labels. A query walks these rows, and only what it finds is read from the state. The index is made anew at
+//! for each of its labels. Words have [`MAX_CODE_BYTES`] together: when there are more, those of the oldest day are forgotten,
+//! and a query for words that reaches back so far reads these jobs from the state, a bounded number for each page. A query walks these rows, and only what it finds is read from the state. The index is made anew at
 //! each start, on a thread of its own, and follows the state's changes from then on. A query first takes in every change that
 //! was made before it, so whoever was answered 200 finds what was written.
 //!
@@ -10,6 +11,9 @@
 //! | row | what the index has of one job |
 //! | code | 32 bits that stand for a word, a label, a reference or a model |
 //! | resync | reading again the jobs that may have changed unnoticed |
+
+/// The most bytes that the words of all jobs have: enough for three million jobs of twenty words each.
+pub const MAX_CODE_BYTES: usize = 256 << 20;
 
 mod codes;
 mod follow;
@@ -93,6 +97,12 @@ impl Search {
     pub fn days(&self, query: &Query) -> Result<Vec<DayCount>, Incomplete> {
         self.catch_up()?;
         Ok(self.rows().days(query))
+    }
+
+    /// Whether what is found has to be looked at. Of words that are given by how they begin the index knows three letters; of
+    /// jobs beyond [`MAX_CODE_BYTES`] it knows no words at all.
+    pub fn is_vague(&self, query: &Query) -> bool {
+        query.text.is_vague() || self.rows().is_vague(query)
     }
 
     /// Bytes of memory that the index has, about.

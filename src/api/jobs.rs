@@ -204,8 +204,8 @@ pub(super) async fn list(request: HttpRequest, api: Data<Api>) -> Result<Json<Li
     Ok(Json(List::new(api.job_views(records, presigned).await?, next)))
 }
 
-/// Counts jobs by the day they were made on, in UTC, newest first. Where words are given by how they begin, or `resolution`
-/// or `duration` is given, a page looks at a bounded number of jobs: a day may then begin on one page and go on on the next.
+/// Counts jobs by the day they were made on, in UTC, newest first. Where words are given by how they begin, `resolution` or
+/// `duration` is given, or jobs are asked for that are too many to index by words, a page looks at a bounded number of jobs: a day may then begin on one page and go on on the next.
 #[utoipa::path(
     get, path = "/api/v1/jobs/days", tag = "jobs", params(JobsQuery),
     responses(
@@ -225,7 +225,7 @@ pub(super) async fn days(request: HttpRequest, api: Data<Api>) -> Result<Json<Li
     let search = api.inner.search.clone();
     let (counts, next) = api
         .read(move |state| {
-            if !must_be_read(&filter, &wanted) {
+            if !must_be_read(&search, &filter, &wanted) {
                 return Ok(search.days(&wanted).map(|days| (days, None)));
             }
             let found = match look(state, &search, &filter, &wanted, after, 0, usize::MAX)? {

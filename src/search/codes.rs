@@ -48,7 +48,7 @@ impl Text {
         self.whole.is_empty() && self.beginnings.is_empty()
     }
 
-    /// True when the index alone cannot tell.
+    /// True when the index cannot tell: words that are given by more letters of their beginning than it knows.
     pub(super) fn is_vague(&self) -> bool {
         self.beginnings.iter().any(|word| word.chars().count() > PREFIX_CHARS)
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
 
 use super::codes::{self, Text};
-use super::{DayCount, Entry};
+use super::{DayCount, Entry, MAX_CODE_BYTES};
 use crate::domain::{JobState, Kind, ReplyRef, Timestamp};
 
 const DAY_MS: u64 = 86_400_000;
@@ -43,13 +43,6 @@ pub struct Query {
     pub text: Text,
 }
 
-impl Query {
-    /// True when what is found has to be looked at: of words that are given by how they begin the index knows three letters.
-    pub fn is_vague(&self) -> bool {
-        self.text.is_vague()
-    }
-}
-
 /// A job. What it is found by stands in the day's `codes`.
 #[derive(Clone, Copy, Debug)]
 struct Row {
@@ -73,9 +66,15 @@ struct Day {
 }
 
 /// All rows.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Rows {
     days: BTreeMap<u32, Day>,
+    /// The first day of whose jobs words are known; of those before, rows alone.
+    words_from: u32,
+    /// Codes that there is memory for in all days together.
+    codes: usize,
+    /// The most of them.
+    max_codes: usize,
     /// Where jobs stand that may still move: all but archived ones.
     unsettled: HashMap<u64, (Timestamp, JobState)>,
     by_state: [u64; JobState::ALL.len()],
@@ -83,7 +82,39 @@ pub(super) struct Rows {
     providers: Vec<String>,
 }
 
+impl Default for Rows {
+    fn default() -> Self {
+        Self::bounded(MAX_CODE_BYTES / size_of::<u32>())
+    }
+}
+
 impl Rows {
+    /// None yet, and of at most so many codes.
+    pub(super) fn bounded(max_codes: usize) -> Self {
+        let (days, unsettled, providers) = (BTreeMap::new(), HashMap::new(), Vec::new());
+        Self { days, words_from: 0, codes: 0, max_codes, unsettled, by_state: Default::default(), providers }
+    }
+
+    /// Whether the query asks for more than rows tell, of jobs of which they are all there is.
+    pub(super) fn is_vague(&self, query: &Query) -> bool {
+        self.words_from > query.from.map_or(0, day_of)
+            && self.filter(query).is_some_and(|filter| filter.asks_for_codes())
+    }
+
+    /// Forgets the words of the oldest day that has any, until there are few enough.
+    fn forget_words(&mut self) {
+        while self.codes > self.max_codes {
+            let Some((number, day)) = self.days.range_mut(self.words_from..).find(|(_, day)| day.codes.capacity() > 0)
+            else {
+                return;
+            };
+            self.codes -= day.codes.capacity();
+            (day.codes, day.unused) = (Vec::new(), 0);
+            day.rows.iter_mut().for_each(|row| (row.first_code, row.codes) = (0, 0));
+            self.words_from = number + 1;
+        }
+    }
+
     /// The number that stands for a provider. Those beyond 255 share the last.
     pub(super) fn provider(&mut self, name: &str) -> u8 {
         let known = self.providers.iter().position(|known| known == name);
@@ -98,7 +129,13 @@ impl Rows {
 
     /// Puts a job where it belongs, in the place of what was known of it.
     pub(super) fn put(&mut self, entry: &Entry) {
+        self.put_row(entry);
+        self.forget_words();
+    }
+
+    fn put_row(&mut self, entry: &Entry) {
         let Entry { place, state, kind, provider, ref codes } = *entry;
+        let codes: &[u32] = if day_of(place.made) < self.words_from { &[] } else { codes };
         if let Some((made, _)) = self.unsettled.remove(&place.sequence)
             && made != place.made
         {
@@ -108,11 +145,12 @@ impl Rows {
             self.unsettled.insert(place.sequence, (place.made, state));
         }
         let day = self.days.entry(day_of(place.made)).or_default();
+        self.codes -= day.codes.capacity();
         let at = (place.made.millis() % DAY_MS) as u32;
         let slot = day.slot(at, place.sequence);
         let before = slot.ok().map(|index| day.rows[index]);
         let first_code = match before {
-            Some(row) if day.codes_of(&row) == codes.as_slice() => row.first_code,
+            Some(row) if day.codes_of(&row) == codes => row.first_code,
             before => {
                 day.unused += before.map_or(0, |row| usize::from(row.codes));
                 day.codes.extend_from_slice(codes);
@@ -128,6 +166,7 @@ impl Rows {
         if day.unused > 1024.max(day.codes.len() / 2) {
             day.compact();
         }
+        self.codes += day.codes.capacity();
         if let Some(row) = before {
             self.count(row.state, -1);
         }
@@ -157,7 +196,7 @@ impl Rows {
     }
 
     pub(super) fn clear(&mut self) {
-        *self = Self::default();
+        *self = Self::bounded(self.max_codes);
     }
 
     pub(super) fn bytes(&self) -> usize {
@@ -189,8 +228,9 @@ impl Rows {
                 }
                 None => day.rows.len(),
             };
+            let knows_words = *number >= self.words_from;
             for row in day.rows[..end].iter().rev() {
-                if !filter.takes(day, row) {
+                if !filter.takes(knows_words.then_some(day), row) {
                     continue;
                 }
                 let place = Place { made: time_of(*number, row.at), sequence: row.sequence };
@@ -215,7 +255,10 @@ impl Rows {
         let count = |(number, day): (&u32, &Day)| {
             let jobs = match filter.takes_all {
                 true => day.rows.len(),
-                false => day.rows.iter().filter(|row| filter.takes(day, row)).count(),
+                false => {
+                    let words = (*number >= self.words_from).then_some(day);
+                    day.rows.iter().filter(|row| filter.takes(words, row)).count()
+                }
             };
             DayCount { day: time_of(*number, 0), jobs: jobs as u64 }
         };
@@ -257,16 +300,19 @@ struct Filter {
 }
 
 impl Filter {
-    fn takes(&self, day: &Day, row: &Row) -> bool {
+    fn asks_for_codes(&self) -> bool {
+        !self.codes.is_empty() || !self.beginnings.is_empty()
+    }
+
+    /// Whether a row matches, or may: without the words of its `day`.
+    fn takes(&self, day: Option<&Day>, row: &Row) -> bool {
         if (self.states != 0 && self.states & 1 << row.state == 0)
             || self.kind.is_some_and(|kind| kind != row.kind)
             || self.provider.is_some_and(|provider| provider != row.provider)
         {
             return false;
         }
-        if self.codes.is_empty() && self.beginnings.is_empty() {
-            return true;
-        }
+        let Some(day) = day.filter(|_| self.asks_for_codes()) else { return true };
         let codes = day.codes_of(row);
         self.codes.iter().all(|code| codes.contains(code))
             && self.beginnings.iter().all(|beginning| codes.iter().any(|code| (code >> 16) as u16 == *beginning))

@@ -115,7 +115,28 @@ fn days_are_counted_between_two_dates_and_by_state() {
 #[test]
 fn a_beginning_of_more_than_three_letters_has_to_be_looked_at() {
     let boats = job(1, "boats at sea");
-    assert!(text("boat*").is_vague() && Text::read("boat*").is_in(&boats));
+    assert!(Text::read("boat*").is_vague() && Text::read("boat*").is_in(&boats));
     assert!(!Text::read("boar*").is_in(&boats) && !Text::read("boat").is_in(&boats));
-    assert!(!text("boa*").is_vague());
+    assert!(!Text::read("boa*").is_vague());
+}
+
+#[test]
+fn beyond_its_bound_the_oldest_words_are_forgotten_and_what_may_match_is_found() {
+    let mut rows = Rows::bounded(400);
+    for sequence in 0..300 {
+        put(&mut rows, place(20_000 + sequence / 10, sequence), JobState::Archived, "paper boat");
+        assert!(rows.bytes() < 400 * 4 + 300 * 64, "{}", rows.bytes());
+    }
+    let ships = text("ship");
+    let found = sequences(rows.find(&ships, None, 0, 1000));
+    assert!(!found.is_empty() && found.len() < 290 && found.iter().all(|sequence| *sequence < 290), "{found:?}");
+    assert_eq!(sequences(rows.find(&text("boat"), None, 0, 1000)).len(), 300);
+    let day = |day: u64| Timestamp::from_millis(day * DAY_MS);
+    assert!(rows.is_vague(&ships) && rows.is_vague(&Query { from: day(20_000), ..text("ship") }));
+    assert!(!rows.is_vague(&Query { from: day(20_029), ..text("ship") }) && !rows.is_vague(&Query::default()));
+    // What is older than what was forgotten gets no words either.
+    put(&mut rows, place(19_000, 1000), JobState::Running, "kettle");
+    put(&mut rows, place(19_000, 1000), JobState::Archived, "kettle and boat");
+    assert_eq!(sequences(rows.find(&Query { to: day(19_000), ..text("ship") }, None, 0, 9)), [1000]);
+    assert_eq!(rows.days(&Query::default()).iter().map(|day| day.jobs).sum::<u64>(), 301);
 }
