@@ -236,6 +236,7 @@ fn v1(config: &mut ServiceConfig) {
         )
         .service(resource("/jobs", "GET, HEAD").route(get().to(jobs::list)))
         .service(resource("/jobs/days", "GET, HEAD").route(get().to(jobs::days)))
+        .service(resource("/jobs/zip", "GET, HEAD").route(get().to(jobs::zip::zip)))
         .service(resource("/jobs/{jobId}", "GET, HEAD").route(get().to(jobs::show)))
         .service(resource("/jobs/{jobId}/retry", "POST").route(web::post().to(jobs::retry)))
         .service(resource("/jobs/{jobId}/manifest", "GET, HEAD").route(get().to(manifest::show)))

@@ -1,4 +1,6 @@
 mod find;
+pub(super) mod zip;
+mod zip_format;
 
 use actix_web::web::{Data, Json, Path};
 use actix_web::{HttpRequest, HttpResponse};

@@ -24,6 +24,7 @@ use crate::intake;
         refs::delete,
         jobs::list,
         jobs::days,
+        jobs::zip::zip,
         manifest::show,
         jobs::show,
         jobs::retry,

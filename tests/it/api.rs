@@ -10,6 +10,7 @@ mod media;
 mod quarantine;
 mod refs;
 mod surface;
+mod zip;
 
 use std::time::Duration;
 

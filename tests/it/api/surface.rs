@@ -31,6 +31,7 @@ async fn every_endpoint_is_described() {
         "DELETE /api/v1/refs/{refId}",
         "GET /api/v1/jobs",
         "GET /api/v1/jobs/days",
+        "GET /api/v1/jobs/zip",
         "GET /api/v1/jobs/{jobId}",
         "GET /api/v1/jobs/{jobId}/manifest",
         "POST /api/v1/jobs/{jobId}/retry",
