@@ -35,14 +35,6 @@ pub(super) struct Courier {
     known: Arc<[u64]>,
 }
 
-/// Where one event goes.
-struct Address<'a> {
-    url: MediaUrl,
-    keys: &'a SigningKeys,
-    presigned: bool,
-    receivers: &'a Receivers,
-}
-
 impl Courier {
     pub(super) fn new(notifier: Notifier, to: To) -> Self {
         let endpoints = notifier.inner.config.endpoints.iter();
@@ -63,32 +55,43 @@ impl Courier {
         }
     }
 
-    /// Where an event goes, or why it goes nowhere.
-    fn address(&self, destination: &Destination) -> Result<Result<Address<'_>, &'static str>, StateError> {
-        let inner = &self.notifier.inner;
-        Ok(match (self.to, destination) {
+    /// The first of a lane, and where it goes, or why it goes nowhere. Blocks.
+    fn next(
+        &self,
+        lane: NotificationLane,
+    ) -> Result<Option<(Notification, Result<MediaUrl, &'static str>)>, StateError> {
+        let Some(notification) = self.notifier.state().next_notification(lane)? else { return Ok(None) };
+        let url = match (self.to, &notification.destination) {
             (To::Endpoint(place), Destination::Endpoint(_)) => {
-                let endpoint = &inner.config.endpoints[place];
-                let (url, keys) = (endpoint.url.clone(), &endpoint.keys);
-                Ok(Address { url, keys, presigned: endpoint.presigned, receivers: &inner.endpoints })
+                Ok(self.notifier.inner.config.endpoints[place].url.clone())
             }
-            (To::Refs, Destination::Ref(id)) => self.address_of(id)?,
+            (To::Refs, Destination::Ref(id)) => self.url_of(id)?,
             _ => Err("endpoint_removed"),
-        })
-    }
-
-    fn address_of(&self, id: &RefId) -> Result<Result<Address<'_>, &'static str>, StateError> {
-        let inner = &self.notifier.inner;
-        let Some(url) = self.notifier.state().reply_ref(id)?.and_then(|known| known.notify_url) else {
-            return Ok(Err("ref_removed"));
         };
-        let Ok(url) = MediaUrl::parse(&url) else { return Ok(Err("invalid_url")) };
-        Ok(Ok(Address { url, keys: &inner.config.ref_keys, presigned: false, receivers: &inner.strangers }))
+        Ok(Some((notification, url)))
     }
 
-    async fn send(&self, notification: &Notification, address: Address<'_>) -> Verdict {
+    fn url_of(&self, id: &RefId) -> Result<Result<MediaUrl, &'static str>, StateError> {
+        let known = self.notifier.state().reply_ref(id)?;
+        let Some(url) = known.and_then(|known| known.notify_url) else { return Ok(Err("ref_removed")) };
+        Ok(MediaUrl::parse(&url).map_err(|_| "invalid_url"))
+    }
+
+    /// What signs, whether there are presigned links, and who shares what is sent at a time.
+    fn terms(&self) -> (&SigningKeys, bool, &Receivers) {
+        let inner = &self.notifier.inner;
+        match self.to {
+            To::Endpoint(place) => {
+                let endpoint = &inner.config.endpoints[place];
+                (&endpoint.keys, endpoint.presigned, &inner.endpoints)
+            }
+            To::Refs | To::Nobody => (&inner.config.ref_keys, false, &inner.strangers),
+        }
+    }
+
+    async fn send(&self, notification: &Notification, url: MediaUrl) -> Verdict {
         fail_point!("notify.send", |_| Verdict::Failed("as asked for".to_owned(), None));
-        let Address { url, keys, presigned, receivers } = address;
+        let (keys, presigned, receivers) = self.terms();
         let receiver = url.expose().origin().ascii_serialization();
         let permit = match receivers.admit(&receiver, Notifier::REQUEST_TIME) {
             Ok(permit) => permit,
@@ -184,13 +187,10 @@ impl Outbox for Courier {
     }
 
     async fn deliver_next(&self, lane: NotificationLane, tried: Tried) -> (Outcome, bool) {
-        let next = self.notifier.state().next_notification(lane);
-        let next = next.and_then(|next| {
-            let Some(notification) = next else { return Ok(None) };
-            let address = self.address(&notification.destination)?;
-            Ok(Some((notification, address)))
-        });
-        let (notification, address) = match next {
+        let courier = self.clone();
+        // It ends early only when the runtime does.
+        let next = tokio::task::spawn_blocking(move || courier.next(lane)).await.unwrap_or(Err(StateError::Rebuilding));
+        let (notification, url) = match next {
             Ok(Some(next)) => next,
             Ok(None) => return (Outcome::Nothing, false),
             Err(error) => {
@@ -200,8 +200,8 @@ impl Outbox for Courier {
         };
         let patience = self.notifier.inner.config.patience;
         let late = Timestamp::now().since(notification.at) >= patience;
-        let verdict = match address {
-            Ok(address) => self.send(&notification, address).await,
+        let verdict = match url {
+            Ok(url) => self.send(&notification, url).await,
             Err(why) => Verdict::GiveUp(why),
         };
         let verdict = match verdict {
