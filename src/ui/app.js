@@ -81,6 +81,9 @@ async function signOut() {
   location.reload();
 }
 
+/** Whether there is no job at all. */
+const isEmpty = () => !state.counting && !state.total && !FILTERS.some((name) => state.filters[name]);
+
 function top() {
   const { stats, filters } = state;
   const all = stats ? Object.values(stats.jobs).reduce((/** @type {number} */ sum, /** @type {any} */ jobs) => sum + jobs, 0) : 0;
@@ -98,7 +101,7 @@ function top() {
         <button class="quiet" aria-label="show the keys" title="keys" @click=${() => ((state.help = true), update())}>?</button>
         <button class="quiet" @click=${signOut}>Sign out</button></nav>
     </div>
-    ${state.view === 'jobs' ? filterBar() : nothing}
+    ${state.view === 'jobs' && !isEmpty() ? filterBar() : nothing}
   </header>`;
 }
 
@@ -159,8 +162,7 @@ function body() {
   if (state.view === 'refs') return refs.view();
   if (state.view === 'numbers') return numbers.view();
   if (state.view === 'quarantine') return quarantine.view();
-  const isEmpty = !state.counting && !state.total && !FILTERS.some((name) => state.filters[name]);
-  if (state.view === 'setup' || isEmpty) return setup.view();
+  if (state.view === 'setup' || isEmpty()) return setup.view();
   return grid.view();
 }
 

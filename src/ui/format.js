@@ -66,6 +66,11 @@ export const REASONS = {
   job_of_another_ref: 'its job belongs to another ref',
   ref_removed: 'its ref was revoked',
   over_budget: 'it names more files than a job may have',
+  gone: 'its receiver wants no more (410)',
+  endpoint_removed: 'the endpoint is not configured any more',
+  invalid_url: 'its URL is none',
+  host_not_allowed: 'the outbound policy forbids its host',
+  expired: 'it was not taken in time',
 };
 
 /** @param {string | null} reason */

@@ -14,6 +14,8 @@ let chosen = 0;
 let error = '';
 /** @type {string | null} */
 let raw = null;
+/** Links that the store signed, by file. @type {Map<string, {link: string, until: number}>} */
+let signed = new Map();
 
 /** Reads the job that the address names. */
 export async function load() {
@@ -23,13 +25,35 @@ export async function load() {
   chosen = 0;
   raw = null;
   error = '';
+  signed = new Map();
   try {
-    const job = await get(jobPath(id));
-    if (id === state.jobId) remember(job);
+    await read(id);
   } catch (failure) {
     error = failure.status === 404 ? 'There is no such job.' : failure.message;
   }
   update();
+}
+
+/** Reads a job with fresh links from the store, where it has such. @param {string} id */
+async function read(id) {
+  /** @type {Job} */
+  const job = await get(`${jobPath(id)}?links=presigned`);
+  if (id !== state.jobId) return;
+  const links = job.assets.flatMap(({ file, links }) => (links?.presigned ? [/** @type {const} */ ([file, { link: links.presigned, until: Date.parse(links.expiresAt ?? '') }])] : []));
+  signed = new Map(links);
+  remember(job);
+}
+
+/** Copies a link that is good for anybody for a while: one that has just been signed. @param {Job} job @param {Asset} asset */
+async function share(job, asset) {
+  try {
+    await read(job.jobId);
+    const { link = '', until = 0 } = signed.get(asset.file) ?? {};
+    await copy(link);
+    tell(`New link copied. It works for anybody until ${dateTime(new Date(until).toISOString())}.`);
+  } catch (failure) {
+    tell(failure.message);
+  }
 }
 
 export function close() {
@@ -76,8 +100,8 @@ function timeline(job) {
 /** @param {string} label @param {unknown} value */
 const row = (label, value) => html`<div><dt>${label}</dt><dd>${value}</dd></div>`;
 
-/** @param {Asset} asset @param {number} at @param {number} all */
-function file(asset, at, all) {
+/** @param {Job} job @param {Asset} asset @param {number} at @param {number} all */
+function file(job, asset, at, all) {
   const link = asset.sha256 ? contentUrl(asset.sha256) : '';
   return html`<section class="file">
     <h3>${all > 1 ? html`<button class="quiet ${at === chosen ? 'on' : ''}" aria-pressed=${at === chosen} @click=${() => ((chosen = at), update())}>${asset.file}</button>` : asset.file}
@@ -85,12 +109,14 @@ function file(asset, at, all) {
     <dl class="kv">
       ${asset.sha256 ? row('SHA-256', html`<code>${asset.sha256}</code>${copyButton('SHA-256', asset.sha256)}`) : row('state', `${asset.state}${asset.lastError ? `: ${asset.lastError}` : ''}`)}
       ${asset.key ? row('key', html`<code>${asset.key}</code>${copyButton('key', asset.key)}`) : nothing}
-      ${asset.sourceUrl ? row('source', html`<code>${asset.sourceUrl}</code>`) : nothing}
+      ${asset.links?.public ? row('public', html`<code>${asset.links.public}</code>${copyButton('public link', asset.links.public)}`) : nothing}
+      ${asset.sourceUrl ? row('source', html`<code>${asset.sourceUrl}</code>${asset.sourceUrl.includes('…') ? nothing : copyButton('source', asset.sourceUrl)}`) : nothing}
       ${asset.attempts > 1 ? row('attempts', asset.attempts) : nothing}
     </dl>
     ${link
       ? html`<p class="acts"><a class="button go" href=${link} download=${asset.file}>Download</a>
-          <button @click=${() => copy(link).then(() => tell('Link copied.'))}>Copy link</button></p>`
+          <button @click=${() => copy(link).then(() => tell('Link copied.'))}>Copy link</button>
+          ${signed.has(asset.file) ? html`<button title="a link that works without a token, for a while" @click=${() => share(job, asset)}>New link to share</button>` : nothing}</p>`
       : nothing}
   </section>`;
 }
@@ -137,7 +163,7 @@ function content(job) {
         <a class="button" href=${url(jobPath(job.jobId))} target="_blank" rel="noreferrer">JSON</a>
       </p>
       ${raw !== null ? html`<pre tabindex="0" aria-label="manifest and callback">${raw}</pre>` : nothing}
-      ${files.map((asset, at) => file(asset, at, files.length))}
+      ${files.map((asset, at) => file(job, asset, at, files.length))}
       <dl class="kv">
         ${row('made', dateTime(job.createdAt))}
         ${about ? row('with', about) : nothing}

@@ -4,7 +4,7 @@ import * as grid from './grid.js';
 import * as job from './job.js';
 import { step } from './layout.js';
 import { jobAt } from './live.js';
-import { clear, copyLinks, downloadList, retry, toggle } from './select.js';
+import { clear, copyLinks, downloadList, downloadZip, retry, toggle } from './select.js';
 import { isAdmin } from './api.js';
 import { navigate, state, update } from './state.js';
 import { togglePlay } from './tile.js';
@@ -18,7 +18,8 @@ const KEYS = [
   ['p', 'play or stop the video'],
   ['r', 'retry what is selected'],
   ['c', 'copy the links of what is selected'],
-  ['w', 'download them as a list for wget'],
+  ['z', 'download them as one zip'],
+  ['w', 'download their links as a list for wget'],
   ['← →', 'in a job: the one before, the next'],
   ['Home, End', 'the newest, the oldest'],
   ['Esc', 'close, or clear the selection'],
@@ -82,6 +83,7 @@ function action(event, target) {
   if (key === 'p' && tile && here) return () => togglePlay(here);
   if (key === 'r' && ids.length && isAdmin()) return () => void retry(ids);
   if (key === 'c' && state.selected.size) return () => void copyLinks();
+  if (key === 'z' && state.selected.size) return downloadZip;
   if (key === 'w' && state.selected.size) return downloadList;
   return undefined;
 }

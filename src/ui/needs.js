@@ -1,7 +1,7 @@
 // What cannot go on without somebody, each with its reason and the action beside it.
 import { html, nothing } from './vendor/lit-html/lit-html.js';
 import { forAll, get, isAdmin, post, query } from './api.js';
-import { copy, count, plural, reason } from './format.js';
+import { copy, count, dateTime, plural, reason } from './format.js';
 import { refresh, remember } from './live.js';
 import { retry } from './select.js';
 import { follow, state, tell, update } from './state.js';
@@ -61,6 +61,10 @@ export async function look() {
       const { items } = await get('quarantine?limit=200');
       for (const bodies of groups(items, (body) => body.reason)) needs.push(quarantined(bodies));
     }
+    if (stats.notificationsDead) {
+      const { items } = await get('notifications?state=dead&limit=200');
+      for (const events of groups(items, (event) => `${event.endpoint ?? ''} ${event.reason}`)) needs.push(undelivered(events));
+    }
   } catch {
     // It is asked again in a moment.
   }
@@ -97,6 +101,24 @@ function quarantined(bodies) {
       },
     },
     link: { label: 'Look', to: { view: 'quarantine', filters: {} } },
+  };
+}
+
+/** Events that are not sent any more. @param {any[]} events newest first */
+function undelivered(events) {
+  const [{ endpoint, reason: why, lastError, timestamp, jobId }] = events;
+  const said = lastError && why === 'attempts_exhausted' ? lastError : reason(why);
+  return {
+    what: `${plural(events.length, 'event')} not delivered`,
+    why: `to ${endpoint ?? 'a ref’s notifyUrl'}: ${said} · the last of ${dateTime(timestamp)}`,
+    act: {
+      label: events.length > 1 ? 'Send all again' : 'Send again',
+      does: async () => {
+        const { done, failed } = await forAll(events, (event) => post(`notifications/${encodeURIComponent(event.id)}/retry`));
+        tell(failed ? `${count(done)} on their way, ${failed} could not be.` : `${plural(done, 'event')} on the way.`);
+      },
+    },
+    link: { label: 'Show', to: { view: 'jobs', job: jobId } },
   };
 }
 

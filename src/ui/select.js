@@ -1,6 +1,6 @@
 // Several jobs at once.
 import { html, nothing } from './vendor/lit-html/lit-html.js';
-import { contentUrl, forAll, isAdmin, jobPath, post } from './api.js';
+import { contentUrl, forAll, isAdmin, jobPath, post, url } from './api.js';
 import { copy, plural } from './format.js';
 import { jobAt, known } from './live.js';
 import { state, tell, update } from './state.js';
@@ -24,13 +24,16 @@ export function clear() {
   update();
 }
 
+/** The most jobs of one archive, see `ids` in the API. */
+const MAX_ZIPPED = 100;
+
 function files() {
   const jobs = [...state.selected].map(known);
   return jobs.flatMap((job) => job?.assets ?? []).filter((asset) => asset.sha256);
 }
 
 export async function copyLinks() {
-  const links = files().map((asset) => contentUrl(/** @type {string} */ (asset.sha256)));
+  const links = files().map((asset) => asset.links?.public ?? contentUrl(/** @type {string} */ (asset.sha256)));
   if (!links.length) return tell('None of these has a file yet.');
   await copy(links.join('\n'));
   tell(`${plural(links.length, 'link')} copied.`);
@@ -48,6 +51,17 @@ export function downloadList() {
   tell('wget --content-disposition --header "Authorization: Bearer $TOKEN" -i links.txt');
 }
 
+export function downloadZip() {
+  const jobs = [...state.selected].map(known).filter((job) => job?.assets.some((asset) => asset.sha256));
+  if (!jobs.length) return tell('None of these has a file yet.');
+  if (jobs.length > MAX_ZIPPED) return tell(`One zip takes ${MAX_ZIPPED} jobs at the most. The wget list takes all.`);
+  const link = document.createElement('a');
+  link.href = `${url('jobs/zip')}?ids=${jobs.map((job) => job?.jobId).join(',')}`;
+  link.download = '';
+  link.click();
+  tell(`${plural(jobs.length, 'job')} as one zip.`);
+}
+
 /** @param {string[]} ids */
 export async function retry(ids) {
   const { done, failed } = await forAll(ids, (id) => post(`${jobPath(id)}/retry`));
@@ -63,6 +77,7 @@ export function bar() {
     <b>${plural(many, 'job')} selected</b>
     ${isAdmin() ? html`<button class="go" @click=${retrySelected}>Retry</button>` : nothing}
     <button @click=${copyLinks}>Copy links</button>
+    <button @click=${downloadZip}>Download zip</button>
     <button @click=${downloadList}>wget list</button>
     <button class="quiet" @click=${clear} aria-label="clear the selection">Clear</button>
   </section>`;

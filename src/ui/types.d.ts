@@ -13,6 +13,7 @@ export interface Asset {
   attempts: number;
   lastError: string | null;
   storedAt: string | null;
+  links?: { content: string; public: string | null; presigned: string | null; expiresAt: string | null } | null;
 }
 export interface Job {
   jobId: string;

@@ -13,7 +13,7 @@ let vault;
 let browser;
 
 before(async () => {
-  [vault, browser] = await Promise.all([Vault.start(), launch()]);
+  [vault, browser] = await Promise.all([Vault.start({ isTold: true }), launch()]);
 });
 
 after(async () => {
@@ -191,6 +191,40 @@ test('what is stuck is told with its reason, and retried together', async () => 
   await needs.getByText('1 stuck').first().waitFor();
   await needs.locator('li', { hasText: 'broken-41' }).getByRole('button', { name: 'Retry' }).click();
   await until('it is archived', async () => (await vault.api(`jobs/${encodeURIComponent(ids[1])}`)).state === 'archived');
+  assert.deepEqual(page.errors, []);
+  await page.context().close();
+});
+
+test('events that nobody took are told of, and sent again', async () => {
+  vault.refusesEvents = true;
+  for (const number of [46, 47]) await vault.ended(await vault.job(number, { replyRef: `told-${number}` }));
+  await until('two dead events', async () => (await vault.api('stats')).notificationsDead === 2);
+  vault.refusesEvents = false;
+  const page = await open(browser, vault);
+  const card = page.getByRole('region', { name: 'what needs you' }).locator('li', { hasText: '2 events not delivered' });
+  await card.getByText('to pipeline: its receiver wants no more (410)').waitFor();
+  await accessible(page, 'dead events');
+  await card.getByRole('button', { name: 'Send all again' }).click();
+  await until('they are delivered', async () => {
+    const { notificationsDead, notificationsPending } = await vault.api('stats');
+    return notificationsDead === 0 && notificationsPending === 0;
+  });
+  await card.waitFor({ state: 'detached' });
+  assert.deepEqual(page.errors, []);
+  await page.context().close();
+});
+
+test('the files of what is selected are one zip', async () => {
+  const page = await open(browser, vault, { path: '/?q=kettle' });
+  for (const at of [0, 2]) {
+    await page.locator('li.tile').nth(at).hover();
+    await page.locator('li.tile').nth(at).getByRole('button').click();
+  }
+  const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'Download zip' }).click()]);
+  assert.match(download.suggestedFilename(), /^replyvault-\d{4}-\d\d-\d\d\.zip$/);
+  const archive = readFileSync(await download.path());
+  assert.equal(archive.subarray(0, 4).toString('latin1'), 'PK\x03\x04');
+  assert.equal(archive.readUInt16LE(archive.length - 12), 2, 'files in it');
   assert.deepEqual(page.errors, []);
   await page.context().close();
 });

@@ -1,13 +1,35 @@
 // Pictures of every view, at three widths, light and dark: node shots.mjs [DIR]
 // With README as DIR it makes the picture in the README instead.
 import { mkdirSync } from 'node:fs';
-import { Vault, launch, open, until } from './vault.mjs';
+import { ADMIN, Vault, draw, launch, open, until } from './vault.mjs';
 
 const where = process.argv[2] ?? '/tmp/shots';
 const PROMPTS = ['A paper boat crosses a flooded street at dusk, slow dolly, rain on the lens', 'Product shot of a green kettle on linen', 'A lighthouse in fog, the beam sweeps', 'Moths around a lamp, macro', 'Market stalls in the morning, hand-held', 'Rain on glass, a song from the next room', 'Harbour cranes at night, long exposure'];
 const NAMES = ['boat', 'kettle-batch', 'lighthouse', 'moth', 'market', 'rain-kit', 'harbour'];
 
-const [vault, browser] = await Promise.all([Vault.start(), launch()]);
+/** Hills under a sky, each number's own. */
+function landscape(number) {
+  const [width, height] = [480, 360];
+  const skies = [[[26, 42, 68], [232, 150, 112]], [[92, 138, 168], [244, 226, 196]], [[40, 34, 62], [190, 110, 132]], [[116, 148, 138], [238, 226, 190]], [[18, 28, 44], [94, 128, 150]], [[168, 110, 78], [250, 216, 160]]];
+  const [high, low] = skies[(number * 5) % skies.length];
+  const random = (seed) => Math.abs(Math.sin(seed * 12.9898 + number * 78.233) * 43758.5453) % 1;
+  const [sunX, sunY, sun] = [width * (0.2 + 0.6 * random(1)), height * (0.25 + 0.25 * random(2)), 16 + 26 * random(3)];
+  const hills = Array.from({ length: 4 }, (_, at) => {
+    const [base, wide, tall, shift] = [height * (0.5 + at * 0.13), 60 + 120 * random(at + 4), 14 + 26 * random(at + 9), 9 * random(at + 14)];
+    return (x) => base - tall * Math.sin(x / wide + shift) - tall * 0.45 * Math.sin((x / wide) * 2.7 + shift * 2) - 2 * Math.sin(x / 9 + shift * 5);
+  });
+  return draw(number, width, height, (x, y) => {
+    const hill = hills.findLastIndex((top) => y > top(x));
+    const mix = (a, b, share) => a.map((part, at) => part + (b[at] - part) * share);
+    const haze = mix(high, low, Math.min(1, y / (height * 0.62)));
+    if (hill >= 0) return mix(mix(low, high, 0.45), [12, 16, 22], 0.22 + hill * 0.24);
+    const near = Math.hypot(x - sunX, y - sunY);
+    return near < sun ? [255, 240, 214] : mix(haze, [255, 232, 200], Math.max(0, 0.5 - (near - sun) / 220));
+  });
+}
+
+const [vault, browser] = await Promise.all([Vault.start({ isTold: true }), launch()]);
+vault.picture = landscape;
 try {
   if (where !== 'README') {
     const empty = await open(browser, vault);
@@ -28,16 +50,22 @@ try {
   await vault.ended(await vault.job(93, { replyRef: 'kettle-04', host: 'http://cdn.example.net' }));
   const { replyUrl } = await vault.ref('unknown');
   await vault.callback(replyUrl, { status: 'odd', note: 'a body of no known form' });
+  if (where !== 'README') {
+    vault.refusesEvents = true;
+    await vault.ended(await vault.job(94, { replyRef: 'lighthouse-095', prompt: PROMPTS[2] }));
+    await until('a dead event', async () => (await vault.api('stats')).notificationsDead);
+  }
 
   const ready = (page) => until('pictures', () => page.evaluate(() => {
     const pictures = [...document.querySelectorAll('img.media:not(.missing)')].filter((picture) => picture.getBoundingClientRect().top < innerHeight);
-    return pictures.length > 3 && pictures.every((picture) => picture.complete);
+    return pictures.length > 0 && pictures.every((picture) => picture.complete);
   }));
   // Stills of the videos, as somebody who looks leaves them.
-  const first = await open(browser, vault, { path: '/?kind=video' });
-  for (const tile of await first.locator('li.tile').all()) {
-    await tile.hover().catch(() => {});
-    await first.waitForTimeout(400);
+  const first = await (await browser.newContext({ viewport: { width: 480, height: 360 } })).newPage();
+  for (const { jobId, assets } of (await vault.api('jobs?kind=video&state=archived&limit=200')).items) {
+    await first.goto(`${vault.cdnUrl}/png/${jobId.split(':').pop()}.png`);
+    const body = await first.screenshot({ type: 'jpeg', quality: 80 });
+    await fetch(`${vault.url}/api/v1/media/${assets[0].sha256}/thumbnail`, { method: 'POST', headers: { Authorization: `Bearer ${ADMIN}` }, body });
   }
   await first.context().close();
 

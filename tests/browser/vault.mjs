@@ -17,6 +17,15 @@ const media = (name) => readFileSync(join(ROOT, 'crates/simulator/src/media', na
 
 /** A picture of its own for every number. */
 export function png(number, width = 320, height = 240) {
+  const hue = (number * 47) % 360;
+  return draw(number, width, height, (x, y) => {
+    const near = Math.hypot(x - width * (0.3 + (number % 5) / 10), y - height * 0.4) / width;
+    return [0, 120, 240].map((shift) => 120 + 90 * Math.cos(((hue + shift) / 180) * Math.PI + near * 3) - near * 60 + (y / height) * 30);
+  });
+}
+
+/** A PNG whose pixels `colour` says, red, green and blue. */
+export function draw(number, width, height, colour) {
   const chunk = (type, data) => {
     const body = Buffer.concat([Buffer.from(type), data]);
     const [length, sum] = [Buffer.alloc(4), Buffer.alloc(4)];
@@ -24,17 +33,10 @@ export function png(number, width = 320, height = 240) {
     sum.writeUInt32BE(crc32(body) >>> 0);
     return Buffer.concat([length, body, sum]);
   };
-  const hue = (number * 47) % 360;
   const rows = [];
   for (let y = 0; y < height; y += 1) {
     rows.push(0);
-    for (let x = 0; x < width; x += 1) {
-      const near = Math.hypot(x - width * (0.3 + (number % 5) / 10), y - height * 0.4) / width;
-      for (const shift of [0, 120, 240]) {
-        const wave = Math.cos(((hue + shift) / 180) * Math.PI + near * 3);
-        rows.push(Math.max(0, Math.min(255, Math.round(120 + 90 * wave - near * 60 + (y / height) * 30))));
-      }
-    }
+    for (let x = 0; x < width; x += 1) for (const part of colour(x, y)) rows.push(Math.max(0, Math.min(255, Math.round(part))));
   }
   const head = Buffer.alloc(13);
   head.writeUInt32BE(width);
@@ -75,8 +77,13 @@ export async function until(what, check, patience = 30_000) {
 
 export class Vault {
   broken = new Set();
+  /** What a picture looks like, by its number. */
+  picture = png;
+  /** Whether who is told of events wants no more of them. */
+  refusesEvents = false;
 
-  static async start() {
+  /** A service; where `isTold`, with an endpoint that is told what becomes of jobs. */
+  static async start({ isTold = false } = {}) {
     const vault = new Vault();
     vault.dir = mkdtempSync(join(tmpdir(), 'replyvault-browser-'));
     vault.cdn = createServer((request, response) => vault.serveMedia(request, response));
@@ -96,6 +103,7 @@ export class Vault {
       REPLYVAULT_FETCH__ALLOW_PRIVATE_ADDRESSES: 'true',
       REPLYVAULT_FETCH__MAX_ATTEMPTS: '1',
       RUST_LOG: 'warn',
+      ...(isTold ? { REPLYVAULT_NOTIFY__ENDPOINTS: `[{ name = "pipeline", url = "${vault.cdnUrl}/hook", secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" }]` } : {}),
     };
     vault.service = spawn(BINARY, ['serve'], { cwd: vault.dir, env, stdio: ['ignore', 'ignore', 'pipe'] });
     vault.log = '';
@@ -106,9 +114,10 @@ export class Vault {
 
   serveMedia(request, response) {
     const [, kind, number] = request.url.split(/[/.?]/);
-    if (this.broken.has(request.url)) return void response.writeHead(404).end();
+    if (kind === 'hook') return void request.resume().on('end', () => response.writeHead(this.refusesEvents ? 410 : 204).end());
+    if (!['png', 'mp4', 'mp3'].includes(kind) || this.broken.has(request.url)) return void response.writeHead(404).end();
     const types = { png: 'image/png', mp4: 'video/mp4', mp3: 'audio/mpeg' };
-    const bytes = { png: () => png(Number(number)), mp4: () => mp4(Number(number)), mp3: () => media('tone.mp3') }[kind]();
+    const bytes = { png: () => this.picture(Number(number)), mp4: () => mp4(Number(number)), mp3: () => media('tone.mp3') }[kind]();
     response.writeHead(200, { 'Content-Type': types[kind], 'Content-Length': bytes.length }).end(bytes);
   }
 
