@@ -66,6 +66,6 @@ async fn links_that_the_store_signs_give_the_file_to_whoever_has_them() {
         let file = bench.vault.client.get(link).send().await.unwrap();
         assert_eq!((file.status().as_u16(), file.bytes().await.unwrap()), (200, mp4(1, 3000).into()));
         let another = link.replace("Signature=", "Signature=0");
-        assert_eq!(bench.vault.client.get(another).send().await.unwrap().status(), 403);
+        assert!(bench.vault.client.get(another).send().await.unwrap().status().is_client_error());
     }
 }
