@@ -35,6 +35,9 @@ pub(super) struct Courier {
     known: Arc<[u64]>,
 }
 
+/// Where an event goes, or why it goes nowhere.
+type Goal = Result<MediaUrl, &'static str>;
+
 impl Courier {
     pub(super) fn new(notifier: Notifier, to: To) -> Self {
         let endpoints = notifier.inner.config.endpoints.iter();
@@ -56,10 +59,7 @@ impl Courier {
     }
 
     /// The first of a lane, and where it goes, or why it goes nowhere. Blocks.
-    fn next(
-        &self,
-        lane: NotificationLane,
-    ) -> Result<Option<(Notification, Result<MediaUrl, &'static str>)>, StateError> {
+    fn next(&self, lane: NotificationLane) -> Result<Option<(Notification, Goal)>, StateError> {
         let Some(notification) = self.notifier.state().next_notification(lane)? else { return Ok(None) };
         let url = match (self.to, &notification.destination) {
             (To::Endpoint(place), Destination::Endpoint(_)) => {
@@ -71,7 +71,7 @@ impl Courier {
         Ok(Some((notification, url)))
     }
 
-    fn url_of(&self, id: &RefId) -> Result<Result<MediaUrl, &'static str>, StateError> {
+    fn url_of(&self, id: &RefId) -> Result<Goal, StateError> {
         let known = self.notifier.state().reply_ref(id)?;
         let Some(url) = known.and_then(|known| known.notify_url) else { return Ok(Err("ref_removed")) };
         Ok(MediaUrl::parse(&url).map_err(|_| "invalid_url"))

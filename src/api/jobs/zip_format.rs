@@ -170,8 +170,8 @@ fn dos_time(at: Timestamp) -> (u16, u16) {
     let Some(since) = year.checked_sub(1980).filter(|since| *since < 128) else { return FIRST_DATE };
     let seconds = (at.millis() / 1000 % 86_400) as u32;
     let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    let time = (hour << 11 | minute << 5 | second / 2) as u16;
-    (time, since << 9 | u16::from(month) << 5 | u16::from(day))
+    let time = ((hour << 11) | (minute << 5) | (second / 2)) as u16;
+    (time, (since << 9) | (u16::from(month) << 5) | u16::from(day))
 }
 
 #[cfg(test)]
