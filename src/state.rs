@@ -12,6 +12,7 @@ mod event_log;
 mod fold;
 mod job_index;
 mod keys;
+mod lease;
 mod notifications;
 mod open;
 mod outbox;
@@ -24,7 +25,6 @@ mod stored_job;
 mod txn;
 mod waiters;
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
@@ -34,6 +34,7 @@ use tokio::sync::{Notify, broadcast};
 
 pub use event_log::{EventLog, RecordError};
 pub use fold::{ApplyOutcome, ClaimOutcome, ParseCallback, ParsedCallback, adopted_id};
+pub use lease::{Fetching, Lease};
 pub use open::{Recovery, RecoveryError};
 pub use query::{JobFilter, Page};
 pub use queue::{DueCursor, DueJob, Shown};
@@ -41,15 +42,15 @@ pub use records::{
     Claim, Counters, JobChanged, JobRecord, JobSummary, MediaRecord, NotificationLane, NotificationsChanged,
     OutboxRecord, QuarantineRecord, RefRecord, Reference, StreamTokenRecord, UploadRecord,
 };
-
 pub use waiters::Waiter;
 
 use self::changes::Changes;
+use self::lease::Leases;
 use self::stopwatch::Stopwatch;
 use self::store::Store;
 pub use self::store::StoreError;
 use self::waiters::Waiters;
-use crate::domain::{AssetId, RefId};
+use crate::domain::RefId;
 
 /// Why the state could not be read or written.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -123,10 +124,7 @@ struct Shared {
     due_changed: Notify,
     /// Told whenever there is something to ask the provider, or the time to ask changes.
     confirmations_changed: Notify,
-    /// Jobs somebody works on now. In memory only: after a crash nobody does.
-    leased: Mutex<HashSet<u64>>,
-    /// Files being fetched now.
-    fetching: Mutex<HashSet<(u64, AssetId)>>,
+    leases: Leases,
     /// Which jobs change, for whoever listens.
     changes: Changes,
     /// Refs that have something new to pass on; `None` when any may have.
@@ -134,20 +132,6 @@ struct Shared {
     /// Where there is something new to send; `None` when it may be anywhere.
     notifications: broadcast::Sender<Option<NotificationsChanged>>,
     waiters: Waiters,
-}
-
-/// The right to work on a job, for as long as it is held.
-#[derive(Debug)]
-pub struct Lease {
-    shared: Arc<Shared>,
-    sequence: u64,
-}
-
-/// Marks a file as being fetched, for as long as it is held.
-#[derive(Debug)]
-pub struct Fetching {
-    shared: Arc<Shared>,
-    file: (u64, AssetId),
 }
 
 /// A batch that takes longer to be folded in hangs.
@@ -168,8 +152,7 @@ impl State {
                 folding: Stopwatch::default(),
                 due_changed: Notify::new(),
                 confirmations_changed: Notify::new(),
-                leased: Mutex::default(),
-                fetching: Mutex::default(),
+                leases: Leases::default(),
                 changes: Changes::new(),
                 outbox_updates: broadcast::Sender::new(MAX_OUTBOX_UPDATES),
                 notifications: broadcast::Sender::new(NOTIFICATIONS),
@@ -198,35 +181,6 @@ impl State {
         self.shared.confirmations_changed.notified().await;
     }
 
-    /// The right to work on a job, unless somebody has it.
-    pub fn lease(&self, sequence: u64) -> Option<Lease> {
-        let mut leased = self.shared.leased.lock().unwrap_or_else(PoisonError::into_inner);
-        leased.insert(sequence).then(|| Lease { shared: self.shared.clone(), sequence })
-    }
-
-    /// True while somebody has the right to work on a job.
-    pub fn is_leased(&self, sequence: u64) -> bool {
-        self.shared.leased.lock().unwrap_or_else(PoisonError::into_inner).contains(&sequence)
-    }
-
-    /// Marks a file as being fetched.
-    pub fn fetching(&self, sequence: u64, slot: &AssetId) -> Fetching {
-        let file = (sequence, slot.clone());
-        self.shared.fetching.lock().unwrap_or_else(PoisonError::into_inner).insert(file.clone());
-        Fetching { shared: self.shared.clone(), file }
-    }
-
-    /// True while a file is being fetched.
-    pub fn is_fetching(&self, sequence: u64, slot: &AssetId) -> bool {
-        let fetching = self.shared.fetching.lock().unwrap_or_else(PoisonError::into_inner);
-        !fetching.is_empty() && fetching.contains(&(sequence, slot.clone()))
-    }
-
-    /// How many files are being fetched.
-    pub fn fetching_count(&self) -> usize {
-        self.shared.fetching.lock().unwrap_or_else(PoisonError::into_inner).len()
-    }
-
     /// What the store failed with, if it failed. One that only takes long may yet get on.
     fn failure(&self) -> Option<StateError> {
         let failure = self.store().ok()?.failure()?;
@@ -248,20 +202,6 @@ impl State {
         let _ = self.shared.outbox_updates.send(None);
         let _ = self.shared.notifications.send(None);
         self.shared.waiters.wake_all();
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.shared.leased.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.sequence);
-        // What became due while it was held has been passed over.
-        self.shared.due_changed.notify_one();
-    }
-}
-
-impl Drop for Fetching {
-    fn drop(&mut self) {
-        self.shared.fetching.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.file);
     }
 }
 

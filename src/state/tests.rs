@@ -11,8 +11,8 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::domain::{
-    AttemptFailure, Change, Digest, FileName, JobId, JobState, MediaUrl, Origin, QuarantineReason, RefId, ReplyRef,
-    StoredFile, StuckReason, Target, Timestamp, Variant,
+    AssetId, AttemptFailure, Change, Digest, FileName, JobId, JobState, MediaUrl, Origin, QuarantineReason, RefId,
+    ReplyRef, StoredFile, StuckReason, Target, Timestamp, Variant,
 };
 use crate::journal::{CallbackEntry, Durability, Entry, Event, Journal};
 use crate::provider::{self, Parsed, Unrecognised};
