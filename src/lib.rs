@@ -9,6 +9,7 @@ pub mod backoff;
 pub mod bucket;
 pub mod cli;
 pub mod config;
+pub mod decompress;
 pub mod delivery;
 pub mod egress;
 pub mod fetch;

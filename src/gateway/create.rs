@@ -1,14 +1,13 @@
 //! Calls that create jobs: a ref is registered for each, and its URL put into the body.
 
 use std::cell::OnceCell;
-use std::io::{self, Read};
+use std::io;
 use std::rc::Rc;
 
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use actix_web::web::Payload;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse};
 use bytes::{Bytes, BytesMut};
-use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use futures_util::FutureExt;
 
 use super::Gateway;
@@ -18,6 +17,7 @@ use super::forward::Onward;
 use super::observe::{Caller, Creation, Owner};
 use super::rewrite::multipart::MultipartRewriter;
 use super::rewrite::{Callback, CallbackParams, Plan, form, json};
+use crate::decompress;
 use crate::domain::Target;
 use crate::egress::header::{self, HeaderMap};
 use crate::http::ApiError;
@@ -76,7 +76,9 @@ impl Making {
     async fn encoded(&self, kind: Kind, mut payload: Payload, headers: &mut HeaderMap) -> Result<Outgoing, ApiError> {
         let body = body::whole(&mut payload, MAX_BODY).await?;
         let coding = headers.get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let Some(plain) = unpacked(&body, coding, MAX_BODY) else { return Ok(Outgoing::whole(body)) };
+        let Some(Ok(plain)) = decompress::by_content_encoding(coding, &body, MAX_BODY) else {
+            return Ok(Outgoing::whole(body));
+        };
         headers.remove(header::CONTENT_ENCODING);
         let edited = self.edited(&kind, &plain).await?;
         Ok(Outgoing::whole(edited.unwrap_or(plain)))
@@ -223,59 +225,4 @@ fn kind(request: &HttpRequest) -> Kind {
 fn is_encoded(request: &HttpRequest) -> bool {
     let mut codings = request.headers().get_all(CONTENT_ENCODING);
     codings.any(|coding| !matches!(coding.as_bytes().trim_ascii(), b"" | b"identity"))
-}
-
-/// A body without its compression, of at most `limit` bytes; `None` when that is not known here, or it is not that.
-fn unpacked(body: &[u8], coding: &str, limit: usize) -> Option<Vec<u8>> {
-    let read = |source: &mut dyn Read| {
-        let mut plain = Vec::new();
-        source.take(limit as u64 + 1).read_to_end(&mut plain).ok()?;
-        (plain.len() <= limit).then_some(plain)
-    };
-    match &*coding.trim().to_ascii_lowercase() {
-        "gzip" | "x-gzip" => read(&mut MultiGzDecoder::new(body)),
-        // Some leave out the frame that belongs around it.
-        "deflate" => read(&mut ZlibDecoder::new(body)).or_else(|| read(&mut DeflateDecoder::new(body))),
-        "zstd" => read(&mut zstd::Decoder::new(body).ok()?),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io::Write;
-
-    use flate2::Compression;
-    use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
-
-    use super::*;
-
-    #[test]
-    fn bodies_are_unpacked_within_bounds() {
-        let text = b"{\"prompt\":\"a boat\"}".repeat(9);
-        let gzip = {
-            let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-            encoder.write_all(&text).unwrap();
-            encoder.finish().unwrap()
-        };
-        let zlib = {
-            let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
-            encoder.write_all(&text).unwrap();
-            encoder.finish().unwrap()
-        };
-        let bare = {
-            let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
-            encoder.write_all(&text).unwrap();
-            encoder.finish().unwrap()
-        };
-        let zstd = zstd::encode_all(&text[..], 0).unwrap();
-        for (coding, packed) in
-            [("GZIP", &gzip), (" x-gzip", &gzip), ("deflate", &zlib), ("deflate", &bare), ("zstd", &zstd)]
-        {
-            assert_eq!(unpacked(packed, coding, text.len()).as_deref(), Some(&text[..]), "{coding}");
-            assert_eq!(unpacked(packed, coding, text.len() - 1), None, "{coding}");
-            assert_eq!(unpacked(&packed[..packed.len() - 9], coding, text.len()), None, "{coding}");
-        }
-        assert_eq!((unpacked(&text, "gzip", 1000), unpacked(&gzip, "br", 1000)), (None, None));
-    }
 }

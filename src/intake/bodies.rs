@@ -12,8 +12,9 @@ use futures_util::StreamExt;
 use tokio::time::{Instant, timeout};
 
 use super::IntakeError;
-use super::coding::{DecodeError, Decoder};
+use super::coding::Decoder;
 use super::slots::{Slot, Slots, TooMany};
+use crate::decompress::DecompressError;
 use crate::domain::Target;
 
 /// The memory for bodies.
@@ -134,10 +135,10 @@ impl Bodies {
         }
     }
 
-    fn refused(&self, error: DecodeError) -> IntakeError {
+    fn refused(&self, error: DecompressError) -> IntakeError {
         match error {
-            DecodeError::TooLarge => IntakeError::TooLarge(self.max_bytes),
-            DecodeError::Damaged(error) => IntakeError::Undecodable(error),
+            DecompressError::TooLarge => IntakeError::TooLarge(self.max_bytes),
+            DecompressError::Damaged(error) => IntakeError::Undecodable(error),
         }
     }
 

@@ -4,13 +4,14 @@
 //! some proxies compress without saying so, others unpack and leave the header. Only bare deflate needs the header, and where
 //! it begins like JSON, its end as well. Any other coding is taken for none, since what matters is whether the body is JSON.
 
-use std::io::{self, Read, Write};
+use std::io::Read;
 
 use flate2::bufread;
-use flate2::write::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
+
+use crate::decompress::{DecompressError, Decompressor, Format};
 
 /// Turns a body's bytes into those that were sent.
-pub(super) struct Decoder {
+pub struct Decoder {
     says_deflate: bool,
     coding: Option<Coding>,
     /// Bytes that came before the coding was clear.
@@ -19,53 +20,45 @@ pub(super) struct Decoder {
     max_bytes: usize,
 }
 
-enum Coding {
-    None(Output),
-    Gzip(MultiGzDecoder<Output>),
-    Zlib(ZlibDecoder<Output>),
-    Deflate(DeflateDecoder<Output>),
-    /// Bare deflate, or JSON under its header: only the end shows which.
-    JsonOrDeflate(Output),
-}
-
-/// Why a body has no bytes.
-#[derive(Debug)]
-pub(super) enum DecodeError {
-    /// It unpacks to more than it may.
-    TooLarge,
-    /// It is not what it begins like.
-    Damaged(String),
+struct Coding {
+    kind: Kind,
+    /// Of what may be JSON or deflate, the body as it came.
+    decompressor: Decompressor,
 }
 
 impl Decoder {
     /// For a body with this Content-Encoding that may have `max_bytes` when decoded.
-    pub(super) fn new(encoding: Option<&str>, max_bytes: usize) -> Self {
+    pub fn new(encoding: Option<&str>, max_bytes: usize) -> Self {
         let says_deflate = encoding.is_some_and(|coding| coding.trim().eq_ignore_ascii_case("deflate"));
         Self { says_deflate, coding: None, first: Vec::new(), expected: 0, max_bytes }
     }
 
     /// Whether what comes is compressed, as far as it can be seen with `next`.
-    pub(super) fn decodes(&self, next: &[u8]) -> bool {
+    pub fn decodes(&self, next: &[u8]) -> bool {
         match &self.coding {
             None => {
                 let first: Vec<u8> = self.first.iter().chain(next).take(2).copied().collect();
-                self.coding_of(&first).is_some_and(|coding| coding != Kind::None)
+                self.coding_of(&first).is_some_and(|kind| kind != Kind::Known(Format::Identity))
             }
-            Some(coding) => !matches!(coding, Coding::None(_)),
+            Some(coding) => coding.kind != Kind::Known(Format::Identity),
         }
     }
 
     /// Makes room for `bytes` at once when the next come, if nothing is decoded.
-    pub(super) fn expect(&mut self, bytes: usize) {
+    pub fn expect(&mut self, bytes: usize) {
         self.expected = bytes;
-        if let Some(Coding::None(output)) = &mut self.coding {
-            output.expected = bytes;
+        if let Some(coding) = self.coding.as_mut().filter(|coding| coding.kind == Kind::Known(Format::Identity)) {
+            coding.decompressor.expect(bytes);
         }
     }
 
-    pub(super) fn push(&mut self, chunk: &[u8]) -> Result<(), DecodeError> {
+    /// Takes the next piece.
+    ///
+    /// # Errors
+    /// When it decompresses to too much, or is damaged.
+    pub fn push(&mut self, chunk: &[u8]) -> Result<(), DecompressError> {
         if let Some(coding) = &mut self.coding {
-            return coding.push(chunk);
+            return coding.decompressor.push(chunk);
         }
         self.first.extend_from_slice(chunk);
         match self.coding_of(&self.first) {
@@ -74,12 +67,16 @@ impl Decoder {
         }
     }
 
-    pub(super) fn finish(mut self) -> Result<Vec<u8>, DecodeError> {
+    /// The body.
+    ///
+    /// # Errors
+    /// As for [`Decoder::push`], and when it breaks off.
+    pub fn finish(mut self) -> Result<Vec<u8>, DecompressError> {
         if self.coding.is_none() {
-            self.begin(Kind::None)?;
+            self.begin(Kind::Known(Format::Identity))?;
         }
         match self.coding {
-            Some(coding) => coding.finish(),
+            Some(coding) => coding.finish(self.max_bytes),
             None => Ok(Vec::new()),
         }
     }
@@ -88,10 +85,12 @@ impl Decoder {
     fn coding_of(&self, first: &[u8]) -> Option<Kind> {
         match first {
             [] | [0x1F] => None,
-            [0x1F, 0x8B, ..] => Some(Kind::Gzip),
+            [0x1F, 0x8B, ..] => Some(Kind::Known(Format::Gzip)),
             // The method deflate with a window of up to 32 KiB; a number may begin with 8 as well.
             [method, ..] if method & 0x8F == 8 && (*method != b'8' || self.says_deflate) => match first {
-                [_, flags, ..] if (u16::from(*method) << 8 | u16::from(*flags)) % 31 == 0 => Some(Kind::Zlib),
+                [_, flags, ..] if (u16::from(*method) << 8 | u16::from(*flags)) % 31 == 0 => {
+                    Some(Kind::Known(Format::Zlib))
+                }
                 [_] => None,
                 _ => Some(self.said()),
             },
@@ -101,121 +100,71 @@ impl Decoder {
     }
 
     fn said(&self) -> Kind {
-        if self.says_deflate { Kind::Deflate } else { Kind::None }
+        Kind::Known(if self.says_deflate { Format::Deflate } else { Format::Identity })
     }
 
-    fn begin(&mut self, kind: Kind) -> Result<(), DecodeError> {
+    fn begin(&mut self, kind: Kind) -> Result<(), DecompressError> {
         let first = std::mem::take(&mut self.first);
-        let expected = if kind == Kind::None { self.expected } else { 0 };
-        let output = Output { bytes: Vec::new(), expected, max_bytes: self.max_bytes };
-        let coding = match kind {
-            Kind::None => Coding::None(output),
-            Kind::Gzip => Coding::Gzip(MultiGzDecoder::new(output)),
-            Kind::Zlib => Coding::Zlib(ZlibDecoder::new(output)),
-            Kind::Deflate => Coding::Deflate(DeflateDecoder::new(output)),
-            Kind::JsonOrDeflate => Coding::JsonOrDeflate(output),
+        let format = match kind {
+            Kind::Known(format) => format,
+            Kind::JsonOrDeflate => Format::Identity,
         };
-        self.coding.insert(coding).push(&first)
+        let mut decompressor = Decompressor::new(format, self.max_bytes);
+        if kind == Kind::Known(Format::Identity) {
+            decompressor.expect(self.expected);
+        }
+        self.coding.insert(Coding { kind, decompressor }).decompressor.push(&first)
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    None,
-    Gzip,
-    Zlib,
-    Deflate,
+    Known(Format),
+    /// Bare deflate, or JSON under its header: only the end shows which.
     JsonOrDeflate,
 }
 
 impl Coding {
-    fn push(&mut self, chunk: &[u8]) -> Result<(), DecodeError> {
-        match self {
-            Self::None(output) | Self::JsonOrDeflate(output) => output.write_all(chunk),
-            Self::Gzip(decoder) => decoder.write_all(chunk),
-            Self::Zlib(decoder) => decoder.write_all(chunk),
-            Self::Deflate(decoder) => decoder.write_all(chunk),
-        }
-        .map_err(from_io)
-    }
-
-    fn finish(self) -> Result<Vec<u8>, DecodeError> {
-        let output = match self {
-            Self::None(output) => Ok(output),
-            Self::Gzip(decoder) => decoder.finish(),
-            Self::Zlib(decoder) => decoder.finish(),
-            Self::Deflate(decoder) => decoder.finish(),
-            Self::JsonOrDeflate(output) => return Ok(json_or_deflated(output)),
-        };
-        output.map(|output| output.bytes).map_err(from_io)
+    fn finish(self, max_bytes: usize) -> Result<Vec<u8>, DecompressError> {
+        let body = self.decompressor.finish()?;
+        Ok(if self.kind == Kind::JsonOrDeflate { json_or_deflated(body, max_bytes) } else { body })
     }
 }
 
 /// What `body` holds when it is deflate from its first byte to its last, which JSON never is; else the body itself. JSON can
 /// pass for deflate that unpacks to too much before it breaks off, so that is no reason to refuse it.
-fn json_or_deflated(body: Output) -> Vec<u8> {
-    let mut decoder = bufread::DeflateDecoder::new(&body.bytes[..]);
+fn json_or_deflated(body: Vec<u8>, max_bytes: usize) -> Vec<u8> {
+    let mut decoder = bufread::DeflateDecoder::new(&body[..]);
     let mut plain = Vec::new();
-    match decoder.by_ref().take(body.max_bytes as u64 + 1).read_to_end(&mut plain) {
-        Ok(length) if length <= body.max_bytes && decoder.into_inner().is_empty() => plain,
-        _ => body.bytes,
-    }
-}
-
-/// Bytes up to a bound.
-struct Output {
-    bytes: Vec<u8>,
-    expected: usize,
-    max_bytes: usize,
-}
-
-impl Write for Output {
-    fn write(&mut self, more: &[u8]) -> io::Result<usize> {
-        let length = self.bytes.len() + more.len();
-        if length > self.max_bytes {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        if length > self.bytes.capacity() {
-            let room = (self.bytes.len() * 2).max(self.expected).clamp(length, self.max_bytes);
-            self.bytes.reserve_exact(room - self.bytes.len());
-        }
-        self.bytes.extend_from_slice(more);
-        Ok(more.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-fn from_io(error: io::Error) -> DecodeError {
-    match error.kind() {
-        io::ErrorKind::FileTooLarge => DecodeError::TooLarge,
-        _ => DecodeError::Damaged(error.to_string()),
+    match decoder.by_ref().take(max_bytes as u64 + 1).read_to_end(&mut plain) {
+        Ok(length) if length <= max_bytes && decoder.into_inner().is_empty() => plain,
+        _ => body,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use flate2::Compression;
     use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
     use proptest::prelude::*;
 
     use super::*;
 
-    fn packed(kind: Kind, text: &[u8]) -> Vec<u8> {
+    fn packed(format: Format, text: &[u8]) -> Vec<u8> {
         let level = Compression::default();
-        let bytes = match kind {
-            Kind::None => Ok(text.to_vec()),
-            Kind::Gzip => {
+        let bytes = match format {
+            Format::Identity => Ok(text.to_vec()),
+            Format::Gzip => {
                 let mut encoder = GzEncoder::new(Vec::new(), level);
                 encoder.write_all(text).and_then(|()| encoder.finish())
             }
-            Kind::Zlib => {
+            Format::Zlib => {
                 let mut encoder = ZlibEncoder::new(Vec::new(), level);
                 encoder.write_all(text).and_then(|()| encoder.finish())
             }
-            Kind::Deflate | Kind::JsonOrDeflate => {
+            Format::Deflate => {
                 let mut encoder = DeflateEncoder::new(Vec::new(), level);
                 encoder.write_all(text).and_then(|()| encoder.finish())
             }
@@ -223,7 +172,7 @@ mod tests {
         bytes.unwrap()
     }
 
-    fn unpacked(encoding: Option<&str>, chunks: &[&[u8]], max_bytes: usize) -> Result<Vec<u8>, DecodeError> {
+    fn unpacked(encoding: Option<&str>, chunks: &[&[u8]], max_bytes: usize) -> Result<Vec<u8>, DecompressError> {
         let mut decoder = Decoder::new(encoding, max_bytes);
         chunks.iter().try_for_each(|chunk| decoder.push(chunk))?;
         decoder.finish()
@@ -231,10 +180,10 @@ mod tests {
 
     #[test]
     fn a_decompression_bomb_is_refused_early() {
-        let bomb = packed(Kind::Gzip, &vec![b' '; 64 << 20]);
+        let bomb = packed(Format::Gzip, &vec![b' '; 64 << 20]);
         assert!(bomb.len() < 100_000);
-        assert!(matches!(unpacked(Some("gzip"), &[&bomb], 1 << 20), Err(DecodeError::TooLarge)));
-        assert!(matches!(unpacked(None, &[b"[]", b"[]"], 3), Err(DecodeError::TooLarge)));
+        assert!(matches!(unpacked(Some("gzip"), &[&bomb], 1 << 20), Err(DecompressError::TooLarge)));
+        assert!(matches!(unpacked(None, &[b"[]", b"[]"], 3), Err(DecompressError::TooLarge)));
     }
 
     #[test]
@@ -244,24 +193,24 @@ mod tests {
         {
             assert_eq!(unpacked(encoding, &[text.as_bytes()], 10).unwrap(), text.as_bytes(), "{encoding:?}");
         }
-        for kind in [Kind::Gzip, Kind::Zlib] {
+        for kind in [Format::Gzip, Format::Zlib] {
             let mut damaged = packed(kind, b"{\"a\":1}");
             let at = damaged.len() - 3;
             damaged[at] ^= 1;
-            assert!(matches!(unpacked(None, &[&damaged], 99), Err(DecodeError::Damaged(_))));
+            assert!(matches!(unpacked(None, &[&damaged], 99), Err(DecompressError::Damaged(_))));
         }
-        assert!(matches!(unpacked(None, &[&[0x1F, 0x8B, 1, 2, 3]], 99), Err(DecodeError::Damaged(_))));
+        assert!(matches!(unpacked(None, &[&[0x1F, 0x8B, 1, 2, 3]], 99), Err(DecompressError::Damaged(_))));
     }
 
     #[test]
     fn a_body_that_breaks_off_is_refused_or_left_as_it_is() {
         let text: Vec<u8> = (0..999).flat_map(|number: u32| format!("[{}],", number * number).into_bytes()).collect();
-        for kind in [Kind::Gzip, Kind::Zlib, Kind::Deflate] {
+        for kind in [Format::Gzip, Format::Zlib, Format::Deflate] {
             let packed = packed(kind, &text);
             for end in [packed.len() - 1, packed.len() / 2] {
-                let encoding = (kind == Kind::Deflate).then_some("deflate");
+                let encoding = (kind == Format::Deflate).then_some("deflate");
                 let read = unpacked(encoding, &[&packed[..end]], 99_999);
-                assert!(matches!(read, Err(DecodeError::Damaged(_))), "{kind:?} {end}: {read:?}");
+                assert!(matches!(read, Err(DecompressError::Damaged(_))), "{kind:?} {end}: {read:?}");
             }
         }
     }
@@ -269,7 +218,7 @@ mod tests {
     #[test]
     fn deflate_that_begins_like_json_is_unpacked() {
         let text = br#"["i":2,"":0,"gg":3,"dcaaf":7,"dbcgaj":9,"aal":6,"haba":4,"#;
-        let packed = packed(Kind::Deflate, text);
+        let packed = packed(Format::Deflate, text);
         assert_eq!(packed[0], b'\r');
         assert_eq!(unpacked(Some("deflate"), &[&packed], 99).unwrap(), text);
         assert_eq!(unpacked(Some("deflate"), &[&packed], text.len() - 1).unwrap(), packed);
@@ -280,11 +229,11 @@ mod tests {
         #[test]
         fn compressed_bodies_are_unpacked_however_they_are_cut(
             text in r#"[ \n]{0,2}[\{\[]("[a-z]{0,9}":[0-9],){0,40}"#,
-            kind in prop_oneof![Just(Kind::None), Just(Kind::Gzip), Just(Kind::Zlib), Just(Kind::Deflate)],
+            kind in prop_oneof![Just(Format::Identity), Just(Format::Gzip), Just(Format::Zlib), Just(Format::Deflate)],
             says in any::<bool>(),
             size in 1usize..40,
         ) {
-            let encoding = if kind == Kind::Deflate || says { Some("deflate") } else { None };
+            let encoding = if kind == Format::Deflate || says { Some("deflate") } else { None };
             let packed = packed(kind, text.as_bytes());
             let chunks: Vec<&[u8]> = packed.chunks(size).collect();
             prop_assert_eq!(unpacked(encoding, &chunks, 4096).unwrap(), text.as_bytes());
