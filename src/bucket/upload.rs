@@ -20,6 +20,9 @@ pub struct Upload {
     pub id: String,
     /// Bytes of each of its parts but the last, whatever the configuration has become since.
     pub part_size: u64,
+    /// The content type that the object will have; `None` for one that an earlier version began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
 }
 
 /// One part that the store has. Recorded, it is still good after a crash.
@@ -55,7 +58,8 @@ impl Bucket {
                     .map_err(|error| BucketError::of_store(key, &error))?
             }
         };
-        Ok(Upload { key: key.clone(), id, part_size: self.part_size() })
+        let content_type = Some(content_type.to_owned());
+        Ok(Upload { key: key.clone(), id, part_size: self.part_size(), content_type })
     }
 
     /// Sends part `index`, counted from 0, which is durable when this returns. Parts go in any order, concurrently,

@@ -64,6 +64,12 @@ pub(super) enum Format {
     /// Windows Media.
     Asf,
     Flv,
+    /// Core Audio Format.
+    Caf,
+    /// Sony Wave64.
+    Wave64,
+    /// MPEG transport stream.
+    TransportStream,
     Pdf,
     Zip,
     /// The head says how long the file is at least.
@@ -179,7 +185,7 @@ const KNOWN: &[MediaType] = &[
     video("video/x-msvideo", "avi", Format::Riff),
     video("video/x-ms-wmv", "wmv", Format::Asf),
     video("video/x-flv", "flv", Format::Flv),
-    video("video/mp2t", "ts", Format::Other),
+    video("video/mp2t", "ts", Format::TransportStream),
     video("video/mpeg", "mpg", Format::Other),
     video("video/x-ivf", "ivf", Format::Other),
     video("application/mxf", "mxf", Format::Other),
@@ -215,7 +221,7 @@ const KNOWN: &[MediaType] = &[
     audio("audio/mpeg", "mp2", Format::Mpeg),
     audio("audio/aac", "aac", Format::Adts),
     audio("audio/wav", "wav", Format::Riff),
-    audio("audio/x-w64", "w64", Format::Other),
+    audio("audio/x-w64", "w64", Format::Wave64),
     audio("audio/flac", "flac", Format::Flac),
     audio("audio/ogg", "opus", Format::Ogg),
     audio("audio/ogg", "ogg", Format::Ogg),
@@ -224,7 +230,7 @@ const KNOWN: &[MediaType] = &[
     audio("audio/amr-wb", "awb", Format::Other),
     audio("audio/x-ms-wma", "wma", Format::Asf),
     audio("audio/basic", "au", Format::Sized),
-    audio("audio/x-caf", "caf", Format::Other),
+    audio("audio/x-caf", "caf", Format::Caf),
     audio("audio/midi", "mid", Format::Other),
     audio("audio/x-ape", "ape", Format::Other),
     audio("audio/x-dsf", "dsf", Format::Other),

@@ -10,7 +10,7 @@ mod signature;
 mod text;
 
 pub(super) use audio::{adts_frame, id3_length, is_ogg_video, mpeg_frame};
-pub(super) use signature::least_length;
+pub(super) use signature::{least_length, transport_packets};
 
 /// How many first bytes [`sniff`] may need to be sure. Two MP3 frames of the longest kind fit in.
 pub const SNIFF_LENGTH: usize = 4096;

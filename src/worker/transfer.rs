@@ -87,11 +87,13 @@ impl Worker {
     ) -> Result<(StoredFile, bool), AttemptError> {
         let (part, media_type) = self.receive(task, candidate, download, container, upload_in_progress).await?;
         let (file, content_type) = task.judge(media_type, download)?;
-        if let Some((upload_in_progress, media_type)) =
-            upload_in_progress.as_ref().zip(media_type).filter(|_| task.key.is_none())
-            && !upload_in_progress.upload.key.file_name().ends_with(&format!(".{}", file.extension()))
-        {
-            return Err(AttemptError::OtherType(media_type));
+        let begun = upload_in_progress.as_ref().map(|upload_in_progress| &upload_in_progress.upload);
+        if let Some((begun, media_type)) = begun.zip(media_type).filter(|_| task.key.is_none()) {
+            // Sound alone in a 3GP has the extension of moving pictures and another type.
+            let has_other_type = begun.content_type.as_ref().is_some_and(|begun| *begun != content_type);
+            if has_other_type || !begun.key.file_name().ends_with(&format!(".{}", file.extension())) {
+                return Err(AttemptError::OtherType(media_type));
+            }
         }
         let content = match upload_in_progress {
             None => Content::whole(part),

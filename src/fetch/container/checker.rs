@@ -8,7 +8,9 @@ use super::flv::Flv;
 use super::frames::Frames;
 use super::gif::Gif;
 use super::jpeg::Jpeg;
+use super::long_chunks::LongChunks;
 use super::ogg::Ogg;
+use super::packets::Packets;
 use super::png::Png;
 use super::riff::Riff;
 use super::tail::Tail;
@@ -32,6 +34,8 @@ pub(super) enum Checker {
     Tail(Tail),
     AtLeast { length: u64 },
     None,
+    LongChunks(LongChunks),
+    Packets(Packets),
 }
 
 impl Checker {
@@ -54,6 +58,12 @@ impl Checker {
             Format::Adts => Self::Frames(Frames::adts()),
             Format::Asf => Self::Asf(Asf::new()),
             Format::Flv => Self::Flv(Flv::new()),
+            Format::Caf => Self::LongChunks(LongChunks::caf()),
+            Format::Wave64 => Self::LongChunks(LongChunks::wave64()),
+            Format::TransportStream => {
+                let packets = sniff::transport_packets(head).map(|(sync, step)| Packets::new(sync, step));
+                packets.map_or(Self::None, Self::Packets)
+            }
             Format::Pdf => Self::Tail(Tail::pdf()),
             Format::Zip => Self::Tail(Tail::zip()),
             Format::Bmp => bmp_length(head).map_or(Self::None, |length| Self::AtLeast { length }),
@@ -76,6 +86,8 @@ impl Checker {
             Self::Png(png) => png.update(bytes),
             Self::Riff(riff) => riff.update(bytes),
             Self::Tail(tail) => tail.update(bytes),
+            Self::LongChunks(chunks) => chunks.update(bytes),
+            Self::Packets(packets) => packets.update(bytes),
             Self::AtLeast { .. } | Self::None => {}
         }
     }
@@ -118,6 +130,8 @@ impl Checker {
             Self::Png(png) => png.finish(),
             Self::Riff(riff) => riff.finish(length),
             Self::Tail(tail) => tail.finish(length, is_proven),
+            Self::LongChunks(chunks) => chunks.finish(),
+            Self::Packets(packets) => packets.finish(is_proven),
             Self::AtLeast { length: least } if length < *least => {
                 Err(ContainerError::Truncated { expected: "as many bytes as its header declares" })
             }

@@ -274,3 +274,24 @@ pub(crate) fn ico(data: &[u8]) -> Vec<u8> {
     let entry = [&[16, 16, 0, 0, 1, 0, 32, 0][..], &(data.len() as u32).to_le_bytes(), &22_u32.to_le_bytes()].concat();
     [&b"\0\0\x01\0\x01\0"[..], &entry, data].concat()
 }
+
+/// A Core Audio file whose data say that they have `declared` bytes.
+pub(crate) fn caf(declared: i64, data: &[u8], behind: &[u8]) -> Vec<u8> {
+    let chunk = |name: &[u8; 4], size: i64, data: &[u8]| [&name[..], &size.to_be_bytes(), data].concat();
+    [&b"caff\0\x01\0\0"[..], &chunk(b"desc", 32, &[7; 32]), &chunk(b"data", declared, data), behind].concat()
+}
+
+/// A Wave64 whose data say that they have `declared` bytes, with `data` behind that, unpadded.
+pub(crate) fn wave64(declared: u64, data: &[u8]) -> Vec<u8> {
+    const REST: &[u8; 12] = b"\xf3\xac\xd3\x11\x8c\xd1\0\xc0\x4f\x8e\xdb\x8a";
+    let chunk = |name: &[u8; 4], size: u64, data: &[u8]| [&name[..], REST, &(size + 24).to_le_bytes(), data].concat();
+    let (format, data) = (chunk(b"fmt ", 16, &[1; 16]), chunk(b"data", declared, data));
+    let length = (40 + format.len() + data.len()) as u64;
+    [&b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\0\0"[..], &length.to_le_bytes(), b"wave", REST, &format, &data]
+        .concat()
+}
+
+/// A transport stream of `count` packets with `lead` bytes in front of each.
+pub(crate) fn transport_stream(count: usize, lead: usize) -> Vec<u8> {
+    [&vec![1; lead][..], b"\x47", &[9; 187]].concat().repeat(count)
+}

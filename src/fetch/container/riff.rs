@@ -156,10 +156,12 @@ impl Riff {
     /// of the file, or the data are short by less than a header. A file that was cut has lengths that agree.
     fn is_off_by_little(&self, length: u64, start: u64, size: u64) -> bool {
         let end = start.saturating_add(size);
-        let agree = self.declared == end || self.declared == end + (size & 1);
+        let agree = self.declared == end || self.declared == end.saturating_add(size & 1);
         let is_the_file = |size: u64| size == length || size.saturating_add(8) == length;
         let declared = self.declared.saturating_sub(8);
-        !agree && !is_placeholder(declared) && (is_the_file(declared) || is_the_file(size) || end - length <= 64)
+        // Where the header counts a chunk behind the data, both are missing.
+        let is_close = end - length <= 64 && self.declared < end.saturating_add(8);
+        !agree && !is_placeholder(declared) && (is_the_file(declared) || is_the_file(size) || is_close)
             || is_placeholder(declared) && is_the_file(size)
     }
 }

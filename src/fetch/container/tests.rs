@@ -408,6 +408,55 @@ fn cuts_within_a_page_or_a_frame_are_found() {
     assert!(is_cut(verdict(&mp3_with_length(417 * 9, 9)[..417 * 5 + 50])));
 }
 
+/// With a chunk behind the data, what was cut has lengths that do not agree.
+#[test]
+fn a_wav_with_a_chunk_behind_its_data_is_cut_when_both_end_early() {
+    let list = [&b"LIST\x09\0\0\0"[..], b"behind it\0"].concat();
+    let file = wav(36 + 300 + list.len() as u32, 300, &[5; 300], &list);
+    assert_eq!(unproven(&file), Ok(Some("wav")));
+    for cut in [1, 9, 40, 64, 200] {
+        assert!(is_cut(unproven(&file[..file.len() - list.len() - cut])), "{cut}");
+    }
+}
+
+#[test]
+fn chunks_and_packets_are_whole() {
+    let data = [5; 300];
+    for (bytes, extension) in [
+        (caf(300, &data, b""), "caf"),
+        (caf(-1, &data, b""), "caf"),
+        (caf(300, &data, b"info\0\0\0\0\0\0\0\x02ab"), "caf"),
+        (caf(300, &data, b"\0\0\0strays"), "caf"),
+        (wave64(300, &data), "w64"),
+        (wave64(300, &[&data[..], &[0; 4]].concat()), "w64"),
+        (wave64(304, &[&data[..], &[0; 4], b"stray"].concat()), "w64"),
+        (transport_stream(9, 0), "ts"),
+        (transport_stream(9, 4), "ts"),
+        ([&transport_stream(9, 0)[..], b"strays"].concat(), "ts"),
+    ] {
+        assert_eq!(unproven(&bytes), Ok(Some(extension)), "{extension} {}", bytes.len());
+    }
+    for bytes in [
+        caf(300, &data[..299], b""),
+        caf(300, b"", b""),
+        caf(300, &data, b"info\0\0\0\0\0\0\0\x03ab"),
+        caf(0, b"", b"")[..52].to_vec(),
+        wave64(300, &data[..299]),
+        wave64(1 << 61, &data),
+    ] {
+        assert!(is_cut(verdict(&bytes)), "{}", bytes.len());
+    }
+    for (lead, step) in [(0, 188), (4, 192)] {
+        let stream = transport_stream(9, lead);
+        for cut in [1, 5, 100, step - 1] {
+            let cut = &stream[..8 * step + cut];
+            assert!(is_cut(unproven(cut)), "{step} {}", cut.len());
+            assert_eq!(verdict(cut), Ok(Some("ts")), "its server proves it");
+        }
+        assert_eq!(unproven(&stream[..8 * step]), Ok(Some("ts")));
+    }
+}
+
 #[test]
 fn damage_has_a_name() {
     let (moov, mdat) = (small_box(b"moov", b"m"), small_box(b"mdat", b"m"));
@@ -479,6 +528,9 @@ fn any_kind() -> impl Strategy<Value = Vec<u8>> {
         data().prop_map(|data| pdf(&data)),
         data().prop_map(|data| zip(&data)),
         data().prop_map(|data| ico(&data)),
+        (data(), -1i64..400).prop_map(|(data, declared)| caf(declared, &data, b"")),
+        (data(), 0u64..400).prop_map(|(data, declared)| wave64(declared, &data)),
+        (3usize..9, 0usize..2).prop_map(|(count, lead)| transport_stream(count, 4 * lead)),
         data().prop_map(|data| movie(b"isom", &[b"soun"]).into_iter().chain(data).collect()),
         data().prop_map(|data| [ftyp_box(b"avif", &[]), small_box(b"meta", &data), small_box(b"mdat", &data)].concat()),
     ];

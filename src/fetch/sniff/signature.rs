@@ -40,7 +40,7 @@ const SIGNATURES: &[(&[u8], &str)] = &[
 
 /// Those that no text begins with.
 pub(super) fn certain(bytes: &[u8]) -> Option<MediaType> {
-    if is_transport_stream(bytes) && bytes.iter().any(|byte| !matches!(byte, b'\n' | 0x20..=0x7e)) {
+    if transport_packets(bytes).is_some() && bytes.iter().any(|byte| !matches!(byte, b'\n' | 0x20..=0x7e)) {
         return named("ts");
     }
     let is_binary = |signature: &[u8]| signature.iter().any(|byte| !matches!(byte, b'\n' | 0x20..=0x7e));
@@ -106,11 +106,13 @@ pub(in crate::fetch) fn least_length(bytes: &[u8], extension: &str) -> Option<u6
     }
 }
 
-/// A sync byte every 188 bytes, or every 192 behind a time stamp.
-fn is_transport_stream(bytes: &[u8]) -> bool {
-    [(0, 188), (4, 192), (0, 204)].iter().any(|(first, step)| {
+/// Where in its packets a transport stream has a sync byte, and how long they are: every 188 bytes, every 192 behind a time
+/// stamp, or every 204 with parity behind.
+pub(in crate::fetch) fn transport_packets(bytes: &[u8]) -> Option<(usize, usize)> {
+    let has_sync = |(first, step): &(usize, usize)| {
         (0..3).all(|packet| bytes.get(first + packet * step) == Some(&0x47)) && bytes.len() > first + 2 * step
-    })
+    };
+    [(0, 188), (4, 192), (0, 204)].into_iter().find(has_sync)
 }
 
 /// A JPEG XL codestream without boxes: two bytes alone say so, thus only with a size header that is plausible behind.

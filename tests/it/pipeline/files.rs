@@ -1,14 +1,17 @@
 //! What is kept of what servers send, under which name and type.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use replyvault::bucket::Bucket;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::support::media::{MediaServer, mp4, png};
-use crate::support::vault::{TOKEN, Vault, completed, video_id};
+use crate::support::s3::S3Server;
+use crate::support::vault::{TOKEN, Vault, completed, video_id, with_bucket};
 
 /// Answers every request with these bytes, without a length, and closes.
 async fn unmeasured(body: Vec<u8>) -> String {
@@ -37,10 +40,11 @@ fn boxed(kind: &[u8; 4], content: &[u8]) -> Vec<u8> {
 }
 
 /// Sound in an MP4 whose movie comes last.
-fn sound(size: usize) -> Vec<u8> {
+fn sound(brand: &[u8; 4], size: usize) -> Vec<u8> {
     let handler = [&[0; 8][..], b"soun", &[0; 13]].concat();
     let track = boxed(b"trak", &boxed(b"mdia", &boxed(b"hdlr", &handler)));
-    [boxed(b"ftyp", b"isom\0\0\x02\0isommp41"), boxed(b"mdat", &vec![7; size]), boxed(b"moov", &track)].concat()
+    let ftyp = boxed(b"ftyp", &[&brand[..], b"\0\0\x02\0", brand].concat());
+    [ftyp, boxed(b"mdat", &vec![7; size]), boxed(b"moov", &track)].concat()
 }
 
 fn gif() -> Vec<u8> {
@@ -110,7 +114,7 @@ async fn a_large_file_is_named_by_what_its_end_shows() {
     let frames = [&b"\xff\xf1\x50\x80\x0c\x9f\xfc"[..], &[0x55; 93]].concat().repeat(3);
     let tagged = [&b"ID3\x04\0\0\x01\x20\0\0"[..], &vec![0x33; (1 << 21) + (32 << 14)], &frames].concat();
     for (number, bytes, file, content_type) in [
-        (1, sound(2_500_000), "video.m4a", "audio/mp4"),
+        (1, sound(b"isom", 2_500_000), "video.m4a", "audio/mp4"),
         (2, tagged, "video.aac", "audio/aac"),
         (3, mp4(1, 2_500_000), "video.mp4", "video/mp4"),
     ] {
@@ -124,6 +128,28 @@ async fn a_large_file_is_named_by_what_its_end_shows() {
         assert_eq!(asset["attempts"], 0, "{job:#}");
     }
     assert_eq!(vault.keys().await.len(), 6, "nothing is left of what was begun");
+}
+
+/// Sound alone in a 3GP has the extension that moving pictures have, and another type.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_objects_type_is_what_the_api_says() {
+    let (media, s3) = (MediaServer::start(), S3Server::start().await);
+    let vault = Vault::start_with(with_bucket(s3.config(""))).await;
+    for (number, brand, content_type) in [(1, b"3gp4", "audio/3gpp"), (2, b"3g2a", "audio/3gpp2")] {
+        // More than one part.
+        let bytes = sound(brand, 6 << 20);
+        let url = media.put(&format!("/{number}"), bytes.clone(), "application/octet-stream");
+        vault.callback(completed(number, &url)).await;
+        let job = vault.archived(&video_id(number)).await;
+        vault.assert_stored(&job, &bytes).await;
+        let asset = &job["assets"][0];
+        assert_eq!((&asset["contentType"], &asset["attempts"]), (&json!(content_type), &json!(0)), "{job:#}");
+        let bucket = Bucket::open(&s3.config("")).unwrap();
+        let key = asset["key"].as_str().unwrap().parse().unwrap();
+        let link = bucket.presign(&key, Duration::from_secs(60), None).await.unwrap().unwrap();
+        let object = vault.client.get(link).send().await.unwrap();
+        assert_eq!(object.headers()["content-type"].to_str().unwrap(), content_type);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
