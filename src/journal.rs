@@ -31,7 +31,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 pub use archive::{
@@ -81,6 +81,11 @@ impl JournalError {
         use io::ErrorKind::{QuotaExceeded, StorageFull};
         matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
     }
+
+    /// Whether the disk cannot read what it has (EIO), which may last.
+    pub fn is_read_error(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if segment::is_read_error(source))
+    }
 }
 
 /// The journal's folder and what is known of its segments. Cheap to clone; reads may run beside the writer.
@@ -96,6 +101,10 @@ pub struct Journal {
     survey: Arc<Survey>,
     /// Segments that were archived beside others of the same base.
     conflicts: Arc<AtomicU64>,
+    /// Segments whose last read came upon what the disk cannot read.
+    unreadable: Arc<RwLock<BTreeSet<u64>>>,
+    /// Whether such stretches are passed over.
+    reads_around_errors: Arc<AtomicBool>,
     /// Where whoever writes puts its name.
     owner_file: Option<Arc<Path>>,
     /// Whether all of the archive is read, also what nothing here says is missing.
@@ -119,6 +128,8 @@ impl Journal {
             opened_with: None,
             survey: Arc::default(),
             conflicts: Arc::default(),
+            unreadable: Arc::default(),
+            reads_around_errors: Arc::default(),
             owner_file: None,
             reads_all: false,
             watcher: None,
@@ -204,10 +215,14 @@ impl Journal {
     /// # Errors
     /// When a segment cannot be read.
     pub fn intact_end(&self) -> Result<u64, JournalError> {
-        for (base, _) in self.lengths()?.into_iter().rev() {
+        for (base, length) in self.lengths()?.into_iter().rev() {
             let mut replay = self.read_segment(base);
             for entry in replay.by_ref() {
-                entry?;
+                match entry {
+                    // All of it may have been acknowledged.
+                    Err(error) if error.is_read_error() => return Ok(base.saturating_add(length)),
+                    entry => drop(entry?),
+                }
             }
             match replay.damage() {
                 // Nobody was told that anything is in it.

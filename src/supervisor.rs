@@ -46,6 +46,9 @@ impl Supervisor {
         shared: S,
         work: impl FnOnce(&S) + Send + 'static,
     ) -> io::Result<JoinHandle<()>> {
+        if is_refused(name) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         let guard = self.guard(name);
         thread::Builder::new().name(name.to_owned()).spawn(move || {
             let shared = shared;
@@ -116,6 +119,11 @@ impl Drop for Guard {
 /// The failure point of each part is called `supervisor.` and the part's name.
 fn is_cut_short(name: &str) -> bool {
     fail::has_failpoints() && fail::eval(&format!("supervisor.{name}"), |_| ()).is_some()
+}
+
+/// The failure point at which the system refuses a thread is called `thread.` and the part's name.
+fn is_refused(name: &str) -> bool {
+    fail::has_failpoints() && fail::eval(&format!("thread.{name}"), |_| ()).is_some()
 }
 
 #[cfg(test)]

@@ -102,4 +102,12 @@ mod tests {
             assert!(Cookie::read(&Cookie::make(&key("one"), expires)).is_none(), "{expires}");
         }
     }
+
+    #[test]
+    fn a_session_that_ends_further_ahead_than_any_made_now_is_none() {
+        let key = Hmac::new_from_slice(b"one").unwrap();
+        for (expires, is_session) in [(now() + LASTS - 60, true), (now() + LASTS + 60, false), (u64::MAX, false)] {
+            assert_eq!(Cookie::read(&Cookie::make(&key, expires)).is_some(), is_session, "{expires}");
+        }
+    }
 }

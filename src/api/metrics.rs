@@ -95,6 +95,7 @@ fn registry(api: &Api, snapshot: Option<&Snapshot>) -> Registry {
     gauge("stored_bytes", "Bytes of those objects", counters.bytes_stored);
     gauge("deduplicated_bytes", "Bytes that did not have to be stored again", counters.bytes_deduplicated);
     gauge("quarantined", "Bodies in quarantine", counters.quarantined);
+    gauge("quarantined_bytes", "Bytes of those bodies", counters.quarantined_bytes);
     gauge("refs", "Refs that are not deleted", counters.refs);
     gauge("journal_bytes", "Bytes of the journal on the disk", snapshot.journal_bytes);
     gauge("outbox_pending", "Callbacks that wait to be passed on", counters.outbox);
@@ -102,6 +103,7 @@ fn registry(api: &Api, snapshot: Option<&Snapshot>) -> Registry {
     let help = "Of the events that nobody took, how many are remembered";
     gauge("notifications_dead", help, counters.notifications_dead);
     gauge("waiting", "Answers that wait until something has ended", api.state().waiters() as u64);
+    gauge("journal_segments_unreadable", "Segments of the journal that cannot be read", snapshot.unreadable_segments);
     let mut counter = |name: &str, help: &str, value: u64| registry.register(name, help, ConstCounter::new(value));
     counter("outbox_delivered", "Callbacks that were passed on", counters.passed_on);
     counter("outbox_given_up", "Callbacks that were not passed on and are not tried again", counters.not_passed_on);

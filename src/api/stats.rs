@@ -23,6 +23,7 @@ pub(super) struct Snapshot {
     pub(super) journal_bytes: u64,
     pub(super) older_copy: bool,
     pub(super) archive_conflicts: u64,
+    pub(super) unreadable_segments: u64,
 }
 
 impl Snapshot {
@@ -39,6 +40,7 @@ impl Snapshot {
             journal_bytes: log.journal().disk_bytes(),
             older_copy: log.journal().standing().is_older_copy(),
             archive_conflicts: log.journal().conflicts(),
+            unreadable_segments: log.journal().unreadable_segments() as u64,
         })
     }
 

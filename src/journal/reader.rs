@@ -195,8 +195,15 @@ impl Replay {
         };
         self.damage.clear();
         self.problem = None;
+        let base = source.base();
         match self.load(source) {
             Ok(loaded) => self.segment = loaded,
+            Err(error) if error.is_read_error() => {
+                let segment = self.journal.path(base);
+                let damage = vec![Damage { segment, from: base, to: base, kind: DamageKind::Garbled }];
+                let problem = Some(error.to_string());
+                return Some(Ok(SegmentCheck { name, is_archived, entries: 0, damage, problem }));
+            }
             Err(error) => return Some(Err(error)),
         }
         let mut entries = 0;

@@ -2,9 +2,14 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use fail::fail_point;
+use rustix::io::Errno;
 
 use super::header::{FoundHeader, HEADER_SIZE};
 use super::{Journal, JournalError};
@@ -101,11 +106,83 @@ impl Journal {
         self.bases().into_iter().filter_map(look).collect()
     }
 
+    /// The bytes of a segment's file. What the disk cannot read is an error, or passed over from
+    /// [`Journal::read_around_errors`] on: then bytes stand there that are no record.
     pub(super) fn bytes(&self, base: u64) -> Result<Vec<u8>, JournalError> {
-        std::fs::read(self.path(base)).map_err(|source| self.failed(base, "read", source))
+        let (path, around) = (self.path(base), self.reads_around_errors.load(Ordering::Relaxed));
+        let read = read_all(&path, around);
+        let is_readable = match &read {
+            Ok((_, unreadable)) => *unreadable == 0,
+            Err(error) => !is_read_error(error),
+        };
+        let mut known = self.unreadable.write().unwrap_or_else(PoisonError::into_inner);
+        if is_readable {
+            known.remove(&base);
+        } else if known.insert(base) {
+            tracing::error!(segment = %path.display(), "a segment of the journal has a stretch that the disk cannot read");
+        }
+        read.map(|(bytes, _)| bytes).map_err(|source| self.failed(base, "read", source))
+    }
+
+    /// Takes what the disk cannot read for damage from now on, so that the rest can be had.
+    pub(crate) fn read_around_errors(&self) {
+        self.reads_around_errors.store(true, Ordering::Relaxed);
+    }
+
+    /// How many segments have a stretch that the disk could not read the last time.
+    pub fn unreadable_segments(&self) -> usize {
+        self.unreadable.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     pub(super) fn failed(&self, base: u64, action: &'static str, source: io::Error) -> JournalError {
         JournalError::Io { path: self.path(base), action, source }
     }
+}
+
+/// Whether the disk cannot read what it has.
+pub(super) fn is_read_error(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::IO.raw_os_error())
+}
+
+/// The bytes of a file, and with `around` how many of them could not be read.
+fn read_all(path: &Path, around: bool) -> io::Result<(Vec<u8>, usize)> {
+    /// What is read at a time.
+    const PIECE: usize = 1 << 20;
+    /// The same from the first error on: what a disk reads or does not.
+    const BLOCK: usize = 4096;
+    /// No record begins with it, and room is zeros.
+    const HOLE: u8 = 0xFF;
+    let file = File::open(path)?;
+    let length = usize::try_from(file.metadata()?.len()).map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))?;
+    let mut bytes = vec![0; length];
+    let (mut at, mut piece, mut unreadable) = (0, PIECE, 0);
+    while at < bytes.len() {
+        let to = bytes.len().min(at + piece - at % piece);
+        match read_at(&file, &mut bytes[at..to], at as u64) {
+            // It was cut meanwhile.
+            Ok(0) => bytes.truncate(at),
+            Ok(read) => at += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if !around || !is_read_error(&error) => return Err(error),
+            Err(_) if piece > BLOCK => piece = BLOCK,
+            Err(_) => {
+                bytes[at..to].fill(HOLE);
+                unreadable += to - at;
+                at = to;
+            }
+        }
+    }
+    Ok((bytes, unreadable))
+}
+
+fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    // With `first-last` of the bytes that cannot be read.
+    fail_point!("journal.read", |bad| {
+        let bad = bad.unwrap_or_default();
+        let (first, last) = bad.split_once('-').unwrap_or_default();
+        let (first, last): (u64, u64) = (first.parse().unwrap_or(0), last.parse().unwrap_or(u64::MAX));
+        let is_bad = offset <= last && first < offset + buffer.len() as u64;
+        if is_bad { Err(Errno::IO.into()) } else { file.read_at(buffer, offset) }
+    });
+    file.read_at(buffer, offset)
 }

@@ -43,6 +43,8 @@ pub(super) struct Segment {
     pub(super) length: u64,
     /// How far the file reaches: what lies behind `length` is room, and reads as zeros.
     reserved: u64,
+    /// How far room was really reserved: the file may have grown beyond it.
+    allocated: u64,
     salt: u32,
 }
 
@@ -188,10 +190,11 @@ impl Writer {
         let Some(segment) = self.segment.take() else { return };
         if self.lock.check().is_ok()
             && segment.file.set_len(segment.length).is_ok()
-            && segment.reserved > segment.length
+            && segment.allocated > segment.length
         {
-            // A full disk would otherwise take small entries a while longer, each in a segment of its own.
-            let room = segment.reserved - segment.length;
+            // The room stays taken: a full disk would otherwise go on taking small entries, each in a segment of its own,
+            // after it has refused a large one.
+            let room = segment.allocated - segment.length;
             let _ = fallocate(&segment.file, FallocateFlags::empty(), segment.length, room);
         }
     }
@@ -221,7 +224,7 @@ impl Writer {
         }
         written.map_err(failed)?;
         let length = HEADER_SIZE as u64;
-        Ok(Segment { file, path, base: header.base, length, reserved: length, salt: header.salt })
+        Ok(Segment { file, path, base: header.base, length, reserved: length, allocated: length, salt: header.salt })
     }
 }
 
@@ -244,6 +247,9 @@ impl Segment {
             let flags = FallocateFlags::empty();
             let done = fallocate(&self.file, flags, self.reserved, reserved - self.reserved).is_ok();
             self.reserved = if done { reserved } else { needed };
+            if done {
+                self.allocated = reserved;
+            }
         }
     }
 

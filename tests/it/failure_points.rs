@@ -47,6 +47,9 @@ const POINTS: &[&str] = &[
 /// Right after a sync; they never fail, and are there to look at the disk from (see `power_loss.rs`).
 const SYNCED: &[&str] = &["journal.synced", "bucket.synced"];
 
+/// A disk that cannot read: `archive.rs` has a test of its own.
+const READING: &[&str] = &["journal.read"];
+
 /// What must be the same whatever failed: every object's bytes, and what the API says of every job.
 type Outcome = (BTreeMap<String, String>, Vec<Value>);
 
@@ -103,6 +106,7 @@ fn the_list_of_points_is_that_of_the_source() {
     let points = [
         POINTS,
         SYNCED,
+        READING,
         crate::confirm::crash::POINTS,
         crate::notify::POINTS,
         crate::relay::POINTS,

@@ -64,3 +64,12 @@ async fn the_process_ends_when_the_journals_thread_panics_over_a_callback() {
     assert_eq!(process.exit_code().await, Some(1));
     assert!(process.log().contains("the journal thread has ended: it panicked"), "{}", process.log());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_is_refused_a_thread_ends_with_1_and_says_so() {
+    for part in ["journal thread", "state thread"] {
+        let (code, said) = ends(&format!("thread.{part}=return")).await;
+        assert_eq!(code, Some(1), "{part}: {said}");
+        assert!(said.contains("a thread cannot be started"), "{part}: {said}");
+    }
+}

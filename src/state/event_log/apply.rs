@@ -151,7 +151,10 @@ impl FoldThread {
         const PAUSE: Duration = Duration::from_secs(1);
         const MAX_PAUSE: Duration = Duration::from_secs(30);
         const POLL: Duration = Duration::from_millis(5);
+        /// How often a segment that the disk cannot read is tried before the rest has to do.
+        const READ_ATTEMPTS: usize = 4;
         let mut pause = PAUSE;
+        let mut failed_reads = 0;
         let mut deferred_end = 0;
         let mut total = Recovery::default();
         loop {
@@ -187,6 +190,15 @@ impl FoldThread {
                 Err(error) => error,
             };
             tracing::error!(%error, retry_in = ?pause, "the state cannot be brought up to date yet");
+            if let RecoveryError::Journal(error) = &error
+                && error.is_read_error()
+            {
+                failed_reads += 1;
+                if failed_reads == READ_ATTEMPTS {
+                    tracing::error!("what the disk cannot read of the journal is passed over from now on");
+                    self.journal.read_around_errors();
+                }
+            }
             self.folding.state.shared.is_failing.store(true, Ordering::Relaxed);
             if error.is_disk_full() {
                 self.folding.state.make_room();

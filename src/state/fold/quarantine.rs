@@ -18,8 +18,20 @@ pub(super) fn keep(
 ) -> Result<ApplyOutcome, StateError> {
     let record = record_of(position, entry, reason, job_id);
     let position = record.position;
-    put(txn, record)?;
+    if !is_of_twin(txn, &record, entry)? {
+        put(txn, record)?;
+    }
     Ok(ApplyOutcome::Quarantined { position, reason })
+}
+
+/// Whether another body stands at the position already: of two segments with one base and other bytes both are read, and the
+/// body that is read for a position is that of the first.
+fn is_of_twin(txn: &Txn<'_>, record: &QuarantineRecord, entry: &CallbackEntry) -> Result<bool, StateError> {
+    if !txn.is_replay() || entry.replay_of.is_some() {
+        return Ok(false);
+    }
+    let known = txn.get::<QuarantineRecord>(&keys::quarantine(record.position))?;
+    Ok(known.is_some_and(|known| (known.at, known.bytes) != (record.at, record.bytes)))
 }
 
 pub(super) fn record_of(
@@ -43,7 +55,11 @@ pub(super) fn record_of(
 pub(super) fn put(txn: &mut Txn<'_>, mut record: QuarantineRecord) -> Result<(), StateError> {
     let key = keys::quarantine(record.position);
     match txn.get::<QuarantineRecord>(&key)? {
-        Some(known) => record.at = known.at,
+        Some(known) => {
+            record.at = known.at;
+            let counters = &mut txn.meta.counters;
+            counters.quarantined_bytes = counters.quarantined_bytes.saturating_sub(known.bytes) + record.bytes;
+        }
         None => {
             txn.meta.counters.quarantined += 1;
             txn.meta.counters.quarantined_bytes += record.bytes;

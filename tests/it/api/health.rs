@@ -155,6 +155,8 @@ async fn stats_and_metrics_count_the_same() {
         "replyvault_stored_bytes 10",
         "replyvault_deduplicated_bytes 10",
         "replyvault_quarantined 1",
+        "replyvault_quarantined_bytes 12",
+        "replyvault_journal_segments_unreadable 0",
         "replyvault_refs 1",
         "replyvault_callbacks_total 3",
         "replyvault_journal_ok 1",
