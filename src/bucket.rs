@@ -13,6 +13,7 @@ mod error;
 mod http;
 mod key;
 mod links;
+mod listing;
 mod local;
 mod manifest;
 mod marker;

@@ -204,7 +204,6 @@ impl Bucket {
     }
 
     async fn is_empty(&self) -> Result<bool, BucketError> {
-        let first = self.store().objects.list(None).try_next().await;
-        Ok(first.map_err(|error| BucketError::of_listing(&error))?.is_none())
+        Ok(self.list_all(None, None).try_next().await?.is_none())
     }
 }

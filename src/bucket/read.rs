@@ -6,7 +6,7 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt, future};
 use object_store::path::Path;
 use object_store::signer::{Method, SignedUrlOptions};
-use object_store::{GetOptions, GetRange, GetResult, GetResultPayload, ObjectMeta as ObjectMetadata, ObjectStoreExt};
+use object_store::{GetOptions, GetRange, GetResult, GetResultPayload, ObjectStoreExt};
 use url::Url;
 
 use super::backend::Uploads;
@@ -134,9 +134,8 @@ impl Bucket {
     /// Every object below `folder`, or in the whole bucket but for the journal, with its size in bytes, in no order
     /// that all stores share. Leaves out what is under no valid [`ObjectKey`], which replyvault did not write.
     pub fn list(&self, folder: Option<&ObjectFolder>) -> BoxStream<'static, Result<(ObjectKey, u64), BucketError>> {
-        let path = folder.map(|folder| Path::from(folder.as_str()));
+        let listing = self.list_all(folder, None);
         let folder = folder.cloned();
-        let listing = self.store().objects.list(path.as_ref());
         keys(self.clone(), listing, move |key| match &folder {
             Some(folder) => key.is_below(folder),
             None => !key.is_reserved(),
@@ -146,9 +145,29 @@ impl Bucket {
     /// The same for the journal's own segments, only those whose names sort behind `after`.
     pub fn list_journal(&self, after: &FileName) -> BoxStream<'static, Result<(ObjectKey, u64), BucketError>> {
         let folder = ObjectFolder::journal();
-        let (path, after) = (Path::from(folder.as_str()), Path::from(ObjectKey::journal(after).as_str()));
-        let objects = self.store().objects.list_with_offset(Some(&path), &after);
-        keys(self.clone(), objects, move |key| key.is_below(&folder))
+        let listing = self.list_all(Some(&folder), Some(&ObjectKey::journal(after)));
+        keys(self.clone(), listing, move |key| key.is_below(&folder))
+    }
+
+    /// Every object below `folder`, or in the whole bucket, behind `after`, whoever wrote it. Names that are no key are left out.
+    pub(super) fn list_all(
+        &self,
+        folder: Option<&ObjectFolder>,
+        after: Option<&ObjectKey>,
+    ) -> BoxStream<'static, Result<(ObjectKey, u64), BucketError>> {
+        if let Uploads::Local(directory) = &self.store().uploads {
+            return directory.list(folder.map(ObjectFolder::as_str), after.map(ObjectKey::as_str));
+        }
+        let path = folder.map(|folder| Path::from(folder.as_str()));
+        let listing = match after {
+            Some(after) => self.store().objects.list_with_offset(path.as_ref(), &Path::from(after.as_str())),
+            None => self.store().objects.list(path.as_ref()),
+        };
+        let listed = listing.map_err(|error| BucketError::of_listing(&error)).try_filter_map(|found| {
+            let key = ObjectKey::from_listing(found.location.as_ref());
+            future::ready(Ok(key.map(|key| (key, found.size))))
+        });
+        listed.boxed()
     }
 
     /// Removes one of the journal's own segments; that it is not there is fine. No other object is ever removed.
@@ -289,14 +308,11 @@ fn is_access_denied(text: &str) -> bool {
 
 fn keys(
     bucket: Bucket,
-    listing: BoxStream<'static, object_store::Result<ObjectMetadata>>,
+    listing: BoxStream<'static, Result<(ObjectKey, u64), BucketError>>,
     is_wanted: impl Fn(&ObjectKey) -> bool + Send + 'static,
 ) -> BoxStream<'static, Result<(ObjectKey, u64), BucketError>> {
     // A disk that is not mounted looks like an empty one.
     let checked = stream::once(async move { bucket.expect_marker().await });
-    let listed = listing.map_err(|error| BucketError::of_listing(&error)).try_filter_map(move |found| {
-        let key = ObjectKey::from_listing(found.location.as_ref()).filter(|key| is_wanted(key));
-        std::future::ready(Ok(key.map(|key| (key, found.size))))
-    });
+    let listed = listing.try_filter(move |(key, _)| future::ready(is_wanted(key)));
     checked.map_ok(|()| None).chain(listed.map_ok(Some)).try_filter_map(|found| future::ready(Ok(found))).boxed()
 }

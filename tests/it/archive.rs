@@ -329,3 +329,73 @@ async fn small_objects_that_grow_large_take_little_memory() {
     assert!(peak < 300 << 20, "{} MiB", peak >> 20);
     assert_eq!(process.terminate().await, Some(0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn odd_names_in_the_buckets_directory_hold_up_nothing() {
+    let (mut vault, media) = (Vault::start().await, MediaServer::start());
+    let bucket = vault.dir.path().join("bucket");
+    crate::bucket::put_odd_names(&bucket);
+    vault.callback(completed(1, &media.put("/1.mp4", mp4(1, 3000), "video/mp4"))).await;
+    vault.archived(&video_id(1)).await;
+    vault.callback(running(2)).await;
+    move_segments(&vault).await;
+    let report = verified(&vault).await;
+    assert!(report.is_clean() && report.segments > 0, "{report:?}");
+    let opened = vault.running().bucket().clone();
+    vault.stop().await;
+    let (dir, progress) = (data(&vault), RebuildProgress::default());
+    rebuild(&dir, &opened, journal_keys(), Intake::interpret, &progress).await.unwrap();
+    vault.start_again().await;
+    vault.archived(&video_id(1)).await;
+    assert_eq!(vault.job(&video_id(2)).await["state"], "running");
+    assert_eq!(media.hits("/1.mp4"), 1);
+}
+
+/// Where it lies, and how many of its bytes cannot be read.
+fn only_segment(data: &Path) -> PathBuf {
+    let mut segments: Vec<_> =
+        std::fs::read_dir(data.join("journal")).unwrap().map(|item| item.unwrap().path()).collect();
+    assert_eq!(segments.len(), 1, "{segments:?}");
+    segments.remove(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_disk_cannot_read_of_a_segment_is_tried_for_a_while_and_then_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut program = Program::new(dir.path());
+    let process = program.start().await;
+    let body = |number: u64| json!({"videoId": video_id(number), "status": 1, "desc": "x".repeat(3000)});
+    for number in 1..=20 {
+        process.post_until_accepted(&body(number)).await;
+    }
+    assert_eq!(process.terminate().await, Some(0));
+    let segment = only_segment(&dir.path().join("data"));
+    let bytes = std::fs::read(&segment).unwrap();
+    let without_state = || std::fs::remove_dir_all(dir.path().join("data/state")).unwrap();
+    without_state();
+    // One block of it; nothing that is written meanwhile reaches as far. The segment is also to be moved away.
+    program.failure_points = "journal.read=return(20480-24575)".to_owned();
+    program.set("DATA__JOURNAL_RETENTION", "1s".to_owned());
+    let process = program.start().await;
+    // Callbacks are taken all the while.
+    process.post_until_accepted(&body(30)).await;
+    process.job_in(&video_id(30), "running").await;
+    let metrics = process.client.get(format!("{}/metrics", process.base)).send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("replyvault_journal_segments_unreadable 1\n"), "{metrics}");
+    let mut known = 0;
+    for number in 1..=20 {
+        known += u64::from(process.get(&format!("/api/v1/jobs/{}", video_id(number))).await.is_some());
+    }
+    assert!((17..=19).contains(&known), "{known}");
+    assert!(process.log().contains("that the disk cannot read"), "{}", process.log());
+    assert_eq!(process.terminate().await, Some(0));
+    // Nothing of it was cut off or moved: once the disk reads it again, all of it is there.
+    assert!(std::fs::read(&segment).unwrap() == bytes);
+    without_state();
+    program.failure_points = String::new();
+    let process = program.start().await;
+    for number in (1..=20).chain([30]) {
+        process.job_in(&video_id(number), "running").await;
+    }
+    assert_eq!(process.terminate().await, Some(0));
+}

@@ -400,3 +400,50 @@ async fn s3_settings_that_can_not_work_are_said_at_once() {
     assert!(matches!(opened(Config { secret_access_key: None, ..good.clone() }), OpenError::Credentials(..)));
     assert_eq!(Bucket::open(&Config { part_size: 1, ..good }).unwrap().part_size(), PART as u64);
 }
+
+/// Names that replyvault gave to nothing end no listing.
+pub(crate) fn put_odd_names(root: &std::path::Path) {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    for name in [
+        &b"\xff\xfe.mp4"[..],
+        b"a\nb.mp4",
+        b"tab\there",
+        b"\x7f",
+        b"\xe2\x80\xaeltr.mp4",
+        b"with space.mp4",
+        b"caf\xe9/latin.mp4",
+        b"bell\x07/video.mp4",
+        b"video/\xf0\x9f/manifest.json",
+        b"_journal/\xff\xff.journal.enc",
+        b"video.mp4#12345",
+        b"back\\slash",
+    ] {
+        let path = root.join(OsStr::from_bytes(name));
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "odd").unwrap();
+    }
+    std::os::unix::fs::symlink("nowhere", root.join("dangling")).unwrap();
+    std::os::unix::fs::symlink(root, root.join("loop")).unwrap();
+}
+
+#[tokio::test]
+async fn names_that_no_key_has_are_passed_over_in_a_directory() {
+    let (root, bucket) = directory();
+    for name in ["0.mp4", "video/1/video.mp4", "zz/2.mp4"] {
+        bucket.put(&key(name), chunks(name), "video/mp4").await.unwrap();
+    }
+    bucket
+        .put(&ObjectKey::journal(&FileName::clean("7.log")), chunks("journal"), "application/octet-stream")
+        .await
+        .unwrap();
+    put_odd_names(&root.path().join("made/bucket"));
+    let expected =
+        [("0.mp4", 5), ("video/1/video.mp4", 17), ("zz/2.mp4", 8)].map(|(name, bytes)| (name.to_owned(), bytes));
+    assert_eq!(listed(&bucket, None).await, expected);
+    assert_eq!(listed(&bucket, Some("video")).await, expected[1..2]);
+    let segments: Vec<_> = bucket.list_journal(&FileName::clean("0")).try_collect().await.unwrap();
+    assert_eq!(segments.len(), 1);
+    let none: Vec<_> = bucket.list_journal(&FileName::clean("8")).try_collect().await.unwrap();
+    assert_eq!(none, []);
+}
