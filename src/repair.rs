@@ -30,7 +30,7 @@ use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::value::RawValue;
 
-pub use archive::{ArchiveKeys, open_event_log};
+pub use archive::{ArchiveKeys, OpenedSegment, open_event_log, open_segment, seal_segment};
 pub use backup::{Backup, BackupError, backup};
 pub use older_copy::compare_with_archive;
 pub use rebuild::{RebuildError, RebuildProgress, Rebuilt, rebuild};

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::TryStreamExt;
+use futures_util::{FutureExt, TryStreamExt};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -56,6 +56,40 @@ pub fn open_event_log(
 /// Whether an object has the name of an archived segment.
 pub(super) fn is_segment(key: &ObjectKey) -> bool {
     name::parse(key.file_name()).is_some_and(|segment| name::key(&segment) == *key)
+}
+
+/// What an archived segment's object holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenedSegment {
+    /// The position of the segment's first byte.
+    pub base: u64,
+    /// Its bytes. Where some cannot be read, others stand in their place that are no records.
+    pub bytes: Vec<u8>,
+    /// How many stretches of 256 KiB cannot be read.
+    pub damaged: usize,
+}
+
+/// The object that a segment of at most 160 MiB becomes in the bucket: compressed, and encrypted with the first key. `None` when
+/// that cannot be done.
+pub fn seal_segment(keys: &ArchiveKeys, base: u64, segment: &[u8]) -> Option<Vec<u8>> {
+    sealed::seal(keys, base, segment)
+}
+
+/// What such an object holds, as far as it can be read.
+///
+/// # Errors
+/// When nothing of it can, with the reason for people.
+pub fn open_segment(keys: &ArchiveKeys, object: &[u8]) -> Result<OpenedSegment, String> {
+    let object = futures_util::stream::iter([Ok(Bytes::copy_from_slice(object))]);
+    let mut pieces = Pieces::new(Box::pin(object));
+    let opened = async {
+        let index = sealed::index(&mut pieces, keys).await.map_err(|error| error.to_string())??;
+        let (numbers, _) = index.stretches(0, index.length);
+        let (bytes, damaged) = index.open(&mut pieces, numbers).await.map_err(|error| error.to_string())?;
+        Ok(OpenedSegment { base: index.base, bytes, damaged })
+    };
+    // All of it is in memory: nothing has to be waited for.
+    opened.now_or_never().unwrap_or_else(|| Err("it cannot be read".to_owned()))
 }
 
 /// Segments in a bucket, read and written on threads that may block.

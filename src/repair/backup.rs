@@ -66,8 +66,8 @@ pub enum BackupError {
 
 /// How often it is started over because a segment went.
 const ATTEMPTS: usize = 10;
-/// What else is in a data directory is small.
-const MAX_FILE: u64 = 1 << 20;
+/// What else is in a data directory is small: `sessions.json` has 4 MiB at most.
+const MAX_FILE: u64 = 8 << 20;
 /// The lock is this machine's.
 const NOT_COPIED: &str = "lock";
 
@@ -192,7 +192,11 @@ fn copy_files(data: &Path, target: &Path) -> Result<Vec<String>, BackupError> {
 
 /// Copies a file for its owner alone, syncs it, and reads it back.
 fn copy(from: &Path, to: &Path, most: u64) -> Result<(), BackupError> {
-    let mut source = File::open(from).map_err(failed(from, "read"))?.take(most);
+    let source = File::open(from).map_err(failed(from, "read"))?;
+    if most < u64::MAX && source.metadata().map_err(failed(from, "read"))?.len() > most {
+        return Err(failed(from, "copied")(ErrorKind::FileTooLarge.into()));
+    }
+    let mut source = source.take(most);
     let mut file = OpenOptions::new();
     let mut file = file.write(true).create_new(true).mode(0o600).open(to).map_err(failed(to, "written"))?;
     let mut hash = sha2::Sha256::new();

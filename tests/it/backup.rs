@@ -92,8 +92,20 @@ async fn a_backup_needs_no_service_and_refuses_what_would_be_written_over() {
     process.post_until_accepted(&json!({"videoId": video_id(1), "status": 1})).await;
     assert_eq!(process.terminate().await, Some(0));
     std::fs::create_dir(&target).unwrap();
+    // Which sessions were ended before their time. Put back without it, they would be open again.
+    let sessions = format!("{{{}}}", " ".repeat(3 << 20));
+    std::fs::write(dir.path().join("data/sessions.json"), &sessions).unwrap();
     let ran = backup(&program, &target);
     assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(ran.out.contains("sessions.json"), "{}", ran.out);
+    assert!(std::fs::read_to_string(target.join("sessions.json")).unwrap() == sessions);
+    // Half of a file would be worse than none.
+    let notes = dir.path().join("data/notes");
+    std::fs::File::create(&notes).unwrap().set_len(9 << 20).unwrap();
+    let ran = backup(&program, &dir.path().join("another"));
+    assert_eq!(ran.code, Some(1), "{}", ran.out);
+    assert!(ran.err.contains("notes cannot be copied"), "{}", ran.err);
+    std::fs::remove_file(&notes).unwrap();
     assert!(ran.out.contains("1 segments of the journal with 1 entries"), "{}", ran.out);
     let again = backup(&program, &target);
     assert_eq!(again.code, Some(2), "{}", again.out);

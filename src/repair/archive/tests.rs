@@ -262,6 +262,55 @@ async fn a_journal_reads_all_that_the_archive_has_of_one_base() {
     assert_eq!(read, expected);
 }
 
+/// Of two bodies at one position that of the longer segment is kept in quarantine, and read: once in the count, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_bodies_at_one_position_one_is_in_quarantine_and_is_the_one_that_is_read() {
+    use crate::domain::{QuarantineReason, Target};
+    use crate::journal::CallbackEntry;
+    use crate::state::ParsedCallback;
+    let callback = |body: &'static str| {
+        Entry::Callback(CallbackEntry {
+            at: Timestamp::from_millis_clamped(body.len() as u64),
+            target: Target::Channel,
+            adopt: true,
+            sidecars: false,
+            confirm: false,
+            asked: false,
+            replay_of: None,
+            body: Bytes::from_static(body.as_bytes()),
+        })
+    };
+    let bench = Bench::new();
+    let longer = [callback(r#"{"of":"the longer one"}"#), callback("[2]"), callback("[3]")];
+    let shorter = [callback("[]")];
+    for entries in [&shorter[..], &longer] {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path()).unwrap();
+        Writer::new(journal.clone(), 0).unwrap().append(entries, Durability::Synced).unwrap();
+        bench.store(0, &journal.segment(0).unwrap()).await;
+    }
+    assert_eq!(bench.segments().await.len(), 2);
+    let dir = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        let journal = Journal::open_in(dir.path()).unwrap().with_archive(bench.archive.clone()).with_full_archive();
+        let state = dir.path().join("state");
+        let opened = move || {
+            EventLog::open(journal, &state, |_| ParsedCallback::Unrecognised(QuarantineReason::UnknownShape)).unwrap()
+        };
+        let log = tokio::task::spawn_blocking(opened).await.unwrap();
+        assert!(log.recovered().await.unwrap().moved_aside.is_none());
+        let found = log.state().quarantine(10, None).unwrap().items;
+        let sizes: Vec<_> = found.iter().map(|record| record.bytes).collect();
+        assert_eq!(sizes, [3, 3, 23]);
+        let counters = log.state().counters().unwrap();
+        assert_eq!((counters.quarantined, counters.quarantined_bytes), (3, 29));
+        let (journal, position) = (log.journal().clone(), found[2].position);
+        let read = tokio::task::spawn_blocking(move || journal.read(position)).await.unwrap().unwrap();
+        assert_eq!(read.into_callback().unwrap().body, r#"{"of":"the longer one"}"#);
+        tokio::task::spawn_blocking(move || log.close()).await.unwrap();
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 

@@ -2,7 +2,7 @@
 
 use replyvault::domain::{Target, Timestamp};
 use replyvault::intake::Intake;
-use replyvault::journal::{CallbackEntry, Entry};
+use replyvault::journal::{CallbackEntry, Durability, Entry, Event};
 
 use super::*;
 use crate::support::vault::{completed, video_id};
@@ -143,6 +143,28 @@ async fn a_callback_that_looks_old_is_not_refuted_at_the_first_question() {
     };
     tokio::time::timeout(PATIENCE, later).await.expect("it is not asked again later");
     assert_eq!(bench.vault.get("/api/v1/stats").await.1["quarantined"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_put_off_by_a_clock_that_was_ahead_is_asked_at_once() {
+    let (answers, media) = (MediaServer::start(), MediaServer::start());
+    let vault = with_answers(&answers).await;
+    let truth = completed(1, &media.put("/v.mp4", mp4(1, 100), "video/mp4"));
+    answers.put_after(&question(1), &[500], truth.to_string(), "application/json");
+    vault.callback(truth).await;
+    let log = vault.running().intake().log().clone();
+    let is_due = || log.state().confirmations(1).unwrap().first().is_some_and(|(at, _)| *at <= Timestamp::now());
+    let put_off = async {
+        while answers.hits(&question(1)) == 0 || is_due() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, put_off).await.expect("it is not asked about");
+    // As if it had been said by a clock that was a month ahead.
+    let at = Timestamp::now().after(Duration::from_secs(30 * 24 * 3600));
+    let event = Event::Unanswered { at, job: video_id(1).parse().unwrap(), due: at.after(Duration::from_secs(2)) };
+    log.record(event, Durability::Buffered).await.unwrap();
+    vault.archived(&video_id(1)).await;
 }
 
 /// A provider that answers each question as a test says: `MediaServer` under the paths of its API.
