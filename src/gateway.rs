@@ -47,6 +47,7 @@ use crate::intake::Intake;
 use crate::provider::CircuitBreaker;
 
 pub use restore_callback::relayed;
+pub use veil::{Unclear, Veil};
 
 /// How the gateway works.
 #[derive(Clone, Debug)]

@@ -26,11 +26,11 @@ const PIECE: usize = 64 << 10;
 /// Something looks like a reply URL and goes on for too long to be judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it cannot be told whether it shows a reply URL")]
-pub(super) struct Unclear;
+pub struct Unclear;
 
 /// Hides signatures in bytes that come piece by piece.
 #[derive(Debug)]
-pub(super) struct Veil {
+pub struct Veil {
     urls: ReplyUrls,
     /// What was passed on last, as far as what comes may belong to it.
     passed: Vec<u8>,
@@ -40,12 +40,16 @@ pub(super) struct Veil {
 }
 
 impl Veil {
-    pub(super) fn new(urls: &ReplyUrls) -> Self {
+    /// For the signatures that any key of `urls` made.
+    pub fn new(urls: &ReplyUrls) -> Self {
         Self { urls: urls.clone(), passed: Vec::new(), held: Vec::new(), has_hidden: false }
     }
 
     /// Takes a piece; gives what can be passed on.
-    pub(super) fn feed(&mut self, piece: &[u8]) -> Result<Bytes, Unclear> {
+    ///
+    /// # Errors
+    /// When something looks like a reply URL for more than 16 KiB; the stream is to be broken off then.
+    pub fn feed(&mut self, piece: &[u8]) -> Result<Bytes, Unclear> {
         let mut out = Vec::with_capacity(self.held.len() + piece.len());
         for piece in piece.chunks(PIECE) {
             self.step(piece, &mut out)?;
@@ -54,13 +58,16 @@ impl Veil {
     }
 
     /// What was held back at the end.
-    pub(super) fn finish(&mut self) -> Bytes {
+    pub fn finish(&mut self) -> Bytes {
         self.passed.clear();
         std::mem::take(&mut self.held).into()
     }
 
     /// The whole of some bytes with signatures hidden; `None` when there are none.
-    pub(super) fn over(urls: &ReplyUrls, bytes: &[u8]) -> Result<Option<Bytes>, Unclear> {
+    ///
+    /// # Errors
+    /// As for [`Veil::feed`].
+    pub fn over(urls: &ReplyUrls, bytes: &[u8]) -> Result<Option<Bytes>, Unclear> {
         let mut veil = Self::new(urls);
         let mut out = Vec::new();
         for piece in bytes.chunks(PIECE) {

@@ -1,13 +1,19 @@
 //! What must hold for any bytes at all. The fuzz targets under `fuzz/` run the same checks for as long as one likes; here
 //! they see every seed, and some hundred changed ones.
 
+mod compressed;
 mod config;
 mod container;
 mod journal;
+mod jpeg_scan;
 mod payload;
 mod range;
+mod sealed;
 mod signed_path;
+mod text;
 mod url_policy;
+mod veil;
+mod wav;
 
 use std::path::Path;
 
@@ -45,9 +51,11 @@ fn mutated(target: &'static str, words: &'static [&'static str]) -> impl Strateg
     })
 }
 
-/// Holds `check` against every seed of the target and `cases` changed ones.
+/// Holds `check` against every seed of the target and `cases` changed ones, or `PROPERTY_FACTOR` times as many.
 fn holds(target: &'static str, check: fn(&[u8]), cases: u32, words: &'static [&'static str]) {
     seeds(target).iter().for_each(|seed| check(seed));
+    let factor = std::env::var("PROPERTY_FACTOR").map_or(1, |factor| factor.parse().expect("a number"));
+    let cases = cases * factor;
     let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
     proptest!(config, |(input in mutated(target, words))| check(&input));
 }
@@ -140,4 +148,49 @@ fn any_configuration_is_read_or_refused_in_one_line() {
         "1e9",
     ];
     holds("config", config::check, 300, words);
+}
+
+#[test]
+fn no_scan_of_a_jpeg_does_harm_and_its_end_makes_none_less_whole() {
+    holds("jpeg_scan", jpeg_scan::check, 300, &["\u{2}\u{20}", "\0\0", "\u{1}\u{3}\u{8}", "\u{3}\u{3}\u{1}\u{5}\u{1}"]);
+}
+
+#[test]
+fn a_wav_is_whole_with_its_data_whatever_else_it_holds() {
+    holds("wav", wav::check, 500, &["\0\u{9}", "\u{1}\u{3}abc", "\0\0"]);
+}
+
+#[test]
+fn no_message_is_media_in_any_encoding() {
+    holds("text", text::check, 1000, &["<", "{", "ID3", "\u{feff}", "链接", "\n", "PK", "OggS", "fLaC", "G", "é"]);
+}
+
+#[test]
+fn what_proxies_compress_is_read_within_its_bound_however_it_comes() {
+    let words = &["\u{1f}\u{8b}\u{8}", "x\u{9c}", "{", "[", " ", "\u{8}\u{1d}", "8", "\u{3}\0"];
+    holds("compressed", compressed::check, 300, words);
+}
+
+#[test]
+fn of_an_archived_segment_what_is_intact_is_read_and_nothing_else() {
+    holds("sealed", sealed::check, 40, &["RVSEALD1", "\u{2}\u{3}", "\0\0\u{1}"]);
+}
+
+#[test]
+fn no_signature_of_ours_passes_however_it_is_written_and_cut() {
+    let words = &[
+        "\\",
+        "%",
+        "&",
+        "%25",
+        "\\u00",
+        "&#x2",
+        "ref_",
+        "minimax/",
+        "/",
+        "\0",
+        "\n",
+        "ref_01jd0000000000000000000000/",
+    ];
+    holds("veil", veil::check, 500, words);
 }
