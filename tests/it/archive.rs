@@ -344,7 +344,7 @@ async fn odd_names_in_the_buckets_directory_hold_up_nothing() {
     let opened = vault.running().bucket().clone();
     vault.stop().await;
     let (dir, progress) = (data(&vault), RebuildProgress::default());
-    rebuild(&dir, &opened, journal_keys(), Intake::interpret, &progress).await.unwrap();
+    rebuild(&dir, &opened, journal_keys(), Intake::parse_callback, &progress).await.unwrap();
     vault.start_again().await;
     vault.archived(&video_id(1)).await;
     assert_eq!(vault.job(&video_id(2)).await["state"], "running");
