@@ -110,7 +110,7 @@ impl Journal {
     /// [`Journal::read_around_errors`] on: then bytes stand there that are no record.
     pub(super) fn bytes(&self, base: u64) -> Result<Vec<u8>, JournalError> {
         let (path, around) = (self.path(base), self.reads_around_errors.load(Ordering::Relaxed));
-        let read = read_all(&path, around);
+        let read = read_all(base, &path, around);
         let is_readable = match &read {
             Ok((_, unreadable)) => *unreadable == 0,
             Err(error) => !is_read_error(error),
@@ -145,7 +145,7 @@ pub(super) fn is_read_error(error: &io::Error) -> bool {
 }
 
 /// The bytes of a file, and with `around` how many of them could not be read.
-fn read_all(path: &Path, around: bool) -> io::Result<(Vec<u8>, usize)> {
+fn read_all(base: u64, path: &Path, around: bool) -> io::Result<(Vec<u8>, usize)> {
     /// What is read at a time.
     const PIECE: usize = 1 << 20;
     /// The same from the first error on: what a disk reads or does not.
@@ -158,7 +158,7 @@ fn read_all(path: &Path, around: bool) -> io::Result<(Vec<u8>, usize)> {
     let (mut at, mut piece, mut unreadable) = (0, PIECE, 0);
     while at < bytes.len() {
         let to = bytes.len().min(at + piece - at % piece);
-        match read_at(&file, &mut bytes[at..to], at as u64) {
+        match read_at(&file, base, &mut bytes[at..to], at as u64) {
             // It was cut meanwhile.
             Ok(0) => bytes.truncate(at),
             Ok(read) => at += read,
@@ -175,13 +175,15 @@ fn read_all(path: &Path, around: bool) -> io::Result<(Vec<u8>, usize)> {
     Ok((bytes, unreadable))
 }
 
-fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    // With `first-last` of the bytes that cannot be read.
+/// Reads of the segment at `base`, from `offset` in its file on.
+fn read_at(file: &File, base: u64, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    // With `base/first-last`: the segment, and which bytes of its file cannot be read.
     fail_point!("journal.read", |bad| {
         let bad = bad.unwrap_or_default();
-        let (first, last) = bad.split_once('-').unwrap_or_default();
+        let (segment, stretch) = bad.split_once('/').unwrap_or_default();
+        let (first, last) = stretch.split_once('-').unwrap_or_default();
         let (first, last): (u64, u64) = (first.parse().unwrap_or(0), last.parse().unwrap_or(u64::MAX));
-        let is_bad = offset <= last && first < offset + buffer.len() as u64;
+        let is_bad = segment.parse() == Ok(base) && offset <= last && first < offset + buffer.len() as u64;
         if is_bad { Err(Errno::IO.into()) } else { file.read_at(buffer, offset) }
     });
     file.read_at(buffer, offset)

@@ -351,7 +351,7 @@ async fn odd_names_in_the_buckets_directory_hold_up_nothing() {
     assert_eq!(media.hits("/1.mp4"), 1);
 }
 
-/// Where it lies, and how many of its bytes cannot be read.
+/// The file of the only segment.
 fn only_segment(data: &Path) -> PathBuf {
     let mut segments: Vec<_> =
         std::fs::read_dir(data.join("journal")).unwrap().map(|item| item.unwrap().path()).collect();
@@ -373,8 +373,9 @@ async fn what_the_disk_cannot_read_of_a_segment_is_tried_for_a_while_and_then_pa
     let bytes = std::fs::read(&segment).unwrap();
     let without_state = || std::fs::remove_dir_all(dir.path().join("data/state")).unwrap();
     without_state();
-    // One block of it; nothing that is written meanwhile reaches as far. The segment is also to be moved away.
-    program.failure_points = "journal.read=return(20480-24575)".to_owned();
+    // One block of it. The segment is also to be moved away.
+    let base: u64 = segment.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+    program.failure_points = format!("journal.read=return({base}/20480-24575)");
     program.set("DATA__JOURNAL_RETENTION", "1s".to_owned());
     let process = program.start().await;
     // Callbacks are taken all the while.

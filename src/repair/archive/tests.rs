@@ -292,7 +292,9 @@ async fn of_two_bodies_at_one_position_one_is_in_quarantine_and_is_the_one_that_
     assert_eq!(bench.segments().await.len(), 2);
     let dir = tempfile::tempdir().unwrap();
     for _ in 0..2 {
-        let journal = Journal::open_in(dir.path()).unwrap().with_archive(bench.archive.clone()).with_full_archive();
+        // Of its own each time: with its log it is closed.
+        let archive = archive_in(bench.dir.path(), keys(&["one"]));
+        let journal = Journal::open_in(dir.path()).unwrap().with_archive(archive).with_full_archive();
         let state = dir.path().join("state");
         let opened = move || {
             EventLog::open(journal, &state, |_| ParsedCallback::Unrecognised(QuarantineReason::UnknownShape)).unwrap()
