@@ -115,9 +115,13 @@ pub fn by_content_encoding(encoding: &str, bytes: &[u8], max_bytes: usize) -> Op
     })
 }
 
+/// A frame says how much memory its decoder needs; 8 MiB is the most that RFC 9659 allows with HTTP.
+const MAX_ZSTD_WINDOW_LOG: u32 = 23;
+
 fn zstd_frames(bytes: &[u8], max_bytes: usize) -> Result<Vec<u8>, DecompressError> {
     let mut output = BoundedBuffer { bytes: Vec::new(), expected: 0, max_bytes };
     let mut decoder = zstd::Decoder::with_buffer(bytes).map_err(from_io)?;
+    decoder.window_log_max(MAX_ZSTD_WINDOW_LOG).map_err(from_io)?;
     io::copy(&mut decoder, &mut output).map_err(from_io)?;
     Ok(output.bytes)
 }
@@ -216,5 +220,10 @@ mod tests {
         }
         let bomb = zstd::encode_all(&zeros[..], 1).unwrap();
         assert_eq!(by_content_encoding("zstd", &bomb, 1 << 20), Some(Err(DecompressError::TooLarge)));
+        // A few bytes that would have their decoder set 64 MiB aside: magic number, no size, a window of 2^26, an empty block.
+        let wide = [0x28, 0xb5, 0x2f, 0xfd, 0, (26 - 10) << 3, 1, 0, 0];
+        assert!(matches!(by_content_encoding("zstd", &wide, 1 << 20), Some(Err(DecompressError::Damaged(_)))));
+        let narrow = [0x28, 0xb5, 0x2f, 0xfd, 0, (23 - 10) << 3, 1, 0, 0];
+        assert_eq!(by_content_encoding("zstd", &narrow, 1 << 20), Some(Ok(Vec::new())));
     }
 }
