@@ -30,7 +30,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use url::Url;
 
 use crate::api::{self, Api};
-use crate::bucket::{self, Bucket, Links};
+use crate::bucket::{self, Bucket, Links, ObjectFolder};
 use crate::config::Network;
 use crate::egress::ClientSetupError;
 use crate::fetch;
@@ -354,6 +354,10 @@ fn run_retention(log: EventLog, bucket: Bucket, keep: Duration) -> impl Future<O
         let holds_objects = || log.state().counters().map_or(true, |counters| counters.objects > 0);
         while bucket.identify(holds_objects()).await.is_err() {
             tokio::time::sleep(Duration::from_secs(5)).await;
+        }
+        // What a crash left of a segment on its way. Nobody but what follows writes there.
+        if let Err(error) = bucket.remove_staging(&ObjectFolder::journal(), &[]).await {
+            tracing::warn!(%error, "what a crash left among the archived segments cannot be removed");
         }
         let Some(recovery) = compare_with_archive(&log).await else { return };
         if recovery.has_gaps() || recovery.made_anew || log.journal().standing().is_older_copy() {

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use fail::fail_point;
 use futures_util::{Stream, stream};
 
-use super::{BucketError, ObjectFolder, ObjectKey};
+use super::{BucketError, ObjectKey};
 
 /// A `file:` bucket's directory. Its methods block.
 #[derive(Clone)]
@@ -111,8 +111,8 @@ impl Directory {
     }
 
     /// Removes every staging file in a folder but those of `keep`.
-    pub(super) fn remove_staging(&self, folder: &ObjectFolder, keep: &[PathBuf]) -> Result<(), BucketError> {
-        let folder = self.root.join(folder.as_str());
+    pub(super) fn remove_staging(&self, folder: &str, keep: &[PathBuf]) -> Result<(), BucketError> {
+        let folder = self.root.join(folder);
         let failed = |error: &io::Error| BucketError::of_io("listing", &folder, error);
         let entries = match fs::read_dir(&folder) {
             Ok(entries) => entries,

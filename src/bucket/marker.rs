@@ -15,7 +15,7 @@ use object_store::{GetOptions, ObjectStoreExt};
 use serde::{Deserialize, Serialize};
 
 use super::backend::Uploads;
-use super::local::make_directory;
+use super::local::{blocking, make_directory};
 use super::{Bucket, BucketError, ObjectKey, StorageUrl};
 
 /// A longer one is none.
@@ -195,6 +195,9 @@ impl Bucket {
             let folder = directory.root().join(ObjectKey::ABOUT);
             let failed = |error| BucketError::of_io("making", &folder, &error);
             make_directory(&folder).map_err(failed)?;
+            // Of one that a crash cut off the staging file is left.
+            let directory = directory.clone();
+            blocking(move || directory.remove_staging(ObjectKey::ABOUT, &[])).await?;
         }
         let put = self.store().objects.put(&key.as_str().into(), text.into()).await;
         put.map_err(|error| BucketError::of_listing(&error))?;

@@ -178,7 +178,7 @@ impl Bucket {
             Uploads::Local(directory) => {
                 let (directory, folder) = (directory.clone(), folder.clone());
                 let keep: Vec<_> = keep.iter().map(|upload| directory.staging(&upload.key, &upload.id)).collect();
-                blocking(move || directory.remove_staging(&folder, &keep)).await
+                blocking(move || directory.remove_staging(folder.as_str(), &keep)).await
             }
             Uploads::Remote(_) => Ok(()),
         }
