@@ -4,8 +4,11 @@ use std::time::Instant;
 
 use futures_util::future::join_all;
 use reqwest::Method;
+use tokio::time::timeout;
 
 use super::*;
+use crate::support::accept;
+use crate::support::vault::PATIENCE;
 
 async fn ready(vault: &Vault) -> (u16, Value) {
     answer(vault.request(Method::GET, "/readyz").send().await.unwrap()).await
@@ -83,9 +86,9 @@ async fn a_storage_that_hangs_is_asked_once_and_not_waited_for() {
     let counted = connections.clone();
     let hanging = tokio::spawn(async move {
         let mut open = Vec::new();
-        while let Ok((socket, _)) = listener.accept().await {
+        loop {
+            open.push(accept(&listener).await);
             counted.fetch_add(1, Ordering::Relaxed);
-            open.push(socket);
         }
     });
     let hung = bucket::Config {
@@ -97,13 +100,15 @@ async fn a_storage_that_hangs_is_asked_once_and_not_waited_for() {
     };
     let vault = Vault::with(Options::new(hung)).await;
     let start = Instant::now();
-    let answers = join_all((0..10).map(|_| ready(&vault))).await;
-    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
-    for answer in answers {
-        assert_eq!(answer, (503, problem("storage", "no answer within 2 s")));
+    // That it takes two seconds is tested where time is a test's own, in `cached_check.rs`. Here the storage never answers.
+    let answers = timeout(PATIENCE, join_all((0..10).map(|_| ready(&vault)))).await.expect("it waits for the storage");
+    for (status, body) in answers.into_iter().chain([ready(&vault).await]) {
+        assert_eq!((status, &body["checks"]["storage"]), (503, &json!("no answer within 2 s")), "{body}");
     }
-    assert_eq!(ready(&vault).await.0, 503);
-    assert_eq!(connections.load(Ordering::Relaxed), 1);
+    // It is given up after five seconds, and what was found then is good for ten.
+    let most = 1 + start.elapsed().as_secs() / 15;
+    let asked = u64::from(connections.load(Ordering::Relaxed));
+    assert!((1..=most).contains(&asked), "{asked} of {most}");
     hanging.abort();
 }
 

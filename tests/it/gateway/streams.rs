@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use super::provider::vault;
+use crate::support::accept;
 use crate::support::vault::{PATIENCE, TOKEN, video_id};
 
 /// A provider that deals with each connection as `serve` says, once the head of its first request is read.
@@ -23,7 +24,8 @@ where
     let base_url = format!("http://{}", listener.local_addr().unwrap());
     let serve = Arc::new(serve);
     tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
+        loop {
+            let mut stream = accept(&listener).await;
             let serve = serve.clone();
             tokio::spawn(async move {
                 // A client may open a connection that it then has no use for.

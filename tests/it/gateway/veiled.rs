@@ -9,9 +9,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::provider::{Asked, CALLERS_TOKEN, PROVIDER_TOKEN, Provider, vault};
-use crate::support::raw;
 use crate::support::vault::{TOKEN, Vault, video_id};
 use crate::support::web_socket::WebSocket;
+use crate::support::{accept, raw};
 
 fn signature(url: &str) -> &str {
     url.rsplit('/').next().unwrap()
@@ -188,7 +188,8 @@ async fn answering(pieces: Vec<Vec<u8>>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base_url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
+        loop {
+            let mut stream = accept(&listener).await;
             let pieces = pieces.clone();
             tokio::spawn(async move {
                 let mut head = Vec::new();

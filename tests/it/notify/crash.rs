@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::support::child::Program;
+use crate::support::accept;
+use crate::support::child::{Process, Program};
 
 /// The points of telling.
 pub(crate) const POINTS: &[&str] = &["notify.send", "notify.sent"];
@@ -33,8 +35,8 @@ impl Faulty {
         let faulty = Arc::new(Self { bucket, ..Self::default() });
         let shared = faulty.clone();
         tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(shared.clone().serve(stream));
+            loop {
+                tokio::spawn(shared.clone().serve(accept(&listener).await));
             }
         });
         (faulty, url)
@@ -93,6 +95,32 @@ fn with_endpoint(program: &mut Program, url: &str) {
     program.set("NOTIFY__ENDPOINTS", endpoint);
 }
 
+/// Waits until so many events have arrived and none is on its way. However much there is to do, it must go on.
+async fn told_all(receiver: &Faulty, process: &Process, expected: usize) {
+    let (mut last, mut since) = (None, Instant::now());
+    loop {
+        // Nothing is answered while the state is brought up to date.
+        let stats = process.get("/api/v1/stats").await;
+        let arrived = receiver.ids.lock().unwrap().len();
+        if arrived >= expected && stats.as_ref().is_some_and(|stats| stats["notificationsPending"] == 0) {
+            return;
+        }
+        let reached =
+            (arrived, stats.map(|stats| (stats["queueDepth"].clone(), stats["notificationsPending"].clone())));
+        if last.as_ref() != Some(&reached) {
+            (last, since) = (Some(reached), Instant::now());
+        }
+        if since.elapsed() >= PATIENCE {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let told: Vec<_> = receiver.ids.lock().unwrap().keys().cloned().collect();
+    let waiting = process.get("/api/v1/notifications?state=pending").await;
+    let jobs = process.get("/api/v1/jobs?limit=200").await;
+    panic!("{} of {expected}: {told:?}\n{waiting:#?}\n{jobs:#?}\n{}", told.len(), process.log());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_that_fails_half_the_time_gets_everything_with_the_same_ids_through_kills() {
     let rounds = crate::crash::kills();
@@ -118,19 +146,7 @@ async fn a_receiver_that_fails_half_the_time_gets_everything_with_the_same_ids_t
     }
     receiver.behaves.store(true, Ordering::SeqCst);
     let process = program.start().await;
-    let told = async {
-        while receiver.ids.lock().unwrap().len() < expected
-            || process.get("/api/v1/stats").await.is_none_or(|stats| stats["notificationsPending"] != 0)
-        {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    if tokio::time::timeout(PATIENCE, told).await.is_err() {
-        let told: Vec<_> = receiver.ids.lock().unwrap().keys().cloned().collect();
-        let waiting = process.get("/api/v1/notifications?state=pending").await;
-        let jobs = process.get("/api/v1/jobs?limit=200").await;
-        panic!("{} of {expected}: {told:?}\n{waiting:#?}\n{jobs:#?}\n{}", told.len(), process.log());
-    }
+    told_all(&receiver, &process, expected).await;
     assert_eq!(*receiver.faults.lock().unwrap(), Vec::<String>::new());
     for (event, ids) in &*receiver.ids.lock().unwrap() {
         assert!(ids.iter().all(|id| *id == ids[0]), "{event:?}: {ids:?}");

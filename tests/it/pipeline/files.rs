@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+use crate::support::accept;
 use crate::support::media::{MediaServer, mp4, png};
 use crate::support::s3::S3Server;
 use crate::support::vault::{TOKEN, Vault, completed, video_id, with_bucket};
@@ -19,7 +20,8 @@ async fn unmeasured(body: Vec<u8>) -> String {
     let url = format!("http://{}/file", listener.local_addr().unwrap());
     let body = Arc::new(body);
     tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
+        loop {
+            let mut stream = accept(&listener).await;
             let body = Arc::clone(&body);
             tokio::spawn(async move {
                 let mut head = Vec::new();

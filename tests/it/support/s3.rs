@@ -90,7 +90,8 @@ impl S3Server {
         let accepting = tokio::spawn(async move {
             // Dropped with this task, and with it every connection.
             let mut connections = tokio::task::JoinSet::new();
-            while let Ok((socket, _)) = listener.accept().await {
+            loop {
+                let socket = super::accept(&listener).await;
                 let front = front.clone();
                 connections.spawn(async move {
                     let answer = hyper::service::service_fn(move |request| {
