@@ -8,7 +8,7 @@ use super::super::keys;
 use super::super::records::{Claim, MediaRecord, QuarantineRecord, UploadRecord};
 use super::super::stored_job::{OpenJob, Part};
 use super::super::txn::Txn;
-use super::{ApplyOutcome, put_job_quietly, storage};
+use super::{ApplyOutcome, put_job, put_job_quietly, storage};
 use crate::domain::{Job, StoredFile};
 use crate::journal::KeptCallback;
 
@@ -53,7 +53,8 @@ pub(super) fn job(txn: &mut Txn<'_>, position: u64, sequence: u64, job: &Job) ->
     if knows_more || (known.is_some() && sequence >= txn.meta.begins) {
         return Ok(ApplyOutcome::Done);
     }
-    import_job(txn, position, sequence, known, job)
+    let open = import_job(txn, position, sequence, known, job)?;
+    put_job_quietly(txn, open, None, None)
 }
 
 pub(super) fn claim(txn: &mut Txn<'_>, position: u64, claim: Claim) -> Result<ApplyOutcome, StateError> {
@@ -75,8 +76,14 @@ pub(super) fn upload(
 
 pub(super) fn from_manifest(txn: &mut Txn<'_>, position: u64, job: &Job) -> Result<ApplyOutcome, StateError> {
     let known = txn.open_job(&job.id, Part::Whole)?;
-    let says_more = known.as_ref().is_none_or(|known| known.job.state.is_superseded_by(job.state));
-    if says_more { import_job(txn, position, position, known, job) } else { Ok(ApplyOutcome::Done) }
+    if known.as_ref().is_some_and(|known| !known.job.state.is_superseded_by(job.state)) {
+        return Ok(ApplyOutcome::Done);
+    }
+    let is_known = known.is_some();
+    let open = import_job(txn, position, position, known, job)?;
+    // A kill may come between a manifest and the record of the end that it tells of: then this is where that becomes known, and is
+    // told. Of a job that was lost as a whole nobody knows whom to tell what.
+    if is_known { put_job(txn, open, None, None) } else { put_job_quietly(txn, open, None, None) }
 }
 
 /// Puts `job` in the place of what is known of it, with all that follows from its files.
@@ -86,11 +93,14 @@ fn import_job(
     sequence: u64,
     known: Option<OpenJob>,
     job: &Job,
-) -> Result<ApplyOutcome, StateError> {
+) -> Result<OpenJob, StateError> {
     let mut job = job.clone();
     let mut is_placed = false;
     if let Some(known) = &known {
         job.callbacks = job.callbacks.max(known.job.callbacks);
+        // Manifests do not have them. They tell events apart.
+        job.events = job.events.max(known.job.events);
+        job.expiry_told = job.expiry_told.max(known.job.expiry_told);
         is_placed = known.job.folder.is_some();
         job.folder = known.job.folder.clone().or(job.folder);
     }
@@ -117,7 +127,7 @@ fn import_job(
         }
     }
     open.job = job;
-    put_job_quietly(txn, open, None, None)
+    Ok(open)
 }
 
 /// Enters an object in the index, unless its bytes are there. `place` orders it among all others: a journal position that

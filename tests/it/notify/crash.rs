@@ -182,3 +182,37 @@ async fn an_event_whose_delivery_is_cut_off_is_sent_again_with_the_same_id() {
         }
     }
 }
+
+/// A kill between a manifest and the record of its job's end: the next start may learn of the end from the manifest first.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_that_only_a_manifest_tells_of_is_told() {
+    let (dir, media, receiver) = (tempfile::tempdir().unwrap(), MediaServer::start(), Receiver::start());
+    let mut program = Program::new(dir.path());
+    with_endpoint(&mut program, &receiver.url("/"));
+    program.failure_points = "worker.end=1*sleep(3600000)".to_owned();
+    let process = program.start().await;
+    process.post_until_accepted(&completed(1, &media.put("/1.mp4", mp4(1, 3000), "video/mp4"))).await;
+    let written = async {
+        while !has_manifest(&dir.path().join("bucket")) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, written).await.expect("no manifest");
+    process.kill();
+    std::fs::remove_dir_all(dir.path().join("data/state")).unwrap();
+    // The worker does not get there first.
+    program.failure_points = "worker.manifest=return".to_owned();
+    let process = program.start().await;
+    let told = events(&receiver, 1, SECRET).await;
+    assert_eq!(
+        (&told[0].1["type"], &told[0].1["data"]["state"]),
+        (&json!("job.archived"), &json!("archived")),
+        "{told:?}"
+    );
+    assert_eq!(process.terminate().await, Some(0));
+}
+
+fn has_manifest(folder: &std::path::Path) -> bool {
+    let Ok(items) = std::fs::read_dir(folder) else { return false };
+    items.flatten().any(|item| item.file_name() == "manifest.json" || has_manifest(&item.path()))
+}
