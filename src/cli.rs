@@ -86,11 +86,12 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
 }
 
 fn reply_url(config: &Config, channel: &str) -> Result<(), Failure> {
-    if channel != Target::CHANNEL {
-        return Err(Failure::usage(format!("--channel: expected {}, found {channel:?}", Target::CHANNEL)));
-    }
+    let Some(target) = Target::parse(channel).ok().filter(Target::is_channel) else {
+        let names = format!("{} or {}", Target::USEAPI, Target::CHANNEL);
+        return Err(Failure::usage(format!("--channel: expected {names}, found {channel:?}")));
+    };
     let urls = config.reply_urls().map_err(Failure::usage)?;
-    print(format!("{}\n", urls.reply_url(&Target::Channel)))
+    print(format!("{}\n", urls.reply_url(&target)))
 }
 
 fn exit(result: Result<(), Failure>) -> ExitCode {

@@ -5,22 +5,22 @@
 //! have no limit. Nothing that is JSON is an error here; what cannot be understood says why, and is kept aside.
 
 mod account;
-mod agent;
+mod apis;
 mod budget;
 mod client;
-mod details;
 mod error;
 pub mod escapes;
-mod job;
 mod json;
 pub mod json_patch;
 mod list;
 mod media;
 mod redact;
 
-use crate::domain::{JobId, Kind, Observation, ReplyRef, Timestamp};
+use crate::domain::{JobId, MediaUrl, Observation, ReplyRef, Timestamp};
 
 pub use account::AccountLogin;
+pub use apis::{FIRST_API_PATH, denies, kept_days, media_hosts, names};
+pub(crate) use client::account_of;
 pub use client::{Answer, CircuitBreaker, Client, ClientConfig, JobList, ListPage, ProviderError};
 pub use json::NotJson;
 use json::Object;
@@ -58,9 +58,6 @@ impl Unrecognised {
     }
 }
 
-/// The fields that hold a job's id, by the provider's pages. The shape of the id says the kind, not the field.
-const ID_FIELDS: [&str; 5] = ["videoId", "imageId", "jobId", "musicId", "audio_id"];
-
 /// Reads a callback's body, or any other answer about one job.
 ///
 /// # Errors
@@ -74,18 +71,33 @@ pub fn read(body: &[u8]) -> Result<Parsed, NotJson> {
 }
 
 fn observe(object: &Object<'_>) -> Result<Observation, Unrecognised> {
-    let job = job_id(object)?;
-    let request = object.object("request").unwrap_or_default();
-    let reply_ref = match reply_ref(object)? {
-        None => reply_ref(&request)?,
-        found => found,
-    };
-    let mut observation = match job.kind() {
-        Kind::Agent => agent::read(job, object, &request),
-        Kind::Video | Kind::Image | Kind::Music | Kind::Speech => job::read(job, object),
-    };
-    observation.reply_ref = reply_ref;
-    Ok(observation)
+    let (id, api) = apis::recognise(object)?;
+    let reply_ref = find_reply_ref(object, api.reply_ref_in())?;
+    Ok(Observation { reply_ref, ..api.observe(id, object)? })
+}
+
+/// Where the API puts it; else wherever one of them might.
+fn find_reply_ref(object: &Object<'_>, usual: &str) -> Result<Option<ReplyRef>, Unrecognised> {
+    if let Some(found) = object.object(usual).map(|usual| reply_ref(&usual)).transpose()?.flatten() {
+        return Ok(Some(found));
+    }
+    if let Some(found) = reply_ref(object)? {
+        return Ok(Some(found));
+    }
+    for place in ["request", "response", "task"] {
+        if let Some(found) = object.object(place).map(|place| reply_ref(&place)).transpose()?.flatten() {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// The bytes of a picture that stands in a body itself, at `place` of its list of media.
+pub fn inline_media(body: &[u8], place: &MediaUrl) -> Option<Vec<u8>> {
+    use base64::Engine as _;
+    let place = place.file_name().parse().ok().filter(|place| *place < Observation::MAX_ASSETS)?;
+    let text = list::inline_text(body, place)?;
+    base64::engine::general_purpose::STANDARD.decode(text.trim()).ok()
 }
 
 /// The caller's reference: a text, or a number or boolean as it is written.
@@ -100,14 +112,7 @@ fn reply_ref(object: &Object<'_>) -> Result<Option<ReplyRef>, Unrecognised> {
 }
 
 fn job_id(object: &Object<'_>) -> Result<JobId, Unrecognised> {
-    let mut verdict = Unrecognised::UnknownShape;
-    for text in ID_FIELDS.iter().filter_map(|field| object.text(field)) {
-        match text.parse() {
-            Ok(id) => return Ok(id),
-            Err(_) => verdict = Unrecognised::UnknownId,
-        }
-    }
-    Err(verdict)
+    apis::recognise(object).map(|(id, _)| id)
 }
 
 /// The longest text of the provider's that a job's record holds, in bytes.

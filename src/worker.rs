@@ -20,6 +20,7 @@ mod part_buffer;
 mod recovery;
 mod resume;
 mod retry;
+mod source;
 mod task;
 mod transfer;
 
@@ -30,6 +31,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 pub use confirm::Confirmer;
+pub use source::ProviderMedia;
 
 use self::memory::Memory;
 use crate::bucket::{Bucket, KeyTemplate};
@@ -68,6 +70,9 @@ struct Inner {
     bucket: Bucket,
     fetcher: Fetcher,
     refresh: Option<Refresh>,
+    provider: Option<ProviderMedia>,
+    /// One at a time holds a body that has its files in it.
+    inline: tokio::sync::Semaphore,
     /// For parts of files.
     memory: Memory,
     /// One at a time makes an object of given bytes visible.
@@ -83,8 +88,16 @@ impl Worker {
     const PARTS: u64 = 64 << 20;
 
     /// A worker that archives what `log`'s state says is due, from `fetcher` into `bucket`. Without `refresh`
-    /// links that are dead stay so until a callback brings others.
-    pub fn new(config: Config, log: EventLog, bucket: Bucket, fetcher: Fetcher, refresh: Option<Refresh>) -> Self {
+    /// links that are dead stay so until a callback brings others; without `provider`, files wait that are to be had with a
+    /// token alone.
+    pub fn new(
+        config: Config,
+        log: EventLog,
+        bucket: Bucket,
+        fetcher: Fetcher,
+        refresh: Option<Refresh>,
+        provider: Option<ProviderMedia>,
+    ) -> Self {
         let part_size = bucket.part_size();
         let memory = Memory::new(Self::PARTS.max(2 * part_size), part_size);
         Self {
@@ -94,6 +107,8 @@ impl Worker {
                 bucket,
                 fetcher,
                 refresh,
+                provider,
+                inline: tokio::sync::Semaphore::new(1),
                 memory,
                 digests: Mutex::default(),
                 storage_down: Mutex::default(),

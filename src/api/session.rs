@@ -86,7 +86,7 @@ pub(super) async fn close(request: HttpRequest, api: Data<Api>) -> Result<HttpRe
 }
 
 fn set_cookie(request: &HttpRequest, api: &Api, value: &str, max_age: u64) -> String {
-    let public = api.intake().urls().reply_url(&Target::Channel);
+    let public = api.intake().urls().reply_url(&Target::UseApi);
     let https = request.connection_info().scheme() == "https" || public.starts_with("https:");
     let secure = if https { "; Secure" } else { "" };
     format!("{NAME}={value}; Path=/; Max-Age={max_age}; HttpOnly; SameSite=Strict{secure}")

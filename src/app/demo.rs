@@ -206,7 +206,7 @@ fn settings(dir: &std::path::Path, token: &SecretString) -> Result<Settings, Dem
 /// Makes the create calls. Returns how many jobs the provider made of them.
 async fn create_jobs(simulator: &Simulator, running: &Running, calls: u32) -> Result<u64, DemoError> {
     let client = reqwest::Client::builder().no_proxy().build().map_err(|error| DemoError::Create(error.to_string()))?;
-    let reply_url = running.intake().urls().reply_url(&Target::Channel);
+    let reply_url = running.intake().urls().reply_url(&Target::UseApi);
     let mut jobs = 0;
     for number in 0..calls {
         let round = number / 4 + 1;

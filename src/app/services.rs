@@ -1,12 +1,12 @@
 use super::{Settings, StartError, refresh};
 use crate::bucket::Bucket;
-use crate::fetch::Fetcher;
+use crate::fetch::{self, Fetcher};
 use crate::intake::Intake;
 use crate::provider;
 use crate::reconcile::Reconciler;
 use crate::repair::open_event_log;
 use crate::state::EventLog;
-use crate::worker::Worker;
+use crate::worker::{ProviderMedia, Worker};
 
 /// What archives, whoever tells it of jobs: the service without its doors.
 pub(super) struct Services {
@@ -34,7 +34,18 @@ impl Services {
         let intake = Intake::new(settings.intake.clone(), settings.reply_urls.clone(), log.clone());
         let reconciler = client.clone().map(|client| Reconciler::new(settings.reconcile, intake.clone(), client));
         let fresh_links = reconciler.clone().map(refresh);
-        let worker = Worker::new(settings.worker.clone(), log.clone(), bucket.clone(), fetcher.clone(), fresh_links);
+        let with_token = provider_media(settings, client.as_ref())?;
+        let (config, log_of_worker) = (settings.worker.clone(), log.clone());
+        let worker = Worker::new(config, log_of_worker, bucket.clone(), fetcher.clone(), fresh_links, with_token);
         Ok(Self { bucket, fetcher, log, client, intake, reconciler, worker })
     }
+}
+
+/// What carries the provider's token to the provider, and to nobody else.
+fn provider_media(settings: &Settings, client: Option<&provider::Client>) -> Result<Option<ProviderMedia>, StartError> {
+    let Some((config, client)) = settings.provider.as_ref().zip(client) else { return Ok(None) };
+    let Some(authorization) = config.authorization() else { return Ok(None) };
+    let fetch = fetch::Config { egress: config.egress.clone(), ..settings.fetch.clone() };
+    let fetcher = Fetcher::with_authorization(&fetch, authorization)?;
+    Ok(Some(ProviderMedia { client: client.clone(), fetcher }))
 }

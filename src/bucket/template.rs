@@ -1,7 +1,7 @@
 use std::fmt;
 
 use super::key::{MAX_SEGMENT, ObjectFolder, ObjectKey, RESERVED, is_key_char, is_path};
-use crate::domain::{Digest, JobId, ReplyRef, Timestamp};
+use crate::domain::{Digest, JobId, Kind, ReplyRef, Timestamp};
 
 /// Where in the bucket a job's files go: the setting `storage.key`.
 ///
@@ -18,7 +18,7 @@ pub struct KeyTemplate {
 pub enum KeyTemplateError {
     /// `{…}` around something unknown, or a brace without its partner.
     #[error(
-        "unknown placeholder {{{0}}}: expected {{kind}}, {{yyyy}}, {{mm}}, {{dd}}, {{job}}, {{file}}, {{account}} or {{ref}}"
+        "unknown placeholder {{{0}}}: expected {{kind}}, {{yyyy}}, {{mm}}, {{dd}}, {{job}}, {{file}}, {{account}}, {{provider}} or {{ref}}"
     )]
     Placeholder(String),
     /// `{file}` is missing, repeated, or has company in its segment.
@@ -53,11 +53,14 @@ enum Piece {
     Day,
     Job,
     Account,
+    Provider,
     Ref,
 }
 
 /// The longest form of a `replyRef` in a key, in bytes, hash included.
 const MAX_REF: usize = 80;
+/// The longest name of an API, in bytes.
+const MAX_API: usize = 32;
 
 impl Piece {
     fn named(name: &str) -> Option<Self> {
@@ -68,20 +71,22 @@ impl Piece {
             "dd" => Self::Day,
             "job" => Self::Job,
             "account" => Self::Account,
+            "provider" => Self::Provider,
             "ref" => Self::Ref,
             _ => return None,
         })
     }
 
-    /// The longest text this can become: a job's folder is a kind, two separators and the provider's number.
+    /// The longest text this can become: a job's folder is a kind, an API, the provider's own id, and separators.
     fn longest(&self) -> String {
         let length = match self {
             Self::Text(text) => return text.to_string(),
             Self::Kind => 6,
             Self::Year => 4,
             Self::Month | Self::Day => 2,
-            Self::Job => 6 + 2 + JobId::MAX_DIGITS + 9,
+            Self::Job => 6 + 1 + MAX_API + 1 + JobId::MAX_NAME_BYTES + 9,
             Self::Account => JobId::MAX_DIGITS,
+            Self::Provider => MAX_API,
             Self::Ref => MAX_REF,
         };
         "x".repeat(length)
@@ -96,7 +101,7 @@ impl KeyTemplate {
     /// job, with the same kind and number, already holds the plain one.
     pub fn folder(
         &self,
-        job: &JobId,
+        (job, kind): (&JobId, Kind),
         made_on: Timestamp,
         reply_ref: Option<&ReplyRef>,
         disambiguate: bool,
@@ -106,17 +111,18 @@ impl KeyTemplate {
         for piece in &self.folder {
             match piece {
                 Piece::Text(text) => folder.push_str(text),
-                Piece::Kind => folder.push_str(job.kind().as_str()),
+                Piece::Kind => folder.push_str(kind.as_str()),
                 Piece::Year => folder.push_str(&format!("{year:04}")),
                 Piece::Month => folder.push_str(&format!("{month:02}")),
                 Piece::Day => folder.push_str(&format!("{day:02}")),
                 Piece::Job => {
-                    folder.push_str(&job.folder());
+                    folder.push_str(&job.folder(kind));
                     if disambiguate {
                         folder.push_str(&short_hash(job.as_str()));
                     }
                 }
-                Piece::Account => folder.push_str(job.account()),
+                Piece::Account => folder.push_str(&job.account_name()),
+                Piece::Provider => folder.push_str(&job.provider()),
                 Piece::Ref => folder.push_str(&reply_ref.map_or("no-ref".to_owned(), |it| plain(it.as_str()))),
             }
         }

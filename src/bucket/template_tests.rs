@@ -11,7 +11,9 @@ fn folder(template: &str, reply_ref: Option<&str>, disambiguate: bool) -> String
     let template: KeyTemplate = template.parse().unwrap();
     let made_on = Timestamp::parse_rfc3339("2026-01-02T23:59:59Z").unwrap();
     let reply_ref = reply_ref.map(|text| ReplyRef::new(text).unwrap());
-    template.folder(&job("user:1-minimax:2-video:3"), made_on, reply_ref.as_ref(), disambiguate).to_string()
+    template
+        .folder((&job("user:1-minimax:2-video:3"), Kind::Video), made_on, reply_ref.as_ref(), disambiguate)
+        .to_string()
 }
 
 #[test]
@@ -99,7 +101,7 @@ proptest! {
     ) {
         let Ok(template) = format!("{}/{{file}}", pieces.concat()).parse::<KeyTemplate>() else { return Ok(()) };
         let reply_ref = reply_ref.and_then(|text| ReplyRef::new(&text).ok());
-        let folder = template.folder(&job, Timestamp::from_millis_clamped(millis), reply_ref.as_ref(), disambiguate);
+        let folder = template.folder((&job, job.kind()), Timestamp::from_millis_clamped(millis), reply_ref.as_ref(), disambiguate);
         prop_assert_eq!(folder.as_str().parse::<ObjectFolder>(), Ok(folder.clone()));
         let key = folder.file(&FileName::clean(&name));
         prop_assert_eq!(key.as_str().parse::<ObjectKey>(), Ok(key.clone()));

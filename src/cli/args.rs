@@ -82,8 +82,8 @@ pub(super) enum Command {
         after_help = "Treat the URL as a secret: whoever has it can send callbacks.\n\nExample:\n  replyvault reply-url --config /etc/replyvault/config.toml"
     )]
     ReplyUrl {
-        /// Channel of the provider
-        #[arg(long, value_name = "NAME", default_value = Target::CHANNEL)]
+        /// Channel: useapi, for all of the provider's APIs, or minimax, which takes the same
+        #[arg(long, value_name = "NAME", default_value = Target::USEAPI)]
         channel: String,
     },
     /// Manage refs

@@ -117,7 +117,7 @@ pub(super) fn tls_failure(config: &Config, error: &TlsError) -> Failure {
 
 /// Says once what only whoever starts it for the first time can know.
 fn announce(config: &Config, credentials: &Credentials) -> Result<(), Failure> {
-    let reply_url = credentials.reply_urls.reply_url(&Target::Channel);
+    let reply_url = credentials.reply_urls.reply_url(&Target::UseApi);
     let secrets = config.data.dir.join("secrets.toml");
     let secrets = secrets.display();
     print(format!(

@@ -12,6 +12,7 @@ use super::progress::ProgressDisplay;
 use super::{Failure, client, print};
 use crate::config::{Config, Credentials};
 use crate::domain::{Digest, JobId, RefId};
+use crate::provider;
 
 /// How long one question waits for its answer.
 const ASK_FOR: Duration = Duration::from_secs(20);
@@ -94,7 +95,9 @@ async fn ended(
 /// Where the API has it: a job by its id, a ref by its id or its replyRef.
 async fn path_of(config: &Config, credentials: &Credentials, what: &str) -> Result<String, Failure> {
     let encoded = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-    if what.parse::<JobId>().is_ok() {
+    // A reference may look like the id of a job of an API that there is not.
+    let is_known = |id: JobId| provider::names().any(|name| name == id.provider());
+    if what.parse::<JobId>().is_ok_and(is_known) {
         return Ok(format!("/api/v1/jobs/{}", encoded(what)));
     }
     if RefId::parse(what).is_ok() {

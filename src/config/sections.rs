@@ -213,9 +213,14 @@ pub enum Watermark {
 
 impl Default for Fetch {
     fn default() -> Self {
-        let hosts = ["*.hailuoai.video", "*.hailuoai.com", "minimax-public-cdn.com"];
+        let mut allowed_hosts = Vec::new();
+        for host in crate::provider::media_hosts().filter_map(|host| host.parse().ok()) {
+            if !allowed_hosts.contains(&host) {
+                allowed_hosts.push(host);
+            }
+        }
         Self {
-            allowed_hosts: hosts.iter().filter_map(|host| host.parse().ok()).collect(),
+            allowed_hosts,
             allow_http: false,
             allow_private_addresses: false,
             max_size: Size(4 << 30),

@@ -20,7 +20,7 @@ fn plain(config: &Config) -> toml::Table {
 fn the_example_is_the_defaults() {
     let example = parse(EXAMPLE, &[]).unwrap();
     assert_eq!(plain(&example), plain(&Config::default()));
-    assert_eq!(Config::default().fetch.allowed_hosts.len(), 3);
+    assert_eq!(Config::default().fetch.allowed_hosts.len(), 18);
     assert!(example.warnings().is_empty(), "{:?}", example.warnings());
 }
 

@@ -19,7 +19,7 @@ pub enum Refusal {
         host: String,
     },
     /// Not on the allow-list.
-    #[error("host {host} is not an allowed host")]
+    #[error("host {host} is not an allowed host: add \"{host}\" to fetch.allowed_hosts, and retry")]
     HostNotAllowed {
         /// As in the URL.
         host: String,

@@ -97,8 +97,14 @@ impl Download {
         checks: BodyHashes,
         response: Response,
     ) -> Self {
+        let download = Self::of_bytes(fetcher, url, entity, Bytes::new());
+        Self { checks, state: State::Receiving(response), ..download }
+    }
+
+    /// What is at hand already.
+    pub(super) fn of_bytes(fetcher: Fetcher, url: MediaUrl, entity: Entity, pending: Bytes) -> Self {
+        let checks = BodyHashes::new(entity.declared);
         let speed = SpeedGate::new(fetcher.min_speed, fetcher.speed_window);
-        let state = State::Receiving(response);
         Self {
             fetcher,
             url,
@@ -106,11 +112,11 @@ impl Download {
             checks,
             speed,
             reopenings: 0,
-            pending: Bytes::new(),
+            pending,
             gathered: BytesMut::new(),
             crumbs: Crumbs::default(),
             pause: None,
-            state,
+            state: State::Closed(None),
         }
     }
 

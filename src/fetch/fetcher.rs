@@ -1,10 +1,12 @@
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::entity::Entity;
 use super::{Download, FetchError};
 use crate::domain::MediaUrl;
-use crate::egress::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
-use crate::egress::{self, Client, ClientConfig, ClientSetupError, Policy, Response};
+use crate::egress::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderMap, HeaderValue};
+use crate::egress::{self, Client, ClientConfig, ClientSetupError, Method, Policy, Response};
 
 /// For a connection, TLS included. Far above what a CDN in reach takes, far below what would block a slot for long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,6 +38,8 @@ pub struct Fetcher {
     pub(super) min_speed: u64,
     pub(super) speed_window: Duration,
     pub(super) reopen_pause: Duration,
+    /// What every request carries, where all go to the one host that may have it.
+    pub(super) authorization: Option<HeaderValue>,
 }
 
 impl Fetcher {
@@ -51,7 +55,26 @@ impl Fetcher {
             min_speed: config.min_speed,
             speed_window: SPEED_WINDOW,
             reopen_pause: REOPEN_PAUSE,
+            authorization: None,
         })
+    }
+
+    /// The same with a token in every request. `config` must allow the token's own host alone; no redirect is followed.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn with_authorization(config: &Config, authorization: HeaderValue) -> Result<Self, ClientSetupError> {
+        Ok(Self { authorization: Some(authorization), ..Self::new(config)? })
+    }
+
+    /// What is at hand already, as a download.
+    ///
+    /// # Errors
+    /// When it is too large.
+    pub fn at_hand(&self, url: &MediaUrl, bytes: Bytes) -> Result<Download, FetchError> {
+        self.check_size(bytes.len() as u64)?;
+        let entity = Entity::of_headers(&HeaderMap::new(), Some(bytes.len() as u64));
+        Ok(Download::of_bytes(self.clone(), url.clone(), entity, bytes))
     }
 
     /// Asks for a URL and reads the response's head. Does not try again by itself.
@@ -67,7 +90,13 @@ impl Fetcher {
 
     pub(super) async fn request(&self, url: &MediaUrl, mut headers: HeaderMap) -> Result<Response, FetchError> {
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        Ok(self.client.get(url, headers).await?)
+        match &self.authorization {
+            None => Ok(self.client.get(url, headers).await?),
+            Some(authorization) => {
+                headers.insert(AUTHORIZATION, authorization.clone());
+                Ok(self.client.send(Method::GET, url, headers, None).await?)
+            }
+        }
     }
 
     pub(super) fn check_size(&self, bytes: u64) -> Result<(), FetchError> {

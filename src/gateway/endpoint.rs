@@ -40,7 +40,7 @@ impl Endpoint {
         let path = path.to_ascii_lowercase();
         let path: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
         match (method, &path[..]) {
-            (&Method::POST, ["videos" | "images", "create"]) => Self::Create(Created::Ids),
+            (&Method::POST, ["videos" | "images" | "speech" | "music", "create"]) => Self::Create(Created::Ids),
             (&Method::POST, ["videos", "agent-create"]) => Self::Create(Created::Events),
             (&Method::POST, ["agent"]) => Self::Create(Created::Job),
             (&Method::POST, ["audio", "create-stream"]) => Self::SpeechToken,
@@ -49,8 +49,8 @@ impl Endpoint {
             (&Method::GET, ["scheduler"] | ["scheduler", "available"] | ["agent", "jobs"]) => Self::MentionsJobs,
             (&Method::GET, ["videos", "agent-templates" | "characters"] | ["music", "styles"])
             | (&Method::GET, ["audio", "config" | "voices" | "wss"]) => Self::Other,
-            (&Method::GET, ["videos" | "images" | "agent" | "music" | "audio", _]) => Self::Job,
-            (&Method::GET, ["videos" | "images" | "music" | "audio"]) => Self::List,
+            (&Method::GET, ["videos" | "images" | "agent" | "music" | "audio" | "speech", _]) => Self::Job,
+            (&Method::GET, ["videos" | "images" | "music" | "audio" | "speech"]) => Self::List,
             _ => Self::Other,
         }
     }

@@ -17,7 +17,12 @@ const SIGNATURE: usize = 43;
 /// The most characters between a target and its signature: a slash, and what escapes may leave of it.
 const MAX_GAP: usize = 8;
 /// The shortest target, a gap, and a signature, in characters.
-const SHORTEST: usize = Target::CHANNEL.len() + 1 + SIGNATURE;
+const SHORTEST: usize = SHORTEST_NAME + 1 + SIGNATURE;
+/// The names of channels, in characters: the shortest and the longest.
+const SHORTEST_NAME: usize =
+    if Target::CHANNEL.len() < Target::USEAPI.len() { Target::CHANNEL } else { Target::USEAPI }.len();
+const LONGEST_NAME: usize =
+    if Target::CHANNEL.len() > Target::USEAPI.len() { Target::CHANNEL } else { Target::USEAPI }.len();
 /// The longest way of writing one with all its escapes, in bytes.
 const MAX_WRITTEN: usize = 16 << 10;
 /// How much is looked at in one go, in bytes.
@@ -117,10 +122,10 @@ impl Veil {
 
     fn look_at(&self, stretch: &[u8], offset: usize, is_last: bool, found: &mut Found) {
         let has_escapes = memchr::memchr3(b'\\', b'%', b'&', stretch).is_some() || stretch.contains(&0);
-        let names = [REF, Target::CHANNEL.as_bytes()];
+        let names = [REF, Target::CHANNEL.as_bytes(), Target::USEAPI.as_bytes()];
         let has_name = || names.iter().any(|name| memchr::memmem::find(stretch, name).is_some());
         // Without both, only the end can be the beginning of one.
-        let skipped = if has_escapes || has_name() { 0 } else { stretch.len().saturating_sub(Target::CHANNEL.len()) };
+        let skipped = if has_escapes || has_name() { 0 } else { stretch.len().saturating_sub(LONGEST_NAME) };
         if skipped > 0 && !is_last {
             return;
         }
@@ -204,6 +209,7 @@ fn candidate(cells: &[Cell]) -> Candidate {
     let target = match cells.first().map(|cell| cell.byte) {
         Some(b'r') => is_target(REF, REF_ID),
         Some(b'm') => is_target(Target::CHANNEL.as_bytes(), 0),
+        Some(b'u') => is_target(Target::USEAPI.as_bytes(), 0),
         _ => None,
     };
     let target = match target {
@@ -279,7 +285,14 @@ mod tests {
 
     #[test]
     fn a_signature_is_hidden_whoever_signed_it_and_nothing_else_is() {
-        for (of, key) in [(OF_REF, "new"), (OF_REF, "old"), ("minimax", "new"), ("minimax", "old")] {
+        for (of, key) in [
+            (OF_REF, "new"),
+            (OF_REF, "old"),
+            ("minimax", "new"),
+            ("minimax", "old"),
+            ("useapi", "new"),
+            ("useapi", "old"),
+        ] {
             let (url, signature) = url(of, key);
             let text = format!("{{\"replyUrl\":\"{url}\",\"x\":\"user:1-minimax:2-video:3\"}}");
             let hidden = Veil::over(&urls(), text.as_bytes()).unwrap().unwrap();
@@ -341,7 +354,7 @@ mod tests {
             around in ("[ -~]{0,40}", "[ \"<&,.}]{1}[ -~]{0,40}"),
             sizes in proptest::collection::vec(1usize..200, 1..5),
         ) {
-            let (url, signature) = url(if of_channel { "minimax" } else { OF_REF }, "old");
+            let (url, signature) = url(if of_channel { "useapi" } else { OF_REF }, "old");
             let inner = ways.iter().fold(url.clone(), |text, way| wrapped(*way, &text));
             let marked = ways.iter().fold(format!("{}*", &url[..url.len() - 43]), |text, way| wrapped(*way, &text));
             let text = format!("{} {inner}{}", around.0, around.1);

@@ -79,7 +79,7 @@ pub struct ReplyPath {
     path = "/reply/{target}/{signature}",
     tag = "callbacks",
     params(
-        ("target" = String, Path, description = "`minimax` or a ref's id"),
+        ("target" = String, Path, description = "`useapi`, `minimax` or a ref's id"),
         ("signature" = String, Path, description = "base64url of the target's HMAC"),
     ),
     request_body(content = Object, content_type = "application/json"),

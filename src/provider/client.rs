@@ -18,8 +18,8 @@ pub use circuit_breaker::CircuitBreaker;
 pub use error::ProviderError;
 pub use lists::{JobList, ListPage};
 
-use super::Parsed;
-use crate::domain::{JobId, Kind, MediaUrl, Observation, ReplyRef};
+use super::{Parsed, apis};
+use crate::domain::{JobId, MediaUrl, Observation, ReplyRef};
 use crate::egress::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
 use crate::egress::{self, ClientSetupError, Method, Policy};
 use crate::http::{BodyError, read_body};
@@ -27,7 +27,7 @@ use crate::http::{BodyError, read_body};
 /// How the provider is reached.
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
-    /// What its URLs start with, without the API's own `/v1/minimax`.
+    /// What its URLs start with, without an API's own path.
     pub base_url: Url,
     /// Our token there: visible ASCII.
     pub api_token: SecretString,
@@ -58,19 +58,26 @@ pub struct Answer {
 impl Answer {
     /// What says of a job that there is one and, where it is known, the caller's reference; nothing else.
     pub fn naming(job: &JobId, reply_ref: Option<&ReplyRef>) -> Self {
-        let field = match job.kind() {
-            Kind::Video => "videoId",
-            Kind::Image => "imageId",
-            Kind::Agent => "jobId",
-            Kind::Music => "musicId",
-            Kind::Speech => "audio_id",
-        };
-        let mut body = serde_json::json!({field: job.as_str()});
+        let mut body = apis::of(job).map_or_else(|| serde_json::json!({}), |api| api.naming(job));
         if let Some(reply_ref) = reply_ref {
             body["replyRef"] = reply_ref.as_str().into();
         }
-        let observation = Observation { reply_ref: reply_ref.cloned(), ..Observation::naming(job.clone()) };
-        Self { observation: Box::new(observation), body: body.to_string().into() }
+        let body = body.to_string();
+        let read = match super::read(body.as_bytes()) {
+            Ok(Parsed::Job(observation)) => *observation,
+            _ => Observation::naming(job.clone()),
+        };
+        let observation = Observation { reply_ref: reply_ref.cloned(), outcome: None, ..read };
+        Self { observation: Box::new(observation), body: body.into() }
+    }
+}
+
+impl ClientConfig {
+    /// What carries the token; `None` when it is no header's value.
+    pub fn authorization(&self) -> Option<HeaderValue> {
+        let mut token = HeaderValue::from_str(&format!("Bearer {}", self.api_token.expose_secret())).ok()?;
+        token.set_sensitive(true);
+        Some(token)
     }
 }
 
@@ -91,12 +98,10 @@ impl Client {
     pub fn new(config: &ClientConfig) -> Result<Self, ClientSetupError> {
         let timeouts = egress::ClientConfig::new(Self::CONNECT_TIMEOUT, Self::IDLE_TIMEOUT);
         // What is no header's value makes requests without a token, and those are refused.
-        let mut token = HeaderValue::from_str(&format!("Bearer {}", config.api_token.expose_secret()))
-            .unwrap_or_else(|_| HeaderValue::from_static("Bearer"));
-        token.set_sensitive(true);
+        let token = config.authorization().unwrap_or_else(|| HeaderValue::from_static("Bearer"));
         Ok(Self {
             http: egress::Client::new(Policy::new(config.egress.clone()), timeouts)?,
-            base: format!("{}/v1/minimax", config.base_url.as_str().trim_end_matches('/')),
+            base: config.base_url.as_str().trim_end_matches('/').to_owned(),
             token,
             account_locks: AccountLocks::default(),
             circuit_breaker: CircuitBreaker::default(),
@@ -108,18 +113,15 @@ impl Client {
     /// # Errors
     /// When it says nothing of this job, or nothing at all.
     pub async fn job(&self, id: &JobId) -> Result<Answer, ProviderError> {
-        let list = match id.kind() {
-            Kind::Video => "videos",
-            Kind::Image => "images",
-            Kind::Agent => "agent",
-            Kind::Music => "music",
-            Kind::Speech => "audio",
-        };
-        self.ask(id.account(), &format!("{list}/{id}"), |status, body| {
+        let api = apis::of(id).ok_or(ProviderError::Unreadable("its API is not known"))?;
+        let path = api.job_path(id).ok_or(ProviderError::Unreadable("its API cannot be asked about it"))?;
+        self.ask(&account_of(id), &path, |status, body| {
             let answer = match super::read(&body) {
                 // A failed agent job is answered with the status it failed with.
                 Ok(Parsed::Job(observation)) if observation.job == *id => Ok(Answer { observation, body }),
+                Ok(Parsed::Job(_)) if api.answers_by_alias(id) => under_its_name(id, &body),
                 Ok(Parsed::Job(_)) => Err("it is about another job"),
+                Ok(Parsed::Unrecognised(_)) if api.answers_by_alias(id) => under_its_name(id, &body),
                 Ok(Parsed::Unrecognised(unclear)) => Err(unclear.as_str()),
                 Err(_) => Err("it is not JSON"),
             };
@@ -133,6 +135,26 @@ impl Client {
             }
         })
         .await
+    }
+
+    /// Where the provider says that a file is which its bodies name no link of. Of `place`, path and query count.
+    ///
+    /// # Errors
+    /// When it names none.
+    pub async fn media_link(&self, place: &MediaUrl) -> Result<MediaUrl, ProviderError> {
+        const FIELDS: [&str; 2] = ["cdnUrl", "url"];
+        self.ask("", below_base(place), |status, body| {
+            status?;
+            let answer = super::json::parse_object(&body).ok().flatten().unwrap_or_default();
+            let link = FIELDS.iter().find_map(|field| answer.text(field));
+            link.and_then(|link| MediaUrl::parse(&link).ok()).ok_or(ProviderError::Unreadable("it names no link"))
+        })
+        .await
+    }
+
+    /// Where a file is that is to be had from the provider itself. Of `place`, path and query count.
+    pub fn media_url(&self, place: &MediaUrl) -> Option<MediaUrl> {
+        MediaUrl::parse(&format!("{}/{}", self.base, below_base(place))).ok()
     }
 
     /// What keeps the provider from being asked.
@@ -179,6 +201,34 @@ impl Client {
             }
         });
         answered.await.unwrap_or_else(|_| Err(ProviderError::NoAnswer("the answer took too long".to_owned())))
+    }
+}
+
+/// Path and query, without the slash in front.
+fn below_base(place: &MediaUrl) -> &str {
+    place.expose()[url::Position::BeforePath..url::Position::AfterQuery].trim_start_matches('/')
+}
+
+/// The account of a job as the order of requests and the circuit breaker know it: of two APIs they are two.
+pub(crate) fn account_of(id: &JobId) -> String {
+    match id.provider() {
+        provider if provider == JobId::FIRST_API => id.account().to_owned(),
+        provider => format!("{provider}/{}", id.account()),
+    }
+}
+
+/// An answer about a job that has another of its ids, or none, with the id that was asked for in front: that one counts.
+fn under_its_name(id: &JobId, body: &[u8]) -> Result<Answer, &'static str> {
+    let named = apis::of(id).map(|api| api.naming(id).to_string()).unwrap_or_default();
+    let (Some(named), Some(start)) = (named.strip_suffix('}'), body.iter().position(|byte| *byte == b'{')) else {
+        return Err("it is no object");
+    };
+    let rest = &body[start + 1..];
+    let is_empty = rest.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'}');
+    let body = [named.as_bytes(), if is_empty { b"" } else { b"," }, rest].concat();
+    match super::read(&body) {
+        Ok(Parsed::Job(observation)) if observation.job == *id => Ok(Answer { observation, body: body.into() }),
+        _ => Err("it is about another job"),
     }
 }
 

@@ -9,7 +9,7 @@ use crate::domain::Outcome;
 pub(super) struct ErrorReport {
     /// The provider's words, with status and details where it gives them: `Timeout (status 504)`.
     pub(super) text: String,
-    /// The HTTP status that the provider names: `error.status`, else `code`.
+    /// The HTTP status that the provider names: `error.status`, else `error.code`, else `code`.
     code: Option<i64>,
 }
 
@@ -22,10 +22,15 @@ impl ErrorReport {
             let text = value.text().unwrap_or_else(|| value.raw().to_owned());
             return Some(Self { text: truncate_redacted(with(&text, code, None)), code });
         };
-        let status = error.integer("status").or(code);
+        let status = error.integer("status").or_else(|| error.integer("code")).or(code);
         let message = error.text("message").unwrap_or_else(|| value.raw().to_owned());
         let details = error.text("message").and_then(|_| error.get("details"));
         Some(Self { text: truncate_redacted(with(&message, status, details)), code: status })
+    }
+
+    /// The HTTP status that the provider names, if it names one.
+    pub(super) fn code(&self) -> Option<i64> {
+        self.code
     }
 
     /// Whether the provider refused what was asked for: 422 means a moderated prompt or file.

@@ -12,8 +12,8 @@ use crate::domain::{JobId, Observation, ReplyRef};
 /// The most jobs taken from one answer; the provider's lists have 30 unless asked for more.
 pub const MAX_JOBS: usize = 1000;
 
-/// Fields that hold a list of jobs, or for the last two perhaps one list for each account.
-const LIST_FIELDS: [&str; 4] = ["images", "audio_list", "executing", "runningVideos"];
+/// Fields that hold a list of jobs, or for the last three perhaps one list for each account.
+const LIST_FIELDS: [&str; 5] = ["images", "audio_list", "executing", "executingAudio", "runningVideos"];
 
 /// A job that an answer names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,6 +88,14 @@ pub(super) fn accounts(body: &[u8]) -> Result<Vec<String>, &'static str> {
 /// Whether a text is an account's number, as in the ids of jobs; anything else would be a query of its own.
 pub(super) fn is_account(text: &str) -> bool {
     (1..=JobId::MAX_DIGITS).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// The picture that stands in a body itself, at `place` of its list of media, counted from 0: the base64 text of it.
+pub(super) fn inline_text(body: &[u8], place: usize) -> Option<String> {
+    let response = json::parse_object(body).ok()??.object("response")?;
+    let media = response.get("media")?.items_up_to(place.checked_add(1)?)?;
+    let image = media.get(place)?.object()?.object("image")?.object("generatedImage")?;
+    image.text("encodedImage")
 }
 
 /// What may be about one job: the whole, its items, or those of the lists in it.

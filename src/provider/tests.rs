@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::domain::{JobDetails, MissingReason, Outcome, Role, Status, Variant};
+use crate::domain::{JobDetails, Kind, MissingReason, Outcome, Role, Status, Variant};
 
 fn observed(body: serde_json::Value) -> Observation {
     match read(body.to_string().as_bytes()).unwrap() {
@@ -176,10 +176,10 @@ fn the_cleanest_url_comes_first() {
     let observation = observed(body);
     assert_eq!(observation.assets.iter().map(|asset| asset.role).collect::<Vec<_>>(), [Role::Media, Role::Poster]);
     let media = &observation.assets[0];
-    assert_eq!(media.candidates.iter().map(|c| c.variant).collect::<Vec<_>>(), [Variant::Clean, Variant::Unknown]);
+    assert_eq!(media.candidates.iter().map(|c| c.variant).collect::<Vec<_>>(), [Variant::Clean, Variant::Watermarked]);
 
     let free = observed(video(json!({"status": 2, "downloadURL": "", "videoURL": "https://h/v"})));
-    assert_eq!(urls(&free), [("https://h/v".to_owned(), Variant::Unknown)]);
+    assert_eq!(urls(&free), [("https://h/v".to_owned(), Variant::Watermarked)]);
 
     let image = |download: &str| {
         observed(json!({"imageId": "user:1-minimax:2-image:3", "status": 2, "videoURL": "https://h/v",

@@ -2,7 +2,7 @@ use super::queue::Queue;
 use super::{Reconciler, schedule};
 use crate::domain::{Job, JobId, JobState, Kind, Timestamp};
 use crate::intake::{IntakeError, UnknownJobPolicy};
-use crate::provider::{Answer, ProviderError};
+use crate::provider::{self, Answer, ProviderError, account_of};
 use crate::state::{JobChanged, JobFilter, JobRecord, Page, StateError};
 
 /// Why a question led to nothing.
@@ -99,7 +99,7 @@ impl Reconciler {
                 self.next(&job, Some(now))
             }
             Err(AskError::Provider(ProviderError::OnHold)) => {
-                let rest = self.inner.client.circuit_breaker().hold_remaining(job.id.account());
+                let rest = self.inner.client.circuit_breaker().hold_remaining(&account_of(&job.id));
                 Some(now.after(rest.unwrap_or(Self::SCAN_EVERY)))
             }
             // What may fail for this job alone is asked again in its time; anything else is waited out.
@@ -155,10 +155,13 @@ impl Reconciler {
     /// Whether "there is no such job" means that there is none any more. GET may not know yet a job that has only just been
     /// made; an agent job runs for up to 15 minutes and may be denied until then.
     fn is_denial(&self, job: &Job) -> bool {
-        let minutes = match job.id.kind() {
+        let minutes = match job.kind() {
             Kind::Video | Kind::Image => 1,
-            Kind::Agent | Kind::Music | Kind::Speech => 15,
+            Kind::Agent | Kind::Music | Kind::Speech | Kind::Other => 15,
         };
+        if !provider::denies(&job.id) {
+            return false;
+        }
         let age = Timestamp::now().since(job.created_at.min(job.updated_at));
         age >= self.inner.config.minute.saturating_mul(minutes)
     }

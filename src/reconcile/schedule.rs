@@ -1,18 +1,17 @@
 use std::time::Duration;
 
 use crate::domain::{Job, JobState, Kind, StuckReason, Timestamp};
+use crate::provider::kept_days;
 
 /// Minutes after a job was made. Agent jobs expire after a quarter of an hour; videos take minutes to an hour.
 const fn points(kind: Kind) -> &'static [u32] {
     match kind {
         Kind::Agent => &[1, 2, 4, 7, 11, 15, 20, 30, 60],
         Kind::Video => &[2, 5, 10, 15, 20, 30, 45, 60],
-        Kind::Image | Kind::Music | Kind::Speech => &[1, 2, 4, 8, 15, 30, 60],
+        Kind::Image | Kind::Music | Kind::Speech | Kind::Other => &[1, 2, 4, 8, 15, 30, 60],
     }
 }
 
-/// The provider keeps what it knows of a job this long.
-const KEPT_MINUTES: u64 = 31 * 24 * 60;
 /// Between two questions at the most.
 const DAY_MINUTES: u64 = 24 * 60;
 
@@ -41,8 +40,14 @@ pub(super) fn next(job: &Job, after: Timestamp, minute: Duration) -> Option<Time
     }
     match job.state {
         // The provider's clock may be ahead.
-        JobState::Running => point(job.id.kind(), job.created_at.min(job.updated_at), after, minute, KEPT_MINUTES),
-        _ => point(job.id.kind(), job.updated_at, after, minute, MISSING_MINUTES),
+        JobState::Running => point(
+            job.kind(),
+            job.created_at.min(job.updated_at),
+            after,
+            minute,
+            u64::from(kept_days(&job.id)) * DAY_MINUTES,
+        ),
+        _ => point(job.kind(), job.updated_at, after, minute, MISSING_MINUTES),
     }
 }
 
@@ -62,6 +67,8 @@ fn point(kind: Kind, from: Timestamp, after: Timestamp, minute: Duration, last: 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const KEPT_MINUTES: u64 = 31 * DAY_MINUTES;
 
     #[test]
     fn questions_become_rare_and_end_when_the_provider_forgets() {

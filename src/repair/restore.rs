@@ -11,7 +11,7 @@ use super::AT_ONCE;
 use crate::backoff::with_retry;
 use crate::bucket::{Bucket, BucketError, Manifest, ObjectKey};
 use crate::domain::{
-    Asset, AssetId, AssetSource, AssetState, AssetView, Candidate, Job, JobDetails, JobState, MediaUrl, Status,
+    Access, Asset, AssetId, AssetSource, AssetState, AssetView, Candidate, Job, JobDetails, JobState, MediaUrl, Status,
     StoredFile, StuckReason, Timestamp, Variant, Withdrawal,
 };
 use crate::journal::{Durability, Event};
@@ -122,6 +122,7 @@ fn job(content: Manifest, folder: &str, key: &ObjectKey, parse_callback: ParseCa
     job.reply_ref = found.reply_ref;
     job.ref_id = found.ref_id;
     job.state = found.state;
+    job.observed_kind = Some(found.kind);
     job.outcome = found.outcome;
     job.reason = found.reason;
     job.status = found.status.map(Status::from);
@@ -185,7 +186,7 @@ fn asset(found: AssetView, sources: &[AssetSource]) -> Asset {
         reached: 0,
         not_before: None,
         last_error: found.last_error,
-        candidates: url.map(|url| Candidate { url, variant }).into_iter().collect(),
+        candidates: url.map(|url| Candidate { url, variant, access: Access::Public }).into_iter().collect(),
         stored,
     }
 }

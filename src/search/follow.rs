@@ -127,8 +127,8 @@ impl Follower {
         let entry = Entry {
             place: Place { made: job.created_at, sequence },
             state: job.state,
-            kind: job.id.kind() as u8,
-            provider: rows.provider(job.id.provider()),
+            kind: job.kind() as u8,
+            provider: rows.provider(&job.id.provider()),
             codes: codes_of(job, &labels),
         };
         rows.put(&entry);

@@ -51,7 +51,7 @@ impl JobFilter {
         const TOLERANCE: f64 = 0.05;
         let same = |wanted: &Option<String>, found: &Option<String>| wanted.is_none() || wanted == found;
         self.state.is_none_or(|state| job.state == state)
-            && self.kind.is_none_or(|kind| job.id.kind() == kind)
+            && self.kind.is_none_or(|kind| job.kind() == kind)
             && (self.reply_ref.is_none() || self.reply_ref == job.reply_ref)
             && same(&self.model, &job.details.model)
             && same(&self.resolution, &job.details.resolution)

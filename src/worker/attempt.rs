@@ -6,6 +6,7 @@ use super::retry;
 use crate::bucket::{BucketError, KeyParseError};
 use crate::domain::{Asset, AttemptFailure, Candidate, Kind, StuckReason, Timestamp, Variant};
 use crate::fetch::{ContainerError, ErrorClass, FetchError, MediaType};
+use crate::provider::ProviderError;
 use crate::state::{RecordError, StateError};
 
 /// Why an attempt failed.
@@ -49,6 +50,15 @@ pub(super) enum AttemptError {
     /// The state is being rebuilt: what was recorded will be known when that is done.
     #[error("the state is being rebuilt")]
     Deferred,
+    /// The provider, asked for the place of a file.
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    /// The file is to be had with our token for the provider, and there is none.
+    #[error("this file is to be had with a token alone: set provider.api_token")]
+    NeedsToken,
+    /// The callback that holds the file cannot be read.
+    #[error("the callback that holds this file cannot be read")]
+    NotInBody,
     /// Only clean files are wanted.
     #[error("no URL is known to be without a watermark, and only such are wanted")]
     NoCleanUrl,
@@ -65,8 +75,10 @@ impl AttemptError {
     fn is_local_failure(&self) -> bool {
         match self {
             Self::Bucket(error) => error.is_outage(),
-            Self::Journal(_) | Self::State(_) | Self::Deferred | Self::ObjectMissing(_) => true,
-            Self::Fetch(_)
+            Self::Journal(_) | Self::State(_) | Self::Deferred | Self::ObjectMissing(_) | Self::NeedsToken => true,
+            Self::Provider(error) => matches!(error, ProviderError::TokenRefused | ProviderError::OnHold),
+            Self::NotInBody
+            | Self::Fetch(_)
             | Self::StorageRefuses { .. }
             | Self::Container(_)
             | Self::NotMedia(_)
@@ -103,8 +115,9 @@ impl AttemptError {
             Self::Fetch(FetchError::Checksum { .. } | FetchError::Changed) => false,
             Self::Fetch(error) => matches!(error.class(), ErrorClass::Transient | ErrorClass::Gone),
             Self::Bucket(error) => error.is_outage(),
-            Self::Journal(_) | Self::State(_) | Self::Deferred => true,
+            Self::Journal(_) | Self::State(_) | Self::Deferred | Self::Provider(_) | Self::NeedsToken => true,
             Self::StorageRefuses { .. }
+            | Self::NotInBody
             | Self::Container(_)
             | Self::NotMedia(_)
             | Self::NotSubtitles(_)
@@ -147,6 +160,10 @@ impl AttemptError {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Fetch(error) => error.retry_after(),
+            // Until somebody sets it, or it is good again.
+            Self::NeedsToken | Self::Provider(ProviderError::TokenRefused) => Some(Duration::from_secs(600)),
+            Self::Provider(ProviderError::OnHold) => Some(Duration::from_secs(1800)),
+            Self::Provider(ProviderError::Busy { retry_after }) => retry_after.or(Some(Duration::from_secs(30))),
             _ => None,
         }
     }
@@ -160,15 +177,16 @@ impl AttemptError {
         }
         match self {
             Self::Fetch(error) if error.class() == ErrorClass::Transient => 6,
+            Self::Provider(ProviderError::NoAnswer(_) | ProviderError::Unreachable(_) | ProviderError::Failed(_)) => 6,
+            Self::NeedsToken | Self::Provider(ProviderError::TokenRefused | ProviderError::Forbidden) => 1,
             _ => 3,
         }
     }
 
     /// Whether the next best URL is to be tried in the same attempt, the `attempt`-th of at most `max_attempts`.
     pub(super) fn falls_back(&self, attempt: u16, max_attempts: u16) -> bool {
-        !self.is_local_failure()
-            && !matches!(self, Self::StorageRefuses { .. })
-            && attempt >= self.falls_back_from().min(max_attempts)
+        let is_ours = self.is_local_failure() && !matches!(self, Self::NeedsToken | Self::Provider(_));
+        !is_ours && !matches!(self, Self::StorageRefuses { .. }) && attempt >= self.falls_back_from().min(max_attempts)
     }
 
     /// What to record after the `attempt`-th attempt at a file failed with this, and when to try again. One that `progressed`

@@ -182,7 +182,7 @@ impl Confirmer {
             Ok(answer) => Ok(answer.observation),
             Err(error @ (ProviderError::Gone | ProviderError::Rejected(_))) => Err(error.to_string()),
             Err(ProviderError::OnHold) => {
-                let rest = client.circuit_breaker().hold_remaining(job.id.account());
+                let rest = client.circuit_breaker().hold_remaining(&crate::provider::account_of(&job.id));
                 return self.ask_later(&job, rest.unwrap_or(*Self::LONG_PAUSES.end())).await;
             }
             Err(error @ ProviderError::Unreadable(_)) => {

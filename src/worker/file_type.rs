@@ -41,7 +41,7 @@ pub(super) fn judge(
             Some(found) => Err(AttemptError::NotSubtitles(found.mime)),
             None => Err(AttemptError::NotSubtitles(UNKNOWN)),
         },
-        (Role::Media, Kind::Agent) => document(file, &extension, found, declared),
+        (Role::Media, Kind::Agent | Kind::Other) => document(file, &extension, found, declared),
         _ => unknown_media(file, &extension, found, declared),
     }
 }

@@ -49,7 +49,9 @@ impl Worker {
             record
         } else {
             let job = &record.job;
-            let folder = |apart| self.inner.config.key.folder(&job.id, job.created_at, job.reply_ref.as_ref(), apart);
+            let folder = |apart| {
+                self.inner.config.key.folder((&job.id, job.kind()), job.created_at, job.reply_ref.as_ref(), apart)
+            };
             let event = Event::Placed {
                 at: Timestamp::now(),
                 job: job.id.clone(),
@@ -139,9 +141,17 @@ impl Worker {
         folder: &ObjectFolder,
         attempt: u16,
     ) -> Result<StoredFile, AttemptError> {
-        let task = Task { job: &record.job.id, asset, folder, key: None, media_type: None };
+        let task = Task {
+            job: &record.job.id,
+            kind: record.job.kind(),
+            final_callback: record.job.final_callback,
+            asset,
+            folder,
+            key: None,
+            media_type: None,
+        };
         let mut last = AttemptError::NoCleanUrl;
-        for candidate in attempt::wanted(asset, record.job.id.kind(), self.inner.config.clean_only) {
+        for candidate in attempt::wanted(asset, record.job.kind(), self.inner.config.clean_only) {
             let result = match self.transfer(task, candidate).await {
                 Err(AttemptError::ObjectMissing(key)) => {
                     let key = super::commit_object::parse(&key)?;

@@ -1,5 +1,6 @@
 //! The manifest, which is written after all it names, and the end of a job, which follows it.
 
+use bytes::Bytes;
 use fail::fail_point;
 use serde_json::value::RawValue;
 
@@ -53,11 +54,16 @@ impl Worker {
 
     /// The final callback as it came, its secrets hidden.
     async fn final_callback(&self, position: Option<u64>) -> Result<Option<Box<RawValue>>, AttemptError> {
+        Ok(self.callback_body(position).await?.and_then(|body| provider::redacted(&body)))
+    }
+
+    /// The body of a callback as it came; `None` when it is damaged.
+    pub(super) async fn callback_body(&self, position: Option<u64>) -> Result<Option<Bytes>, AttemptError> {
         let Some(position) = position else { return Ok(None) };
         let at = self.state().callback_at(position)?;
         let journal = self.inner.log.journal().clone();
         match tokio::task::spawn_blocking(move || journal.read(at)).await {
-            Ok(Ok(entry)) => Ok(entry.into_callback().and_then(|callback| provider::redacted(&callback.body))),
+            Ok(Ok(entry)) => Ok(entry.into_callback().map(|callback| callback.body)),
             Ok(Err(error @ JournalError::NotFound(_))) => {
                 tracing::error!(position, %error, "a final callback is damaged and cannot be in its manifest");
                 Ok(None)

@@ -53,7 +53,8 @@ impl Worker {
                 continue;
             }
             fail_point!("worker.resume", |_| Err(AttemptError::Deferred));
-            match self.inner.fetcher.resume(&candidate.url, &point.download).await {
+            let Some((fetcher, url)) = self.locate(candidate).await? else { continue };
+            match fetcher.resume(&url, &point.download).await {
                 Ok((download, container)) => {
                     let from = point.download.offset();
                     tracing::info!(job = %task.job, key = %upload.key, from, "a download goes on");

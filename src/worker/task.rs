@@ -1,13 +1,17 @@
 use super::attempt::AttemptError;
 use super::file_type::judge;
 use crate::bucket::{ObjectFolder, ObjectKey};
-use crate::domain::{Asset, FileName, JobId};
+use crate::domain::{Asset, FileName, JobId, Kind};
 use crate::fetch::{Download, MediaType};
 
 /// What a transfer is for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Task<'a> {
     pub(super) job: &'a JobId,
+    /// What the job makes.
+    pub(super) kind: Kind,
+    /// The position of its final callback.
+    pub(super) final_callback: Option<u64>,
     pub(super) asset: &'a Asset,
     pub(super) folder: &'a ObjectFolder,
     /// Set when the bytes must go there: to an object that has gone missing, or since their usual key is taken.
@@ -31,6 +35,6 @@ impl Task<'_> {
         found: Option<MediaType>,
         download: &Download,
     ) -> Result<(FileName, String), AttemptError> {
-        judge(self.job.kind(), self.asset.role, &self.asset.file, found, download.content_type())
+        judge(self.kind, self.asset.role, &self.asset.file, found, download.content_type())
     }
 }

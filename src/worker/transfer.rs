@@ -33,11 +33,11 @@ impl Worker {
                 result => return result,
             }
         }
-        let download = self.inner.fetcher.open(&candidate.url).await?;
+        let download = self.open(task, candidate).await?;
         match self.download_and_store(task, candidate, download, Container::new(), None).await {
             Err(AttemptError::OtherType(media_type)) if task.media_type.is_none() => {
                 tracing::info!(job = %task.job, file = %task.asset.file, ?media_type, "a download begins anew by its type");
-                let download = self.inner.fetcher.open(&candidate.url).await?;
+                let download = self.open(task, candidate).await?;
                 let task = Task { media_type: Some(media_type), ..task };
                 self.download_and_store(task, candidate, download, Container::new(), None).await
             }

@@ -150,7 +150,7 @@ fn wrong_arguments_are_one_line() {
         (&["simulate", "--listen", "nowhere"], "invalid value 'nowhere'"),
         (&["demo", "--jobs", "0"], "invalid value '0'"),
         (&["health", "--url", "nowhere"], "expected an http or https URL"),
-        (&["reply-url", "--channel", "veo"], "--channel: expected minimax, found \"veo\""),
+        (&["reply-url", "--channel", "veo"], "--channel: expected useapi or minimax, found \"veo\""),
         (&["config", "show", "--config", "none.toml"], "none.toml: expected a configuration file that can be read: "),
     ] {
         let ended = place.run(arguments);
@@ -166,9 +166,11 @@ fn a_reply_url_is_signed_with_the_configured_secret() {
         "[server]\npublic_url = \"https://vault.example.com/in\"\n[auth]\nreply_secrets = [\"key\", \"old\"]",
     );
     // Computed with another implementation of HMAC-SHA256.
-    let expected = "https://vault.example.com/in/reply/minimax/hRwoHhjw5qnD8X2Zs24Jm1PgRq93SM9cng4Zx-Ji04g\n";
+    let expected = "https://vault.example.com/in/reply/useapi/3zJiPXdpes7Fp6Qscmfz9PzAsoKugEeOykF15c8dHkE\n";
     assert_eq!(place.run(&["reply-url"]).result(), expected);
-    assert_eq!(place.run(&["reply-url", "--channel", "minimax"]).result(), expected);
+    assert_eq!(place.run(&["reply-url", "--channel", "useapi"]).result(), expected);
+    let of_minimax = "https://vault.example.com/in/reply/minimax/hRwoHhjw5qnD8X2Zs24Jm1PgRq93SM9cng4Zx-Ji04g\n";
+    assert_eq!(place.run(&["reply-url", "--channel", "minimax"]).result(), of_minimax);
     assert!(!place.path("data").exists());
 }
 
@@ -176,7 +178,7 @@ fn a_reply_url_is_signed_with_the_configured_secret() {
 fn a_reply_url_stays_the_same_and_its_secret_private() {
     let place = Place::new("");
     let first = place.run(&["reply-url"]);
-    assert!(first.result().starts_with("http://127.0.0.1:8080/reply/minimax/"), "{first:?}");
+    assert!(first.result().starts_with("http://127.0.0.1:8080/reply/useapi/"), "{first:?}");
     assert_eq!(place.run(&["reply-url"]).result(), first.stdout);
     let secrets = place.path("data/secrets.toml");
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;

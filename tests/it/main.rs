@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are not inside a #[test] themselves")]
 
 mod api;
+mod apis;
 mod architecture;
 mod archive;
 mod backfill;

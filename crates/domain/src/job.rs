@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 pub use withdrawn::Withdrawal;
 
-use super::{AssetId, JobDetails, JobId, RefId, ReplyRef, Status, Timestamp};
+use super::{AssetId, JobDetails, JobId, Kind, RefId, ReplyRef, Status, Timestamp};
 
 /// Where replyvault is with a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
@@ -234,6 +234,12 @@ pub struct Job {
     /// The end of the links whose coming end was told of.
     #[serde(default)]
     pub expiry_told: Option<Timestamp>,
+    /// What it makes, where its id does not say it: what was first heard of it.
+    #[serde(default, rename = "kind")]
+    pub observed_kind: Option<Kind>,
+    /// Whether it may be completed without files.
+    #[serde(default)]
+    pub may_be_empty: bool,
 }
 
 impl Job {
@@ -306,7 +312,7 @@ impl Job {
 
     /// Why this job would be stuck as it stands, if it would.
     pub fn stuck_reason(&self) -> Option<StuckReason> {
-        if self.outcome == Some(Outcome::Completed) && self.assets.is_empty() && !self.may_be_empty() {
+        if self.outcome == Some(Outcome::Completed) && self.assets.is_empty() && !self.needs_no_files() {
             return Some(StuckReason::NoMediaUrl);
         }
         // A poster or subtitles that are not to be had do not make a job of which all media are stored fail.
@@ -350,8 +356,16 @@ impl Job {
     }
 
     /// An agent may answer in words alone.
-    fn may_be_empty(&self) -> bool {
-        self.id.kind() == super::Kind::Agent
+    fn needs_no_files(&self) -> bool {
+        self.may_be_empty || self.id.kind() == Kind::Agent
+    }
+
+    /// What it makes, as far as that is known.
+    pub fn kind(&self) -> Kind {
+        match self.id.kind() {
+            Kind::Other => self.observed_kind.unwrap_or(Kind::Other),
+            kind => kind,
+        }
     }
 }
 
@@ -389,6 +403,8 @@ impl Job {
             left_out: 0,
             events: 0,
             expiry_told: None,
+            observed_kind: None,
+            may_be_empty: false,
         }
     }
 }

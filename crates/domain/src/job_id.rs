@@ -2,25 +2,27 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// What a job makes. Decided by the shape of its id alone.
+/// What a job makes. Where its id does not say it, its callbacks do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// `user:…-minimax:…-video:…`
+    /// One or more videos.
     Video,
-    /// `user:…-minimax:…-image:…`
+    /// One or more images.
     Image,
-    /// `p…-u…-a…-bot:minimax`: several files of several kinds.
+    /// Several files of several kinds, documents among them, or words alone.
     Agent,
-    /// `user:…-minimax:…-music:…`, retired by the provider.
+    /// One or more songs.
     Music,
-    /// `user:…-minimax:…-audio:…`, retired by the provider.
+    /// Speech.
     Speech,
+    /// Not known yet, or none of these, such as the slides of a notebook.
+    Other,
 }
 
 impl Kind {
     /// Every kind, in the order in which lists show them.
-    pub const ALL: [Self; 5] = [Self::Video, Self::Image, Self::Agent, Self::Music, Self::Speech];
+    pub const ALL: [Self; 6] = [Self::Video, Self::Image, Self::Agent, Self::Music, Self::Speech, Self::Other];
 
     /// The name used in keys, in the API and in metrics.
     pub const fn as_str(self) -> &'static str {
@@ -30,6 +32,7 @@ impl Kind {
             Self::Agent => "agent",
             Self::Music => "music",
             Self::Speech => "speech",
+            Self::Other => "other",
         }
     }
 }
@@ -40,9 +43,17 @@ impl fmt::Display for Kind {
     }
 }
 
-/// The provider's id of a job, such as `user:1-minimax:2-video:3` or `p4-u1-a2-bot:minimax`.
+/// A job's id, which names the API it belongs to, so that ids of two APIs never collide. As the provider writes it, where it
+/// names the API:
 ///
-/// The numbers in it are decimal, without bound in value but of at most [`JobId::MAX_DIGITS`] digits, and stay text.
+/// - `user:<user>-<api>:<account>-<noun>:<own>`, such as `user:1-minimax:2-video:3`;
+/// - `…-bot:<api>`, such as `p4-u1-a2-bot:minimax` or `job:<uuid>-user:<user>-<e-mail>-bot:<api>`.
+///
+/// Any other has the API's name and a colon in front: `<api>:<id as the provider writes it>`.
+///
+/// These forms say nothing of which APIs there are, nor which of the ids each gives: that is for their adapters. All but the
+/// last are printable ASCII without `/`, `?`, `#`, `%` and quotes. Ids are case-sensitive, and may hold an account's e-mail
+/// address.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct JobId {
     text: Box<str>,
@@ -52,83 +63,212 @@ pub struct JobId {
 /// The text has none of the shapes of a job's id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "expected a job id: user:<digits>-minimax:<digits>-<video|image|music|audio>:<digits> or \
-     p<digits>-u<digits>-a<digits>-bot:minimax"
+    "expected a job id: user:<user>-<api>:<account>-<kind>:<id>, <id>-u<user>-<account>-bot:<api> or <api>:<id>, where <api> \
+     is such as minimax"
 )]
 pub struct JobIdParseError;
 
-/// The parts of an id that replyvault uses.
-struct Parts<'a> {
-    kind: Kind,
-    account: &'a str,
-    own: &'a str,
+/// The parts of an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JobIdParts<'a> {
+    /// The API's name as it stands there.
+    pub api: &'a str,
+    /// What stands in front of the last part: `video`, `task`; `bot` for ids that end in the API's name, and empty for those
+    /// that begin with it.
+    pub noun: &'a str,
+    /// What stands in front of the account: digits; empty where the id has none.
+    pub user: &'a str,
+    /// Digits or an e-mail address; empty where the id has none.
+    pub account: &'a str,
+    /// The job's own part.
+    pub own: &'a str,
 }
 
 impl JobId {
     /// The most digits one number of an id may have.
     pub const MAX_DIGITS: usize = 40;
+    /// The longest id, in bytes.
+    pub const MAX_BYTES: usize = 512;
+    /// The API that earlier versions knew alone. What they have written does not name it, and the keys of its jobs do not,
+    /// either.
+    pub const FIRST_API: &str = "minimax";
+    /// The longest own part and account that stand in an object's name as they are, in bytes.
+    pub const MAX_NAME_BYTES: usize = 64;
 
-    /// The id as the provider writes it.
+    /// An id that does not name its API, and has the API's name in front therefore: `api` in lower-case letters, digits and
+    /// `-`, which begins with a letter; `text` of at most 256 bytes without control characters.
+    ///
+    /// # Errors
+    /// When either is not like that.
+    pub fn prefixed(api: &str, text: &str) -> Result<Self, JobIdParseError> {
+        format!("{api}:{text}")
+            .parse()
+            .and_then(|id: Self| if id.is_prefixed() { Ok(id) } else { Err(JobIdParseError) })
+    }
+
+    /// Reads an id that names its API.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn self_named(text: &str) -> Result<Self, JobIdParseError> {
+        text.parse().and_then(|id: Self| if id.is_prefixed() { Err(JobIdParseError) } else { Ok(id) })
+    }
+
+    fn is_prefixed(&self) -> bool {
+        self.parts().noun.is_empty()
+    }
+
+    /// The id as it is shown.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// What the job makes.
+    /// The id as the provider writes it: without the name in front of one that does not name its API.
+    pub fn as_sent(&self) -> &str {
+        match self.is_prefixed() {
+            true => self.text.split_once(':').map_or(&self.text, |(_, text)| text),
+            false => &self.text,
+        }
+    }
+
+    /// What the job makes, where the id says it.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// The provider whose models make it, by the name in its id.
-    pub fn provider(&self) -> &'static str {
-        "minimax"
+    /// The API that makes it, such as `minimax`.
+    pub fn provider(&self) -> String {
+        self.parts().api.replace('_', "-")
     }
 
-    /// The provider account the job runs on: digits.
+    /// The provider's account that the job runs on: digits or an e-mail address, empty where the id does not say it.
     pub fn account(&self) -> &str {
-        self.part(|parts| parts.account)
+        self.parts().account
     }
 
-    /// Kind and the provider's own id, as in `video-418200000000000017` or `agent-p551200`: the job's folder.
-    pub fn folder(&self) -> String {
-        let prefix = if self.kind == Kind::Agent { "p" } else { "" };
-        format!("{}-{prefix}{}", self.kind, self.part(|parts| parts.own))
+    /// The account as it may stand in an object's name: an e-mail address as a part of its digest.
+    pub fn account_name(&self) -> String {
+        match self.account() {
+            "" => "none".to_owned(),
+            digits if is_number(digits) => digits.to_owned(),
+            address => short_digest(address),
+        }
     }
 
-    fn part<'a>(&'a self, pick: impl FnOnce(Parts<'a>) -> &'a str) -> &'a str {
-        parse(&self.text).map(pick).unwrap_or_default()
+    /// The parts of the id.
+    pub fn parts(&self) -> JobIdParts<'_> {
+        parse(&self.text).unwrap_or(JobIdParts { api: "", noun: "", user: "", account: "", own: "" })
+    }
+
+    /// The job's folder: kind, API and the provider's own id, as in `video-kling-285018472933`. The first API's has no name,
+    /// as in `video-418200000000000017` or `agent-p551200`. An own part that is no plain name is a part of its digest.
+    pub fn folder(&self, kind: Kind) -> String {
+        let own = self.parts().own;
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        let plain = own.len() <= Self::MAX_NAME_BYTES && own.bytes().all(is_plain);
+        let own = if plain { own.to_owned() } else { short_digest(own) };
+        match self.provider() {
+            provider if provider == Self::FIRST_API => format!("{kind}-{own}"),
+            provider => format!("{kind}-{provider}-{own}"),
+        }
     }
 }
 
-fn parse(text: &str) -> Option<Parts<'_>> {
-    if let Some(rest) = text.strip_prefix("user:") {
-        let (user, rest) = rest.split_once("-minimax:")?;
-        let (account, rest) = rest.split_once('-')?;
-        let (kind, own) = rest.split_once(':')?;
-        let kind = match kind {
-            "video" => Kind::Video,
-            "image" => Kind::Image,
-            "music" => Kind::Music,
-            "audio" => Kind::Speech,
-            _ => return None,
-        };
-        return [user, account, own].into_iter().all(is_number).then_some(Parts { kind, account, own });
+fn short_digest(text: &str) -> String {
+    super::Digest::of(text.as_bytes()).to_string()[..16].to_owned()
+}
+
+fn parse(text: &str) -> Option<JobIdParts<'_>> {
+    if text.len() > JobId::MAX_BYTES {
+        return None;
     }
-    let (own, rest) = text.strip_prefix('p')?.split_once("-u")?;
-    let (user, rest) = rest.split_once("-a")?;
-    let account = rest.strip_suffix("-bot:minimax")?;
-    [own, user, account].into_iter().all(is_number).then_some(Parts { kind: Kind::Agent, account, own })
+    named_inside(text).or_else(|| named_at_end(text)).filter(|parts| is_api(parts.api) && is_url_safe(text)).or_else(
+        || {
+            let (api, own) = text.split_once(':')?;
+            let fits = is_api(api) && !matches!(api, "user" | "job") && (1..=256).contains(&own.len());
+            let parts = JobIdParts { api, noun: "", user: "", account: "", own: own_of_foreign(own) };
+            (fits && !own.chars().any(char::is_control) && named_at_end(text).is_none()).then_some(parts)
+        },
+    )
+}
+
+/// `user:<user>-<api>:<account>-<noun>:<own>`
+fn named_inside(text: &str) -> Option<JobIdParts<'_>> {
+    const NOUNS: [&str; 7] = ["video", "image", "music", "audio", "speech", "task", "job"];
+    let (user, rest) = text.strip_prefix("user:")?.split_once('-')?;
+    let (api, rest) = rest.split_once(':')?;
+    let (rest, own) = rest.rsplit_once(':')?;
+    let (account, noun) = rest.rsplit_once('-')?;
+    let fits = is_number(user) && is_account(account) && NOUNS.contains(&noun) && is_own(own);
+    fits.then_some(JobIdParts { api, noun, user, account, own })
+}
+
+/// `<own>-u<user>-<account>-bot:<api>` or `job:<own>-user:<user>-<account>-bot:<api>`
+fn named_at_end(text: &str) -> Option<JobIdParts<'_>> {
+    let (rest, api) = text.rsplit_once("-bot:")?;
+    let (own, rest) = match rest.strip_prefix("job:") {
+        Some(rest) => rest.split_once("-user:")?,
+        None => rest.split_once("-u")?,
+    };
+    let (user, account) = rest.split_once('-')?;
+    let account = account.strip_prefix('a').filter(|digits| is_number(digits)).unwrap_or(account);
+    let fits = is_number(user) && is_own(own) && !account.is_empty() && account.len() <= 320;
+    fits.then_some(JobIdParts { api, noun: "bot", user, account, own })
+}
+
+/// The last part of an id that is of parts, so that no account stands in an object's name.
+fn own_of_foreign(text: &str) -> &str {
+    match text.rsplit_once(':') {
+        Some((_, own)) if text.starts_with("user:") => own,
+        _ => text,
+    }
+}
+
+fn is_api(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
+    (2..=32).contains(&text.len())
+        && text.starts_with(|first: char| first.is_ascii_lowercase())
+        && text.bytes().all(plain)
+}
+
+fn is_account(text: &str) -> bool {
+    (1..=254).contains(&text.len()) && !text.contains(':')
+}
+
+fn is_own(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    (1..=JobId::MAX_NAME_BYTES).contains(&text.len()) && text.bytes().all(plain)
+}
+
+/// What stands as it is in one segment of a path.
+fn is_url_safe(text: &str) -> bool {
+    let forbidden =
+        |byte: u8| matches!(byte, b'/' | b'\\' | b'?' | b'#' | b'%' | b'"' | b'\'' | b'<' | b'>' | b'`' | b'|');
+    text.bytes().all(|byte| byte.is_ascii_graphic() && !forbidden(byte))
 }
 
 fn is_number(text: &str) -> bool {
     (1..=JobId::MAX_DIGITS).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
+fn kind_of(parts: &JobIdParts<'_>) -> Kind {
+    match parts.noun {
+        "video" => Kind::Video,
+        "image" => Kind::Image,
+        "music" => Kind::Music,
+        "audio" | "speech" => Kind::Speech,
+        // A project's.
+        "bot" if parts.own.strip_prefix('p').is_some_and(is_number) => Kind::Agent,
+        _ => Kind::Other,
+    }
+}
+
 impl std::str::FromStr for JobId {
     type Err = JobIdParseError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let Parts { kind, .. } = parse(text).ok_or(JobIdParseError)?;
-        Ok(Self { text: text.into(), kind })
+        let parts = parse(text).ok_or(JobIdParseError)?;
+        Ok(Self { text: text.into(), kind: kind_of(&parts) })
     }
 }
 
@@ -162,23 +302,45 @@ mod tests {
 
     #[test]
     fn every_shape_of_the_provider_is_read() {
-        for (text, kind, folder) in [
-            ("user:4821-minimax:730015522-video:418200000000000017", Kind::Video, "video-418200000000000017"),
-            ("user:1-minimax:2-image:3", Kind::Image, "image-3"),
-            ("user:1-minimax:2-music:66", Kind::Music, "music-66"),
-            ("user:1-minimax:2-audio:9", Kind::Speech, "speech-9"),
-            ("p551200-u4821-a2-bot:minimax", Kind::Agent, "agent-p551200"),
+        let mail = "studio-2@example.com";
+        for (text, provider, account, folder) in [
+            (
+                "user:4821-minimax:730015522-video:418200000000000017",
+                "minimax",
+                "730015522",
+                "video-418200000000000017",
+            ),
+            ("user:1-minimax:2-image:3", "minimax", "2", "image-3"),
+            ("user:1-minimax:2-music:66", "minimax", "2", "music-66"),
+            ("user:1-minimax:2-audio:b1f0", "minimax", "2", "speech-b1f0"),
+            ("p551200-u4821-a2-bot:minimax", "minimax", "2", "agent-p551200"),
+            (&format!("user:1-pixverse:{mail}-video:33"), "pixverse", mail, "video-pixverse-33"),
+            (&format!("user:1-runwayml:{mail}-task:9a-4d"), "runwayml", mail, "other-runwayml-9a-4d"),
+            (&format!("j12v-u4821-US:{mail}-bot:dreamina"), "dreamina", &format!("US:{mail}"), "other-dreamina-j12v"),
+            (
+                &format!("job:7b-1f-user:4-{mail}-bot:gemini_notebook"),
+                "gemini-notebook",
+                mail,
+                "other-gemini-notebook-7b-1f",
+            ),
+            ("kling:285018472933", "kling", "", "other-kling-285018472933"),
+            (&format!("google-vids:user:4-{mail}-job:3f-6b"), "google-vids", "", "other-google-vids-3f-6b"),
         ] {
             let id: JobId = text.parse().unwrap();
-            assert_eq!((id.kind(), id.folder().as_str(), id.as_str()), (kind, folder, text));
+            let found = (id.provider(), id.account().to_owned(), id.folder(id.kind()));
+            assert_eq!(found, (provider.to_owned(), account.to_owned(), folder.to_owned()), "{text}");
+            assert!(!id.folder(Kind::Video).contains('@') && !id.account_name().contains('@'));
         }
-        assert_eq!("p551200-u4821-a730-bot:minimax".parse::<JobId>().unwrap().account(), "730");
-        assert_eq!("user:1-minimax:22-image:3".parse::<JobId>().unwrap().account(), "22");
+        let kling = JobId::prefixed("kling", "285").unwrap();
+        assert_eq!((kling.as_str(), kling.as_sent()), ("kling:285", "285"));
+        assert!(JobId::self_named("kling:285").is_err() && JobId::self_named("user:1-minimax:2-video:3").is_ok());
+        let opaque = JobId::prefixed("faceswap", "a b/../c").unwrap();
+        assert!(opaque.folder(Kind::Image).starts_with("image-faceswap-") && !opaque.folder(Kind::Image).contains('/'));
     }
 
     #[test]
     fn other_shapes_are_refused() {
-        let long = format!("user:1-minimax:2-video:{}", "9".repeat(JobId::MAX_DIGITS + 1));
+        let long = format!("user:1-minimax:2-video:{}", "9".repeat(JobId::MAX_NAME_BYTES + 1));
         for bad in [
             "",
             "user:1-minimax:2-file:3",
@@ -187,12 +349,17 @@ mod tests {
             "user:1-minimax:2-video:3 ",
             "user:-minimax:-image:",
             "user:1-minimax:2-video:٣",
-            "p1-u2-a3-bot:other",
-            "p-u2-a3-bot:minimax",
-            "video:3",
+            "user:1-a@b.c-job:3",
+            "p-u2-a3-bot:Minimax",
+            "p1-u2-a3-bot:",
+            "Kling:3",
+            "kling:",
+            "kling:\n",
+            "3",
             &long,
         ] {
             assert_eq!(bad.parse::<JobId>(), Err(JobIdParseError), "{bad}");
         }
+        assert!(JobId::prefixed("user", "1").is_err());
     }
 }

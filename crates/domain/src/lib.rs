@@ -23,10 +23,10 @@ pub use job::{
     Withdrawal,
 };
 pub use job_details::JobDetails;
-pub use job_id::{JobId, JobIdParseError, Kind};
+pub use job_id::{JobId, JobIdParseError, JobIdParts, Kind};
 pub use media_url::{MediaUrl, MediaUrlError};
 pub use notification::{Destination, EventType, Notification, NotificationId, NotificationState, Route};
-pub use observation::{AssetId, AssetSource, Candidate, MissingReason, Observation, Role, Status, Variant};
+pub use observation::{Access, AssetId, AssetSource, Candidate, MissingReason, Observation, Role, Status, Variant};
 pub use quarantine::{Origin, QuarantineReason, QuarantineRemoval};
 pub use reply_ref::{RefId, ReplyRef, Target, TextIdError};
 pub use time::Timestamp;

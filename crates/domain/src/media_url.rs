@@ -30,6 +30,10 @@ pub enum MediaUrlError {
 impl MediaUrl {
     /// The longest URL taken, in bytes: beyond what CDNs and proxies accept in a request line.
     pub const MAX_LENGTH: usize = 8192;
+    /// Stands for the provider's base URL where a file is to be had from the provider itself. No such host can exist (RFC 2606).
+    pub const PROVIDER_HOST: &str = "provider.invalid";
+    /// Stands for the callback's own body.
+    pub const INLINE_HOST: &str = "body.invalid";
 
     /// Reads an absolute URL.
     ///

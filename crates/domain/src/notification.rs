@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use utoipa::ToSchema;
 
-use super::{Digest, Job, JobId, JobState, Kind, RefId, Target, Timestamp};
+use super::{Digest, Job, JobId, JobState, Kind, RefId, Timestamp};
 
 /// What an event says of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
@@ -83,17 +83,12 @@ impl Route {
     pub const MAX: usize = 24;
 
     /// Whether an event about `job`, whose ref has `labels`, goes there.
-    pub fn takes(&self, event: EventType, job: &JobId, labels: &BTreeMap<String, String>) -> bool {
+    pub fn takes(&self, event: EventType, job: &Job, labels: &BTreeMap<String, String>) -> bool {
         self.events.contains(&event)
-            && (self.providers.is_empty() || self.providers.iter().any(|provider| provider == provider_of(job)))
+            && (self.providers.is_empty() || self.providers.contains(&job.id.provider()))
             && (self.kinds.is_empty() || self.kinds.contains(&job.kind()))
             && self.labels.iter().all(|(name, text)| labels.get(name) == Some(text))
     }
-}
-
-/// Who makes a job.
-fn provider_of(_: &JobId) -> &str {
-    Target::CHANNEL
 }
 
 /// Whom an event goes to.
@@ -281,8 +276,9 @@ mod tests {
             labels: BTreeMap::new(),
         };
         let labels = |text: &str| BTreeMap::from([("team".to_owned(), text.to_owned())]);
-        let takes = |route: &Route| route.takes(EventType::Archived, &id(), &labels("films"));
-        assert!(takes(&all) && !all.takes(EventType::Running, &id(), &BTreeMap::new()));
+        let job = Job::new(id(), Timestamp::from_millis_clamped(0));
+        let takes = |route: &Route| route.takes(EventType::Archived, &job, &labels("films"));
+        assert!(takes(&all) && !all.takes(EventType::Running, &job, &BTreeMap::new()));
         assert!(takes(&Route { kinds: vec![Kind::Video], providers: vec!["minimax".to_owned()], ..all.clone() }));
         assert!(takes(&Route { labels: labels("films"), ..all.clone() }));
         for not in [

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::{FileName, JobDetails, JobId, MediaUrl, Outcome, ReplyRef, Timestamp};
+use super::{FileName, JobDetails, JobId, Kind, MediaUrl, Outcome, ReplyRef, Timestamp};
 
 /// What one answer of the provider says about one job, whichever way it came: callback, GET, list or stream. In journals,
 /// as [`Job`](super::Job) is: what is added needs `#[serde(default)]`.
@@ -36,6 +36,12 @@ pub struct Observation {
     /// How many files and URLs the answer names beyond these bounds.
     #[serde(default)]
     pub left_out: u32,
+    /// What the job makes, where its id does not say it and the answer does.
+    #[serde(default)]
+    pub kind: Option<Kind>,
+    /// Whether a completed job may be without files: a command, or one whose result is words.
+    #[serde(default)]
+    pub may_be_empty: bool,
 }
 
 impl Observation {
@@ -72,6 +78,8 @@ impl Observation {
             details: JobDetails::default(),
             assets: Vec::new(),
             left_out: 0,
+            kind: None,
+            may_be_empty: false,
         }
     }
 }
@@ -79,9 +87,9 @@ impl Observation {
 /// The provider's `status` as it came.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Status {
-    /// Video, image and music jobs.
+    /// Such as those of videos and images.
     Number(i64),
-    /// Agent jobs: `started`, `completed`, `failed`.
+    /// Such as `started`, `completed`, `failed`.
     Word(String),
 }
 
@@ -118,6 +126,25 @@ pub struct Candidate {
     pub url: MediaUrl,
     /// Whether the file there carries a watermark.
     pub variant: Variant,
+    /// How it is to be had there.
+    #[serde(default)]
+    pub access: Access,
+}
+
+/// How a file is to be had from its URL. In all cases but the first, the URL's host is one that cannot exist, and its path is
+/// made by an adapter, never taken from a body.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Access {
+    /// By anyone, from the URL as it stands.
+    #[default]
+    Public,
+    /// From the provider itself, with our token: path and query count, below the provider's base URL.
+    Provider,
+    /// From where the provider's answer to such a question says.
+    Lookup,
+    /// From the callback's own body: the path is the place in its list of media.
+    Inline,
 }
 
 /// Whether a file carries the provider's watermark. In order of preference.

@@ -2,6 +2,8 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::JobId;
+
 /// A caller's own reference for a job: any text of 1 to [`ReplyRef::MAX_CHARS`] characters.
 ///
 /// The bound is the provider's for `replyRef`.
@@ -74,31 +76,42 @@ impl RefId {
 /// What a reply URL names: a channel anyone may share, or one registered ref.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Target {
-    /// The channel of a provider. There is one.
+    /// The channel of the provider's first API, which takes the callbacks of all others, too.
     Channel,
+    /// The channel of all of the provider's APIs.
+    UseApi,
     /// The URL made for one ref.
     Ref(RefId),
 }
 
 impl Target {
-    /// The one channel's name.
-    pub const CHANNEL: &str = "minimax";
+    /// The name of the first API's channel.
+    pub const CHANNEL: &str = JobId::FIRST_API;
+    /// The name of the channel of all APIs.
+    pub const USEAPI: &str = "useapi";
+
+    /// Whether it is a channel, which claims no job for a ref.
+    pub fn is_channel(&self) -> bool {
+        matches!(self, Self::Channel | Self::UseApi)
+    }
 
     /// Reads the `{target}` of a reply URL.
     ///
     /// # Errors
     /// When it is neither a known channel nor of the form of a ref's id.
     pub fn parse(text: &str) -> Result<Self, TextIdError> {
-        if text == Self::CHANNEL {
-            return Ok(Self::Channel);
+        match text {
+            Self::CHANNEL => Ok(Self::Channel),
+            Self::USEAPI => Ok(Self::UseApi),
+            _ => RefId::parse(text).map(Self::Ref).map_err(|_| TextIdError("the channel useapi or a ref id")),
         }
-        RefId::parse(text).map(Self::Ref).map_err(|_| TextIdError("the channel minimax or a ref id"))
     }
 
     /// The text that stands in the URL and is signed.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Channel => Self::CHANNEL,
+            Self::UseApi => Self::USEAPI,
             Self::Ref(id) => id.as_str(),
         }
     }
@@ -158,6 +171,7 @@ mod tests {
     #[test]
     fn targets_are_the_channel_or_a_ref() {
         assert_eq!(Target::parse("minimax"), Ok(Target::Channel));
+        assert_eq!(Target::parse("useapi"), Ok(Target::UseApi));
         let id = RefId::from_ulid("01JD0000000000000000000000").unwrap();
         assert_eq!(Target::parse(id.as_str()), Ok(Target::Ref(id)));
         for bad in ["", "MINIMAX", "ref_", "ref_01JD0000000000000000000000", "ref_../../../../../../../../../x"] {

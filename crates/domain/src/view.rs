@@ -23,7 +23,7 @@ pub struct JobView {
     #[schema(example = "minimax")]
     pub channel: String,
     /// Whose model makes it.
-    #[serde(default = "minimax")]
+    #[serde(default = "first_api")]
     #[schema(example = "minimax")]
     pub provider: String,
     /// Its ref's labels, where it has any. Manifests leave them to the ref.
@@ -207,11 +207,12 @@ impl From<StatusView> for Status {
 impl JobView {
     /// Shows `job`; `is_fetching` says which of its files are being fetched now.
     pub fn new(job: &Job, is_fetching: impl Fn(&Asset) -> bool) -> Self {
+        let provider = job.id.provider();
         Self {
             job_id: job.id.clone(),
-            kind: job.id.kind(),
-            channel: Target::CHANNEL.to_owned(),
-            provider: job.id.provider().to_owned(),
+            kind: job.kind(),
+            channel: if provider == JobId::FIRST_API { Target::CHANNEL } else { Target::USEAPI }.to_owned(),
+            provider,
             labels: BTreeMap::new(),
             reply_ref: job.reply_ref.clone(),
             ref_id: job.ref_id.clone(),
@@ -245,8 +246,8 @@ impl JobView {
 }
 
 /// Manifests of earlier versions do not name it.
-fn minimax() -> String {
-    "minimax".to_owned()
+fn first_api() -> String {
+    JobId::FIRST_API.to_owned()
 }
 
 fn is_zero(number: &u32) -> bool {

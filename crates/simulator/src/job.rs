@@ -101,7 +101,7 @@ impl Job {
         let account = &request.account;
         let of_user = |name| format!("user:{USER}-minimax:{account}-{name}:{own}");
         let id = match request.kind {
-            Kind::Video => of_user("video"),
+            Kind::Video | Kind::Other => of_user("video"),
             Kind::Image => of_user("image"),
             Kind::Music => of_user("music"),
             Kind::Speech => of_user("audio"),

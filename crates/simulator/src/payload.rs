@@ -15,7 +15,7 @@ pub(super) use retired::{created, listed};
 /// What GET answers. The caller's `replyUrl` and `replyRef` stand only in an agent's `request`.
 pub(super) fn answer(job: &Job, stage: &Stage, links: &dyn Links) -> Value {
     match job.kind() {
-        Kind::Video | Kind::Image => Value::Object(picture::answer(job, stage, links)),
+        Kind::Video | Kind::Image | Kind::Other => Value::Object(picture::answer(job, stage, links)),
         Kind::Agent => agent::answer(job, stage, links),
         Kind::Music => retired::music(job, links),
         Kind::Speech => retired::speech(job, links),
@@ -33,7 +33,7 @@ pub(super) fn callback(job: &Job, stage: &Stage, links: &dyn Links) -> Value {
             fields.extend(job.request.reply());
             fields.insert("replyRef".into(), Value::Null);
         }
-        Kind::Video | Kind::Image | Kind::Music | Kind::Speech => fields.extend(job.request.reply()),
+        Kind::Video | Kind::Image | Kind::Music | Kind::Speech | Kind::Other => fields.extend(job.request.reply()),
     }
     body
 }

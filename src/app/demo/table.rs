@@ -37,7 +37,7 @@ pub(super) async fn read_back(
         for asset in &job.assets {
             let mut row = Row {
                 reply_ref: job.reply_ref.as_ref().map(|name| name.as_str().to_owned()).unwrap_or_default(),
-                kind: job.id.kind().as_str(),
+                kind: job.kind().as_str(),
                 file: asset.file.as_str().to_owned(),
                 bytes: 0,
                 sha256: String::new(),

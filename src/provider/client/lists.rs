@@ -7,6 +7,7 @@ use super::{Client, ProviderError};
 use crate::domain::JobId;
 use crate::provider::Answer;
 use crate::provider::account::{self, AccountLogin};
+use crate::provider::apis::FIRST_API_PATH as FIRST;
 use crate::provider::list::{self, JobMention};
 
 /// A list of finished and running jobs that the provider keeps.
@@ -61,7 +62,7 @@ impl Client {
         let account_query = account.map(|account| format!("account={account}"));
         let after = after.map(|after| format!("{last}={after}"));
         let query = account_query.into_iter().chain(after).collect::<Vec<_>>().join("&");
-        let path = format!("{name}/{}{query}", if query.is_empty() { "" } else { "?" });
+        let path = format!("{FIRST}/{name}/{}{query}", if query.is_empty() { "" } else { "?" });
         self.ask(account.unwrap_or_default(), &path, |status, body| {
             status?;
             list::page(&body).map_err(ProviderError::Unreadable)
@@ -74,7 +75,7 @@ impl Client {
     /// # Errors
     /// When it does not tell.
     pub async fn scheduler(&self) -> Result<Vec<JobMention>, ProviderError> {
-        self.told("scheduler/").await
+        self.told(&format!("{FIRST}/scheduler/")).await
     }
 
     /// The agent jobs that the provider works on.
@@ -82,7 +83,7 @@ impl Client {
     /// # Errors
     /// When it does not tell.
     pub async fn agent_jobs(&self) -> Result<Vec<JobMention>, ProviderError> {
-        self.told("agent/jobs").await
+        self.told(&format!("{FIRST}/agent/jobs")).await
     }
 
     /// The accounts that make videos and images; at most [`crate::provider::MAX_JOBS`].
@@ -90,7 +91,7 @@ impl Client {
     /// # Errors
     /// When the provider does not tell.
     pub async fn accounts(&self) -> Result<Vec<String>, ProviderError> {
-        self.ask("", "scheduler/available", |status, body| {
+        self.ask("", &format!("{FIRST}/scheduler/available"), |status, body| {
             status?;
             list::accounts(&body).map_err(ProviderError::Unreadable)
         })
@@ -102,7 +103,7 @@ impl Client {
     /// # Errors
     /// When the provider does not tell.
     pub async fn logins(&self) -> Result<Vec<AccountLogin>, ProviderError> {
-        self.ask("", "accounts", |status, body| {
+        self.ask("", &format!("{FIRST}/accounts"), |status, body| {
             status?;
             account::logins(&body).map_err(ProviderError::Unreadable)
         })
@@ -114,7 +115,7 @@ impl Client {
     /// # Errors
     /// When it does not answer.
     pub async fn credits(&self, account: &str) -> Result<Option<u64>, ProviderError> {
-        self.ask(account, &format!("features/?account={account}"), |status, body| {
+        self.ask(account, &format!("{FIRST}/features/?account={account}"), |status, body| {
             status?;
             account::credits(&body).map_err(ProviderError::Unreadable)
         })

@@ -83,7 +83,7 @@ fn signatures(text: &str, cells: &[Cell], hidden: &mut Vec<Range<usize>>) {
             (behind, 1)
         } else if begins(b"ref_") {
             (at, 16)
-        } else if begins(Target::CHANNEL.as_bytes()) {
+        } else if begins(Target::CHANNEL.as_bytes()) || begins(Target::USEAPI.as_bytes()) {
             (at, 43)
         } else {
             continue;

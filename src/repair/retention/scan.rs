@@ -43,7 +43,7 @@ impl Retention {
             only_repetitions &= is_carried_forward(&entry);
             match entry {
                 Entry::Callback(callback) => {
-                    if callback.target == Target::Channel {
+                    if callback.target.is_channel() {
                         open.refs.insert(adopted_id(position, callback.at));
                     }
                     open.notifications.extend(unsent(state, position)?);

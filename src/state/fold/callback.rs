@@ -19,7 +19,7 @@ pub(super) fn apply(
 ) -> Result<ApplyOutcome, StateError> {
     let over = match &entry.target {
         Target::Ref(id) => refs::live(txn, id)?,
-        Target::Channel => None,
+        Target::Channel | Target::UseApi => None,
     };
     outbox::enqueue(txn, position, entry, over.as_ref())?;
     let mut observation = match parsed {
@@ -122,7 +122,7 @@ fn associate_ref(
             };
             Ok(Ok(Some(Association { ref_id: id.clone(), reply_ref: known.reply_ref, claims: true })))
         }
-        Target::Channel => {
+        Target::Channel | Target::UseApi => {
             let Some(named) = &observation.reply_ref else {
                 return Ok(if entry.adopt || entry.asked { Ok(None) } else { Err(QuarantineReason::UnknownReplyRef) });
             };

@@ -72,7 +72,7 @@ fn tell(txn: &mut Txn<'_>, job: &mut Job, event: EventType, at: Timestamp) -> Re
     };
     let nothing = BTreeMap::new();
     let labels = of_ref.as_ref().map_or(&nothing, |known| &known.labels);
-    let wanted = routes.iter().filter(|route| route.takes(event, &job.id, labels));
+    let wanted = routes.iter().filter(|route| route.takes(event, job, labels));
     let mut destinations: Vec<_> = wanted.map(|route| Destination::Endpoint(route.endpoint.clone())).collect();
     if let Some(RefRecord { id, notify_url: Some(_), .. }) = &of_ref
         && EventType::DEFAULT.contains(&event)

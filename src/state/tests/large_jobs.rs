@@ -80,7 +80,7 @@ fn source(file: usize, link: usize) -> AssetSource {
         slot: AssetId::new(&format!("s{file}")),
         role: Role::Media,
         file: FileName::clean(&format!("f{file}.mp4")),
-        candidates: vec![Candidate { url, variant: Variant::Clean }],
+        candidates: vec![Candidate { url, variant: Variant::Clean, access: crate::domain::Access::Public }],
         missing: MissingReason::NoUrl,
     }
 }

@@ -77,7 +77,7 @@ impl Asset {
             _ if self.role.is_sidecar() => false,
             Kind::Video | Kind::Image => true,
             Kind::Music | Kind::Speech => false,
-            Kind::Agent => {
+            Kind::Agent | Kind::Other => {
                 VIDEO_EXTENSIONS.contains(&self.file.extension())
                     || self.candidates.iter().any(|candidate| candidate.variant != Variant::Unknown)
             }

@@ -26,6 +26,10 @@ impl Job {
             self.prompt.clone_from(&observation.prompt);
         }
         self.details.merge(&observation.details);
+        // The folder has it in its name.
+        if self.observed_kind.is_none() && self.folder.is_none() {
+            self.observed_kind = observation.kind;
+        }
         if !self.created_at_settled
             && let Some(created_at) = observation.created_at
         {
@@ -118,6 +122,7 @@ impl Job {
 
     fn decide(&mut self, outcome: Outcome, observation: &Observation, position: u64) {
         self.outcome = Some(outcome);
+        self.may_be_empty |= observation.may_be_empty;
         self.final_callback = Some(position);
         self.report(observation);
     }

@@ -15,6 +15,7 @@ fn source(slot: &str, urls: &[&str], missing: MissingReason) -> AssetSource {
     let candidate = |url: &&str| Candidate {
         url: MediaUrl::parse(&format!("https://h/{url}")).unwrap(),
         variant: if url.starts_with('c') { Variant::Clean } else { Variant::Unknown },
+        access: crate::Access::Public,
     };
     let candidates = urls.iter().map(candidate).collect();
     AssetSource {
@@ -41,6 +42,8 @@ fn observation(outcome: Option<Outcome>, percent: Option<u8>, assets: Vec<AssetS
         created_at: None,
         assets,
         left_out: 0,
+        kind: None,
+        may_be_empty: false,
     }
 }
 

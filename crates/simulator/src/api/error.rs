@@ -41,7 +41,7 @@ pub(super) enum ApiError {
 /// The text of a 422, which differs from call to call.
 const fn moderated(kind: Kind) -> &'static str {
     match kind {
-        Kind::Video | Kind::Image => "Your prompt is too short, please provide more details",
+        Kind::Video | Kind::Image | Kind::Other => "Your prompt is too short, please provide more details",
         Kind::Agent => "Your prompt contains content that violates our policies",
         Kind::Music | Kind::Speech => "Moderated prompt",
     }
@@ -50,7 +50,7 @@ const fn moderated(kind: Kind) -> &'static str {
 /// The text of a 429, likewise.
 const fn busy(kind: Kind) -> &'static str {
     match kind {
-        Kind::Video => "YOU CAN QUEUE 3 JOBS AT ONCE",
+        Kind::Video | Kind::Other => "YOU CAN QUEUE 3 JOBS AT ONCE",
         Kind::Image => "There are currently multiple tasks in the queue, and only can be generated at once",
         Kind::Agent => "Agent generation failed",
         Kind::Music | Kind::Speech => "The previous request has not been completed yet. Please try again later.",

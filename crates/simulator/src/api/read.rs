@@ -15,11 +15,12 @@ use replyvault_domain::Kind;
 use super::{Answer, ApiError};
 
 /// Kinds, where they are, and whether they can be deleted.
-const PLACES: [(Kind, &str, bool); 4] = [
+const PLACES: [(Kind, &str, bool); 5] = [
     (Kind::Video, "/videos/{id}", true),
     (Kind::Image, "/images/{id}", true),
     (Kind::Music, "/music/{id}", false),
     (Kind::Speech, "/audio/{id}", true),
+    (Kind::Speech, "/speech/{id}", true),
 ];
 
 /// Has to come after whatever has a name of its own beside the ids.

@@ -133,7 +133,7 @@ pub(super) fn account_in_query(shared: &Shared, method: &str, path: &str, query:
 /// Whether a call that makes jobs of a kind says only what its page allows.
 pub(super) fn check(kind: Kind, fields: &Fields) -> Result<(), ApiError> {
     match kind {
-        Kind::Video => video(fields),
+        Kind::Video | Kind::Other => video(fields),
         Kind::Image => image(fields),
         Kind::Agent => {
             let models = fields.get("models").unwrap_or_default();

@@ -71,7 +71,7 @@ pub(super) fn of(id: &JobId, own: u64, created: Timestamp, request: &Request, of
         Asset { form, name, is_node, clean, plain, marked, poster, best }
     };
     match id.kind() {
-        Kind::Video => vec![make(0, Form::Mp4, "clip.mp4", false)],
+        Kind::Video | Kind::Other => vec![make(0, Form::Mp4, "clip.mp4", false)],
         Kind::Image => vec![make(0, Form::Png, "still.png", false)],
         Kind::Music | Kind::Speech => vec![make(0, Form::Mp3, "sound.mp3", false)],
         Kind::Agent => {
@@ -109,8 +109,8 @@ fn best(
         (Kind::Music | Kind::Speech, ..) | (Kind::Agent, Form::Mp3 | Form::Png, _) => (Variant::Unknown, plain),
         (_, _, Offer::Clean) => (Variant::Clean, clean),
         (Kind::Agent, _, Offer::WatermarkOnly) if is_node => (Variant::Unknown, plain),
-        // A video's payload has no field that admits a watermark.
-        (Kind::Video, _, _) => (Variant::Unknown, marked),
+        // The other link of a video is that of the marked file.
+        (Kind::Video, _, _) => (Variant::Watermarked, marked),
         (_, _, Offer::NoClean) => (Variant::Unknown, plain),
         (_, _, Offer::WatermarkOnly) => (Variant::Watermarked, marked),
     };

@@ -92,7 +92,7 @@ impl Plan {
                 step(0.6, 1, 40 + jitter(2), "Rendering"),
                 step(0.85, 12, 75 + jitter(3), "Almost there"),
             ],
-            Kind::Agent | Kind::Music | Kind::Speech => Vec::new(),
+            Kind::Agent | Kind::Music | Kind::Speech | Kind::Other => Vec::new(),
         };
         let settles = if late { ends + pace } else { ends };
         let moderated_status = [5, 7, 14][(dice.number("moderated", id.as_str(), 0) % 3) as usize];

@@ -1,8 +1,8 @@
 //! What a job was made with, where an answer says it.
 
-use super::json::{Object, Value};
-use super::redact::redacted_text;
 use crate::domain::JobDetails;
+use crate::provider::json::{Object, Value};
+use crate::provider::redact::redacted_text;
 
 /// Of a video, an image, a song or speech.
 pub(super) fn of_job(object: &Object<'_>) -> JobDetails {

@@ -1,10 +1,11 @@
 //! Videos, images, songs and speech: one file each, with `status`, `statusLabel` and `statusFinal`.
 
-use super::details;
-use super::error::ErrorReport;
-use super::json::Object;
-use super::{believable, label, media, truncate_redacted};
-use crate::domain::{JobId, Kind, Observation, Outcome, Status, Timestamp};
+use super::{details, media};
+use crate::domain::{JobId, Kind, Observation, Outcome, Status};
+use crate::provider::apis::common::time;
+use crate::provider::error::ErrorReport;
+use crate::provider::json::Object;
+use crate::provider::{label, truncate_redacted};
 
 pub(super) fn read(job: JobId, object: &Object<'_>) -> Observation {
     let kind = job.kind();
@@ -18,17 +19,17 @@ pub(super) fn read(job: JobId, object: &Object<'_>) -> Observation {
     let outcome = outcome(kind, status.as_ref(), status_label.as_deref(), is_final, !assets.is_empty());
     let outcome = match (outcome, &error) {
         (None, Some(error)) if status.is_none() && status_label.is_none() && is_final.is_none() => error.outcome(),
-        (Some(Outcome::Failed), Some(error)) if error.is_moderation() => Some(Outcome::Moderated),
+        (Some(Outcome::Failed), Some(error)) if error.is_moderation() || refuses(kind, error) => {
+            Some(Outcome::Moderated)
+        }
         (outcome, _) => outcome,
     };
     let prompt = match kind {
-        Kind::Music => object.text("lyrics"),
+        Kind::Music => object.text("lyrics").or_else(|| object.text("prompt")),
         Kind::Speech => object.text("text"),
-        Kind::Video | Kind::Image | Kind::Agent => object.text("desc"),
+        Kind::Video | Kind::Image | Kind::Agent | Kind::Other => object.text("desc"),
     };
     Observation {
-        job,
-        reply_ref: None,
         outcome,
         status,
         status_label,
@@ -39,8 +40,13 @@ pub(super) fn read(job: JobId, object: &Object<'_>) -> Observation {
         details: details::of_job(object),
         created_at: object.integer("createTime").or_else(|| object.integer("create_time")).and_then(time),
         assets: if outcome == Some(Outcome::Completed) { assets } else { Vec::new() },
-        left_out: 0,
+        ..Observation::naming(job)
     }
+}
+
+/// Speech that was refused failed with the code 422, whatever its words; other jobs fail with it for other reasons, too.
+fn refuses(kind: Kind, error: &ErrorReport) -> bool {
+    kind == Kind::Speech && error.code() == Some(422)
 }
 
 /// `statusFinal` decides when it is present; the provider's table of statuses when it is not; what neither knows is
@@ -52,6 +58,8 @@ fn outcome(
     is_final: Option<bool>,
     has_media: bool,
 ) -> Option<Outcome> {
+    // The provider writes 0 there, whether speech is finished or not.
+    let status = status.filter(|_| kind != Kind::Speech);
     let known = match (status, label) {
         (Some(Status::Number(2)), _) => Some(Outcome::Completed),
         (Some(Status::Number(3)), _) => Some(Outcome::Failed),
@@ -82,12 +90,4 @@ fn word_outcome(word: &str) -> Option<Outcome> {
         "moderated" => Some(Outcome::Moderated),
         _ => None,
     }
-}
-
-/// The provider writes milliseconds; a number too small to be of this century in milliseconds is taken as seconds.
-fn time(number: i64) -> Option<Timestamp> {
-    const YEAR_2001_IN_SECONDS: u64 = 1_000_000_000;
-    let number = u64::try_from(number).ok()?;
-    let is_seconds = (YEAR_2001_IN_SECONDS..YEAR_2001_IN_SECONDS * 10).contains(&number);
-    Timestamp::from_millis(if is_seconds { number * 1000 } else { number }).and_then(believable)
 }

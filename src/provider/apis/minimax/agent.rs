@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
-use super::details;
-use super::error::ErrorReport;
-use super::json::Object;
-use super::{believable, budget, label, media, truncate_redacted};
+use super::{details, media};
 use crate::domain::{AssetId, AssetSource, JobId, MissingReason, Observation, Outcome, Role, Status, Timestamp};
+use crate::provider::error::ErrorReport;
+use crate::provider::json::Object;
+use crate::provider::{believable, budget, label, truncate_redacted};
 
 /// The provider's `status` of an attachment that is not ready.
 const PROCESSING: i64 = 2;
@@ -26,12 +26,9 @@ pub(super) fn read(job: JobId, object: &Object<'_>, request: &Object<'_>) -> Obs
         _ => (Vec::new(), 0),
     };
     Observation {
-        job,
-        reply_ref: None,
         outcome,
         status: status.clone().map(Status::Word),
         status_label: status,
-        percent: None,
         message: response.text("msg_content").map(truncate_redacted),
         error: error.map(|error| error.text),
         prompt: request.text("prompt").map(truncate_redacted),
@@ -39,6 +36,7 @@ pub(super) fn read(job: JobId, object: &Object<'_>, request: &Object<'_>) -> Obs
         created_at: object.text("created").as_deref().and_then(Timestamp::parse_rfc3339).and_then(believable),
         assets,
         left_out,
+        ..Observation::naming(job)
     }
 }
 
