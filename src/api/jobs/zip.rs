@@ -82,7 +82,7 @@ fn files_of(state: &State, ids: &[JobId]) -> Result<Result<Files, ApiError>, Sta
     let mut folders: HashMap<String, JobId> = HashMap::new();
     for id in ids {
         let Some(JobRecord { job, .. }) = state.job(id)? else { return Ok(Err(ApiError::not_found("job"))) };
-        let whole = job.folder.clone().unwrap_or_else(|| job.id.folder());
+        let whole = job.folder.clone().unwrap_or_else(|| job.id.folder(job.kind()));
         // Short names, where they are not the same: a bucket's folders begin with dates and accounts.
         let short = whole.rsplit('/').next().unwrap_or(&whole).to_owned();
         let folder = if folders.contains_key(&short) { whole } else { short };
