@@ -163,14 +163,14 @@ async fn the_clean_file_is_preferred_and_another_is_better_than_none() {
     assert_eq!(vault.archived(&video_id(1)).await["assets"][0]["variant"], "clean");
     vault.callback(both(2, "https://elsewhere.example.com/v.mp4")).await;
     let job = vault.archived(&video_id(2)).await;
-    assert_eq!((&job["assets"][0]["variant"], &job["assets"][0]["attempts"]), (&json!("unknown"), &json!(0)));
+    assert_eq!((&job["assets"][0]["variant"], &job["assets"][0]["attempts"]), (&json!("watermarked"), &json!(0)));
     vault.callback(both(3, &media.url("/gone.mp4"))).await;
     assert_eq!(vault.archived(&video_id(3)).await["assets"][0]["sourceUrl"], other);
 
     let strict = Vault::start_with(|settings| settings.worker.clean_only = true).await;
     strict.callback(json!({"videoId": video_id(1), "status": 2, "videoURL": other})).await;
     let job = strict.job_in(&video_id(1), &["stuck"]).await;
-    assert_eq!((&job["reason"], &job["assets"][0]["variant"]), (&json!("no_clean_url"), &json!("unknown")));
+    assert_eq!((&job["reason"], &job["assets"][0]["variant"]), (&json!("no_clean_url"), &json!("watermarked")));
 }
 
 /// The provider marks videos and images. Its songs, an agent's stills and documents, and posters have one form.
