@@ -15,7 +15,7 @@ use crate::support::audit::{Figures, audit};
 use crate::support::child::{Process, Program};
 use crate::support::media::MediaServer;
 use crate::support::s3::S3Server;
-use crate::support::vault::completed;
+use crate::support::vault::{PATIENCE, completed};
 
 const SENDERS: usize = 4;
 
@@ -62,6 +62,14 @@ async fn run(program: &Program, large: usize, bucket: &Path, unfinished: &dyn Fn
         for _ in 0..SENDERS {
             senders.spawn(send(process.clone(), media.clone(), next.clone(), acknowledged.clone(), large));
         }
+        // Every other life gets as far as a callback, however slow the machine is.
+        let before = acknowledged.lock().unwrap().len();
+        let taken = async {
+            while kill % 2 == 1 && acknowledged.lock().unwrap().len() == before {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, taken).await.unwrap_or_else(|_| panic!("nothing is taken:\n{}", process.log()));
         // From hardly up to busy with transfers, differently each time.
         tokio::time::sleep(Duration::from_millis((kill * 37) % 400)).await;
         process.kill();

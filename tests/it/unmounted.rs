@@ -172,11 +172,18 @@ async fn another_vaults_bucket_is_not_written_to() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_crash_leaves_of_a_marker_or_an_archived_segment_is_removed_at_the_next_start() {
     let mut vault = Vault::start().await;
+    let noted = vault.settings.data_dir.join("bucket.json");
+    let marked = async {
+        while !noted.exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, marked).await.expect("the bucket is marked");
     vault.stop().await;
     let bucket = vault.dir.path().join("bucket");
     // As if the process had been killed while it marked the bucket, and later while it moved a segment there.
     std::fs::remove_dir_all(&bucket).unwrap();
-    std::fs::remove_file(vault.settings.data_dir.join("bucket.json")).unwrap();
+    std::fs::remove_file(noted).unwrap();
     let left =
         ["_replyvault/vault.json#1", "_journal/00000000000000000000-0.journal.enc#1"].map(|name| bucket.join(name));
     for path in &left {

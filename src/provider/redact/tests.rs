@@ -46,7 +46,7 @@ fn queries_and_signatures_are_hidden_and_all_else_stays() {
 const REF: &str = "ref_01jd0000000000000000000000";
 
 /// Texts with a secret in them, and how they are shown.
-const FORMS: [(&str, &str); 68] = [
+const FORMS: [(&str, &str); 70] = [
     // Queries, wherever the URL begins.
     ("https://h/v.mp4?SECRET", "https://h/v.mp4?…"),
     ("HTTPS://h/v.mp4?SECRET", "HTTPS://h/v.mp4?…"),
@@ -54,6 +54,8 @@ const FORMS: [(&str, &str); 68] = [
     ("//h/v.mp4?SECRET", "//h/v.mp4?…"),
     ("src=//h/v.mp4?SECRET", "src=//h/v.mp4?…"),
     ("/v/a.mp4?SECRET", "/v/a.mp4?…"),
+    ("what?https://h/v.mp4?SECRET", "what?https://h/v.mp4?…"),
+    ("?.?a.mp4?SECRET", "?.?a.mp4?…"),
     ("/v/a.mp4?sig=one SECRET", "/v/a.mp4?…"),
     ("v/a.mp4?SECRET", "v/a.mp4?…"),
     ("a.mp4?Expires=SECRET", "a.mp4?…"),

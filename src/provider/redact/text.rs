@@ -148,8 +148,12 @@ fn url(run: &[Cell], hidden: &mut Vec<Range<usize>>) {
     let path = &run[..fragment.unwrap_or(query)];
     let is_url = path.windows(2).any(|two| two.iter().all(is_slash)) || path.first().is_some_and(is_slash);
     userinfo(path, hidden);
-    let is_file = path.iter().any(is_slash) || path.windows(2).any(|two| two[0].byte == b'.' && is_token(&two[1]));
-    if query < run.len() && (is_file || has(&run[query..], b'=')) {
+    // What a question mark ends in prose is no file; a URL may follow.
+    let is_extension = |at: usize| run[at].byte == b'.' && run.get(at + 1).is_some_and(is_token);
+    let file = (0..run.len()).find(|at| is_slash(&run[*at]) || is_extension(*at)).unwrap_or(run.len());
+    let last_value = run.iter().rposition(|cell| cell.byte == b'=').unwrap_or_default();
+    let begins_query = |at: &usize| run[*at].byte == b'?' && (file < *at || *at < last_value);
+    if let Some(query) = (query..run.len()).find(begins_query) {
         hidden.extend(span(&run[query + 1..]));
     }
     if let Some(fragment) = fragment.filter(|fragment| is_url && has(&run[*fragment..], b'=')) {
