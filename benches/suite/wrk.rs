@@ -3,12 +3,12 @@
 use std::net::SocketAddr;
 use std::process::Command;
 
+use crate::Plan;
 use crate::callback::{Callback, ONE_REF};
 use crate::failure::Failure;
 use crate::load::CONNECTIONS;
 use crate::peers::PATH;
 use crate::process::find;
-use crate::Plan;
 
 /// Requests a second that wrk makes of a server. `None` where it is not installed.
 pub(crate) fn rate(plan: &Plan, address: SocketAddr) -> Result<Option<f64>, Failure> {

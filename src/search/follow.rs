@@ -19,18 +19,16 @@ use crate::state::{JobChanged, State, StateError};
 pub(super) struct Follower {
     state: State,
     changes: Receiver<Option<JobChanged>>,
-    /// Jobs that have a row, have changed and are not read again yet.
+    /// Jobs that have changed and are not read yet.
     changed: HashSet<u64>,
-    /// The newest job that was told of, which may have no row yet.
+    /// The newest job that was told of.
     latest: Option<u64>,
-    /// How many jobs were told of that have no row.
-    new: usize,
     /// Set when changes were missed.
     missed: bool,
     ended: bool,
     /// The labels of refs that were lately asked for: neighbours belong to the same few.
     labels: HashMap<RefId, BTreeMap<String, String>>,
-    /// The newest job that has a row.
+    /// The newest of the jobs that are known to have a row, as all before it.
     newest: Option<u64>,
 }
 
@@ -47,7 +45,7 @@ impl Follower {
     pub(super) fn new(state: State) -> Self {
         let changes = state.changes();
         let (changed, labels) = (HashSet::new(), HashMap::new());
-        Self { state, changes, changed, latest: None, new: 0, missed: false, ended: false, labels, newest: None }
+        Self { state, changes, changed, latest: None, missed: false, ended: false, labels, newest: None }
     }
 
     /// Takes in every change that was told of by now. What cannot be read stays for the next time. Returns whether the rows are
@@ -56,8 +54,6 @@ impl Follower {
         self.hear();
         if self.missed {
             self.changed.extend(rows.read().unwrap_or_else(PoisonError::into_inner).unsettled());
-        }
-        if self.missed || self.new > 0 {
             self.missed = self.read_new(rows).is_err();
         }
         let changed: Vec<u64> = self.changed.iter().copied().collect();
@@ -69,20 +65,19 @@ impl Follower {
             }
             self.changed.remove(&sequence);
         }
+        if !self.missed {
+            self.newest = self.newest.max(self.latest);
+        }
         // Of what happens while there is no state to read nothing is told.
         !self.missed && self.state.counters().is_ok()
     }
 
-    /// Notes which jobs changed, and that there are new ones: these are read one after the other, and need not be remembered
-    /// each.
+    /// Notes which jobs changed.
     fn hear(&mut self) {
         loop {
             match self.changes.try_recv() {
-                Ok(Some(JobChanged { sequence, .. })) if self.newest.is_some_and(|newest| sequence <= newest) => {
-                    self.changed.insert(sequence);
-                }
                 Ok(Some(JobChanged { sequence, .. })) => {
-                    self.new += usize::from(self.latest < Some(sequence));
+                    self.changed.insert(sequence);
                     self.latest = self.latest.max(Some(sequence));
                 }
                 Ok(None) | Err(TryRecvError::Closed) => {
@@ -95,18 +90,11 @@ impl Follower {
         }
     }
 
-    /// How many jobs wait to be read.
-    fn behind(&self) -> usize {
-        self.changed.len() + self.new
-    }
-
-    /// Reads the jobs that are newer than all that have a row.
+    /// Reads the jobs that are newer than all that are known to have a row.
     fn read_new(&mut self, rows: &RwLock<Rows>) -> Result<(), StateError> {
         let (mut before, mut newest) = (None, self.newest);
-        // With one that has a row already: behind it there are none.
-        let limit = if self.missed { PAGE } else { PAGE.min(self.new + 1) };
         loop {
-            let page = self.state.job_headers(limit, before)?;
+            let page = self.state.job_headers(PAGE, before)?;
             before = page.last().map(|(sequence, _)| *sequence);
             newest = newest.max(page.first().map(|(sequence, _)| *sequence));
             let is_new = |sequence: u64| self.newest.is_none_or(|newest| newest < sequence);
@@ -114,8 +102,8 @@ impl Follower {
             for (sequence, job) in &page[..new] {
                 self.put(rows, *sequence, job);
             }
-            if new < limit {
-                (self.newest, self.new) = (newest, 0);
+            if new < PAGE {
+                self.newest = newest;
                 return Ok(());
             }
         }
@@ -183,12 +171,12 @@ impl Search {
             let mut follower = self.lock();
             follower.hear();
             // While callbacks come thick, processors are left to those who wait for an answer.
-            let is_quiet = woken.is_err() || std::mem::replace(&mut quiet_since, follower.behind()) == quiet_since;
-            if is_quiet || follower.behind() > MAX_BEHIND {
+            let is_quiet = woken.is_err() || std::mem::replace(&mut quiet_since, follower.changed.len()) == quiet_since;
+            if is_quiet || follower.changed.len() > MAX_BEHIND {
                 follower.catch_up(&self.inner.rows);
                 quiet_since = 0;
             }
-            if woken.is_ok() || follower.behind() > 0 {
+            if woken.is_ok() || !follower.changed.is_empty() {
                 continue;
             }
             // When nothing happens, what it has can be compared with what it should have. The state may have been opened anew,

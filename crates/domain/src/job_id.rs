@@ -58,6 +58,8 @@ impl fmt::Display for Kind {
 pub struct JobId {
     text: Box<str>,
     kind: Kind,
+    /// Where in the text the API's name stands: its first byte, and that behind it.
+    api: (u16, u16),
 }
 
 /// The text has none of the shapes of a job's id.
@@ -115,7 +117,11 @@ impl JobId {
     }
 
     fn is_prefixed(&self) -> bool {
-        self.parts().noun.is_empty()
+        self.api.0 == 0
+    }
+
+    fn api(&self) -> &str {
+        self.text.get(usize::from(self.api.0)..usize::from(self.api.1)).unwrap_or_default()
     }
 
     /// The id as it is shown.
@@ -138,7 +144,7 @@ impl JobId {
 
     /// The API that makes it, such as `minimax`.
     pub fn provider(&self) -> String {
-        self.parts().api.replace('_', "-")
+        self.api().replace('_', "-")
     }
 
     /// The provider's account that the job runs on: digits or an e-mail address, empty where the id does not say it.
@@ -268,7 +274,10 @@ impl std::str::FromStr for JobId {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let parts = parse(text).ok_or(JobIdParseError)?;
-        Ok(Self { text: text.into(), kind: kind_of(&parts) })
+        let start = parts.api.as_ptr().addr() - text.as_ptr().addr();
+        let place = |at: usize| u16::try_from(at).map_err(|_| JobIdParseError);
+        let api = (place(start)?, place(start + parts.api.len())?);
+        Ok(Self { text: text.into(), kind: kind_of(&parts), api })
     }
 }
 

@@ -80,8 +80,8 @@ async fn jobs_can_end_without_media() {
 #[tokio::test(flavor = "multi_thread")]
 async fn clean_variants_can_be_missing() {
     for (faults, video, image) in [
-        ("no-clean=1", Variant::Unknown, Variant::Unknown),
-        ("watermark-only=1", Variant::Unknown, Variant::Watermarked),
+        ("no-clean=1", Variant::Watermarked, Variant::Unknown),
+        ("watermark-only=1", Variant::Watermarked, Variant::Watermarked),
     ] {
         let bench = Bench::start(faults).await;
         bench.video("x").await;
