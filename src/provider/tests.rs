@@ -176,7 +176,7 @@ fn the_cleanest_url_comes_first() {
     let observation = observed(body);
     assert_eq!(observation.assets.iter().map(|asset| asset.role).collect::<Vec<_>>(), [Role::Media, Role::Poster]);
     let media = &observation.assets[0];
-    assert_eq!(media.candidates.iter().map(|c| c.variant).collect::<Vec<_>>(), [Variant::Clean, Variant::Watermarked]);
+    assert_eq!(media.candidates.iter().map(|c| c.variant).collect::<Vec<_>>(), [Variant::Clean, Variant::Unknown]);
 
     let free = observed(video(json!({"status": 2, "downloadURL": "", "videoURL": "https://h/v"})));
     assert_eq!(urls(&free), [("https://h/v".to_owned(), Variant::Watermarked)]);

@@ -163,7 +163,7 @@ async fn the_clean_file_is_preferred_and_another_is_better_than_none() {
     assert_eq!(vault.archived(&video_id(1)).await["assets"][0]["variant"], "clean");
     vault.callback(both(2, "https://elsewhere.example.com/v.mp4")).await;
     let job = vault.archived(&video_id(2)).await;
-    assert_eq!((&job["assets"][0]["variant"], &job["assets"][0]["attempts"]), (&json!("watermarked"), &json!(0)));
+    assert_eq!((&job["assets"][0]["variant"], &job["assets"][0]["attempts"]), (&json!("unknown"), &json!(0)));
     vault.callback(both(3, &media.url("/gone.mp4"))).await;
     assert_eq!(vault.archived(&video_id(3)).await["assets"][0]["sourceUrl"], other);
 

@@ -88,7 +88,7 @@ async fn an_error_text_is_not_archived_and_the_next_url_is_tried() {
         vault.callback(json!({"videoId": alone, "status": 2, "downloadURL": bad})).await;
         let job = vault.archived(&id).await;
         vault.assert_stored(&job, &bytes).await;
-        assert_eq!(job["assets"][0]["variant"], "watermarked");
+        assert_eq!(job["assets"][0]["variant"], "unknown");
         let stuck = vault.job_in(&alone, &["stuck"]).await;
         assert!(stuck["assets"][0]["lastError"].as_str().unwrap().starts_with("expected media, found"), "{stuck:#}");
     }

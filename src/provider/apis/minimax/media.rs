@@ -20,7 +20,10 @@ pub(super) fn single(kind: Kind, object: &Object<'_>) -> Vec<AssetSource> {
     };
     let candidates = match kind {
         Kind::Video | Kind::Agent | Kind::Other => {
-            vec![(object.text("downloadURL"), Variant::Clean), (object.text("videoURL"), Variant::Watermarked)]
+            let clean = object.text("downloadURL");
+            // The page of GET videos/{videoId} says that this one is marked. Beside a clean one that is not taken for certain.
+            let other = if clean.is_some() { Variant::Unknown } else { Variant::Watermarked };
+            vec![(clean, Variant::Clean), (object.text("videoURL"), other)]
         }
         Kind::Image => vec![
             (object.text("downloadURL"), Variant::Clean),
