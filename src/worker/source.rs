@@ -24,7 +24,7 @@ impl Worker {
         if let Some((fetcher, url)) = self.locate(candidate).await? {
             return Ok(fetcher.open(&url).await?);
         }
-        // The body is decoded again for each of its files: it is held for one of them at a time.
+        // The body is read and decoded again for each of its files. One at a time: while it is, it is in memory twice over.
         let _alone = self.inner.inline.acquire().await.map_err(|_| AttemptError::Deferred)?;
         let body = self.callback_body(task.final_callback).await?.ok_or(AttemptError::NotInBody)?;
         let url = candidate.url.clone();

@@ -56,12 +56,12 @@ pub(in crate::api) async fn zip(request: HttpRequest, api: Data<Api>) -> Result<
     let disposition = format!("attachment; filename=\"replyvault-{year:04}-{month:02}-{day:02}.zip\"");
     let writer = Writer::new(api.inner.bucket.clone(), files);
     let archive = stream::try_unfold(writer, Writer::next);
-    let told = archive.inspect_err(|error| tracing::warn!(%error, "an archive of files could not be sent whole"));
+    let archive = archive.inspect_err(|error| tracing::warn!(%error, "an archive of files could not be sent whole"));
     Ok(HttpResponse::Ok()
         .insert_header((CONTENT_TYPE, "application/zip"))
         .insert_header((CONTENT_DISPOSITION, disposition))
         .insert_header((CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox"))
-        .body(SizedStream::new(length, told)))
+        .body(SizedStream::new(length, archive)))
 }
 
 fn read_ids(text: &str) -> Result<Vec<JobId>, ApiError> {
