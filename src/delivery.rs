@@ -66,12 +66,22 @@ pub struct Tried {
 impl Tried {
     /// Whether something that looks `late` now is to be given up, after so much patience: the clock alone is not believed, it
     /// must have said so for a while.
-    pub fn is_over(&self, late: bool, patience: Duration) -> bool {
+    fn is_over(&self, late: bool, patience: Duration) -> bool {
         late && self.late_since.is_some_and(|since| since.elapsed() >= Self::hold(patience))
     }
 
+    /// Gives up what failed once more, or whose receiver has failed for long enough, where it is over.
+    pub fn expire(&self, verdict: Verdict, late: bool, patience: Duration) -> Verdict {
+        let has_failed = match &verdict {
+            Verdict::Failed(..) => true,
+            Verdict::Backoff(Backoff::Paused { failing_for, .. }) => *failing_for >= Self::hold(patience),
+            _ => false,
+        };
+        if has_failed && self.is_over(late, patience) { Verdict::GiveUp("expired") } else { verdict }
+    }
+
     /// For how long something must have looked too old, and its receiver must have failed, before it is given up.
-    pub fn hold(patience: Duration) -> Duration {
+    fn hold(patience: Duration) -> Duration {
         const HOLD: Duration = Duration::from_secs(3600);
         patience.min(HOLD)
     }

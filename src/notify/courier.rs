@@ -204,15 +204,7 @@ impl Outbox for Courier {
             Ok(url) => self.send(&notification, url).await,
             Err(why) => Verdict::GiveUp(why),
         };
-        let verdict = match verdict {
-            Verdict::Failed(..) if tried.is_over(late, patience) => Verdict::GiveUp("expired"),
-            Verdict::Backoff(Backoff::Paused { failing_for, .. })
-                if tried.is_over(late, patience) && failing_for >= Tried::hold(patience) =>
-            {
-                Verdict::GiveUp("expired")
-            }
-            verdict => verdict,
-        };
+        let verdict = tried.expire(verdict, late, patience);
         (self.conclude(&notification, verdict, tried).await, late)
     }
 }

@@ -29,8 +29,10 @@ impl Relay {
 
     /// Tries the first of what waits to be passed on for a ref. Says whether it looks too old.
     pub(super) async fn deliver_next(&self, id: &RefId, tried: Tried) -> (Outcome, bool) {
-        let head = self.state().outbox_head(id).and_then(|head| Ok((head, self.state().reply_ref(id)?)));
-        let (position, record, known) = match head {
+        let (state, of) = (self.state().clone(), id.clone());
+        let head = tokio::task::spawn_blocking(move || Ok((state.outbox_head(&of)?, state.reply_ref(&of)?)));
+        // It ends early only when the runtime does.
+        let (position, record, known) = match head.await.unwrap_or(Err(StateError::Rebuilding)) {
             Ok((None, _)) => return (Outcome::Nothing, false),
             Ok((Some((position, record)), known)) => (position, record, known),
             Err(error) => {
@@ -45,16 +47,7 @@ impl Relay {
             (_, Some(Err(_))) => Verdict::GiveUp("invalid_url"),
             (Some(known), Some(Ok(url))) => self.pass_on(position, record, known, &url).await,
         };
-        let is_over = tried.is_over(late, self.inner.patience);
-        let verdict = match verdict {
-            Verdict::Failed(..) if is_over => Verdict::GiveUp("expired"),
-            Verdict::Backoff(Backoff::Paused { failing_for, .. })
-                if is_over && failing_for >= Tried::hold(self.inner.patience) =>
-            {
-                Verdict::GiveUp("expired")
-            }
-            verdict => verdict,
-        };
+        let verdict = tried.expire(verdict, late, self.inner.patience);
         (self.conclude(id.clone(), position, url, verdict, tried).await, late)
     }
 
