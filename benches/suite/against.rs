@@ -17,7 +17,7 @@ const MIN_RATIO: f64 = 0.95;
 /// Callbacks of a burst.
 const BURST: u64 = 100_000;
 /// Callbacks that are sent one after the other.
-const SINGLE: u64 = 200;
+const SINGLE: u64 = 1_000;
 
 /// What one round gives for one build.
 struct Round {
@@ -73,18 +73,20 @@ async fn round(plan: &Plan, program: Option<&Path>) -> Result<Round, Failure> {
     let vault = settings.serve().await?;
     let path = vault.reply_path()?;
     let (callbacks, single) = (plan.pick(2_000, BURST), plan.pick(20, SINGLE));
+    let callback = Callback::progress(vault.address, &path, ONE_REF);
+    let request = |number: u64, out: &mut Vec<u8>| callback.write(number, out);
+    // Before the burst: what a burst leaves to be written and indexed would be measured, too.
+    let alone =
+        Load { address: vault.address, connections: 1, first: 1 << 40, until: Until::Count(single), request: &request };
+    let single = alone.run()?.all_taken()?.percentile(0.5);
     let before = vault.process.cpu()?;
     let mut burst = post(vault.address, &path, 0, Until::Count(callbacks))?;
     let cpu = vault.process.cpu()? - before;
-    let callback = Callback::progress(vault.address, &path, ONE_REF);
-    let request = |number: u64, out: &mut Vec<u8>| callback.write(number, out);
-    let alone =
-        Load { address: vault.address, connections: 1, first: 1 << 40, until: Until::Count(single), request: &request };
     let round = Round {
         rate: burst.rate(),
         p99: burst.percentile(0.99),
         cpu: cpu.as_secs_f64() * 1e6 / callbacks as f64,
-        single: alone.run()?.all_taken()?.percentile(0.5),
+        single,
         memory: vault.process.peak_memory()? as f64 / f64::from(1 << 20),
     };
     vault.process.stop()?;

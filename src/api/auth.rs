@@ -18,7 +18,7 @@ use tracing::Instrument;
 
 use super::cookie::{self, Cookie, SESSION_PATH};
 use super::ended_sessions::EndedSessions;
-use super::{Api, ApiError};
+use super::{Api, ApiError, wait};
 
 /// What a token is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,7 +140,7 @@ impl Access {
 
 /// Lets through who may do what is asked; the rest gets 401 or 403, whether or not there is such a path.
 pub(super) async fn guard(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let mut response = match admit(request.request()) {
@@ -149,6 +149,7 @@ pub(super) async fn guard(
             let (method, route) = (request.method().clone(), request.match_pattern().unwrap_or_default());
             let span = tracing::info_span!("api", token = &*caller.name, %method, route);
             request.extensions_mut().insert(caller);
+            wait::drop_headers(&mut request);
             let response = next.call(request).instrument(span.clone()).await?;
             let status = response.status().as_u16();
             if method.is_safe() {
