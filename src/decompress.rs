@@ -43,7 +43,7 @@ enum Sink {
 impl Decompressor {
     /// For output of at most `max_bytes`.
     pub fn new(format: Format, max_bytes: usize) -> Self {
-        let output = BoundedBuffer { bytes: Vec::new(), expected: 0, max_bytes };
+        let output = BoundedBuffer { bytes: Vec::new(), taken: 0, expected: 0, max_bytes };
         Self(match format {
             Format::Identity => Sink::Identity(output),
             Format::Gzip => Sink::Gzip(MultiGzDecoder::new(output)),
@@ -56,6 +56,32 @@ impl Decompressor {
     pub fn expect(&mut self, bytes: usize) {
         if let Sink::Identity(output) = &mut self.0 {
             output.expected = bytes;
+        }
+    }
+
+    /// How many bytes of output are in memory.
+    pub fn buffered(&self) -> usize {
+        self.output().bytes.len()
+    }
+
+    /// The output so far, which is in memory no longer. It still counts for the bound.
+    pub fn take(&mut self) -> Vec<u8> {
+        let output = match &mut self.0 {
+            Sink::Identity(output) => output,
+            Sink::Gzip(decoder) => decoder.get_mut(),
+            Sink::Zlib(decoder) => decoder.get_mut(),
+            Sink::Deflate(decoder) => decoder.get_mut(),
+        };
+        output.taken += output.bytes.len();
+        std::mem::take(&mut output.bytes)
+    }
+
+    fn output(&self) -> &BoundedBuffer {
+        match &self.0 {
+            Sink::Identity(output) => output,
+            Sink::Gzip(decoder) => decoder.get_ref(),
+            Sink::Zlib(decoder) => decoder.get_ref(),
+            Sink::Deflate(decoder) => decoder.get_ref(),
         }
     }
 
@@ -73,7 +99,7 @@ impl Decompressor {
         written.map_err(from_io)
     }
 
-    /// All of the output.
+    /// All of the output that was not taken yet.
     ///
     /// # Errors
     /// As for [`Decompressor::push`], and when the input breaks off.
@@ -119,7 +145,7 @@ pub fn by_content_encoding(encoding: &str, bytes: &[u8], max_bytes: usize) -> Op
 const MAX_ZSTD_WINDOW_LOG: u32 = 23;
 
 fn zstd_frames(bytes: &[u8], max_bytes: usize) -> Result<Vec<u8>, DecompressError> {
-    let mut output = BoundedBuffer { bytes: Vec::new(), expected: 0, max_bytes };
+    let mut output = BoundedBuffer { bytes: Vec::new(), taken: 0, expected: 0, max_bytes };
     let mut decoder = zstd::Decoder::with_buffer(bytes).map_err(from_io)?;
     decoder.window_log_max(MAX_ZSTD_WINDOW_LOG).map_err(from_io)?;
     io::copy(&mut decoder, &mut output).map_err(from_io)?;
@@ -129,6 +155,8 @@ fn zstd_frames(bytes: &[u8], max_bytes: usize) -> Result<Vec<u8>, DecompressErro
 /// Bytes up to a bound.
 struct BoundedBuffer {
     bytes: Vec<u8>,
+    /// How many are elsewhere already.
+    taken: usize,
     expected: usize,
     max_bytes: usize,
 }
@@ -136,7 +164,7 @@ struct BoundedBuffer {
 impl Write for BoundedBuffer {
     fn write(&mut self, more: &[u8]) -> io::Result<usize> {
         let length = self.bytes.len() + more.len();
-        if length > self.max_bytes {
+        if self.taken + length > self.max_bytes {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         if length > self.bytes.capacity() {

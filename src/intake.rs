@@ -14,12 +14,14 @@ mod rate_limit;
 mod refs;
 mod reply_url;
 mod slots;
+mod spool;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 
 pub use coding::Decoder;
@@ -32,10 +34,10 @@ pub use quarantine::{QuarantineFilter, QuarantineLimits};
 pub use refs::{NewRef, RegisterError};
 pub use reply_url::{ReplyKeys, ReplyUrls};
 
-use self::bodies::Bodies;
+use self::bodies::{Bodies, LargeBody, Received};
 use self::rate_limit::{RateLimit, SeenAs};
 use crate::domain::{
-    Change, JobId, Notification, NotificationId, Outcome, QuarantineReason, ReplyRef, Target, Timestamp,
+    Change, Digest, JobId, Notification, NotificationId, Outcome, QuarantineReason, ReplyRef, Target, Timestamp,
 };
 use crate::journal::{CallbackEntry, Durability, Entry, Event, JournalError};
 use crate::provider::{self, NotJson, Parsed, Unrecognised};
@@ -59,7 +61,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// Time for the largest body over a slow line, and still an end.
+    /// Time for a body of a mebibyte over a slow line, and still an end. What is larger has four times as long.
     pub const BODY_TIME: Duration = Duration::from_secs(30);
 }
 
@@ -76,6 +78,8 @@ struct Inner {
     log: EventLog,
     rate_limit: RateLimit,
     bodies: Bodies,
+    /// Who holds it may have a large body from quarantine in memory.
+    large_reads: Semaphore,
     /// Told when a body went into quarantine.
     quarantine_grew: Notify,
 }
@@ -164,10 +168,19 @@ impl Intake {
     /// How long a caller waits for the journal and the state. What is recorded later than that is recorded all the same.
     pub const PATIENCE: Duration = Duration::from_secs(10);
 
-    /// Takes callbacks for the URLs in `urls` into `log`.
-    pub fn new(config: Config, urls: ReplyUrls, log: EventLog) -> Self {
-        let bodies = Bodies::new(config.max_callback_size, config.body_time);
-        let inner = Inner { config, urls, log, rate_limit: RateLimit::new(), bodies, quarantine_grew: Notify::new() };
+    /// Takes callbacks for the URLs in `urls` into `log`. Large ones are put on disk in `spool` as they come; nobody else may
+    /// use that folder, which is made when it is needed.
+    pub fn new(config: Config, urls: ReplyUrls, log: EventLog, spool: &Path) -> Self {
+        let bodies = Bodies::new(config.max_callback_size, config.body_time, spool);
+        let inner = Inner {
+            config,
+            urls,
+            log,
+            rate_limit: RateLimit::new(),
+            bodies,
+            large_reads: Semaphore::new(1),
+            quarantine_grew: Notify::new(),
+        };
         Self { inner: Arc::new(inner) }
     }
 
@@ -213,6 +226,32 @@ impl Intake {
     /// When it is not kept.
     pub async fn accept(&self, target: Target, body: Bytes) -> Result<Accepted, IntakeError> {
         let parsed = parsed(provider::read(&body)?);
+        self.accept_parsed(target, body, parsed, None).await
+    }
+
+    /// The same for a body that came in whole.
+    async fn accept_received(&self, target: Target, body: Received) -> Result<Accepted, IntakeError> {
+        match body {
+            Received::AtHand(body) => self.accept(target, body).await,
+            Received::OnDisk(body) => self.accept_large(target, body).await,
+        }
+    }
+
+    /// What costs time with a large body is not done where others wait.
+    async fn accept_large(&self, target: Target, body: LargeBody) -> Result<Accepted, IntakeError> {
+        let over = target.clone();
+        let see = move |body: &Bytes| (provider::read(body), RateLimit::fingerprint(&over, body));
+        let (body, (read, fingerprint)) = self.inner.bodies.load(body, see).await?;
+        self.accept_parsed(target, body, parsed(read?), Some(fingerprint)).await
+    }
+
+    async fn accept_parsed(
+        &self,
+        target: Target,
+        body: Bytes,
+        parsed: ParsedCallback,
+        fingerprint: Option<Digest>,
+    ) -> Result<Accepted, IntakeError> {
         let progress_of = match &parsed {
             ParsedCallback::Job(observation) if observation.outcome.is_none() => Some(&observation.job),
             _ => None,
@@ -220,7 +259,7 @@ impl Intake {
         if progress_of.is_some_and(|job| !self.inner.rate_limit.admit_progress(job)) {
             return Err(IntakeError::TooMany);
         }
-        let fingerprint = RateLimit::fingerprint(&target, &body);
+        let fingerprint = fingerprint.unwrap_or_else(|| RateLimit::fingerprint(&target, &body));
         match self.inner.rate_limit.known(&fingerprint) {
             Some(SeenAs::Job(job)) => {
                 if let Some(accepted) = self.repeat(job).await? {

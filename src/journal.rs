@@ -34,6 +34,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use bytes::Bytes;
+
 pub use archive::{
     Archive, ArchiveError, Archived, ArchivedBytes, Patience, SEGMENT_HEAD, Standing, StoredAs, may_be_segment,
 };
@@ -273,8 +275,18 @@ impl Journal {
             Some(header) => Some(header),
             None => FoundHeader::recover(&self.bytes(base)?, base),
         };
-        let payload = header.and_then(|header| frame::decode(&record, header.salt));
-        payload.and_then(Entry::decode).ok_or(JournalError::NotFound(position))
+        let is_intact = header.is_some_and(|header| frame::decode(&record, header.salt).is_some());
+        // A large body is in memory once.
+        let payload = Bytes::from(record).slice(frame::FRAME_SIZE..);
+        is_intact.then(|| Entry::decode_shared(&payload)).flatten().ok_or(JournalError::NotFound(position))
+    }
+
+    /// How many bytes the record at `position` has, where it is here; `None` where only the archive can tell. Blocks.
+    pub fn record_size(&self, position: u64) -> Option<usize> {
+        let base = self.bases().into_iter().rev().find(|base| *base <= position)?;
+        let mut frame = [0; frame::FRAME_SIZE];
+        File::open(self.path(base)).ok()?.read_exact_at(&mut frame, position - base).ok()?;
+        frame::payload_length(&frame)
     }
 
     /// Ends what is being read from the archive, with an error.

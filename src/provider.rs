@@ -97,7 +97,7 @@ pub fn inline_media(body: &[u8], place: &MediaUrl) -> Option<Vec<u8>> {
     use base64::Engine as _;
     let place = place.file_name().parse().ok().filter(|place| *place < Observation::MAX_ASSETS)?;
     let text = list::inline_text(body, place)?;
-    base64::engine::general_purpose::STANDARD.decode(text.trim()).ok()
+    base64::engine::general_purpose::STANDARD.decode(text.trim_ascii()).ok()
 }
 
 /// The caller's reference: a text, or a number or boolean as it is written.
@@ -122,7 +122,12 @@ const MAX_LABEL_BYTES: usize = 256;
 
 /// What the provider says in words, without secrets and cut to what a job's record should hold; the whole stays in the
 /// journal.
-fn truncate_redacted(text: String) -> String {
+fn truncate_redacted(mut text: String) -> String {
+    /// No more is looked at for secrets: what hides them makes nothing so much shorter.
+    const LOOKED_AT: usize = 32 * MAX_TEXT_BYTES;
+    if text.len() > LOOKED_AT {
+        text.truncate(text.floor_char_boundary(LOOKED_AT));
+    }
     cut(redact::redacted_text(&text), MAX_TEXT_BYTES)
 }
 

@@ -71,8 +71,10 @@ struct Inner {
     fetcher: Fetcher,
     refresh: Option<Refresh>,
     provider: Option<ProviderMedia>,
-    /// One at a time holds a body that has its files in it.
-    inline: tokio::sync::Semaphore,
+    /// One at a time holds a large body of a callback.
+    large_body: tokio::sync::Semaphore,
+    /// KiB of files that stood in bodies.
+    decoded: Arc<tokio::sync::Semaphore>,
     /// For parts of files.
     memory: Memory,
     /// One at a time makes an object of given bytes visible.
@@ -86,6 +88,9 @@ impl Worker {
     /// Bytes of all parts of files in memory together, unless two single parts are more; the first 256 KiB of each file
     /// come on top.
     const PARTS: u64 = 64 << 20;
+
+    /// KiB of all files together that stood in callbacks' bodies and are on their way to the bucket.
+    const DECODED_KIB: u32 = 64 << 10;
 
     /// A worker that archives what `log`'s state says is due, from `fetcher` into `bucket`. Without `refresh`
     /// links that are dead stay so until a callback brings others; without `provider`, files wait that are to be had with a
@@ -108,7 +113,8 @@ impl Worker {
                 fetcher,
                 refresh,
                 provider,
-                inline: tokio::sync::Semaphore::new(1),
+                large_body: tokio::sync::Semaphore::new(1),
+                decoded: Arc::new(tokio::sync::Semaphore::new(Self::DECODED_KIB as usize)),
                 memory,
                 digests: Mutex::default(),
                 storage_down: Mutex::default(),

@@ -1,4 +1,4 @@
-use actix_web::web::{self, Data, Json, Path};
+use actix_web::web::{Data, Json, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -39,7 +39,8 @@ pub(super) struct QuarantineView {
 pub(super) struct QuarantinedBody {
     #[serde(flatten)]
     of: QuarantineView,
-    /// The body as it came, but for `…` in place of signatures and the queries of URLs.
+    /// The body as it came, but for `…` in place of signatures and the queries of URLs, and above 4 MiB of texts of more than
+    /// 64 KiB.
     #[schema(value_type = serde_json::Value)]
     body: Box<RawValue>,
 }
@@ -98,9 +99,7 @@ pub(super) async fn show(api: Data<Api>, id: Path<String>) -> Result<Json<Quaran
     let position = position(&id)?;
     let record = api.read(move |state| state.quarantined(position)).await?;
     let record = record.ok_or_else(no_such_body)?;
-    let intake = api.intake().clone();
-    let body = web::block(move || Ok::<_, ApiError>(intake.quarantined_shown(position)?));
-    let body = body.await.map_err(|_| ApiError::unavailable("the journal cannot be read right now"))??;
+    let body = api.intake().quarantined_shown(position).await?;
     Ok(Json(QuarantinedBody { of: record.into(), body: body.ok_or_else(no_such_body)? }))
 }
 

@@ -142,7 +142,7 @@ fn settings(dir: &std::path::Path, token: &SecretString) -> Result<Settings, Dem
         journal_keys,
         reply_urls: ReplyUrls::new(base, keys),
         intake: intake::Config {
-            max_callback_size: 1 << 20,
+            max_callback_size: 32 << 20,
             body_time: intake::Config::BODY_TIME,
             adopt_unknown_refs: true,
             sidecars: false,

@@ -31,7 +31,8 @@ impl Services {
         };
         let log = tokio::task::spawn_blocking(opening).await.map_err(StartError::Cancelled)??;
         let client = settings.provider.as_ref().map(provider::Client::new).transpose()?;
-        let intake = Intake::new(settings.intake.clone(), settings.reply_urls.clone(), log.clone());
+        let spool = settings.data_dir.join("spool");
+        let intake = Intake::new(settings.intake.clone(), settings.reply_urls.clone(), log.clone(), &spool);
         let reconciler = client.clone().map(|client| Reconciler::new(settings.reconcile, intake.clone(), client));
         let fresh_links = reconciler.clone().map(refresh);
         let with_token = provider_media(settings, client.as_ref())?;

@@ -59,7 +59,7 @@ async fn register(config: &Config, held: &DataDir, urls: &ReplyUrls, new: NewRef
     let opened = tokio::task::block_in_place(|| open_event_log(held.path(), &bucket, keys, Intake::parse_callback));
     let log = opened.map_err(Failure::runtime)?;
     log.recovered().await;
-    let intake = Intake::new(config.intake(), urls.clone(), log.clone());
+    let intake = Intake::new(config.intake(), urls.clone(), log.clone(), &config.data.dir.join("spool"));
     let registered = intake.register(new).await;
     tokio::task::block_in_place(|| log.close());
     let (record, _) = registered.map_err(Failure::runtime)?;

@@ -40,7 +40,7 @@ impl Default for Server {
         Self {
             listen: constant("127.0.0.1:8080"),
             public_url: constant("http://127.0.0.1:8080"),
-            max_callback_size: Size(1 << 20),
+            max_callback_size: Size(32 << 20),
             shutdown_grace: DurationSetting(Duration::from_secs(30)),
             tls_certificate: None,
             tls_key: None,

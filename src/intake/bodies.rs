@@ -3,56 +3,94 @@
 //! Memory is taken as bytes come, in two sizes of slots: every body takes a small one with its first bytes, and one that
 //! outgrows it a large one, so that small bodies never wait for large ones. The slot belongs to the bytes: it is given back
 //! when the last who holds the body lets go of it, which is after it is journalled and folded in, however long that takes.
+//!
+//! A body that outgrows the large slot, too, goes on to the disk as it comes. Once it is whole, it waits until it is the one
+//! that may be in memory as a whole.
 
+use std::cell::Cell;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::web::Payload;
 use bytes::Bytes;
 use futures_util::StreamExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
-use super::IntakeError;
-use super::coding::Decoder;
+use super::coding::{Decoder, Inflated, inflated, json_or_deflated};
 use super::slots::{Slot, Slots, TooMany};
+use super::spool::{Spool, SpoolFile};
+use super::{Intake, IntakeError};
 use crate::decompress::DecompressError;
 use crate::domain::Target;
 
-/// The memory for bodies.
+/// The room for bodies.
 #[derive(Debug)]
 pub(super) struct Bodies {
     small: Slots<Target>,
     large: Slots<Target>,
+    spool: Arc<Spool>,
+    /// Who holds it may have a body from the disk in memory.
+    whole: Arc<Semaphore>,
     max_bytes: usize,
-    /// How long a whole body may take.
+    /// How long a whole body may take that is not on disk.
     longest: Duration,
+}
+
+/// A body that is whole.
+pub(super) enum Received {
+    /// In memory.
+    AtHand(Bytes),
+    /// To be had with [`Bodies::load`].
+    OnDisk(LargeBody),
+}
+
+/// A body that is not in memory as a whole.
+pub(super) struct LargeBody {
+    /// What is on disk of it; the rest is in memory.
+    file: Option<SpoolFile>,
+    rest: Vec<u8>,
+    /// Whether it may be deflate that begins like JSON.
+    may_be_deflate: bool,
+    held: Held,
 }
 
 /// The largest body that needs no large slot, in bytes.
 const SMALL_BYTES: usize = 16 << 10;
 /// Memory for small bodies.
 const SMALL_POOL_BYTES: usize = 16 << 20;
+/// The largest body that is not put on disk.
+const LARGE_BYTES: usize = 1 << 20;
 /// Memory for large ones.
 const LARGE_POOL_BYTES: usize = 48 << 20;
-/// Large bodies that may come in at a time even if they are larger than their pool.
-const MIN_LARGE: usize = 4;
+/// What is decoded in one step: a byte of deflate makes 1,032 at most.
+const CODED_STEP: usize = 1 << 10;
 /// Bodies of either size that may wait for a slot. Those that wait for a large one hold small ones, though not all.
 const MAX_WAITING: usize = 1024;
 /// How long a body may wait for a slot.
-const MAX_WAIT: Duration = Duration::from_secs(10);
+pub(super) const MAX_WAIT: Duration = Duration::from_secs(10);
 /// Until it is whole, so much of a body has to come ...
 const LEAST_BYTES: usize = 16 << 10;
+/// ... or so much, once it is on disk, where few may be, ...
+const LEAST_BYTES_ON_DISK: usize = 256 << 10;
 /// ... in this time, ...
 const LEAST_TIME: Duration = Duration::from_secs(10);
 /// ... or in this while others wait for its slot.
 const LEAST_TIME_WANTED: Duration = Duration::from_secs(1);
+/// How many times as long a body may take that is put on disk.
+const LONGEST_ON_DISK: u32 = 4;
 
 impl Bodies {
-    /// Memory for bodies of at most `max_bytes`, each of which may take `longest`.
-    pub(super) fn new(max_bytes: usize, longest: Duration) -> Self {
-        let large = (LARGE_POOL_BYTES / max_bytes.max(1)).clamp(MIN_LARGE, LARGE_POOL_BYTES / SMALL_BYTES);
+    /// Room for bodies of at most `max_bytes`, each of which may take `longest`; what is too large for memory goes to `spool`.
+    pub(super) fn new(max_bytes: usize, longest: Duration, spool: &Path) -> Self {
+        let large = LARGE_POOL_BYTES / max_bytes.clamp(SMALL_BYTES, LARGE_BYTES);
         Self {
             small: Slots::new(SMALL_POOL_BYTES / SMALL_BYTES, MAX_WAITING),
             large: Slots::new(large, MAX_WAITING),
+            spool: Arc::new(Spool::new(spool, max_bytes)),
+            whole: Arc::new(Semaphore::new(1)),
             max_bytes,
             longest,
         }
@@ -69,13 +107,21 @@ impl Bodies {
         encoding: Option<&str>,
         declared: Option<usize>,
         payload: Payload,
-    ) -> Result<Bytes, IntakeError> {
+    ) -> Result<Received, IntakeError> {
         if declared.is_some_and(|length| length > self.max_bytes) {
             return Err(IntakeError::TooLarge(self.max_bytes));
         }
-        match timeout(self.longest, self.receive(target, encoding, declared, payload)).await {
+        let is_on_disk = Cell::new(false);
+        let mut receiving = Box::pin(self.receive(target, encoding, declared, payload, &is_on_disk));
+        let mut time = self.longest;
+        let mut received = timeout(time, &mut receiving).await;
+        if received.is_err() && is_on_disk.get() {
+            time *= LONGEST_ON_DISK;
+            received = timeout(time - self.longest, &mut receiving).await;
+        }
+        match received {
             Ok(body) => body,
-            Err(_) => Err(IntakeError::Incomplete(format!("not within {} seconds", self.longest.as_secs()))),
+            Err(_) => Err(IntakeError::Incomplete(format!("not within {} seconds", time.as_secs()))),
         }
     }
 
@@ -85,37 +131,102 @@ impl Bodies {
         encoding: Option<&str>,
         declared: Option<usize>,
         mut payload: Payload,
-    ) -> Result<Bytes, IntakeError> {
+        is_on_disk: &Cell<bool>,
+    ) -> Result<Received, IntakeError> {
         let mut decoder = Decoder::new(encoding, self.max_bytes);
         let mut held = Held::Nothing;
-        let mut pace = Pace { since: Instant::now(), bytes: 0 };
+        let mut file: Option<SpoolFile> = None;
+        let mut pace = Pace { since: Instant::now(), bytes: 0, least: LEAST_BYTES };
         let mut received = 0;
-        while let Some(chunk) = self.next(&mut payload, &mut pace, &held).await? {
+        while let Some(chunk) = self.next(&mut payload, &mut pace, &held, file.is_some()).await? {
             received += chunk.len();
             if received > self.max_bytes {
                 return Err(IntakeError::TooLarge(self.max_bytes));
             }
             let began = Instant::now();
-            let is_small = received <= SMALL_BYTES && !decoder.decodes(&chunk);
+            let is_coded = decoder.decodes(&chunk);
+            let is_small = received <= SMALL_BYTES && !is_coded;
             match held {
                 Held::Large(_) => {}
                 Held::Small(_) if is_small => {}
                 Held::Nothing if is_small => held = Held::Small(slot(&self.small, target).await?),
                 Held::Nothing | Held::Small(_) => {
                     held = Held::Large(slot(&self.large, target).await?);
-                    decoder.expect(declared.unwrap_or_default());
+                    decoder.expect(declared.unwrap_or_default().min(LARGE_BYTES));
                 }
             }
-            // To wait for a slot is no slowness of its own.
+            for step in chunk.chunks(if is_coded { CODED_STEP } else { chunk.len().max(1) }) {
+                decoder.push(step).map_err(|error| self.refused(error))?;
+                if decoder.buffered() <= LARGE_BYTES {
+                    continue;
+                }
+                let file = match &mut file {
+                    Some(file) => file,
+                    none => {
+                        let begun = self.spool.begin(target).await?;
+                        is_on_disk.set(true);
+                        pace.least = LEAST_BYTES_ON_DISK;
+                        none.insert(begun)
+                    }
+                };
+                file.append(decoder.take()).await?;
+            }
+            // To wait for a slot, or for the disk, is no slowness of its own.
             pace.grew_by(chunk.len(), began.elapsed());
-            decoder.push(&chunk).map_err(|error| self.refused(error))?;
         }
-        let body = decoder.finish().map_err(|error| self.refused(error))?;
-        Ok(Bytes::from_owner(Body { body, _held: held }))
+        let (body, may_be_deflate) = decoder.finish_undecided().map_err(|error| self.refused(error))?;
+        if file.is_none() {
+            let plain = if may_be_deflate { inflated(&body, LARGE_BYTES.min(self.max_bytes)) } else { Inflated::Not };
+            match plain {
+                Inflated::Whole(plain) => return Ok(Received::at_hand(plain, held)),
+                Inflated::Not => return Ok(Received::at_hand(body, held)),
+                Inflated::TooLarge => {}
+            }
+        }
+        Ok(Received::OnDisk(LargeBody { file, rest: body, may_be_deflate, held }))
+    }
+
+    /// A large body, in memory. It waits for its turn, and others wait until the last who holds it lets go of it.
+    ///
+    /// # Errors
+    /// When its turn does not come, or the disk cannot read it.
+    pub(super) async fn load<T: Send + 'static>(
+        &self,
+        body: LargeBody,
+        see: impl FnOnce(&Bytes) -> T + Send + 'static,
+    ) -> Result<(Bytes, T), IntakeError> {
+        let turn = timeout(Intake::PATIENCE, self.whole.clone().acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else {
+            return Err(IntakeError::Unavailable("too many large bodies come in at once"));
+        };
+        let max_bytes = self.max_bytes;
+        let loading = tokio::task::spawn_blocking(move || {
+            let LargeBody { file, rest, may_be_deflate, held } = body;
+            let body = match &file {
+                None => rest,
+                Some(file) => file.read(&rest)?,
+            };
+            // The disk's room is free from here on.
+            drop(file);
+            let body = if may_be_deflate { json_or_deflated(body, max_bytes) } else { body };
+            let body = Bytes::from_owner(Body { body, _held: held, _turn: Some(turn) });
+            let seen = see(&body);
+            Ok::<_, io::Error>((body, seen))
+        });
+        match loading.await {
+            Ok(loaded) => loaded.map_err(|error| super::spool::failed(&error)),
+            Err(_) => Err(IntakeError::Unavailable("the body cannot be read")),
+        }
     }
 
     /// The next piece; `None` at the end.
-    async fn next(&self, payload: &mut Payload, pace: &mut Pace, held: &Held) -> Result<Option<Bytes>, IntakeError> {
+    async fn next(
+        &self,
+        payload: &mut Payload,
+        pace: &mut Pace,
+        held: &Held,
+        is_on_disk: bool,
+    ) -> Result<Option<Bytes>, IntakeError> {
         loop {
             let chunk = timeout(LEAST_TIME_WANTED, payload.next()).await;
             let slow = pace.since.elapsed();
@@ -123,11 +234,11 @@ impl Bodies {
                 return Ok(None);
             }
             if slow >= LEAST_TIME {
-                let (kib, seconds) = (LEAST_BYTES >> 10, LEAST_TIME.as_secs());
+                let (kib, seconds) = (pace.least >> 10, LEAST_TIME.as_secs());
                 return Err(IntakeError::Incomplete(format!("less than {kib} KiB came in {seconds} seconds")));
             }
-            if slow >= LEAST_TIME_WANTED && self.is_wanted(held) {
-                return Err(IntakeError::Unavailable("others wait for the memory that this body holds"));
+            if slow >= LEAST_TIME_WANTED && (self.is_wanted(held) || (is_on_disk && self.spool.is_wanted())) {
+                return Err(IntakeError::Unavailable("others wait for the room that this body holds"));
             }
             if let Ok(Some(chunk)) = chunk {
                 return chunk.map(Some).map_err(|error| IntakeError::Incomplete(error.to_string()));
@@ -151,6 +262,12 @@ impl Bodies {
     }
 }
 
+impl Received {
+    fn at_hand(body: Vec<u8>, held: Held) -> Self {
+        Self::AtHand(Bytes::from_owner(Body { body, _held: held, _turn: None }))
+    }
+}
+
 async fn slot(slots: &Slots<Target>, target: &Target) -> Result<Slot<Target>, IntakeError> {
     match timeout(MAX_WAIT, slots.acquire(target.clone())).await {
         Ok(Ok(slot)) => Ok(slot),
@@ -166,26 +283,28 @@ enum Held {
     Large(#[expect(dead_code, reason = "it is given back when dropped")] Slot<Target>),
 }
 
-/// When the last [`LEAST_BYTES`] began to come.
+/// When the last bytes began to come that have to come in a time.
 struct Pace {
     since: Instant,
     bytes: usize,
+    least: usize,
 }
 
 impl Pace {
     fn grew_by(&mut self, bytes: usize, waited: Duration) {
         self.since += waited;
         self.bytes += bytes;
-        if self.bytes >= LEAST_BYTES {
-            *self = Self { since: Instant::now(), bytes: 0 };
+        if self.bytes >= self.least {
+            *self = Self { since: Instant::now(), bytes: 0, least: self.least };
         }
     }
 }
 
-/// A body together with its slot.
+/// A body together with its slot, and the turn of one that is large.
 struct Body {
     body: Vec<u8>,
     _held: Held,
+    _turn: Option<OwnedSemaphorePermit>,
 }
 
 impl AsRef<[u8]> for Body {

@@ -67,17 +67,37 @@ impl Decoder {
         }
     }
 
-    /// The body.
+    /// How much of the body is in memory, in bytes.
+    pub(super) fn buffered(&self) -> usize {
+        self.coding.as_ref().map_or(self.first.len(), |coding| coding.decompressor.buffered())
+    }
+
+    /// What is decoded so far, which is in memory no longer.
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        self.coding.as_mut().map(|coding| coding.decompressor.take()).unwrap_or_default()
+    }
+
+    /// The body, or what was not taken of it.
     ///
     /// # Errors
     /// As for [`Decoder::push`], and when it breaks off.
-    pub fn finish(mut self) -> Result<Vec<u8>, DecompressError> {
+    pub fn finish(self) -> Result<Vec<u8>, DecompressError> {
+        let max_bytes = self.max_bytes;
+        let (body, may_be_deflate) = self.finish_undecided()?;
+        Ok(if may_be_deflate { json_or_deflated(body, max_bytes) } else { body })
+    }
+
+    /// The same, and whether the whole of it may be deflate that begins like JSON: [`json_or_deflated`] tells.
+    ///
+    /// # Errors
+    /// As for [`Decoder::finish`].
+    pub(super) fn finish_undecided(mut self) -> Result<(Vec<u8>, bool), DecompressError> {
         if self.coding.is_none() {
             self.begin(Kind::Known(Format::Identity))?;
         }
         match self.coding {
-            Some(coding) => coding.finish(self.max_bytes),
-            None => Ok(Vec::new()),
+            Some(coding) => Ok((coding.decompressor.finish()?, coding.kind == Kind::JsonOrDeflate)),
+            None => Ok((Vec::new(), false)),
         }
     }
 
@@ -124,21 +144,33 @@ enum Kind {
     JsonOrDeflate,
 }
 
-impl Coding {
-    fn finish(self, max_bytes: usize) -> Result<Vec<u8>, DecompressError> {
-        let body = self.decompressor.finish()?;
-        Ok(if self.kind == Kind::JsonOrDeflate { json_or_deflated(body, max_bytes) } else { body })
+/// What `body` holds when it is deflate from its first byte to its last, which JSON never is; else the body itself. JSON can
+/// pass for deflate that unpacks to too much before it breaks off, so that is no reason to refuse it.
+pub(super) fn json_or_deflated(body: Vec<u8>, max_bytes: usize) -> Vec<u8> {
+    match inflated(&body, max_bytes) {
+        Inflated::Whole(plain) => plain,
+        Inflated::TooLarge | Inflated::Not => body,
     }
 }
 
-/// What `body` holds when it is deflate from its first byte to its last, which JSON never is; else the body itself. JSON can
-/// pass for deflate that unpacks to too much before it breaks off, so that is no reason to refuse it.
-fn json_or_deflated(body: Vec<u8>, max_bytes: usize) -> Vec<u8> {
-    let mut decoder = bufread::DeflateDecoder::new(&body[..]);
+/// What bytes are when they are taken for deflate.
+pub(super) enum Inflated {
+    /// Deflate from the first to the last, of this.
+    Whole(Vec<u8>),
+    /// More than the bound comes of them, if they are deflate.
+    TooLarge,
+    /// Something else.
+    Not,
+}
+
+/// Inflates bytes into at most `max_bytes`.
+pub(super) fn inflated(body: &[u8], max_bytes: usize) -> Inflated {
+    let mut decoder = bufread::DeflateDecoder::new(body);
     let mut plain = Vec::new();
     match decoder.by_ref().take(max_bytes as u64 + 1).read_to_end(&mut plain) {
-        Ok(length) if length <= max_bytes && decoder.into_inner().is_empty() => plain,
-        _ => body,
+        Ok(length) if length > max_bytes => Inflated::TooLarge,
+        Ok(_) if decoder.into_inner().is_empty() => Inflated::Whole(plain),
+        _ => Inflated::Not,
     }
 }
 

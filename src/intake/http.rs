@@ -86,11 +86,11 @@ pub struct ReplyPath {
     responses(
         (status = 200, description = "understood and durable", body = CallbackAnswer),
         (status = 202, description = "durable, and kept aside", body = QuarantineAnswer),
-        (status = 400, description = "not JSON, damaged in unpacking, or not whole within 30 seconds", body = ErrorBody),
+        (status = 400, description = "not JSON, damaged in unpacking, or not whole within 30 seconds; two minutes above 1 MiB", body = ErrorBody),
         (status = 401, description = "wrong signature or unknown target", body = ErrorBody),
         (status = 413, description = "too large", body = ErrorBody),
         (status = 429, description = "too many progress callbacks for one job", body = ErrorBody),
-        (status = 503, description = "could not be made durable", body = ErrorBody),
+        (status = 503, description = "could not be made durable, or too many large ones come at once", body = ErrorBody),
     )
 )]
 pub async fn reply(
@@ -104,7 +104,7 @@ pub async fn reply(
     let header = |name| request.headers().get(name)?.to_str().ok();
     let declared = header(CONTENT_LENGTH).and_then(|length| length.parse().ok());
     let body = intake.inner.bodies.read(&target, header(CONTENT_ENCODING), declared, payload).await?;
-    Ok(accepted_response(intake.accept(target, body).await?))
+    Ok(accepted_response(intake.accept_received(target, body).await?))
 }
 
 /// The answer to a kept callback.

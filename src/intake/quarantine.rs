@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
+use tokio::sync::SemaphorePermit;
+use tokio::time::timeout;
 
 use super::{Accepted, Intake, IntakeError, answer, parsed};
 use crate::domain::{QuarantineReason, QuarantineRemoval, Target, Timestamp};
@@ -53,15 +55,44 @@ impl Intake {
     /// # Errors
     /// When that cannot be recorded, or the body cannot be read.
     pub async fn replay_quarantined(&self, position: u64) -> Result<Option<Accepted>, IntakeError> {
-        let intake = self.clone();
-        // It may have to be fetched from the bucket.
-        let read = tokio::task::spawn_blocking(move || intake.quarantined_body(position)).await;
-        let found = read.map_err(|_| IntakeError::Unavailable("the journal cannot be read"))??;
-        let Some((target, body)) = found else { return Ok(None) };
-        let parsed = parsed(provider::read(&body)?);
+        let _turn = self.turn_to_read(position).await?;
+        let found = self.read_quarantined(position, provider::read).await?;
+        let Some((target, body, read)) = found else { return Ok(None) };
+        let parsed = parsed(read?);
         let fallback = self.provisional_answer(&parsed);
         let applied = self.record(target, body, parsed, Some(position)).await?;
         answer(applied, fallback).map(Some)
+    }
+
+    /// What `see` makes of a quarantined body, with the body and where it came in. `None`: there is no such body.
+    async fn read_quarantined<T: Send + 'static>(
+        &self,
+        position: u64,
+        see: impl FnOnce(&[u8]) -> T + Send + 'static,
+    ) -> Result<Option<(Target, Bytes, T)>, IntakeError> {
+        let intake = self.clone();
+        // It may have to be fetched from the bucket, and be large.
+        let read = tokio::task::spawn_blocking(move || {
+            let found = intake.quarantined_body(position)?;
+            Ok(found.map(|(target, body)| {
+                let seen = see(&body);
+                (target, body, seen)
+            }))
+        });
+        read.await.map_err(|_| IntakeError::Unavailable("the journal cannot be read"))?
+    }
+
+    /// Held by whoever has a quarantined body in memory that is large.
+    async fn turn_to_read(&self, position: u64) -> Result<Option<SemaphorePermit<'_>>, IntakeError> {
+        /// Of these there may be as many as there are requests.
+        const SMALL_BYTES: u64 = 1 << 20;
+        if self.state().quarantined(position)?.is_none_or(|record| record.bytes <= SMALL_BYTES) {
+            return Ok(None);
+        }
+        match timeout(Self::PATIENCE, self.inner.large_reads.acquire()).await {
+            Ok(Ok(turn)) => Ok(Some(turn)),
+            Ok(Err(_)) | Err(_) => Err(IntakeError::Unavailable("other large bodies are being read")),
+        }
     }
 
     /// The bytes of a quarantined body and where it came in. `None`: there is no such body. Blocks.
@@ -74,13 +105,14 @@ impl Intake {
         Ok(callback.map(|callback| (callback.target, callback.body)))
     }
 
-    /// A quarantined body as it may be shown: as it came, but for signatures and the queries of URLs. `None`: there is no
-    /// such body. Blocks.
+    /// A quarantined body as it may be shown, as [`provider::redacted`] has it. `None`: there is no such body.
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn quarantined_shown(&self, position: u64) -> Result<Option<Box<RawValue>>, IntakeError> {
-        Ok(self.quarantined_body(position)?.and_then(|(_, body)| provider::redacted(&body)))
+    pub async fn quarantined_shown(&self, position: u64) -> Result<Option<Box<RawValue>>, IntakeError> {
+        let _turn = self.turn_to_read(position).await?;
+        let found = self.read_quarantined(position, provider::redacted).await?;
+        Ok(found.and_then(|(_, _, shown)| shown))
     }
 
     /// Deletes a quarantined body. False: there is no such body.

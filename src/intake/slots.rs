@@ -48,6 +48,11 @@ impl<K: Eq + Hash + Clone> Slots<K> {
         lock(&self.shared).waiting > 0
     }
 
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        lock(&self.shared).waiting
+    }
+
     /// Waits for a slot. Whoever no longer waits has lost nothing.
     ///
     /// # Errors

@@ -100,10 +100,20 @@ impl Entry {
         }
     }
 
+    /// Reads a payload. A callback's body is copied out of it.
     pub(super) fn decode(payload: &[u8]) -> Option<Self> {
+        Self::decode_with(payload, &Bytes::copy_from_slice)
+    }
+
+    /// The same; a callback's body shares the payload's memory.
+    pub(super) fn decode_shared(payload: &Bytes) -> Option<Self> {
+        Self::decode_with(payload, &|body| payload.slice_ref(body))
+    }
+
+    fn decode_with(payload: &[u8], own: &dyn Fn(&[u8]) -> Bytes) -> Option<Self> {
         let (kind, rest) = payload.split_first()?;
         match *kind {
-            CALLBACK => CallbackEntry::decode(rest).map(Self::Callback),
+            CALLBACK => CallbackEntry::decode(rest, own).map(Self::Callback),
             EVENT => serde_json::from_slice(rest).ok().map(Self::Event),
             KEPT => {
                 let (position, rest) = rest.split_first_chunk::<8>()?;
@@ -112,7 +122,7 @@ impl Entry {
                 Some(Self::Kept(KeptCallback {
                     position: u64::from_le_bytes(*position),
                     quarantined: serde_json::from_slice(quarantined).ok()?,
-                    callback: CallbackEntry::decode(rest)?,
+                    callback: CallbackEntry::decode(rest, own)?,
                 }))
             }
             _ => None,
@@ -132,7 +142,7 @@ impl CallbackEntry {
         buffer.extend_from_slice(&self.body);
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
+    fn decode(bytes: &[u8], own: &dyn Fn(&[u8]) -> Bytes) -> Option<Self> {
         let (at, rest) = bytes.split_first_chunk::<8>()?;
         let (flags, rest) = rest.split_first()?;
         let (replay_of, rest) = rest.split_first_chunk::<8>()?;
@@ -147,7 +157,7 @@ impl CallbackEntry {
             confirm: flags & CONFIRM != 0,
             asked: flags & ASKED != 0,
             replay_of: (replay_of != u64::MAX).then_some(replay_of),
-            body: Bytes::copy_from_slice(body),
+            body: own(body),
         })
     }
 }

@@ -77,6 +77,8 @@ pub(super) struct Adapter {
     denies: fn(&JobId) -> bool,
     /// For how many days the provider knows a job.
     kept_days: u16,
+    /// The largest answer about a job, in bytes, where that has files in it; else 0.
+    max_answer: usize,
 }
 
 impl Adapter {
@@ -96,6 +98,7 @@ impl Adapter {
             answers_by_alias: |_| false,
             denies: |_| true,
             kept_days: 31,
+            max_answer: 0,
         }
     }
 
@@ -148,6 +151,10 @@ impl Adapter {
     /// Where to ask for a job, below the provider's base URL.
     pub(super) fn job_path(&self, id: &JobId) -> Option<String> {
         (self.job_path)(id).map(|below| self.path(&below))
+    }
+
+    pub(super) fn max_answer(&self) -> usize {
+        self.max_answer
     }
 
     pub(super) fn naming(&self, id: &JobId) -> Value {

@@ -6,10 +6,12 @@ mod circuit_breaker;
 mod error;
 mod lists;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 use url::Url;
 
@@ -44,6 +46,8 @@ pub struct Client {
     token: HeaderValue,
     account_locks: AccountLocks,
     circuit_breaker: CircuitBreaker,
+    /// Who holds it may have an answer in memory that has files in it.
+    large_answers: Arc<Semaphore>,
 }
 
 /// What the provider says of one job.
@@ -82,7 +86,7 @@ impl ClientConfig {
 }
 
 impl Client {
-    /// The largest answer taken, in bytes.
+    /// The largest answer taken, in bytes, but for those about jobs whose API puts files in them.
     const MAX_ANSWER: usize = 4 << 20;
     /// For a connection.
     const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -105,6 +109,7 @@ impl Client {
             token,
             account_locks: AccountLocks::default(),
             circuit_breaker: CircuitBreaker::default(),
+            large_answers: Arc::new(Semaphore::new(1)),
         })
     }
 
@@ -115,7 +120,13 @@ impl Client {
     pub async fn job(&self, id: &JobId) -> Result<Answer, ProviderError> {
         let api = apis::of(id).ok_or(ProviderError::Unreadable("its API is not known"))?;
         let path = api.job_path(id).ok_or(ProviderError::Unreadable("its API cannot be asked about it"))?;
-        self.ask(&account_of(id), &path, |status, body| {
+        let large_answers = self.large_answers.clone();
+        let turn = match api.max_answer() {
+            bytes if bytes > Self::MAX_ANSWER => large_answers.acquire_owned().await.ok(),
+            _ => None,
+        };
+        let (account, max_bytes) = (account_of(id), api.max_answer().max(Self::MAX_ANSWER));
+        let answer = self.ask_up_to(max_bytes, &account, &path, |status, body| {
             let answer = match super::read(&body) {
                 // A failed agent job is answered with the status it failed with.
                 Ok(Parsed::Job(observation)) if observation.job == *id => Ok(Answer { observation, body }),
@@ -133,8 +144,16 @@ impl Client {
                 }
                 (Err(error), _) => Err(error),
             }
-        })
-        .await
+        });
+        let answer = answer.await?;
+        // Whoever holds the body has the turn.
+        let body = match turn {
+            Some(turn) if answer.body.len() > Self::MAX_ANSWER => {
+                Bytes::from_owner(LargeAnswer { body: answer.body, _turn: turn })
+            }
+            _ => answer.body,
+        };
+        Ok(Answer { body, ..answer })
     }
 
     /// Where the provider says that a file is which its bodies name no link of. Of `place`, path and query count.
@@ -170,12 +189,23 @@ impl Client {
         path: &str,
         read: impl FnOnce(Result<(), ProviderError>, Bytes) -> Result<T, ProviderError>,
     ) -> Result<T, ProviderError> {
+        self.ask_up_to(Self::MAX_ANSWER, account, path, read).await
+    }
+
+    /// The same where the answer may have so many bytes.
+    async fn ask_up_to<T>(
+        &self,
+        max_bytes: usize,
+        account: &str,
+        path: &str,
+        read: impl FnOnce(Result<(), ProviderError>, Bytes) -> Result<T, ProviderError>,
+    ) -> Result<T, ProviderError> {
         let _turn = self.account_locks.turn(account).await;
         if self.circuit_breaker.hold_remaining(account).is_some() {
             return Err(ProviderError::OnHold);
         }
         let sent = Instant::now();
-        let answer = match self.get(path).await {
+        let answer = match self.get(path, max_bytes).await {
             Ok((status, body)) => read(status, body),
             Err(error) => Err(error),
         };
@@ -184,7 +214,7 @@ impl Client {
     }
 
     /// The body of an answer and what its status says; an error is what kept it from being read at all.
-    async fn get(&self, path: &str) -> Result<(Result<(), ProviderError>, Bytes), ProviderError> {
+    async fn get(&self, path: &str, max_bytes: usize) -> Result<(Result<(), ProviderError>, Bytes), ProviderError> {
         let url = MediaUrl::parse(&format!("{}/{path}", self.base));
         let url = url.map_err(|error| ProviderError::Unreachable(error.to_string()))?;
         let mut headers = HeaderMap::new();
@@ -194,13 +224,25 @@ impl Client {
             // No redirect is followed: the token goes to the configured host alone.
             let response = self.http.send(Method::GET, &url, headers, None).await?;
             let status = ProviderError::of_status(response.status(), response.headers());
-            match read_body(response.into_stream(), Self::MAX_ANSWER).await {
+            match read_body(response.into_stream(), max_bytes).await {
                 Ok(body) => Ok((status, body)),
                 Err(BodyError::TooLarge(_)) => Err(ProviderError::Unreadable("it is too large")),
                 Err(BodyError::Broken(error)) => Err(error.into()),
             }
         });
         answered.await.unwrap_or_else(|_| Err(ProviderError::NoAnswer("the answer took too long".to_owned())))
+    }
+}
+
+/// An answer that has files in it.
+struct LargeAnswer {
+    body: Bytes,
+    _turn: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for LargeAnswer {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
     }
 }
 

@@ -17,6 +17,8 @@ pub struct NotJson(String);
 
 /// Room for as many as most callbacks have.
 const USUAL_MEMBERS: usize = 24;
+/// The most that are told apart: a body of 64 MiB could have ten millions. Those behind are only checked.
+const MAX_MEMBERS: usize = 1 << 16;
 
 /// A value that is known to be JSON by the grammar.
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +91,11 @@ impl<'a> Value<'a> {
             _ => return None,
         };
         (!text.is_empty()).then_some(text)
+    }
+
+    /// The bytes of a string, without a copy where it has no escapes.
+    pub(super) fn bytes(self) -> Option<Cow<'a, [u8]>> {
+        serde_json::from_str::<Text<'_>>(self.raw()).ok().map(|text| text.0)
     }
 
     /// A number, or a string that holds one; fractions are cut off.
@@ -218,7 +225,11 @@ impl<'de> Deserialize<'de> for Object<'de> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut members = Vec::with_capacity(USUAL_MEMBERS);
                 while let Some(Text(name)) = map.next_key()? {
-                    members.push((name, map.next_value()?));
+                    let value = map.next_value()?;
+                    let is_bad = || members.len() == MAX_MEMBERS && name.iter().any(u8::is_ascii_control);
+                    if members.len() < MAX_MEMBERS || is_bad() {
+                        members.push((name, value));
+                    }
                 }
                 Ok(Object(members))
             }

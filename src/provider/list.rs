@@ -3,6 +3,8 @@
 //! What an answer *shows* says how far a job is and is as good as a callback. What it only *tells of* is an id, and the
 //! reply fields of the call that made the job: the answers to calls that make jobs, the scheduler, the running agent jobs.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::json::{Object, Value};
@@ -91,11 +93,11 @@ pub(super) fn is_account(text: &str) -> bool {
 }
 
 /// The picture that stands in a body itself, at `place` of its list of media, counted from 0: the base64 text of it.
-pub(super) fn inline_text(body: &[u8], place: usize) -> Option<String> {
+pub(super) fn inline_text(body: &[u8], place: usize) -> Option<Cow<'_, [u8]>> {
     let response = json::parse_object(body).ok()??.object("response")?;
     let media = response.get("media")?.items_up_to(place.checked_add(1)?)?;
     let image = media.get(place)?.object()?.object("image")?.object("generatedImage")?;
-    image.text("encodedImage")
+    image.get("encodedImage")?.bytes()
 }
 
 /// What may be about one job: the whole, its items, or those of the lists in it.

@@ -19,10 +19,17 @@ pub(super) use text::redacted_text;
 const CALLBACK_NAMES: [&str; 8] =
     ["replyurl", "notifyurl", "callbackurl", "webhookurl", "callback", "webhook", "hookurl", "passonto"];
 
-/// `body` with what is secret hidden; numbers, order and spacing stay. `None` when it is not JSON.
+/// A body of more bytes has files in it, ...
+const LARGE_BODY: usize = 4 << 20;
+/// ... as texts of more than this.
+const LONGEST_TEXT: usize = 64 << 10;
+
+/// `body` with what is secret hidden; numbers, order and spacing stay. Of one with more than 4 MiB texts of more than 64 KiB
+/// read `…`, too. `None` when it is not JSON.
 pub fn redacted(body: &[u8]) -> Option<Box<RawValue>> {
     let text = super::json::parse(body).ok()?.raw();
-    let mut shown = String::with_capacity(text.len());
+    let leaves_out = body.len() > LARGE_BODY;
+    let mut shown = String::with_capacity(text.len().min(LARGE_BODY));
     let mut rest = text;
     let mut before = "";
     while let Some(start) = rest.find('"') {
@@ -31,9 +38,12 @@ pub fn redacted(body: &[u8]) -> Option<Box<RawValue>> {
         let literal = &rest[start..end];
         // The one before is its name when nothing but a colon stands between them.
         let name = if rest[..start].trim() == ":" { before } else { "" };
-        match hidden(name, literal) {
-            Some(hidden) => shown.push_str(&hidden),
-            None => shown.push_str(literal),
+        if leaves_out && literal.len() > LONGEST_TEXT {
+            shown.push_str("\"…\"");
+        } else if let Some(hidden) = hidden(name, literal) {
+            shown.push_str(&hidden);
+        } else {
+            shown.push_str(literal);
         }
         (before, rest) = (literal, &rest[end..]);
     }

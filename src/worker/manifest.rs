@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use fail::fail_point;
 use serde_json::value::RawValue;
+use tokio::sync::SemaphorePermit;
 
 use super::Worker;
 use super::attempt::AttemptError;
@@ -54,16 +55,32 @@ impl Worker {
 
     /// The final callback as it came, its secrets hidden.
     async fn final_callback(&self, position: Option<u64>) -> Result<Option<Box<RawValue>>, AttemptError> {
-        Ok(self.callback_body(position).await?.and_then(|body| provider::redacted(&body)))
+        let Some((body, turn)) = self.callback_body(position).await? else { return Ok(None) };
+        if turn.is_none() {
+            return Ok(provider::redacted(&body));
+        }
+        // It takes a moment.
+        let redacted = tokio::task::spawn_blocking(move || provider::redacted(&body)).await;
+        redacted.map_err(|_| AttemptError::Deferred)
     }
 
-    /// The body of a callback as it came; `None` when it is damaged.
-    pub(super) async fn callback_body(&self, position: Option<u64>) -> Result<Option<Bytes>, AttemptError> {
+    /// The body of a callback as it came, and the turn of one that may be large; `None` when it is damaged.
+    pub(super) async fn callback_body(
+        &self,
+        position: Option<u64>,
+    ) -> Result<Option<(Bytes, Option<SemaphorePermit<'_>>)>, AttemptError> {
+        /// Of these every job that is worked on may have one in memory.
+        const SMALL_RECORD: usize = 1 << 20;
         let Some(position) = position else { return Ok(None) };
         let at = self.state().callback_at(position)?;
         let journal = self.inner.log.journal().clone();
+        let turn = if journal.record_size(at).is_some_and(|bytes| bytes <= SMALL_RECORD) {
+            None
+        } else {
+            Some(self.inner.large_body.acquire().await.map_err(|_| AttemptError::Deferred)?)
+        };
         match tokio::task::spawn_blocking(move || journal.read(at)).await {
-            Ok(Ok(entry)) => Ok(entry.into_callback().map(|callback| callback.body)),
+            Ok(Ok(entry)) => Ok(entry.into_callback().map(|callback| (callback.body, turn))),
             Ok(Err(error @ JournalError::NotFound(_))) => {
                 tracing::error!(position, %error, "a final callback is damaged and cannot be in its manifest");
                 Ok(None)

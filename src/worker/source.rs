@@ -1,6 +1,7 @@
 //! Where the bytes of a file are: at its link, at the provider itself, where the provider says, or in the callback's body.
 
 use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::Worker;
 use super::attempt::AttemptError;
@@ -24,13 +25,14 @@ impl Worker {
         if let Some((fetcher, url)) = self.locate(candidate).await? {
             return Ok(fetcher.open(&url).await?);
         }
-        // The body is read and decoded again for each of its files. One at a time: while it is, it is in memory twice over.
-        let _alone = self.inner.inline.acquire().await.map_err(|_| AttemptError::Deferred)?;
-        let body = self.callback_body(task.final_callback).await?.ok_or(AttemptError::NotInBody)?;
+        // The body is read and decoded again for each of its files.
+        let (body, _turn) = self.callback_body(task.final_callback).await?.ok_or(AttemptError::NotInBody)?;
         let url = candidate.url.clone();
         let decoded = tokio::task::spawn_blocking(move || provider::inline_media(&body, &url)).await;
         let bytes = decoded.ok().flatten().ok_or(AttemptError::NotInBody)?;
-        Ok(self.inner.fetcher.at_hand(&candidate.url, Bytes::from(bytes))?)
+        let kib = u32::try_from(bytes.len().div_ceil(1024)).unwrap_or(u32::MAX).min(Self::DECODED_KIB);
+        let room = self.inner.decoded.clone().acquire_many_owned(kib).await.map_err(|_| AttemptError::Deferred)?;
+        Ok(self.inner.fetcher.at_hand(&candidate.url, Bytes::from_owner(Decoded { bytes, _room: room }))?)
     }
 
     /// From where a file is to be fetched, and by whom; `None` for one that stands in its callback's body.
@@ -47,5 +49,17 @@ impl Worker {
             Access::Lookup => Some((self.inner.fetcher.clone(), provider()?.client.media_link(&candidate.url).await?)),
             Access::Inline => None,
         })
+    }
+}
+
+/// A file out of a body, and its part of what all of them may take up.
+struct Decoded {
+    bytes: Vec<u8>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Decoded {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }

@@ -78,14 +78,14 @@ impl Vault {
         let keys = ReplyKeys::new(&["reply-secret".into()]).unwrap();
         let urls = ReplyUrls::new(options.public_url.parse().unwrap(), keys);
         let config = intake::Config {
-            max_callback_size: 1 << 20,
+            max_callback_size: 32 << 20,
             body_time: intake::Config::BODY_TIME,
             adopt_unknown_refs: options.adopt,
             sidecars: false,
             confirm: false,
             quarantine: intake::QuarantineLimits::default(),
         };
-        let intake = Intake::new(config, urls, log);
+        let intake = Intake::new(config, urls, log, &dir.path().join("spool"));
         let bucket = Bucket::open(&options.storage).unwrap();
         let token = |name: &str, token: &str, scope| Token { name: name.to_owned(), token: token.into(), scope };
         let config = api::Config {

@@ -308,6 +308,24 @@ async fn every_api_is_asked_about_its_jobs_and_answers_as_it_calls_back() {
     }
 }
 
+/// Images that stand in the answer to a question about their job.
+#[tokio::test]
+async fn an_answer_may_have_files_in_it() {
+    let world = World::start();
+    let vault = Vault::start_with(|settings| world.configure(settings)).await;
+    let (_, mut body) = fixtures().into_iter().find(|(name, _)| name == "google-flow-image-inline").unwrap();
+    let picture = crate::support::media::png_of(&[7; 6_000_000]);
+    let text = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, &picture);
+    body["response"]["media"][0]["image"]["generatedImage"]["encodedImage"] = json!(text);
+    let id = body["jobid"].as_str().unwrap().to_owned();
+    world.shared.answers.lock().unwrap().push(("google-flow", id.clone(), body));
+    let known = json!({"jobid": id}).to_string();
+    assert_eq!(vault.post(&vault.channel_url(), known).await.0, StatusCode::OK);
+    vault.send("POST", "/api/v1/tasks/reconcile", &json!({})).await;
+    let job = vault.job_in(&encoded(&id), &["archived"]).await;
+    vault.assert_stored(&job, &picture).await;
+}
+
 #[tokio::test]
 async fn without_a_token_what_needs_one_waits_and_says_so_and_the_marked_copy_is_kept() {
     let world = World::start();

@@ -37,6 +37,12 @@ async fn while_the_disk_is_full_callbacks_get_503_and_then_it_recovers_by_itself
     let body = |number: u64| json!({"videoId": video_id(number), "status": 1, "desc": "x".repeat(3000)});
     assert_eq!(process.post(&body(1)).await, Some(200));
 
+    // A large one would leave the journal no room: it gets none from the start.
+    let huge = json!({"videoId": video_id(8), "status": 1, "desc": "x".repeat(3 << 20)}).to_string();
+    let refused = process.client.post(process.channel_url()).body(huge).send().await.unwrap();
+    assert_eq!(refused.status(), 503);
+    assert!(refused.text().await.unwrap().contains("no room on the disk"));
+
     let filler = disk.0.join("filler");
     // It ends with an error: that is what it is for.
     let _ = std::fs::write(&filler, vec![0; 32 << 20]);

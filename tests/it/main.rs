@@ -20,6 +20,7 @@ mod failure_points;
 mod full_disk;
 mod gateway;
 mod inbound;
+mod large_bodies;
 mod load;
 mod notify;
 mod pipeline;

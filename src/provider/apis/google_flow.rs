@@ -12,6 +12,8 @@ pub(super) const GOOGLE_FLOW: Adapter = Adapter {
     // Raw: an encoded id is refused.
     job_path: |id| Some(format!("jobs/{}", id.as_sent())),
     kept_days: 7,
+    // As many images as a callback may have.
+    max_answer: 32 << 20,
     ..Adapter::new("google-flow", read)
 };
 

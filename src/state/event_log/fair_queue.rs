@@ -49,7 +49,8 @@ impl<S: Clone + Eq + Hash, T> FairQueue<S, T> {
         }
     }
 
-    /// Takes the next items, until they have `bytes` or more together or none is left.
+    /// Takes the next items, until they have `bytes` or more together or none is left. An item that is larger by itself comes
+    /// alone, so that none that is ready waits for it to be written.
     pub(super) fn take(&mut self, bytes: usize) -> Vec<T> {
         let mut taken = Vec::new();
         let mut left = bytes;
@@ -59,6 +60,12 @@ impl<S: Clone + Eq + Hash, T> FairQueue<S, T> {
             let MapEntry::Occupied(mut entry) = self.lanes.entry(sender) else { continue };
             let lane = entry.get_mut();
             lane.credit += Self::TURN_BYTES;
+            let is_huge = |(size, _): &(usize, T)| *size > bytes && *size <= lane.credit;
+            if !taken.is_empty() && lane.items.front().is_some_and(is_huge) {
+                lane.credit -= Self::TURN_BYTES;
+                self.turns.push_front(entry.key().clone());
+                return taken;
+            }
             while lane.items.front().is_some_and(|(bytes, _)| *bytes <= lane.credit)
                 && let Some((bytes, item)) = lane.items.pop_front()
             {

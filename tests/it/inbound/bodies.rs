@@ -64,7 +64,7 @@ fn unwanted(vault: &Vault) -> Vec<(String, &'static str)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_nobody_reads_is_cut_soon_and_after_few_bytes() {
-    let vault = Vault::start().await;
+    let vault = Vault::start_with(|settings| settings.intake.max_callback_size = 1 << 20).await;
     let chunk = [b"10000\r\n".as_slice(), &[b'x'; 65536], b"\r\n"].concat();
     for (head, status) in unwanted(&vault) {
         let fared = send_without_end(&vault, &head, &chunk, Duration::ZERO).await;

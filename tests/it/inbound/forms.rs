@@ -68,7 +68,7 @@ async fn a_compressed_callback_is_unpacked_whatever_its_header_says() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_callback_that_unpacks_to_too_much_or_not_at_all_is_refused() {
-    let vault = Vault::start().await;
+    let vault = Vault::start_with(|settings| settings.intake.max_callback_size = 1 << 20).await;
     let url = vault.channel_url();
     let bomb = gzip(format!("{{\"x\":\"{}\"}}", " ".repeat(50 << 20)).as_bytes());
     let mut damaged = gzip(b"{}");

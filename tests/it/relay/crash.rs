@@ -51,7 +51,12 @@ async fn register(dir: &std::path::Path, forward_url: String) -> RefId {
     let open = move || open_event_log(&data, &bucket, crate::support::vault::journal_keys(), Intake::parse_callback);
     let log = tokio::task::spawn_blocking(open).await.unwrap().unwrap();
     log.recovered().await.unwrap();
-    let intake = Intake::new(crate::support::vault::settings(dir).intake, reply_urls("http://vault"), log.clone());
+    let intake = Intake::new(
+        crate::support::vault::settings(dir).intake,
+        reply_urls("http://vault"),
+        log.clone(),
+        &dir.join("spool"),
+    );
     let made = intake.register_gateway(None, Some(forward_url)).await.unwrap();
     tokio::task::spawn_blocking(move || log.close()).await.unwrap();
     made.id

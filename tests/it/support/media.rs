@@ -170,6 +170,11 @@ pub(crate) fn mp4(seed: u64, size: usize) -> Vec<u8> {
 
 /// The start of a PNG, its end, and one chunk of noise between.
 pub(crate) fn png(seed: u64) -> Vec<u8> {
+    png_of(&seed.to_be_bytes())
+}
+
+/// A PNG with these bytes for its picture.
+pub(crate) fn png_of(picture: &[u8]) -> Vec<u8> {
     let chunk = |kind: &[u8; 4], body: &[u8]| {
         let mut bytes = (body.len() as u32).to_be_bytes().to_vec();
         bytes.extend_from_slice(kind);
@@ -178,6 +183,5 @@ pub(crate) fn png(seed: u64) -> Vec<u8> {
         bytes
     };
     let header = [0, 0, 0, 1, 0, 0, 0, 1, 8, 2, 0, 0, 0];
-    let seed = seed.to_be_bytes();
-    [b"\x89PNG\r\n\x1a\n".to_vec(), chunk(b"IHDR", &header), chunk(b"IDAT", &seed), chunk(b"IEND", b"")].concat()
+    [b"\x89PNG\r\n\x1a\n".to_vec(), chunk(b"IHDR", &header), chunk(b"IDAT", picture), chunk(b"IEND", b"")].concat()
 }

@@ -178,7 +178,7 @@ pub(crate) fn settings(dir: &Path) -> Settings {
         journal_keys: journal_keys(),
         reply_urls: ReplyUrls::new("http://127.0.0.1".parse().unwrap(), ReplyKeys::new([&secret]).unwrap()),
         intake: intake::Config {
-            max_callback_size: 1 << 20,
+            max_callback_size: 32 << 20,
             body_time: intake::Config::BODY_TIME,
             adopt_unknown_refs: true,
             sidecars: false,
