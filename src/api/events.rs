@@ -12,7 +12,8 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::timeout;
 
 use super::{Api, ApiError};
-use crate::state::JobChanged;
+use crate::domain::JobState;
+use crate::state::{JobChanged, State};
 
 /// Proxies close connections that are silent for long.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -117,8 +118,8 @@ pub(super) async fn events(request: HttpRequest, api: Data<Api>) -> HttpResponse
     let last_id = request.headers().get("Last-Event-ID").and_then(|id| id.to_str().ok());
     let (now, mut greeting) = (api.state().last_change(), String::new());
     if let Some(last_id) = last_id {
-        match read_event_id(run, last_id).and_then(|number| api.state().changes_since(number)) {
-            Some(changes) => changes.into_iter().for_each(|change| told.take(Ok(Some(change)))),
+        match read_event_id(run, last_id).and_then(|number| changes_since(api.state(), number)) {
+            Some(changes) => changes.for_each(|change| told.take(Ok(Some(change)))),
             None => greeting = "event: reset\ndata: lists should be read anew\n".to_owned(),
         }
     }
@@ -151,6 +152,15 @@ pub(super) async fn events(request: HttpRequest, api: Data<Api>) -> HttpResponse
         .streaming(greeting.chain(changed))
 }
 
+/// The changes behind the one with this number, if they are known and few enough to be told one by one.
+fn changes_since(state: &State, number: u64) -> Option<impl Iterator<Item = JobChanged> + use<>> {
+    const MAX_TOLD_ANEW: usize = 4096;
+    let sequences = state.changed_since(number).filter(|sequences| sequences.len() <= MAX_TOLD_ANEW)?;
+    // What state it was in then is nobody's question: it is read when it is told.
+    let change = |(sequence, number)| JobChanged { sequence, state: JobState::Running, number };
+    Some(sequences.into_iter().zip(number + 1..).map(change))
+}
+
 async fn tell(api: &Api, sequence: u64) -> Result<Option<String>, ApiError> {
     let Some(record) = api.read(move |state| state.job_at(sequence)).await? else { return Ok(None) };
     Ok(Some(serde_json::to_string(&api.shown(record).await?).unwrap_or_default()))
@@ -159,7 +169,6 @@ async fn tell(api: &Api, sequence: u64) -> Result<Option<String>, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::JobState;
 
     fn changed(sequence: u64) -> Option<JobChanged> {
         Some(JobChanged { sequence, state: JobState::Running, number: sequence })

@@ -32,7 +32,7 @@ impl Notifier {
         let mut after = None;
         loop {
             let (state, from) = (self.state().clone(), after.take());
-            let page = tokio::task::spawn_blocking(move || expiring(&state, from));
+            let page = tokio::task::spawn_blocking(move || expiring(&state, Timestamp::now(), from));
             let (jobs, next) = page.await.unwrap_or(Err(StateError::Rebuilding))?;
             for job in jobs {
                 let event = Event::LinksExpiring { at: Timestamp::now(), job };
@@ -48,9 +48,12 @@ impl Notifier {
     }
 }
 
-/// Jobs of one page of the queue whose links die soon and that are not known to, and where the next page begins.
-fn expiring(state: &State, after: Option<Vec<u8>>) -> Result<(Vec<JobId>, Option<Vec<u8>>), StateError> {
-    let now = Timestamp::now();
+/// Jobs of one page of the queue whose links die soon, which nobody was told yet, and where the next page begins.
+fn expiring(
+    state: &State,
+    now: Timestamp,
+    after: Option<Vec<u8>>,
+) -> Result<(Vec<JobId>, Option<Vec<u8>>), StateError> {
     if after.is_none() && state.expiring(now, now.after(EventType::EXPIRES_WITHIN))? == 0 {
         return Ok((Vec::new(), None));
     }
@@ -72,4 +75,63 @@ fn expiring(state: &State, after: Option<Vec<u8>>) -> Result<(Vec<JobId>, Option
         }
     }
     Ok((jobs, next))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::{QuarantineReason, Route, Target};
+    use crate::journal::{CallbackEntry, Entry, Journal};
+    use crate::provider::{self, Parsed};
+    use crate::state::{EventLog, ParsedCallback};
+
+    fn parse(body: &[u8]) -> ParsedCallback {
+        match provider::read(body) {
+            Ok(Parsed::Job(observation)) => ParsedCallback::Job(observation),
+            _ => ParsedCallback::Unrecognised(QuarantineReason::UnknownShape),
+        }
+    }
+
+    async fn complete(log: &EventLog, number: u64, expires: Timestamp) {
+        let id = format!("user:1-minimax:2-video:{number}");
+        let link = format!("https://h/{number}.mp4?Expires={}", expires.millis() / 1000);
+        let body = Bytes::from(json!({"videoId": id, "status": 2, "downloadURL": link}).to_string());
+        let parsed = parse(&body);
+        let (at, target) = (Timestamp::now(), Target::UseApi);
+        let (adopt, sidecars, confirm, asked) = (true, false, false, false);
+        let entry = CallbackEntry { at, target, adopt, sidecars, confirm, asked, replay_of: None, body };
+        log.record_callback(Entry::Callback(entry), parsed).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn links_that_nobody_tries_in_time_are_found_once_before_they_die() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(&dir.path().join("journal")).unwrap();
+        let log = EventLog::open(journal, &dir.path().join("state"), parse).unwrap();
+        log.recovered().await.unwrap();
+        let now = Timestamp::now();
+        let later = |minutes: u64| now.after(Duration::from_secs(60 * minutes));
+        complete(&log, 1, later(30)).await;
+        complete(&log, 2, later(180)).await;
+        let numbers = |at: Timestamp| {
+            let (jobs, _) = expiring(log.state(), at, None).unwrap();
+            jobs.iter().map(|id| id.as_str().rsplit(':').next().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(numbers(later(5)), [""; 0], "nobody wants to be told");
+        let events = vec![EventType::Expiring];
+        let route =
+            Route { endpoint: "a".into(), events, providers: vec![], kinds: vec![], labels: Default::default() };
+        log.record(Event::NotifyRoutes { routes: vec![route] }, Durability::Buffered).await.unwrap();
+        assert_eq!(numbers(now), [""; 0], "it is being worked on");
+        assert_eq!(numbers(later(5)), ["1"]);
+        let job = "user:1-minimax:2-video:1".parse().unwrap();
+        log.record(Event::LinksExpiring { at: later(5), job }, Durability::Buffered).await.unwrap();
+        assert_eq!(numbers(later(6)), [""; 0], "it was told");
+        assert_eq!(numbers(later(125)), ["2"]);
+    }
 }

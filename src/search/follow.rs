@@ -1,12 +1,12 @@
 //! Keeps the index as the state is.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::broadcast::Receiver;
-use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::sync::broadcast::error::RecvError;
 
 use super::codes::codes_of;
 use super::rows::{Place, Rows};
@@ -18,14 +18,14 @@ use crate::state::{JobChanged, State, StateError};
 #[derive(Debug)]
 pub(super) struct Follower {
     state: State,
-    changes: Receiver<Option<JobChanged>>,
+    /// The number of the last change that was heard of.
+    heard: u64,
     /// Jobs that have changed and are not read yet.
-    changed: HashSet<u64>,
+    changed: BTreeSet<u64>,
     /// The newest job that was told of.
     latest: Option<u64>,
     /// Set when changes were missed.
     missed: bool,
-    ended: bool,
     /// The labels of refs that were lately asked for: neighbours belong to the same few.
     labels: HashMap<RefId, BTreeMap<String, String>>,
     /// The newest of the jobs that are known to have a row, as all before it.
@@ -36,16 +36,17 @@ pub(super) struct Follower {
 const PAGE: usize = 256;
 /// For how long changes may wait before they are taken in although nobody asks.
 const PAUSE: Duration = Duration::from_millis(20);
-/// So many jobs may wait at the most: whoever asks next waits for about half a second.
+/// Changes within a pause that are taken in at once; of more, callbacks come thick.
+const FEW: usize = 64;
+/// So many jobs may wait at the most: whoever asks next waits for some tenths of a second.
 const MAX_BEHIND: usize = 100_000;
 /// How long to wait for the state when it cannot be read.
 const RETRY: Duration = Duration::from_millis(100);
 
 impl Follower {
     pub(super) fn new(state: State) -> Self {
-        let changes = state.changes();
-        let (changed, labels) = (HashSet::new(), HashMap::new());
-        Self { state, changes, changed, latest: None, missed: false, ended: false, labels, newest: None }
+        let (heard, changed, labels) = (state.last_change(), BTreeSet::new(), HashMap::new());
+        Self { state, heard, changed, latest: None, missed: false, labels, newest: None }
     }
 
     /// Takes in every change that was told of by now. What cannot be read stays for the next time. Returns whether the rows are
@@ -56,38 +57,57 @@ impl Follower {
             self.changed.extend(rows.read().unwrap_or_else(PoisonError::into_inner).unsettled());
             self.missed = self.read_new(rows).is_err();
         }
-        let changed: Vec<u64> = self.changed.iter().copied().collect();
-        for sequence in changed {
-            match self.state.job_without_files(sequence) {
-                Ok(Some(job)) => self.put(rows, sequence, &job),
-                Ok(None) => {}
-                Err(_) => return false,
+        let latest = self.latest;
+        let mut changed = std::mem::take(&mut self.changed);
+        while let Some(&last) = changed.last() {
+            let near = changed.split_off(&last.saturating_sub(PAGE as u64 - 1));
+            if self.put_all(rows, &near).is_err() {
+                self.changed.extend(near);
+                self.changed.append(&mut changed);
+                return false;
             }
-            self.changed.remove(&sequence);
+            // More is not kept than what changes in some seconds.
+            self.hear();
         }
         if !self.missed {
-            self.newest = self.newest.max(self.latest);
+            self.newest = self.newest.max(latest);
         }
         // Of what happens while there is no state to read nothing is told.
         !self.missed && self.state.counters().is_ok()
     }
 
-    /// Notes which jobs changed.
-    fn hear(&mut self) {
-        loop {
-            match self.changes.try_recv() {
-                Ok(Some(JobChanged { sequence, .. })) => {
-                    self.changed.insert(sequence);
-                    self.latest = self.latest.max(Some(sequence));
+    /// Notes which jobs changed. Returns how many changes there were.
+    fn hear(&mut self) -> usize {
+        let Some(sequences) = self.state.changed_since(self.heard) else {
+            self.heard = self.state.last_change();
+            self.missed = true;
+            return usize::MAX;
+        };
+        self.heard += sequences.len() as u64;
+        self.latest = self.latest.max(sequences.iter().copied().max());
+        self.changed.extend(&sequences);
+        sequences.len()
+    }
+
+    /// Reads jobs whose numbers lie within a page.
+    fn put_all(&mut self, rows: &RwLock<Rows>, near: &BTreeSet<u64>) -> Result<(), StateError> {
+        /// Records are packed: so many neighbours cost about as much as one that is looked up.
+        const NEIGHBOURS: usize = 16;
+        let Some(last) = near.last() else { return Ok(()) };
+        if near.len() >= PAGE / NEIGHBOURS {
+            for (sequence, job) in self.state.job_headers(PAGE, last.checked_add(1))? {
+                if near.contains(&sequence) {
+                    self.put(rows, sequence, &job);
                 }
-                Ok(None) | Err(TryRecvError::Closed) => {
-                    self.ended = true;
-                    break;
-                }
-                Err(TryRecvError::Lagged(_)) => self.missed = true,
-                Err(TryRecvError::Empty) => break,
+            }
+            return Ok(());
+        }
+        for &sequence in near {
+            if let Some(job) = self.state.job_without_files(sequence)? {
+                self.put(rows, sequence, &job);
             }
         }
+        Ok(())
     }
 
     /// Reads the jobs that are newer than all that are known to have a row.
@@ -150,7 +170,7 @@ impl Search {
     /// Indexes all jobs, then follows the changes that `wake` tells of, until there will be no more.
     pub(super) fn follow(&self, mut wake: Receiver<Option<JobChanged>>) {
         while !self.index_all() {
-            if self.lock().ended {
+            if self.lock().state.changes_have_ended() {
                 return;
             }
             std::thread::sleep(RETRY);
@@ -158,9 +178,9 @@ impl Search {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         // Without a clock of its own it only wakes for changes.
         let Ok(runtime) = runtime else { return };
-        let (mut untrue, mut quiet_since) = (0, 0);
+        let mut untrue = 0;
         loop {
-            let patience = if quiet_since > 0 { PAUSE } else { Duration::from_secs(1) };
+            let patience = if self.lock().changed.is_empty() { Duration::from_secs(1) } else { PAUSE };
             let woken = runtime.block_on(async { tokio::time::timeout(patience, wake.recv()).await });
             if let Ok(Ok(None) | Err(RecvError::Closed)) = woken {
                 break;
@@ -169,12 +189,9 @@ impl Search {
                 std::thread::sleep(PAUSE);
             }
             let mut follower = self.lock();
-            follower.hear();
             // While callbacks come thick, processors are left to those who wait for an answer.
-            let is_quiet = woken.is_err() || std::mem::replace(&mut quiet_since, follower.changed.len()) == quiet_since;
-            if is_quiet || follower.changed.len() > MAX_BEHIND {
+            if follower.hear() <= FEW || follower.changed.len() > MAX_BEHIND {
                 follower.catch_up(&self.inner.rows);
-                quiet_since = 0;
             }
             if woken.is_ok() || !follower.changed.is_empty() {
                 continue;

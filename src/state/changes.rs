@@ -11,8 +11,8 @@ use crate::domain::JobState;
 
 /// How many changes a slow listener may lag behind before it misses some.
 const CHANGES: usize = 1024;
-/// So many of the latest changes are kept.
-const MAX_RECENT: usize = 4096;
+/// So many of the latest changes are kept, in 512 KiB: those of two seconds when callbacks come as fast as they can.
+const MAX_RECENT: usize = 1 << 16;
 
 #[derive(Debug)]
 pub(super) struct Changes {
@@ -59,30 +59,25 @@ impl State {
         self.shared.waiters.close();
     }
 
-    /// The changes behind the one with this number: of which job each was. `None` when not all of them are kept any more, or
-    /// there was no such change since the start.
-    pub fn changes_since(&self, number: u64) -> Option<Vec<JobChanged>> {
+    /// Of which job each change behind the one with this number was; the first of them has the next number. `None` when not all
+    /// of them are kept any more, or there was no such change since the start.
+    pub fn changed_since(&self, number: u64) -> Option<Vec<u64>> {
         let recent = self.shared.changes.recent.lock().unwrap_or_else(PoisonError::into_inner);
         let first = recent.last - recent.sequences.len() as u64 + 1;
         if number > recent.last || number + 1 < first {
             return None;
         }
         let skipped = (number + 1 - first) as usize;
-        let changed = recent.sequences.iter().enumerate().skip(skipped);
-        // What state it was in then is nobody's question: it is read when it is told.
-        Some(
-            changed
-                .map(|(at, sequence)| JobChanged {
-                    sequence: *sequence,
-                    state: JobState::Running,
-                    number: first + at as u64,
-                })
-                .collect(),
-        )
+        Some(recent.sequences.range(skipped..).copied().collect())
     }
 
     /// The number of the last change since the start; 0 before the first.
     pub fn last_change(&self) -> u64 {
         self.shared.changes.recent.lock().unwrap_or_else(PoisonError::into_inner).last
+    }
+
+    /// Whether there will be no more changes.
+    pub fn changes_have_ended(&self) -> bool {
+        self.shared.waiters.is_closed()
     }
 }

@@ -72,6 +72,10 @@ impl Waiters {
         self.waiting().by_key.values().for_each(|shared| shared.notify.notify_waiters());
     }
 
+    pub(super) fn is_closed(&self) -> bool {
+        self.waiting().closed
+    }
+
     pub(super) fn close(&self) {
         self.waiting().closed = true;
         self.wake_all();
@@ -122,7 +126,7 @@ impl Waiter {
 
     /// Whether there is nothing to wait for any more, since the service stops.
     pub fn is_closed(&self) -> bool {
-        self.state.shared.waiters.waiting().closed
+        self.state.shared.waiters.is_closed()
     }
 }
 
