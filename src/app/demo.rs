@@ -17,21 +17,23 @@ use crate::api::{self, Scope, Token};
 use crate::bucket::{self, BucketError, KeyTemplate, StorageUrl};
 use crate::config::{Secrets, SecretsError, Wanted};
 use crate::domain::{JobState, Target};
-use crate::egress::{self, AllowedHosts};
+use crate::egress::{self, AllowedHosts, HostPattern};
 use crate::fetch;
 use crate::intake::{self, ReplyKeys, ReplyUrls};
 use crate::notify::{self, SigningKeys};
+use crate::provider::ClientConfig;
 use crate::reconcile;
 use crate::relay;
 use crate::repair::ArchiveKeys;
-use crate::simulator::{self, Expected, Simulator};
+use crate::simulator::{self, CreateCall, Expected, Simulator};
 use crate::state::{JobRecord, StateError};
 use crate::worker::{self, Confirmer};
 
 /// What a demo is to do.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Create calls to make: videos, image batches of four and agent jobs in turn.
+    /// Create calls to make: in turn a video, a batch of images, an agent job and another video of the first API, then a call
+    /// of each API there is.
     pub jobs: u32,
     /// Where to leave journal, state and bucket; `None`: in a temporary folder that is removed.
     pub keep: Option<PathBuf>,
@@ -75,6 +77,8 @@ pub enum DemoError {
 
 /// How long the demo waits for its jobs to end.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// What the simulated provider takes for its user's token: it takes any.
+const PROVIDER_TOKEN: &str = "demo";
 /// From a create call to its final callback.
 const PACE: Duration = Duration::from_millis(1500);
 
@@ -93,7 +97,7 @@ pub async fn demo(options: Options) -> Result<bool, DemoError> {
     let simulator =
         Simulator::start(simulator::Config { pace: PACE, seed: rand::random(), ..Default::default() }).await?;
     let token: SecretString = hex::encode(rand::random::<[u8; 16]>()).into();
-    let running = Running::start(settings(&dir, &token)?).await?;
+    let running = Running::start(settings(&dir, &token, &simulator)?).await?;
     running.ready().await;
     println!("A simulated provider listens on {}, replyvault on http://{}.", simulator.base_url(), running.address());
     println!("Each job is created with a replyUrl that points at replyvault.\n");
@@ -126,14 +130,25 @@ pub async fn demo(options: Options) -> Result<bool, DemoError> {
     Ok(archived == expected && good == files && files > 0)
 }
 
-fn settings(dir: &std::path::Path, token: &SecretString) -> Result<Settings, DemoError> {
+fn settings(dir: &std::path::Path, token: &SecretString, simulator: &Simulator) -> Result<Settings, DemoError> {
     let wanted = Wanted { journal_keys: true, ..Wanted::NOTHING };
     let secrets = Secrets::load_or_create(&dir.join("data"), wanted)?;
     let journal_keys = ArchiveKeys::new(&secrets.journal_keys).unwrap_or_else(|| unreachable!("one was made"));
     let secret: SecretString = hex::encode(rand::random::<[u8; 32]>()).into();
     let keys = ReplyKeys::new([&secret]).unwrap_or_else(|| unreachable!("one secret makes one key"));
     let base = Url::parse("http://127.0.0.1").unwrap_or_else(|_| unreachable!("it is a URL"));
-    let host = "127.0.0.1".parse().unwrap_or_else(|_| unreachable!("an address is a host pattern"));
+    let host: HostPattern = "127.0.0.1".parse().unwrap_or_else(|_| unreachable!("an address is a host pattern"));
+    let egress = egress::Config {
+        allowed_hosts: AllowedHosts::Only(vec![host]),
+        allow_http: true,
+        allow_private_addresses: true,
+    };
+    // Some APIs' files are to be had with the token alone.
+    let provider = ClientConfig {
+        base_url: Url::parse(&simulator.base_url()).unwrap_or_else(|_| unreachable!("it is a URL")),
+        api_token: PROVIDER_TOKEN.into(),
+        egress: egress.clone(),
+    };
     Ok(Settings {
         listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
         tls: None,
@@ -150,17 +165,8 @@ fn settings(dir: &std::path::Path, token: &SecretString) -> Result<Settings, Dem
             quarantine: intake::QuarantineLimits::default(),
         },
         bucket: bucket::Config::new(StorageUrl::parse("file:bucket", dir)?),
-        fetch: fetch::Config {
-            egress: egress::Config {
-                allowed_hosts: AllowedHosts::Only(vec![host]),
-                allow_http: true,
-                allow_private_addresses: true,
-            },
-            max_size: 4 << 30,
-            idle_timeout: Duration::from_secs(30),
-            min_speed: 16 << 10,
-        },
-        provider: None,
+        fetch: fetch::Config { egress, max_size: 4 << 30, idle_timeout: Duration::from_secs(30), min_speed: 16 << 10 },
+        provider: Some(provider),
         gateway: None,
         reconcile: reconcile::Config::default(),
         confirm_patience: Confirmer::PATIENCE,
@@ -203,35 +209,57 @@ fn settings(dir: &std::path::Path, token: &SecretString) -> Result<Settings, Dem
     })
 }
 
+/// The calls of all APIs, one of each.
+fn one_of_each() -> Vec<CreateCall> {
+    let mut calls: Vec<CreateCall> = Simulator::creates().collect();
+    calls.dedup_by_key(|call| call.provider);
+    calls
+}
+
 /// Makes the create calls. Returns how many jobs the provider made of them.
 async fn create_jobs(simulator: &Simulator, running: &Running, calls: u32) -> Result<u64, DemoError> {
     let client = reqwest::Client::builder().no_proxy().build().map_err(|error| DemoError::Create(error.to_string()))?;
     let reply_url = running.intake().urls().reply_url(&Target::UseApi);
     let mut jobs = 0;
-    for number in 0..calls {
-        let round = number / 4 + 1;
-        let (path, mut body) = match number % 4 {
+    let others = one_of_each();
+    let turns = 4 + others.len();
+    for number in 0..calls as usize {
+        let round = number / turns + 1;
+        let (path, mut body) = match number % turns {
             0 => (
-                "videos/create",
+                "/v1/minimax/videos/create".to_owned(),
                 json!({"prompt": "a paper boat crosses a flooded street", "replyRef": format!("boat-{round}")}),
             ),
             1 => (
-                "images/create",
+                "/v1/minimax/images/create".to_owned(),
                 json!({"prompt": "product shot of a green kettle", "quantity": 4, "replyRef": format!("kettle-batch-{round}")}),
             ),
             2 => (
-                "agent",
+                "/v1/minimax/agent".to_owned(),
                 json!({"prompt": "rain on glass: a video, a still and a song", "models": "hailuo-2.3,nano-banana-2,minimax-music-2.0",
                     "async": "true", "replyRef": format!("rain-kit-{round}")}),
             ),
-            _ => ("videos/create", json!({"prompt": "a lighthouse in fog", "replyRef": format!("lighthouse-{round}")})),
+            3 => (
+                "/v1/minimax/videos/create".to_owned(),
+                json!({"prompt": "a lighthouse in fog", "replyRef": format!("lighthouse-{round}")}),
+            ),
+            turn => {
+                let call = &others[turn - 4];
+                let reply_ref = format!("{}-{round}", call.provider);
+                (
+                    format!("{}/{}", call.base, call.path),
+                    json!({"prompt": "rain on glass", "text": "It rains.", "async": true, "replyRef": reply_ref}),
+                )
+            }
         };
         body["replyUrl"] = reply_url.clone().into();
-        let url = format!("{}/v1/minimax/{path}", simulator.base_url());
+        let url = format!("{}{path}", simulator.base_url());
         let failed = |error: reqwest::Error| DemoError::Create(error.without_url().to_string());
-        let response = client.post(url).bearer_auth("demo").json(&body).send().await.map_err(failed)?;
+        let response = client.post(url).bearer_auth(PROVIDER_TOKEN).json(&body).send().await.map_err(failed)?;
         let answer: Value = response.error_for_status().map_err(failed)?.json().await.map_err(failed)?;
-        jobs += answer["imageIds"].as_array().map_or(1, |ids| ids.len() as u64);
+        let lists = ["imageIds", "jobs", "success_ids"];
+        let made = lists.iter().find_map(|name| answer[name].as_array());
+        jobs += made.map_or(1, |ids| ids.len() as u64);
     }
     Ok(jobs)
 }

@@ -45,13 +45,13 @@ pub(super) enum Command {
         after_help = "Examples:\n  replyvault serve\n  REPLYVAULT_SERVER__LISTEN=0.0.0.0:8080 replyvault serve --log-format json"
     )]
     Serve,
-    /// Run everything on this machine against a simulated provider, and check what was archived
+    /// Run everything on this machine against a simulated provider, all of its APIs, and check what was archived
     #[command(
         after_help = "Reads no configuration.\n\nExamples:\n  replyvault demo\n  replyvault demo --jobs 200 --keep /tmp/demo --serve"
     )]
     Demo {
         /// Number of calls that create jobs; a call for images creates several
-        #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+        #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         jobs: u32,
         /// Keep data and media in this directory [default: a temporary one, removed at the end]
         #[arg(long, value_name = "DIR")]

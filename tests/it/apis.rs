@@ -1,5 +1,6 @@
 //! Bodies of every API over the one URL, each until its media are in the bucket.
 
+use std::collections::{BTreeSet, HashMap};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -9,9 +10,11 @@ use replyvault::app::Settings;
 use replyvault::domain::{Digest, Target};
 use replyvault::egress::{self, AllowedHosts};
 use replyvault::provider::{self, Answer, ClientConfig, Parsed};
+use replyvault::simulator::{Config, Simulator};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
+use crate::support::apis::{create, encoded, fault};
 use crate::support::media::{mp4, png};
 use crate::support::vault::Vault;
 
@@ -190,18 +193,12 @@ fn decoded(path: &str) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-fn encoded(id: &str) -> String {
-    id.bytes()
-        .map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
-}
-
 #[tokio::test]
 async fn one_url_takes_the_callbacks_of_every_api_and_archives_their_media() {
     let world = World::start();
     let vault = Vault::start_with(|settings| world.configure(settings)).await;
     let url = vault.running().intake().urls().reply_url(&Target::UseApi);
-    let mut apis = std::collections::BTreeSet::new();
+    let mut apis = BTreeSet::new();
     for (name, body) in fixtures() {
         let body = redirected(&body, &world.base);
         let (status, answer) = vault.post(&url, body.to_string()).await;
@@ -258,6 +255,40 @@ async fn one_url_takes_the_callbacks_of_every_api_and_archives_their_media() {
     let (_, jobs) = vault.get("/api/v1/jobs?provider=kling&limit=100").await;
     let jobs = jobs["items"].as_array().unwrap();
     assert!(jobs.len() >= 4 && jobs.iter().all(|job| job["provider"] == "kling"), "{jobs:#?}");
+}
+
+/// From create calls to the bucket, for each way a job can end.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_every_api_makes_is_archived_as_the_simulator_made_it() {
+    for faults in ["", "no-clean=1,inline=1,processing=1", "fail=1", "moderate=1"] {
+        let simulator =
+            Simulator::start(Config { faults: faults.parse().unwrap(), ..Config::default() }).await.unwrap();
+        let world = World { base: simulator.base_url(), shared: Arc::default() };
+        let vault = Vault::start_with(|settings| world.configure(settings)).await;
+        let url = vault.running().intake().urls().reply_url(&Target::UseApi);
+        for (number, call) in Simulator::creates().enumerate() {
+            create(&vault.client, &simulator, &call, &url, &format!("job-{number}")).await;
+        }
+        simulator.idle().await;
+        let truth = simulator.truth();
+        assert_eq!(
+            truth.iter().map(|job| job.job_id.provider()).collect::<BTreeSet<_>>().len(),
+            provider::names().count()
+        );
+        for wanted in truth {
+            let job = vault.job_in(&encoded(wanted.job_id.as_str()), &["archived", "failed", "stuck"]).await;
+            let mut objects = HashMap::new();
+            for asset in job["assets"].as_array().unwrap() {
+                let key = asset["key"].as_str().unwrap_or_else(|| panic!("{faults}: {job:#}")).to_owned();
+                let bytes = vault.object(&key).await;
+                objects.insert(key, Digest::of(&bytes));
+            }
+            let fault = fault(&job, &wanted, &mut |key| objects.get(key).copied());
+            assert_eq!(fault, None, "{faults}");
+            assert_eq!(job["replyRef"].as_str(), wanted.reply_ref.as_deref(), "{job:#}");
+        }
+        simulator.stop().await;
+    }
 }
 
 /// The same bodies as the provider's answers when it is asked about jobs of which nothing but their ids is known.

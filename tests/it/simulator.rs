@@ -352,6 +352,7 @@ async fn the_scheduler_shows_what_runs_and_can_forget_it() {
     bench.stop().await;
 }
 
+mod apis;
 mod faults;
 mod limits;
 mod media;

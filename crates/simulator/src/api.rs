@@ -1,8 +1,9 @@
-//! The provider's API under `/v1/minimax`.
+//! The provider's APIs: that under `/v1/minimax` with a handler for each call, the others by their table.
 
 mod accounts;
 mod agent;
 mod agent_video;
+mod by_table;
 mod create;
 mod error;
 mod events;
@@ -50,9 +51,11 @@ pub(super) fn configure(app: &mut web::ServiceConfig) {
         .configure(music::configure)
         .configure(voices::configure)
         .configure(speech::configure)
+        .configure(by_table::first)
         .configure(read::configure)
         .default_service(web::to(async || Answer::Err(ApiError::NotFound)));
     app.service(scope);
+    by_table::configure(app);
 }
 
 async fn authorize(
@@ -71,7 +74,8 @@ async fn authorize(
     if !known && request.path() != speech::WEB_SOCKET {
         return Err(ApiError::Unauthorized.into());
     }
-    let below = request.path().strip_prefix("/v1/minimax").unwrap_or_default();
-    rules::account_in_query(shared, request.method().as_str(), below, request.query_string())?;
+    if let Some(below) = request.path().strip_prefix("/v1/minimax") {
+        rules::account_in_query(shared, request.method().as_str(), below, request.query_string())?;
+    }
     next.call(request).await
 }

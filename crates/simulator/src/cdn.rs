@@ -53,7 +53,7 @@ async fn serve(request: HttpRequest, shared: web::Data<Shared>) -> HttpResponse 
 }
 
 /// What goes wrong with this request. The turns of each path are counted, so that a run can be repeated.
-fn fault(shared: &Shared, path: &str) -> Option<Fault> {
+pub(super) fn fault(shared: &Shared, path: &str) -> Option<Fault> {
     let turn = shared.cdn_turn(path);
     let faults =
         [Fault::Cdn500, Fault::Cdn404, Fault::CdnReset, Fault::CdnShort, Fault::CdnStall, Fault::CdnHtml].into_iter();
@@ -65,7 +65,12 @@ fn fault(shared: &Shared, path: &str) -> Option<Fault> {
     faults.next()
 }
 
-fn content(request: &HttpRequest, shared: &web::Data<Shared>, file: Arc<File>, fault: Option<Fault>) -> HttpResponse {
+pub(super) fn content(
+    request: &HttpRequest,
+    shared: &web::Data<Shared>,
+    file: Arc<File>,
+    fault: Option<Fault>,
+) -> HttpResponse {
     let (etag, length) = (file.etag(), file.len());
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     let same = header(header::IF_RANGE).is_none_or(|validator| validator == etag);

@@ -24,7 +24,7 @@ pub struct Expected {
 /// One file of [`Expected`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExpectedFile {
-    /// Where the CDN serves it; where links expire, signed just now.
+    /// Where the CDN serves it; where links expire, signed just now. Bodies may name it otherwise, or hold its bytes.
     pub url: String,
     /// What the provider says of its watermark.
     pub variant: Variant,
@@ -38,7 +38,7 @@ pub struct ExpectedFile {
 
 pub(super) fn of(job: &Job, links: &dyn Links) -> Expected {
     let completed = job.outcome() == Outcome::Completed;
-    let assets = job.assets.iter().filter(|_| completed);
+    let assets = job.assets.iter().filter(|asset| completed && !asset.is_other);
     let files = assets.map(|asset| {
         let (variant, published) = &asset.best;
         ExpectedFile {

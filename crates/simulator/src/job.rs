@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use replyvault_domain::{JobId, JobIdParseError, Kind, Timestamp};
 
+use super::apis;
 use super::faults::Faults;
 use super::seeded_rng::Dice;
 pub(super) use assets::{Asset, Form, Links, Published};
@@ -28,6 +29,8 @@ pub(super) const USER_ID: u64 = 923_847_293_472_394_001;
 /// What a caller asked for.
 #[derive(Clone, Debug)]
 pub(super) struct Request {
+    /// What becomes of it, where that is in the table of APIs.
+    pub(super) form: Option<&'static apis::Form>,
     pub(super) kind: Kind,
     pub(super) account: String,
     pub(super) prompt: String,
@@ -74,6 +77,8 @@ pub(super) struct Job {
     pub(super) id: JobId,
     /// The last number of the id.
     pub(super) own: String,
+    /// The same.
+    pub(super) number: u64,
     /// Images made by one call share this.
     pub(super) batch: String,
     pub(super) created: Timestamp,
@@ -100,18 +105,22 @@ impl Job {
     ) -> Result<Self, JobIdParseError> {
         let account = &request.account;
         let of_user = |name| format!("user:{USER}-minimax:{account}-{name}:{own}");
-        let id = match request.kind {
-            Kind::Video | Kind::Other => of_user("video"),
-            Kind::Image => of_user("image"),
-            Kind::Music => of_user("music"),
-            Kind::Speech => of_user("audio"),
-            Kind::Agent => format!("p{own}-u{USER}-a{account}-bot:minimax"),
+        let id = match request.form {
+            Some(form) => form.job_id(own)?,
+            None => match request.kind {
+                Kind::Video | Kind::Other => of_user("video"),
+                Kind::Image => of_user("image"),
+                Kind::Music => of_user("music"),
+                Kind::Speech => of_user("audio"),
+                Kind::Agent => format!("p{own}-u{USER}-a{account}-bot:minimax"),
+            }
+            .parse()?,
         };
-        let id: JobId = id.parse()?;
         let plan = Plan::new(&id, &request, dice, faults, pace);
-        let assets = assets::of(&id, own, created, &request, plan.offer);
+        let assets = assets::of(&id, own, created, &request, &plan);
         Ok(Self {
             own: own.to_string(),
+            number: own,
             batch: batch.into(),
             created,
             plan,
@@ -128,6 +137,11 @@ impl Job {
 
     pub(super) fn kind(&self) -> Kind {
         self.request.kind
+    }
+
+    /// Whether an API makes it.
+    pub(super) fn is_of(&self, api: &str) -> bool {
+        self.request.form.map_or(JobId::FIRST_API, |form| form.api) == api
     }
 
     /// When, after its creation, something of the job happens.
@@ -159,7 +173,11 @@ impl Job {
     /// Whether the provider denies that the job exists. Deleted images can still be read by their id.
     pub(super) fn is_gone(&self) -> bool {
         let is_deleted = self.kind() != Kind::Image && self.deleted.load(Ordering::Relaxed);
-        is_deleted || self.outcome() == Outcome::Removed && self.is_final()
+        let hides = |form: &apis::Form| {
+            form.hides_running && !self.is_final()
+                || form.hides_moderated && self.outcome() == Outcome::Moderated && self.is_final()
+        };
+        is_deleted || self.outcome() == Outcome::Removed && self.is_final() || self.request.form.is_some_and(hides)
     }
 
     /// Ends it as failed, unless it is over.
@@ -179,7 +197,8 @@ impl Job {
 
     /// Whether lists show it.
     pub(super) fn is_listed(&self) -> bool {
-        !self.deleted.load(Ordering::Relaxed) && !self.is_gone()
+        let is_removed = self.outcome() == Outcome::Removed && self.is_final();
+        !self.deleted.load(Ordering::Relaxed) && !is_removed
     }
 
     /// Ends the callbacks; false when there were none to end.

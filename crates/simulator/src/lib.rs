@@ -1,11 +1,12 @@
 //! A small stand-in for the provider and its CDN, for `demo`, `simulate` and tests.
 //!
-//! It speaks the provider's API under `/v1/minimax`, calls back, and serves real, small media under `/cdn/`. What goes
+//! It speaks the provider's APIs, that under `/v1/minimax` with all of its calls, calls back, and serves real, small media under `/cdn/`. What goes
 //! wrong is decided by [`Faults`] and a seed: for one seed the n-th job, its callbacks and the n-th request for one of
 //! its files fare alike in every run, however they interleave. It ends with [`Simulator::stop`], or with its runtime.
 
 mod account_data;
 mod api;
+mod apis;
 mod bounded_list;
 mod callbacks;
 mod cdn;
@@ -37,6 +38,7 @@ use replyvault_domain::Timestamp;
 
 use account_data::Belongings;
 pub use account_data::Upload;
+pub use apis::CreateCall;
 use cdn::SignedLinks;
 use clock::Clock;
 pub use expected::{Expected, ExpectedFile};
@@ -171,6 +173,11 @@ impl Simulator {
     /// The provider's base URL for clients on this machine; the API is at `{base}/v1/minimax/…`.
     pub fn base_url(&self) -> String {
         base_url(self.address)
+    }
+
+    /// The calls that make jobs, of all APIs; those of the first that are older than its speech and music are not among them.
+    pub fn creates() -> impl Iterator<Item = CreateCall> {
+        apis::creates()
     }
 
     /// What has happened so far.

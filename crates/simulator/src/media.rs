@@ -2,6 +2,7 @@
 
 mod checksums;
 mod chunks;
+mod documents;
 mod padding;
 mod png;
 
@@ -25,6 +26,12 @@ pub(super) enum Form {
     Mp3,
     Png,
     Jpeg,
+    /// Sound in the container of MP4.
+    M4a,
+    Wav,
+    Webp,
+    Pdf,
+    Pptx,
 }
 
 impl Form {
@@ -34,6 +41,11 @@ impl Form {
             Self::Mp3 => "audio/mpeg",
             Self::Png => "image/png",
             Self::Jpeg => "image/jpeg",
+            Self::M4a => "audio/mp4",
+            Self::Wav => "audio/wav",
+            Self::Webp => "image/webp",
+            Self::Pdf => "application/pdf",
+            Self::Pptx => "application/vnd.openxmlformats-officedocument.presentationml.presentation",
         }
     }
 
@@ -43,6 +55,11 @@ impl Form {
             Self::Mp3 => "mp3",
             Self::Png => "png",
             Self::Jpeg => "jpg",
+            Self::M4a => "m4a",
+            Self::Wav => "wav",
+            Self::Webp => "webp",
+            Self::Pdf => "pdf",
+            Self::Pptx => "pptx",
         }
     }
 }
@@ -67,6 +84,15 @@ impl File {
             }
             Form::Mp3 => (vec![chunks::id3_comment(stamp), fixed(TONE)], 0),
             Form::Png => (png::parts(stamp), 0),
+            Form::M4a => {
+                // The clip's box of brands, with another brand in front.
+                let (header, padding) = chunks::free_box(stamp, CLIP.len() as u64, None);
+                (vec![fixed(&CLIP[..8]), fixed(b"M4A "), fixed(&CLIP[12..]), header], padding)
+            }
+            Form::Wav => (vec![documents::wav(stamp)], 0),
+            Form::Webp => (vec![documents::webp(stamp)], 0),
+            Form::Pdf => (vec![documents::pdf(stamp)], 0),
+            Form::Pptx => (vec![documents::pptx(stamp)], 0),
             Form::Jpeg => (vec![fixed(&POSTER[..2]), chunks::jpeg_comment(stamp), fixed(&POSTER[2..])], 0),
         };
         Self { form, parts, padding, sums: OnceLock::new() }
@@ -107,6 +133,17 @@ impl File {
         })
     }
 
+    /// All of its bytes.
+    pub(super) fn whole(&self) -> Vec<u8> {
+        let (mut bytes, mut range) = (Vec::new(), 0..self.len());
+        while !range.is_empty() {
+            let chunk = self.read(&range, 1 << 20);
+            range.start += chunk.len() as u64;
+            bytes.extend_from_slice(&chunk);
+        }
+        bytes
+    }
+
     pub(super) fn sha256(&self) -> Digest {
         self.sums().sha256
     }
@@ -124,21 +161,14 @@ impl File {
 mod tests {
     use super::*;
 
-    const FORMS: [Form; 4] = [Form::Mp4, Form::Mp3, Form::Png, Form::Jpeg];
-
-    fn whole(file: &File) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        while (bytes.len() as u64) < file.len() {
-            bytes.extend_from_slice(&file.read(&(bytes.len() as u64..file.len()), 1000));
-        }
-        bytes
-    }
+    const FORMS: [Form; 9] =
+        [Form::Mp4, Form::Mp3, Form::Png, Form::Jpeg, Form::M4a, Form::Wav, Form::Webp, Form::Pdf, Form::Pptx];
 
     #[test]
     fn stamps_make_files_unique_and_the_sums_are_those_of_the_bytes() {
         for form in FORMS {
             let (one, other) = (File::new(form, "one", None), File::new(form, "other", None));
-            assert_eq!(Digest::of(&whole(&one)), one.sha256());
+            assert_eq!(Digest::of(&one.whole()), one.sha256());
             assert_ne!(one.sha256(), other.sha256());
             assert_ne!(one.etag(), other.etag());
             assert_eq!(one.sha256(), File::new(form, "one", None).sha256());
@@ -153,7 +183,7 @@ mod tests {
         }
         assert_eq!(File::new(Form::Mp4, "id", Some(5)).len(), held);
 
-        let bytes = whole(&File::new(Form::Mp4, "id", Some(3_000_000)));
+        let bytes = File::new(Form::Mp4, "id", Some(3_000_000)).whole();
         let (mut at, mut names) = (0, Vec::new());
         while at < bytes.len() {
             let size = u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;

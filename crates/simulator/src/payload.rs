@@ -8,12 +8,16 @@ use serde_json::{Map, Value, json};
 
 use replyvault_domain::Kind;
 
+use super::apis;
 use super::job::{Job, Links, Outcome, Stage};
 pub(super) use agent::http_status;
 pub(super) use retired::{created, listed};
 
 /// What GET answers. The caller's `replyUrl` and `replyRef` stand only in an agent's `request`.
 pub(super) fn answer(job: &Job, stage: &Stage, links: &dyn Links) -> Value {
+    if let Some(form) = job.request.form {
+        return apis::body(job, form, stage, links, false);
+    }
     match job.kind() {
         Kind::Video | Kind::Image | Kind::Other => Value::Object(picture::answer(job, stage, links)),
         Kind::Agent => agent::answer(job, stage, links),
@@ -24,6 +28,9 @@ pub(super) fn answer(job: &Job, stage: &Stage, links: &dyn Links) -> Value {
 
 /// What a callback says: the same, with the caller's `replyUrl` and `replyRef`. The provider's pages do not show one.
 pub(super) fn callback(job: &Job, stage: &Stage, links: &dyn Links) -> Value {
+    if let Some(form) = job.request.form {
+        return apis::body(job, form, stage, links, true);
+    }
     let mut body = answer(job, stage, links);
     let Value::Object(fields) = &mut body else { return body };
     match job.kind() {
@@ -39,7 +46,10 @@ pub(super) fn callback(job: &Job, stage: &Stage, links: &dyn Links) -> Value {
 }
 
 /// What GET would answer had the job failed.
-pub(super) fn failed(job: &Job) -> Value {
+pub(super) fn failed(job: &Job, links: &dyn Links) -> Value {
+    if let Some(form) = job.request.form {
+        return apis::written(job, form, &form.failed, links, false);
+    }
     match job.kind() {
         Kind::Agent => json!({"jobId": job.id, "status": "failed", "error": "Agent connection error"}),
         Kind::Image => json!({"imageId": job.id, "status": 3, "statusLabel": "failed", "statusFinal": true}),

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
-use replyvault_domain::Kind;
+use replyvault_domain::{JobId, Kind};
 
 use super::job::{Job, Published};
 use super::media::File;
@@ -15,6 +15,8 @@ struct Inner {
     jobs: Vec<Arc<Job>>,
     by_id: HashMap<String, usize>,
     files: HashMap<String, Arc<File>>,
+    /// What calls of the APIs give: the API, path and query, and the job's place and the file's.
+    calls: HashMap<String, (usize, usize)>,
 }
 
 impl Store {
@@ -33,6 +35,9 @@ impl Store {
                 inner.files.insert(path.clone(), Arc::clone(file));
             }
             let place = inner.jobs.len();
+            for (file, asset) in job.assets.iter().enumerate().filter(|(_, asset)| !asset.call.is_empty()) {
+                inner.calls.insert(format!("{} {}", job.id.provider(), asset.call), (place, file));
+            }
             inner.by_id.insert(job.id.to_string(), place);
             inner.jobs.push(Arc::clone(job));
         }
@@ -42,6 +47,13 @@ impl Store {
     pub(super) fn get(&self, id: &str) -> Option<Arc<Job>> {
         let inner = self.read();
         inner.by_id.get(id).and_then(|place| inner.jobs.get(*place)).cloned()
+    }
+
+    /// The job whose file a call of an API gives, and the file's place.
+    pub(super) fn called(&self, api: &str, call: &str) -> Option<(Arc<Job>, usize)> {
+        let inner = self.read();
+        let (job, file) = *inner.calls.get(&format!("{api} {call}"))?;
+        Some((inner.jobs.get(job)?.clone(), file))
     }
 
     pub(super) fn file(&self, path: &str) -> Option<Arc<File>> {
@@ -56,14 +68,19 @@ impl Store {
     /// What the provider's lists hold of a kind, oldest first.
     pub(super) fn listed(&self, kind: Kind, account: Option<&str>) -> Vec<Arc<Job>> {
         let wanted = |job: &&Arc<Job>| {
-            job.kind() == kind && job.is_listed() && account.is_none_or(|account| account == job.request.account)
+            job.kind() == kind
+                && job.is_of(JobId::FIRST_API)
+                && job.is_listed()
+                && account.is_none_or(|account| account == job.request.account)
         };
         self.read().jobs.iter().filter(wanted).cloned().collect()
     }
 
     /// What the provider's scheduler still follows.
     pub(super) fn running(&self, kinds: &[Kind]) -> Vec<Arc<Job>> {
-        self.read().jobs.iter().filter(|job| kinds.contains(&job.kind()) && job.is_tracked()).cloned().collect()
+        let is_wanted =
+            |job: &&Arc<Job>| kinds.contains(&job.kind()) && job.is_of(JobId::FIRST_API) && job.is_tracked();
+        self.read().jobs.iter().filter(is_wanted).cloned().collect()
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Inner> {

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use replyvault::domain::Digest;
+use replyvault::simulator::Expected;
 
+use super::apis;
 use super::child::Process;
 use super::media::mp4;
 use super::vault::{PATIENCE, video_id};
@@ -13,7 +15,7 @@ use super::vault::{PATIENCE, video_id};
 /// Which file each job wants: the seed and size of its [`mp4`].
 pub(crate) type Wanted = BTreeMap<u64, (u64, usize)>;
 
-/// What is printed; all but the first two must be zero.
+/// What is printed; all numbers but the first two must be zero.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Figures {
     pub(crate) acknowledged: usize,
@@ -22,6 +24,8 @@ pub(crate) struct Figures {
     pub(crate) duplicates: usize,
     pub(crate) wrong: usize,
     pub(crate) leftovers: usize,
+    /// How many of the simulator's jobs there were of each API.
+    pub(crate) apis: BTreeMap<String, usize>,
 }
 
 impl Figures {
@@ -34,8 +38,20 @@ impl Figures {
 
 /// Waits for what `process` has to do, and ends it; then looks at the bucket, whose objects are files below `bucket`.
 pub(crate) async fn audit(process: Process, wanted: &Wanted, bucket: &Path) -> Figures {
+    audit_with(process, wanted, &[], bucket).await
+}
+
+/// The same with jobs of the simulator: those whose end was acknowledged.
+pub(crate) async fn audit_with(process: Process, wanted: &Wanted, truth: &[Expected], bucket: &Path) -> Figures {
     let mut figures = Figures { acknowledged: wanted.len(), ..Figures::default() };
     finish(&process).await;
+    let (counts, faults) = apis::faults(&process, truth, bucket).await;
+    faults.iter().for_each(|fault| eprintln!("{fault}"));
+    let made: usize = counts.values().sum();
+    figures.acknowledged += made;
+    figures.archived += made - faults.len();
+    figures.lost += faults.len();
+    figures.apis = counts.into_iter().collect();
     let mut digests = HashMap::new();
     let mut digest_of = |key: &str| {
         *digests.entry(key.to_owned()).or_insert_with(|| std::fs::read(bucket.join(key)).ok().map(|it| Digest::of(&it)))

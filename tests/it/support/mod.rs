@@ -1,5 +1,6 @@
 //! What more than one suite needs.
 
+pub(crate) mod apis;
 pub(crate) mod audit;
 pub(crate) mod child;
 pub(crate) mod media;

@@ -13,6 +13,10 @@ pub(super) enum ApiError {
     Unauthorized,
     #[error("Not found.")]
     NotFound,
+    #[error("No record found")]
+    NoRecord,
+    #[error("Paid plan required")]
+    NoPlan,
     #[error("Job not found or expired after 31 days")]
     NoSuchJob,
     #[error("There is no such template")]
@@ -69,7 +73,8 @@ impl ResponseError for ApiError {
         let code = match self {
             Self::BadRequest(_) => 400,
             Self::Unauthorized => 401,
-            Self::NotFound | Self::NoSuchJob | Self::NoSuchTemplate | Self::NotRunning(_) => 404,
+            Self::NoPlan => 402,
+            Self::NotFound | Self::NoRecord | Self::NoSuchJob | Self::NoSuchTemplate | Self::NotRunning(_) => 404,
             Self::NoCredits => 412,
             Self::Moderated(_) => 422,
             Self::Busy(_) | Self::BusyWith(_) | Self::TooMany => 429,

@@ -66,7 +66,7 @@ pub(super) fn answer(job: Option<Arc<Job>>, gone: ApiError, shared: &Shared) -> 
     let job = job.ok_or(gone)?;
     let stage = if fault == Some(Fault::GetRunning) { job.stage_after(Duration::ZERO) } else { job.stage() };
     Ok(HttpResponse::Ok().json(match fault {
-        Some(Fault::GetFailed) => payload::failed(&job),
+        Some(Fault::GetFailed) => payload::failed(&job, &shared.links),
         Some(Fault::GetHost) => payload::answer(&job, &stage, &Elsewhere(&shared.links)),
         _ => payload::answer(&job, &stage, &shared.links),
     }))
@@ -76,6 +76,10 @@ pub(super) fn answer(job: Option<Arc<Job>>, gone: ApiError, shared: &Shared) -> 
 struct Elsewhere<'a>(&'a dyn Links);
 
 impl Links for Elsewhere<'_> {
+    fn base(&self) -> &str {
+        self.0.base()
+    }
+
     fn url(&self, published: &Published) -> String {
         let url = self.0.url(published);
         let path = url.find("/cdn/").map_or("", |start| &url[start..]);

@@ -7,6 +7,7 @@ use replyvault_domain::{JobId, Kind};
 
 use super::fields::{Fields, MAX_ITEMS};
 use super::{ApiError, rules};
+use crate::apis::Form;
 use crate::job::{ACCOUNT, Request};
 
 /// The provider's longest bound for a prompt, in characters.
@@ -45,6 +46,7 @@ impl Fields {
             return Err(ApiError::BadRequest("Parameter maxJobs is from 1 to 10".into()));
         }
         Ok(Request {
+            form: None,
             kind,
             account: account.into(),
             prompt: prompt.into(),
@@ -58,6 +60,33 @@ impl Fields {
             input: self.get("fileID").map(Into::into),
             size: size(prompt).or(video_bytes),
             max_jobs: max_jobs.flatten(),
+            fails_with: None,
+        })
+    }
+}
+
+impl Fields {
+    /// What a call asks for whose form is in the table.
+    pub(super) fn by_table(&self, form: &'static Form, video_bytes: Option<u64>) -> Result<Request, ApiError> {
+        let prompt = self.get("prompt").or(self.get("text")).unwrap_or_default();
+        if prompt.chars().nth(MAX_PROMPT).is_some() {
+            return Err(ApiError::BadRequest(format!("A prompt of more than {MAX_PROMPT} characters")));
+        }
+        Ok(Request {
+            form: Some(form),
+            kind: form.kind,
+            account: self.get("email").unwrap_or_default().into(),
+            prompt: prompt.into(),
+            models: Vec::new(),
+            title: String::new(),
+            aspect_ratio: String::new(),
+            reply_url: self.reply("replyUrl")?,
+            reply_ref: self.reply("replyRef")?,
+            background: None,
+            files: self.files().to_vec(),
+            input: None,
+            size: size(prompt).or(video_bytes),
+            max_jobs: None,
             fails_with: None,
         })
     }

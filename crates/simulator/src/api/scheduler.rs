@@ -4,6 +4,7 @@ use actix_web::{HttpResponse, web};
 use serde_json::{Value, json};
 
 use crate::Shared;
+use crate::apis;
 use crate::job::Job;
 use replyvault_domain::Kind;
 
@@ -47,7 +48,13 @@ async fn available(shared: web::Data<Shared>) -> Answer {
         json!({"account": account, "maxJobs": most, "executing": count, "available": most.saturating_sub(count)})
     });
     let available = available.collect::<Vec<_>>();
-    Ok(HttpResponse::Ok().json(json!({"executing": executing(&shared), "available": available})))
+    let speech = shared.store.running(&[Kind::Speech]);
+    let speech: Vec<_> = speech.iter().map(|job| apis::mention(job, "audioId")).collect();
+    let mut body = json!({"executing": executing(&shared), "available": available});
+    if !speech.is_empty() {
+        body["executingAudio"] = speech.into();
+    }
+    Ok(HttpResponse::Ok().json(body))
 }
 
 /// The job goes on, its callbacks don't.

@@ -45,6 +45,10 @@ impl SignedLinks {
 }
 
 impl Links for SignedLinks {
+    fn base(&self) -> &str {
+        &self.base
+    }
+
     fn url(&self, published: &Published) -> String {
         let (base, path) = (&self.base, &published.path);
         let Some(expire) = self.expire else { return format!("{base}{path}") };

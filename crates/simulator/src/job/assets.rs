@@ -6,7 +6,8 @@ pub(crate) use crate::media::Form;
 use replyvault_domain::{JobId, Kind, Timestamp};
 
 use super::Request;
-use super::plan::{Offer, Variant};
+use super::plan::{Offer, Plan, Variant};
+use crate::apis::{self, FileSpec, Rendition};
 
 /// A file and its place on the CDN.
 #[derive(Clone, Debug)]
@@ -32,11 +33,18 @@ pub(crate) struct Asset {
     pub(crate) poster: Published,
     /// What an archive should choose of what the job offers.
     pub(crate) best: (Variant, Published),
+    /// The same as another file of the job, in another container.
+    pub(crate) is_other: bool,
+    /// The call of the API that gives it; empty where a link does.
+    pub(crate) call: String,
 }
 
 /// Writes the URLs that payloads carry.
 pub(crate) trait Links {
     fn url(&self, published: &Published) -> String;
+
+    /// What the provider's own URLs start with.
+    fn base(&self) -> &str;
 }
 
 impl Asset {
@@ -49,7 +57,8 @@ impl Asset {
 const AHEAD: Duration = Duration::from_secs(8 * 3600);
 
 /// The files of a job. Names on the CDN have the form the provider's have: the hour in the path, the id in the name.
-pub(super) fn of(id: &JobId, own: u64, created: Timestamp, request: &Request, offer: Offer) -> Vec<Asset> {
+pub(super) fn of(id: &JobId, own: u64, created: Timestamp, request: &Request, plan: &Plan) -> Vec<Asset> {
+    let offer = plan.offer;
     let hour = created.after(AHEAD).to_string().chars().take(13).collect::<String>().replace('T', "-");
     let folder = |kind: &str| format!("/cdn/moss/prod/{hour}/{kind}");
     let make = |place: usize, form: Form, name: &'static str, is_node: bool| {
@@ -60,16 +69,24 @@ pub(super) fn of(id: &JobId, own: u64, created: Timestamp, request: &Request, of
         };
         let kind = match form {
             Form::Mp4 => "video",
-            Form::Mp3 => "music",
-            Form::Png | Form::Jpeg => "image",
+            Form::Mp3 | Form::M4a | Form::Wav => "music",
+            Form::Png | Form::Jpeg | Form::Webp => "image",
+            Form::Pdf | Form::Pptx => "document",
         };
         let clean = publish(kind, form, "-clean", request.size);
         let plain = publish(kind, form, "", request.size);
         let marked = publish(kind, form, "-wm", request.size);
         let best = best(id.kind(), form, is_node, offer, [&clean, &plain, &marked]);
         let poster = publish("cover", Form::Jpeg, "", None);
-        Asset { form, name, is_node, clean, plain, marked, poster, best }
+        Asset { form, name, is_node, clean, plain, marked, poster, best, is_other: false, call: String::new() }
     };
+    if let Some(made) = request.form {
+        let files = if plan.is_inline && made.inline.is_some() { &made.files[..1] } else { made.files };
+        let assets = files.iter().enumerate();
+        return assets
+            .map(|(place, spec)| by_table(make(place, spec.form, "", false), spec, made, own, id, offer))
+            .collect();
+    }
     match id.kind() {
         Kind::Video | Kind::Other => vec![make(0, Form::Mp4, "clip.mp4", false)],
         Kind::Image => vec![make(0, Form::Png, "still.png", false)],
@@ -85,6 +102,23 @@ pub(super) fn of(id: &JobId, own: u64, created: Timestamp, request: &Request, of
             assets
         }
     }
+}
+
+/// What the table says of a file.
+fn by_table(asset: Asset, spec: &FileSpec, made: &apis::Form, own: u64, id: &JobId, offer: Offer) -> Asset {
+    let has_clean = offer == Offer::Clean || (made.marked.is_none() && spec.call.is_empty());
+    let (variant, rendition) = match spec.rendition {
+        Rendition::Clean if !has_clean => (Variant::Watermarked, Rendition::Marked),
+        rendition => (spec.variant, rendition),
+    };
+    let published = match rendition {
+        Rendition::Clean => &asset.clean,
+        Rendition::Marked => &asset.marked,
+        Rendition::Plain | Rendition::Poster | Rendition::Inline => &asset.plain,
+    };
+    let best = (variant, published.clone());
+    let call = apis::filled(spec.call, own, id.as_sent(), "");
+    Asset { best, is_other: spec.is_other, call, ..asset }
 }
 
 fn of_model(model: &str) -> (Form, &'static str) {

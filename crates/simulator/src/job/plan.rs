@@ -56,6 +56,8 @@ pub(crate) struct Plan {
     pub(crate) ends: Duration,
     /// From when on every attachment is there: later than `ends` where one is still being processed then.
     pub(crate) settles: Duration,
+    /// Whether its files stand in the body itself, where its API does that.
+    pub(crate) is_inline: bool,
     /// The numeric status that says moderated, of the several there are.
     pub(crate) moderated_status: u8,
     /// What a failed agent job gives as its error's status, and to a caller who waited for it.
@@ -65,7 +67,7 @@ pub(crate) struct Plan {
 impl Plan {
     pub(super) fn new(id: &JobId, request: &Request, dice: Dice, faults: &Faults, pace: Duration) -> Self {
         let happens = |fault: Fault| dice.hits(faults.chance(fault), fault.name(), id.as_str(), 0);
-        let retired = matches!(id.kind(), Kind::Music | Kind::Speech);
+        let retired = request.form.is_none() && matches!(id.kind(), Kind::Music | Kind::Speech);
         let outcome = match () {
             // Their create calls answer with the URL at once.
             () if retired => Outcome::Completed,
@@ -81,11 +83,17 @@ impl Plan {
         };
         let ends =
             if retired { Duration::ZERO } else { pace.mul_f64(0.75 + 0.25 * dice.share("pace", id.as_str(), 0)) };
-        let late = id.kind() == Kind::Agent && outcome == Outcome::Completed && happens(Fault::Processing);
+        let can_be_late = id.kind() == Kind::Agent || request.form.is_some_and(|form| form.is_late);
+        let late = can_be_late && outcome == Outcome::Completed && happens(Fault::Processing);
         let jitter = |turn| (dice.number("percent", id.as_str(), turn) % 20) as u8;
         let step =
             |share: f64, status, percent, message| Progress { at: ends.mul_f64(share), status, percent, message };
+        let calls_progress = request.form.and_then(|form| form.api()).is_some_and(|api| api.calls_progress);
         let progress = match id.kind() {
+            _ if request.form.is_some() && !calls_progress => Vec::new(),
+            _ if request.form.is_some() => {
+                vec![step(0.1, 11, 0, "In the queue"), step(0.5, 1, 10 + jitter(1), "Rendering")]
+            }
             Kind::Video | Kind::Image => vec![
                 step(0.1, 11, 0, "In the queue"),
                 step(0.35, 1, 10 + jitter(1), "Rendering"),
@@ -98,6 +106,7 @@ impl Plan {
         let moderated_status = [5, 7, 14][(dice.number("moderated", id.as_str(), 0) % 3) as usize];
         let failure_status = if dice.hits(0.5, "timeout", id.as_str(), 0) { 504 } else { 500 };
         let failure_status = request.fails_with.unwrap_or(failure_status);
-        Self { outcome, offer, progress, ends, settles, moderated_status, failure_status }
+        let is_inline = happens(Fault::Inline);
+        Self { outcome, offer, progress, ends, settles, is_inline, moderated_status, failure_status }
     }
 }

@@ -57,6 +57,13 @@ impl Summer {
     }
 }
 
+/// The CRC-32 of PNG and ZIP.
+pub(super) fn crc32(data: &[u8]) -> u32 {
+    !data.iter().fold(u32::MAX, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 })
+    })
+}
+
 const TABLE: [u64; 256] = {
     let mut table = [0; 256];
     let mut byte = 0;

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::checksums::crc32;
 use replyvault_domain::Digest;
 
 const WIDTH: u32 = 256;
@@ -70,7 +71,5 @@ fn chunk(into: &mut BytesMut, name: &[u8; 4], data: &[u8]) {
     into.put_u32(data.len() as u32);
     into.put_slice(name);
     into.put_slice(data);
-    into.put_u32(!name.iter().chain(data).fold(u32::MAX, |crc, byte| {
-        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 })
-    }));
+    into.put_u32(crc32(&[name.as_slice(), data].concat()));
 }

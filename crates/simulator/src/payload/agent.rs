@@ -70,7 +70,8 @@ fn attachment(job: &Job, place: usize, asset: &Asset, links: &dyn Links) -> Valu
         Form::Mp3 => json!({"file": {
             "fileName": asset.name, "fileUrl": links.url(&asset.plain), "extra": {"format": "mp3", "type": "audio"},
         }}),
-        Form::Png | Form::Jpeg => json!({"type": 2, "file": {
+        // No agent makes anything else.
+        _ => json!({"type": 2, "file": {
             "fileName": asset.name, "fileUrl": links.url(&asset.plain), "type": "image/png",
             "extra": {"model_name": "banana_2", "model_aspect_ratio": "16:9", "model_resolution": "2K"},
         }}),
