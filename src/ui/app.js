@@ -14,7 +14,7 @@ import { bar } from './select.js';
 import * as setup from './setup.js';
 import { FILTERS, address, follow, navigate, onNavigate, onUpdate, readAddress, state, update, writeSetting } from './state.js';
 
-const KINDS = ['video', 'image', 'agent', 'music', 'speech'];
+const KINDS = ['video', 'image', 'agent', 'music', 'speech', 'other'];
 const STATES = ['running', 'archiving', 'archived', 'failed', 'stuck'];
 
 /** @type {EventSource | null} */

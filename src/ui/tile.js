@@ -33,7 +33,7 @@ function still(job, asset) {
 /** A job in words. @param {Job} job */
 export const name = (job) => job.replyRef ?? job.prompt ?? job.jobId;
 
-const SYMBOLS = /** @type {Record<string, string>} */ ({ video: '▶', image: '▣', agent: '◆', music: '♪', speech: '♪' });
+const SYMBOLS = /** @type {Record<string, string>} */ ({ video: '▶', image: '▣', agent: '◆', music: '♪', speech: '♪', other: '◇' });
 
 /** @param {Job} job */
 function badge(job) {
