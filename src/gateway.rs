@@ -1,5 +1,5 @@
-//! A drop-in for the provider's API: `ANY /v1/minimax/{path…}` goes on to the provider, and every job made through here
-//! calls back here.
+//! A drop-in for the provider: a call below the base of any of its APIs, such as `ANY /v1/minimax/{path…}`, goes on to the
+//! provider, and every job made through here calls back here. What a call is, the table of its API says.
 //!
 //! Bodies stream both ways. Only what has to be understood is held, within bounds: the bodies of calls that create jobs
 //! (of multipart forms only the fields of the callback) and answers that are JSON, which may tell of jobs and may show
@@ -12,7 +12,6 @@ mod ask;
 mod body;
 mod cors;
 mod create;
-mod endpoint;
 mod events;
 mod forward;
 mod frames;
@@ -36,7 +35,6 @@ use tokio::sync::Semaphore;
 use url::Url;
 
 use self::access::{Access, Admission};
-use self::endpoint::{Endpoint, PREFIX};
 use self::forward::Onward;
 use self::observe::Caller;
 use self::tokens::StreamOwners;
@@ -44,7 +42,7 @@ use crate::domain::MediaUrl;
 use crate::egress::{self, ClientSetupError, Policy, header};
 use crate::http::ApiError;
 use crate::intake::Intake;
-use crate::provider::CircuitBreaker;
+use crate::provider::{Api, CircuitBreaker, Endpoint};
 
 pub use restore_callback::relayed;
 pub use veil::{Unclear, Veil};
@@ -52,7 +50,7 @@ pub use veil::{Unclear, Veil};
 /// How the gateway works.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// What the provider's URLs start with, without the API's own `/v1/minimax`.
+    /// What the provider's URLs start with, without the APIs' own paths, such as `/v1/minimax`.
     pub base_url: Url,
     /// The outbound policy; it should allow the host of the base URL alone.
     pub egress: egress::Config,
@@ -130,11 +128,13 @@ impl Gateway {
     }
 }
 
-/// Adds `ANY /v1/minimax/{path…}`. It needs `Data<Gateway>`.
+/// Adds `ANY /v1/minimax/{path…}`, and the same for every other API. It needs `Data<Gateway>`.
 pub fn routes(config: &mut ServiceConfig) {
-    config
-        .service(web::resource("/v1/minimax").default_service(web::to(any)))
-        .service(web::resource("/v1/minimax/{path:.*}").default_service(web::to(any)));
+    for base in Api::all().map(Api::base) {
+        config
+            .service(web::resource(format!("/{base}")).default_service(web::to(any)))
+            .service(web::resource(format!("/{base}/{{path:.*}}")).default_service(web::to(any)));
+    }
 }
 
 async fn any(request: HttpRequest, payload: Payload, gateway: Data<Gateway>) -> HttpResponse {
@@ -149,20 +149,21 @@ async fn any(request: HttpRequest, payload: Payload, gateway: Data<Gateway>) -> 
 
 impl Gateway {
     async fn pass(&self, request: &HttpRequest, payload: Payload) -> Result<HttpResponse, ApiError> {
-        let path = path::normal(request.uri().path())?;
-        let endpoint = Endpoint::of(request.method(), &path, websocket::is_upgrade(request));
-        let admission = self.admit(request, endpoint)?;
+        let (api, path) = path::normal(request.uri().path())?;
+        let endpoint = api.endpoint(request.method().as_str(), &path, websocket::is_upgrade(request));
+        let admission = self.admit(request, api, endpoint)?;
         let mut headers = headers::forwarded(request);
         admission.authorize(&mut headers);
         let caller = Caller {
+            api,
             authorization: headers.get(header::AUTHORIZATION).cloned(),
             is_ours: admission.is_ours(),
             is_head: request.method() == Method::HEAD,
         };
-        tracing::debug!(method = %request.method(), ?endpoint, as_provider = !caller.is_ours, "passed on");
+        tracing::debug!(method = %request.method(), ?api, ?endpoint, as_provider = !caller.is_ours, "passed on");
         let method = egress::Method::from_bytes(request.method().as_str().as_bytes());
         let method = method.map_err(|_| ApiError::invalid("the method: expected one of HTTP's"))?;
-        let onward = Onward { method, url: self.url(&path, request.uri().query())?, headers };
+        let onward = Onward { method, url: self.url(api, &path, request.uri().query())?, headers };
         match endpoint {
             Endpoint::WebSocket => self.proxy_websocket(request, payload, onward, &caller).await,
             Endpoint::Create(_) | Endpoint::SpeechToken => {
@@ -175,11 +176,11 @@ impl Gateway {
         }
     }
 
-    fn admit(&self, request: &HttpRequest, endpoint: Endpoint) -> Result<Admission, ApiError> {
+    fn admit(&self, request: &HttpRequest, api: Api, endpoint: Endpoint) -> Result<Admission, ApiError> {
         if let Some(known) = self.inner.access.admit(request) {
             return Ok(known);
         }
-        let has_stream = endpoint == Endpoint::WebSocket && self.stream_of(request)?.is_some();
+        let has_stream = endpoint == Endpoint::WebSocket && self.stream_of(api, request)?.is_some();
         has_stream.then_some(Admission::Stream).ok_or_else(access::unauthorized)
     }
 
@@ -187,10 +188,10 @@ impl Gateway {
         &self.inner.intake
     }
 
-    /// The URL at the provider for a path in normal form.
-    fn url(&self, path: &str, query: Option<&str>) -> Result<MediaUrl, ApiError> {
+    /// The URL at the provider for a path of an API, in normal form.
+    fn url(&self, api: Api, path: &str, query: Option<&str>) -> Result<MediaUrl, ApiError> {
         let query = query.map(|query| format!("?{query}")).unwrap_or_default();
-        let url = MediaUrl::parse(&format!("{}{PREFIX}{path}{query}", self.inner.base));
+        let url = MediaUrl::parse(&format!("{}/{}{}{query}", self.inner.base, api.base(), api.sent_path(path)));
         url.map_err(|error| ApiError::invalid(format!("the path: {error}")))
     }
 }

@@ -13,7 +13,6 @@ use futures_util::{StreamExt, future};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::body::{BodyForwarder, poll_forward};
-use super::endpoint::{Created, Endpoint};
 use super::forward::{Exchange, upstream_error};
 use super::observe::{Caller, Creation};
 use super::veil::{Unclear, Veil};
@@ -21,6 +20,7 @@ use super::{Gateway, headers};
 use crate::egress::header::{self, HeaderMap};
 use crate::egress::{EgressError, Response};
 use crate::http::ApiError;
+use crate::provider::{Created, Endpoint};
 
 /// Answers of up to this many bytes are held without asking.
 const STREAM_ABOVE_BYTES: usize = 256 << 10;

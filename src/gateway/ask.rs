@@ -13,7 +13,7 @@ use crate::egress::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, DATE, Header
 use crate::egress::{Method, StatusCode};
 use crate::http::read_body;
 use crate::intake::UnknownJobPolicy;
-use crate::provider::{Answer, parse_jobs};
+use crate::provider::{Answer, job_path, parse_jobs};
 
 /// When to ask, after the one before.
 const DELAYS: [Duration; 3] = [Duration::ZERO, Duration::from_secs(5), Duration::from_secs(30)];
@@ -31,9 +31,10 @@ const SLACK: Duration = Duration::from_secs(5);
 impl Gateway {
     /// Asks for a video whose stream says that it is finished: the stream does not say where it is.
     pub(super) async fn ask_finished(self, owner: Owner, caller: Caller, job: JobId) {
+        let Some(path) = job_path(&job) else { return };
         for delay in DELAYS {
             sleep(delay).await;
-            let Some((_, body)) = self.get(&caller, &format!("/videos/{job}")).await else { continue };
+            let Some((_, body)) = self.get(&caller, &path).await else { continue };
             let found = parse_jobs(&body).into_iter().find(|found| found.observation.job == job);
             let is_over = found.as_ref().is_some_and(|found| found.observation.outcome.is_some());
             if let Some(found) = found {
@@ -52,7 +53,7 @@ impl Gateway {
             sleep(delay).await;
             let account = account.as_deref().filter(|account| account.bytes().all(|byte| byte.is_ascii_digit()));
             let account = account.map(|account| format!("&account={account}")).unwrap_or_default();
-            let path = format!("/audio/?page=1&page_size={PAGE}{account}");
+            let path = format!("{}/audio/?page=1&page_size={PAGE}{account}", caller.api.base());
             let Some((now, body)) = self.get(&caller, &path).await else { continue };
             let elapsed = u64::try_from((begun.elapsed() + SLACK).as_millis()).unwrap_or(u64::MAX);
             let spoken = spoken_since(&body, now.saturating_sub(elapsed));
@@ -62,10 +63,10 @@ impl Gateway {
         }
     }
 
-    /// The time by the provider's clock and the body of an answer; `None` without a good one.
+    /// The time by the provider's clock and the body of an answer to what is asked below the provider's base URL; `None` without a good one.
     async fn get(&self, caller: &Caller, path: &str) -> Option<(u64, Bytes)> {
         let _turn = self.inner.asked.acquire().await.ok()?;
-        let url = MediaUrl::parse(&format!("{}{}{path}", self.inner.base, super::endpoint::PREFIX)).ok()?;
+        let url = MediaUrl::parse(&format!("{}/{path}", self.inner.base)).ok()?;
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, caller.authorization.clone()?);
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));

@@ -12,7 +12,6 @@ use futures_util::FutureExt;
 
 use super::Gateway;
 use super::body::{self, Outgoing};
-use super::endpoint::Endpoint;
 use super::forward::Onward;
 use super::observe::{Caller, Creation, Owner};
 use super::rewrite::multipart::MultipartRewriter;
@@ -21,6 +20,7 @@ use crate::decompress;
 use crate::domain::Target;
 use crate::egress::header::{self, HeaderMap};
 use crate::http::ApiError;
+use crate::provider::Endpoint;
 
 /// The largest body taken that is not a multipart form, in bytes: the provider's prompts have a few thousand characters.
 const MAX_BODY: usize = 1 << 20;

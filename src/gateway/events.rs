@@ -9,11 +9,10 @@ use serde::Deserialize;
 
 use super::Gateway;
 use super::answer::Pieces;
-use super::endpoint::{Created, Endpoint};
 use super::observe::{Caller, Creation};
 use crate::domain::JobId;
 use crate::egress::EgressError;
-use crate::provider::mentioned_jobs;
+use crate::provider::{Created, Endpoint, mentioned_jobs};
 
 /// The longest line that is read, in bytes; the rest of a longer one passes as it is.
 const MAX_LINE: usize = 1 << 20;

@@ -3,19 +3,20 @@ use futures_util::StreamExt;
 use futures_util::stream::iter;
 
 use super::Gateway;
-use super::endpoint::{Created, Endpoint};
 use crate::domain::{JobId, RefId, ReplyRef};
 use crate::egress::StatusCode;
 use crate::egress::header::HeaderValue;
 use crate::intake::{IntakeError, UnknownJobPolicy};
-use crate::provider::{Answer, made_by, mentioned_jobs, parse_jobs};
+use crate::provider::{Answer, Api, Created, Endpoint, made_by, parse_jobs};
 
 /// Jobs of one list that are looked up at a time.
 const MAX_CONCURRENT_OBSERVATIONS: usize = 16;
 
 /// On whose behalf a call goes on.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(super) struct Caller {
+    /// The API that is called.
+    pub(super) api: Api,
     /// What the provider sees.
     pub(super) authorization: Option<HeaderValue>,
     /// Whether that is the vault's own token.
@@ -71,8 +72,8 @@ impl Gateway {
         match (endpoint, creation) {
             (Endpoint::Create(created), creation) => {
                 let creation = creation.cloned().unwrap_or_default();
-                self.observe_created(created, &creation, status, body).await;
-                if caller.is_ours {
+                self.observe_created(caller.api, created, &creation, status, body).await;
+                if caller.is_ours && caller.api.names_accounts() {
                     self.note(&creation, status);
                 }
             }
@@ -90,17 +91,17 @@ impl Gateway {
         }
     }
 
-    async fn observe_created(&self, created: Created, creation: &Creation, status: StatusCode, body: &Bytes) {
+    async fn observe_created(&self, api: Api, created: Created, creation: &Creation, status: StatusCode, body: &Bytes) {
         let mut jobs = if created == Created::Job { parse_jobs(body) } else { Vec::new() };
         let named = match status {
-            status if status.is_success() => mentioned_jobs(body),
+            status if status.is_success() => api.created(body),
             // A refusal may tell of the jobs that are in the way; what it is itself about was made.
-            status if status.is_server_error() => made_by(body),
+            status if status.is_server_error() => made_by(body).into_iter().map(|made| made.job).collect(),
             _ => Vec::new(),
         };
-        for told in named {
-            if !jobs.iter().any(|job| job.observation.job == told.job) {
-                jobs.push(creation.owner.naming(&told.job));
+        for named in named {
+            if !jobs.iter().any(|job| job.observation.job == named) {
+                jobs.push(creation.owner.naming(&named));
             }
         }
         if is_refusal(status)

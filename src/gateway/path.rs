@@ -2,8 +2,8 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use super::endpoint::PREFIX;
 use crate::http::ApiError;
+use crate::provider::Api;
 
 /// What stands in a path segment as it is (RFC 3986, 3.3), but for `;`.
 const AS_IS: &AsciiSet = &NON_ALPHANUMERIC
@@ -24,14 +24,14 @@ const AS_IS: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b':')
     .remove(b'@');
 
-/// A request's path behind [`PREFIX`], decoded once and encoded anew; slashes that follow one another are one.
+/// The API that a request's path belongs to, and the path behind its base, decoded once and encoded anew; slashes that follow
+/// one another are one.
 ///
 /// # Errors
 /// When it may mean one thing here and another at the provider: an encoded slash, backslash, percent sign, question or
 /// number sign, a semicolon, a control character, `.` or `..`, or what is no UTF-8.
-pub(super) fn normal(path: &str) -> Result<String, ApiError> {
-    let rest = path.strip_prefix(PREFIX).filter(|rest| rest.is_empty() || rest.starts_with('/'));
-    let rest = rest.ok_or_else(|| ApiError::not_found("path"))?;
+pub(super) fn normal(path: &str) -> Result<(Api, String), ApiError> {
+    let (api, rest) = Api::of_path(path).ok_or_else(|| ApiError::not_found("path"))?;
     let mut normal = String::with_capacity(rest.len());
     for segment in rest.split('/').skip(1) {
         if segment.is_empty() {
@@ -43,7 +43,7 @@ pub(super) fn normal(path: &str) -> Result<String, ApiError> {
     if rest.ends_with('/') {
         normal.push('/');
     }
-    Ok(normal)
+    Ok((api, normal))
 }
 
 fn decoded(segment: &str) -> Result<String, ApiError> {
@@ -80,7 +80,7 @@ mod tests {
             ("/a%20b/\u{e9}/%C3%A9", "/a%20b/%C3%A9/%C3%A9"),
             ("/a..b/...", "/a..b/..."),
         ] {
-            assert_eq!(normal(&format!("/v1/minimax{path}")).unwrap(), expected, "{path}");
+            assert_eq!(normal(&format!("/v1/minimax{path}")).unwrap().1, expected, "{path}");
         }
         for path in [
             "/videos%2F1",
@@ -117,8 +117,8 @@ mod tests {
     proptest! {
         #[test]
         fn the_form_of_a_form_is_itself(path in "(/|%2F|%25|%6F|[a-z.;:]|\\PC){0,12}") {
-            if let Ok(form) = normal(&format!("{PREFIX}/{path}")) {
-                prop_assert_eq!(normal(&format!("{PREFIX}{form}")).unwrap(), form);
+            if let Ok((_, form)) = normal(&format!("/v2/pixverse/{path}")) {
+                prop_assert_eq!(normal(&format!("/v2/pixverse{form}")).unwrap().1, form);
             }
         }
     }

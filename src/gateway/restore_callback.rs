@@ -1,10 +1,10 @@
 use bytes::Bytes;
 
 use super::Gateway;
-use super::endpoint::Endpoint;
 use super::veil::Veil;
 use crate::domain::{Origin, RefId, Target};
 use crate::intake::ReplyUrls;
+use crate::provider::Endpoint;
 use crate::provider::json_patch::{Change, Scalar, changed, json_text};
 use crate::state::RefRecord;
 

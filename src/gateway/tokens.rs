@@ -10,6 +10,7 @@ use super::Gateway;
 use super::observe::Caller;
 use crate::domain::Digest;
 use crate::egress::header::HeaderValue;
+use crate::provider::Api;
 use crate::state::{StateError, StreamTokenRecord};
 
 /// What callers with provider tokens of their own are asked for again with, once their streams are over: by the digest of a
@@ -74,7 +75,7 @@ impl Gateway {
     ///
     /// # Errors
     /// When the state cannot be read.
-    pub(super) fn stream_of(&self, request: &HttpRequest) -> Result<Option<Stream>, StateError> {
+    pub(super) fn stream_of(&self, api: Api, request: &HttpRequest) -> Result<Option<Stream>, StateError> {
         let mut pairs = form_urlencoded::parse(request.query_string().as_bytes());
         let Some((_, token)) = pairs.find(|(name, _)| name == "token") else { return Ok(None) };
         let digest = Digest::of(token.as_bytes());
@@ -82,7 +83,7 @@ impl Gateway {
         Ok(known.map(|StreamTokenRecord { ours, account, .. }| {
             let own = || self.inner.stream_owners.get(&digest);
             let authorization = if ours { self.inner.access.provider().cloned() } else { own() };
-            Stream { caller: Caller { authorization, is_ours: ours, is_head: false }, account }
+            Stream { caller: Caller { api, authorization, is_ours: ours, is_head: false }, account }
         }))
     }
 }

@@ -15,7 +15,6 @@ use tokio::time::Instant;
 use super::Gateway;
 use super::answer::unreadable;
 use super::body::{BodyForwarder, Outgoing};
-use super::endpoint::Endpoint;
 use super::forward::{Onward, upstream_error};
 use super::frames::FrameVeil;
 use super::observe::Caller;
@@ -23,6 +22,7 @@ use super::tokens::Stream;
 use crate::egress::header::{self, HeaderValue};
 use crate::egress::{StatusCode, Upgraded};
 use crate::http::ApiError;
+use crate::provider::Endpoint;
 
 /// What is read of the provider's side at a time, in bytes.
 const PIECE: usize = 16 << 10;
@@ -62,7 +62,7 @@ impl Gateway {
             return Err(unreadable("it goes on as something that was not asked for"));
         }
         let mut head = self.builder(&exchange.response);
-        let stream = self.stream_of(request)?;
+        let stream = self.stream_of(caller.api, request)?;
         let spoken = stream.map(|stream| Spoken { gateway: self.clone(), stream, begun: Instant::now() });
         let (read, write) = split(exchange.response.upgraded().await.map_err(|error| upstream_error(&error))?);
         let veil = FrameVeil::new(self.intake().urls());

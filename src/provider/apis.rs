@@ -21,6 +21,7 @@ mod tempolor;
 use serde_json::{Value, json};
 
 use super::Unrecognised;
+use super::endpoint::Row;
 use super::json::Object;
 use crate::domain::{JobId, JobIdParts, Observation};
 
@@ -77,6 +78,16 @@ pub(super) struct Adapter {
     denies: fn(&JobId) -> bool,
     /// For how many days the provider knows a job.
     kept_days: u16,
+    /// What its calls are to the gateway, the first row that fits; a call without one is passed as it is.
+    endpoints: &'static [Row],
+    /// Members of its answers that hold a list of jobs, or perhaps one list for each account.
+    lists: &'static [&'static str],
+    /// Jobs that the answer to a call that creates them names in a form of its own.
+    created: fn(&Object<'_>) -> Vec<JobId>,
+    /// Whether its calls name the provider's accounts as its jobs' ids do, in `account`.
+    names_accounts: bool,
+    /// Whether it wants ids in its paths percent-encoded; others refuse that.
+    encodes_ids: bool,
     /// The largest answer about a job, in bytes, where that has files in it; else 0.
     max_answer: usize,
 }
@@ -98,13 +109,42 @@ impl Adapter {
             answers_by_alias: |_| false,
             denies: |_| true,
             kept_days: 31,
+            endpoints: &[],
+            lists: &[],
+            created: |_| Vec::new(),
+            names_accounts: false,
+            encodes_ids: false,
             max_answer: 0,
         }
     }
 
     fn path(&self, below: &str) -> String {
-        let base = if self.base.is_empty() { format!("v1/{}", self.name) } else { self.base.to_owned() };
-        format!("{base}/{below}")
+        format!("{}/{below}", self.base())
+    }
+
+    /// What its paths begin with, without slashes around.
+    pub(super) fn base(&self) -> String {
+        if self.base.is_empty() { format!("v1/{}", self.name) } else { self.base.to_owned() }
+    }
+
+    pub(super) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(super) fn endpoints(&self) -> &'static [Row] {
+        self.endpoints
+    }
+
+    pub(super) fn names_accounts(&self) -> bool {
+        self.names_accounts
+    }
+
+    pub(super) fn encodes_ids(&self) -> bool {
+        self.encodes_ids
+    }
+
+    pub(super) fn created_in(&self, answer: &Object<'_>) -> Vec<JobId> {
+        (self.created)(answer)
     }
 }
 
@@ -169,6 +209,21 @@ impl Adapter {
 /// The names of all APIs, as jobs' `provider` has them.
 pub fn names() -> impl Iterator<Item = &'static str> {
     APIS.into_iter().map(|adapter| adapter.name)
+}
+
+/// Every API.
+pub(super) fn all() -> impl Iterator<Item = &'static Adapter> {
+    APIS.into_iter()
+}
+
+/// Members of the APIs' answers that hold a list of jobs.
+pub(super) fn list_fields() -> impl Iterator<Item = &'static str> {
+    APIS.into_iter().flat_map(|adapter| adapter.lists.iter().copied())
+}
+
+/// Where to ask for a job, below the provider's base URL; `None` where its API cannot be asked about it.
+pub fn job_path(id: &JobId) -> Option<String> {
+    of(id)?.job_path(id)
 }
 
 /// Patterns of all hosts that the APIs' media are known to be at.

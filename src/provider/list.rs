@@ -8,14 +8,11 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use super::json::{Object, Value};
-use super::{Answer, ListPage, json, observe};
+use super::{Answer, ListPage, apis, json, observe};
 use crate::domain::{JobId, Observation, ReplyRef};
 
 /// The most jobs taken from one answer; the provider's lists have 30 unless asked for more.
 pub const MAX_JOBS: usize = 1000;
-
-/// Fields that hold a list of jobs, or for the last three perhaps one list for each account.
-const LIST_FIELDS: [&str; 5] = ["images", "audio_list", "executing", "executingAudio", "runningVideos"];
 
 /// A job that an answer names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,7 +104,7 @@ fn entries(value: Value<'_>) -> Vec<Value<'_>> {
     }
     let Some(object) = value.object() else { return Vec::new() };
     let mut entries = vec![value];
-    for list in LIST_FIELDS.iter().filter_map(|field| object.get(field)) {
+    for list in apis::list_fields().filter_map(|field| object.get(field)) {
         match (list.items_up_to(MAX_JOBS), list.object()) {
             (Some(items), _) => entries.extend(items),
             (None, Some(accounts)) => add_each(&mut entries, &accounts),

@@ -99,7 +99,7 @@ async fn serve(request: HttpRequest, data: web::Data<(String, Arc<Shared>)>) -> 
 }
 
 /// What there is under a path: unlike what is under any other.
-fn file(path: &str) -> (&'static str, Vec<u8>) {
+pub(crate) fn file(path: &str) -> (&'static str, Vec<u8>) {
     let seed = u64::from_str_radix(&Digest::of(path.as_bytes()).to_string()[..15], 16).unwrap();
     let has = |parts: &[&str]| parts.iter().any(|part| path.contains(part));
     let sound = |magic: &[u8]| [magic, &mp4(seed, 3000)].concat();
@@ -123,7 +123,7 @@ fn file(path: &str) -> (&'static str, Vec<u8>) {
     ("video/mp4", mp4(seed, 3000))
 }
 
-fn fixtures() -> Vec<(String, Value)> {
+pub(crate) fn fixtures() -> Vec<(String, Value)> {
     let dir: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/provider/apis/fixtures");
     let name = |path: &Path| path.file_stem().unwrap().to_str().unwrap().to_owned();
     let mut files: Vec<_> = std::fs::read_dir(dir).unwrap().map(|file| file.unwrap().path()).collect();
@@ -132,7 +132,7 @@ fn fixtures() -> Vec<(String, Value)> {
 }
 
 /// The same with its links leading to `base`.
-fn redirected(value: &Value, base: &str) -> Value {
+pub(crate) fn redirected(value: &Value, base: &str) -> Value {
     match value {
         Value::String(text) => match text.strip_prefix("https://").and_then(|rest| rest.split_once('/')) {
             Some((host, path)) if host != "vault.example.com" => json!(format!("{base}/{path}")),
@@ -147,7 +147,7 @@ fn redirected(value: &Value, base: &str) -> Value {
 }
 
 /// Where each job of the provider's pages ends, and the variants of its files.
-fn expected(name: &str) -> (&'static str, Value, &'static [&'static str]) {
+pub(crate) fn expected(name: &str) -> (&'static str, Value, &'static [&'static str]) {
     let (state, outcome, variants): (_, _, &[_]) = match name {
         "dreamina-completed"
         | "pixverse-completed"

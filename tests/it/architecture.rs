@@ -78,7 +78,7 @@ fn the_store_under_the_state_stands_alone() {
     assert!((1..=MAX_FUNCTIONS).contains(&functions.len()), "{functions:#?}");
 }
 
-/// A new API is a file, its fixtures, and a line in a table: nothing else may know names of APIs. Two places have the first
+/// A new API is a file, its fixtures, and a line in a table: nothing else may know names of APIs. One place has the first
 /// one's for what earlier versions wrote and promised.
 #[test]
 fn nothing_outside_of_the_adapters_names_an_api() {
@@ -89,10 +89,9 @@ fn nothing_outside_of_the_adapters_names_an_api() {
     for file in rust_files(&root.join("src")).into_iter().chain(rust_files(&root.join("crates/domain/src"))) {
         let path = file.strip_prefix(root).unwrap();
         let is_adapter = path.starts_with("src/provider/apis") || path == Path::new("src/provider/apis.rs");
-        let is_first = path == Path::new("crates/domain/src/job_id.rs") || path == Path::new("src/gateway/endpoint.rs");
-        // The gateway passes the first API's calls alone; the demonstration makes them.
-        let speaks_it =
-            path.starts_with("src/app/demo.rs") || path.starts_with("src/gateway.rs") || path.starts_with("src/cli");
+        let is_first = path == Path::new("crates/domain/src/job_id.rs");
+        // The demonstration makes the first API's calls.
+        let speaks_it = path.starts_with("src/app/demo.rs") || path.starts_with("src/cli");
         if is_test(path) || is_adapter || is_first || speaks_it {
             continue;
         }

@@ -1,5 +1,6 @@
 //! The provider's API through the vault.
 
+mod apis;
 mod clients;
 mod creates;
 mod endpoints;

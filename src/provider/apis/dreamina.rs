@@ -3,6 +3,7 @@
 use super::common::{Item, attach, items, observation, word_outcome};
 use super::{Adapter, is_mail, letter};
 use crate::domain::{JobId, JobIdParts, Kind, Observation, Variant};
+use crate::provider::endpoint::{Created, Endpoint, Row};
 use crate::provider::json::Object;
 
 pub(super) const DREAMINA: Adapter = Adapter {
@@ -15,6 +16,13 @@ pub(super) const DREAMINA: Adapter = Adapter {
         Some(format!("{list}/{}", id.as_sent()))
     },
     kept_days: 30,
+    endpoints: &[
+        Row("POST", "videos|images", Endpoint::Create(Created::Job)),
+        Row("POST", "videos/upscale|interpolate", Endpoint::Create(Created::Job)),
+        Row("POST", "images/upscale", Endpoint::Create(Created::Job)),
+        Row("GET", "videos|images/*", Endpoint::Job),
+        Row("GET", "scheduler", Endpoint::List),
+    ],
     ..Adapter::new("dreamina", read)
 };
 

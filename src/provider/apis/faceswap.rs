@@ -5,6 +5,7 @@ use serde_json::json;
 use super::common::{Item, attach, items, observation, word_outcome};
 use super::{Adapter, encoded};
 use crate::domain::{JobId, Kind, Observation, Outcome, Variant};
+use crate::provider::endpoint::{Created, Endpoint, Row};
 use crate::provider::json::Object;
 
 pub(super) const FACESWAP: Adapter = Adapter {
@@ -17,6 +18,10 @@ pub(super) const FACESWAP: Adapter = Adapter {
     },
     job_path: |id| Some(format!("jobs/?jobid={}", encoded(id.as_sent()))),
     naming: |id| json!({"jobid": id.as_sent(), "verb": VERB}),
+    endpoints: &[
+        Row("POST", "picsi|swapid|inswapper|headshot|changebg|swap", Endpoint::Create(Created::Job)),
+        Row("GET", "jobs", Endpoint::List),
+    ],
     ..Adapter::new(NAME, read)
 };
 

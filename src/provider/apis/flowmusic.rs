@@ -3,6 +3,7 @@
 use super::common::{Item, attach, items, observation, word_outcome_or_refused};
 use super::{Adapter, is_mail, is_uuid};
 use crate::domain::{JobId, Kind, Observation, Variant};
+use crate::provider::endpoint::{Created, Endpoint, Row};
 use crate::provider::json::Object;
 
 pub(super) const FLOWMUSIC: Adapter = Adapter {
@@ -12,6 +13,12 @@ pub(super) const FLOWMUSIC: Adapter = Adapter {
     is_id: |parts| is_uuid(parts.own) && is_mail(parts.account),
     reply_ref_in: "request",
     job_path: |id| Some(format!("jobs/{}", id.as_sent())),
+    endpoints: &[
+        Row("POST", "music", Endpoint::Create(Created::Job)),
+        Row("POST", "music/edit", Endpoint::Create(Created::Job)),
+        Row("GET", "jobs/*", Endpoint::Job),
+        Row("GET", "jobs", Endpoint::List),
+    ],
     ..Adapter::new("flowmusic", read)
 };
 

@@ -3,6 +3,7 @@
 use super::common::{Item, at_provider, attach, items, observation, word_outcome};
 use super::{Adapter, encoded, is_mail, is_uuid};
 use crate::domain::{Access, JobId, Kind, Observation, Variant};
+use crate::provider::endpoint::{Created, Endpoint, Row};
 use crate::provider::json::Object;
 
 pub(super) const GEMINI_NOTEBOOK: Adapter = Adapter {
@@ -11,6 +12,13 @@ pub(super) const GEMINI_NOTEBOOK: Adapter = Adapter {
     reply_ref_in: "request",
     job_path: |id| Some(format!("jobs/{}", encoded(id.as_sent()))),
     kept_days: 30,
+    encodes_ids: true,
+    endpoints: &[
+        Row("POST", "artifacts|research", Endpoint::Create(Created::Job)),
+        Row("POST", "artifacts/retry|revise", Endpoint::Create(Created::Job)),
+        Row("GET", "jobs/*", Endpoint::Job),
+        Row("GET", "jobs", Endpoint::List),
+    ],
     ..Adapter::new("gemini-notebook", read)
 };
 

@@ -3,6 +3,7 @@
 use super::common::{Item, attach, error_code, items, observation, word_outcome};
 use super::{Adapter, is_mail, letter};
 use crate::domain::{JobId, JobIdParts, Kind, Observation, Outcome, Variant};
+use crate::provider::endpoint::{Created, Endpoint, Row};
 use crate::provider::json::Object;
 
 pub(super) const GOOGLE_FLOW: Adapter = Adapter {
@@ -14,6 +15,11 @@ pub(super) const GOOGLE_FLOW: Adapter = Adapter {
     kept_days: 7,
     // As many images as a callback may have.
     max_answer: 32 << 20,
+    endpoints: &[
+        Row("POST", "videos|images", Endpoint::Create(Created::Job)),
+        Row("POST", "videos/extend|upscale", Endpoint::Create(Created::Job)),
+        Row("GET", "jobs/*", Endpoint::Job),
+    ],
     ..Adapter::new("google-flow", read)
 };
 

@@ -3,6 +3,7 @@
 use super::common::{Item, at_provider, attach, observation, word_outcome_or_refused};
 use super::{Adapter, encoded, is_mail, is_number, is_uuid, letter};
 use crate::domain::{Access, JobId, Kind, Observation, Variant};
+use crate::provider::endpoint::{Created, Endpoint, Row};
 use crate::provider::json::Object;
 
 pub(super) const GOOGLE_VIDS: Adapter = Adapter {
@@ -17,6 +18,12 @@ pub(super) const GOOGLE_VIDS: Adapter = Adapter {
     reply_ref_in: "request",
     job_path: |id| Some(format!("jobs/{}", encoded(id.as_sent()))),
     kept_days: 7,
+    encodes_ids: true,
+    endpoints: &[
+        Row("POST", "videos|images", Endpoint::Create(Created::Job)),
+        Row("POST", "videos/extend|upscale|edit", Endpoint::Create(Created::Job)),
+        Row("GET", "jobs/*", Endpoint::Job),
+    ],
     ..Adapter::new(NAME, read)
 };
 

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::common::{Item, at_provider, attach, items, observation, status, time};
 use super::{Adapter, is_number};
 use crate::domain::{Access, JobId, Kind, Observation, Outcome, Variant};
+use crate::provider::endpoint::{Created, Endpoint, Row};
 use crate::provider::json::Object;
 use crate::provider::truncate_redacted;
 
@@ -19,6 +20,25 @@ pub(super) const KLING: Adapter = Adapter {
     },
     job_path: |id| Some(format!("tasks/{}", Some(id.as_sent()).filter(|id| is_number(id))?)),
     naming: |id| json!({"task": {"id": id.as_sent().parse().map(serde_json::Number::from_u128).ok().flatten()}, "works": []}),
+    endpoints: &[
+        Row(
+            "POST",
+            "videos/text2video|image2video-frames|image2video-elements|image2video-effects|extend",
+            Endpoint::Create(Created::Job),
+        ),
+        Row("POST", "videos/lipsync|omni|motion-create|add-sound", Endpoint::Create(Created::Job)),
+        Row("POST", "avatars/video", Endpoint::Create(Created::Job)),
+        Row("POST", "images/kolors|kolors-elements|omni|upscale|virtual-try-on", Endpoint::Create(Created::Job)),
+        Row("GET", "tasks/*", Endpoint::Job),
+        Row("GET", "tasks|scheduler", Endpoint::List),
+    ],
+    lists: &["history"],
+    // The answer to a call has nothing of a job but its number.
+    created: |answer| {
+        let id = answer.object("task").and_then(|task| task.get("id"));
+        let id = id.filter(|id| is_number(id.raw())).and_then(|id| JobId::prefixed(NAME, id.raw()).ok());
+        id.into_iter().collect()
+    },
     ..Adapter::new(NAME, read)
 };
 

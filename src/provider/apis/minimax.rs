@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::{Adapter, is_number};
 use crate::domain::{JobId, JobIdParts, Kind, Observation};
+use crate::provider::endpoint::{Created, Endpoint, Row};
 use crate::provider::json::Object;
 
 pub(super) const MINIMAX: Adapter = Adapter {
@@ -18,6 +19,25 @@ pub(super) const MINIMAX: Adapter = Adapter {
     job_path: |id| Some(format!("{}/{id}", collection(id.kind()))),
     naming: |id| json!({naming(id.kind()): id.as_sent()}),
     answers_by_alias: |id| id.kind() == Kind::Speech,
+    endpoints: &[
+        Row("POST", "videos|images|speech|music/create", Endpoint::Create(Created::Ids)),
+        Row("POST", "videos/agent-create", Endpoint::Create(Created::Events)),
+        Row("POST", "agent", Endpoint::Create(Created::Job)),
+        Row("POST", "audio/create-stream", Endpoint::SpeechToken),
+        Row("POST", "audio/create-mp3", Endpoint::Job),
+        Row("GET", "music/create", Endpoint::Job),
+        Row("WSS", "audio/wss", Endpoint::WebSocket),
+        Row("GET", "scheduler", Endpoint::MentionsJobs),
+        Row("GET", "scheduler/available", Endpoint::MentionsJobs),
+        Row("GET", "agent/jobs", Endpoint::MentionsJobs),
+        Row("GET", "videos/agent-templates|characters", Endpoint::Other),
+        Row("GET", "music/styles", Endpoint::Other),
+        Row("GET", "audio/config|voices|wss", Endpoint::Other),
+        Row("GET", "videos|images|agent|music|audio|speech/*", Endpoint::Job),
+        Row("GET", "videos|images|music|audio|speech", Endpoint::List),
+    ],
+    lists: &["images", "audio_list", "executing", "executingAudio", "runningVideos"],
+    names_accounts: true,
     ..Adapter::new("minimax", read)
 };
 

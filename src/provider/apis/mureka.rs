@@ -3,6 +3,7 @@
 use super::common::{Item, attach, items, observation, word_outcome};
 use super::{Adapter, is_number, letter};
 use crate::domain::{JobId, Kind, Observation, Variant};
+use crate::provider::endpoint::{Created, Endpoint, Row};
 use crate::provider::json::Object;
 
 pub(super) const MUREKA: Adapter = Adapter {
@@ -12,6 +13,17 @@ pub(super) const MUREKA: Adapter = Adapter {
     reply_ref_in: "request",
     job_path: |id| Some(format!("jobs/{}", id.as_sent())),
     kept_days: 7,
+    endpoints: &[
+        Row(
+            "POST",
+            "music/create|create-advanced|create-instrumental|extend|regenerate",
+            Endpoint::Create(Created::Job),
+        ),
+        Row("POST", "speech", Endpoint::Create(Created::Job)),
+        Row("GET", "jobs/*", Endpoint::Job),
+        Row("GET", "jobs", Endpoint::List),
+    ],
+    lists: &["jobs"],
     ..Adapter::new("mureka", read)
 };
 

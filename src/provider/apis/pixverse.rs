@@ -5,8 +5,9 @@ use serde_json::json;
 use super::common::{Item, attach, observation, status};
 use super::{Adapter, is_mail, is_number};
 use crate::domain::{JobId, Kind, Observation, Outcome, Variant};
+use crate::provider::endpoint::{Created, Endpoint, Row};
 use crate::provider::json::Object;
-use crate::provider::{label, truncate_redacted};
+use crate::provider::{MAX_JOBS, label, truncate_redacted};
 
 pub(super) const PIXVERSE: Adapter = Adapter {
     base: "v2/pixverse",
@@ -20,6 +21,24 @@ pub(super) const PIXVERSE: Adapter = Adapter {
     naming: |id| json!({format!("{}_id", prefix(id.kind())): id.as_sent()}),
     // A video that is still being made is not there yet.
     denies: |id| id.kind() != Kind::Video,
+    endpoints: &[
+        Row(
+            "POST",
+            "videos/create|create-frames|create-transition|create-fusion|motion-control|extend|modify",
+            Endpoint::Create(Created::Job),
+        ),
+        Row("POST", "videos/restyle|upscale|lipsync", Endpoint::Create(Created::Job)),
+        Row("POST", "images|music|speech/create", Endpoint::Create(Created::Job)),
+        Row("GET", "videos|images|music|speech/*", Endpoint::Job),
+        Row("GET", "videos|images|music|speech", Endpoint::List),
+    ],
+    lists: &["data"],
+    // One job for each picture.
+    created: |answer| {
+        let ids = answer.get("success_ids").and_then(|ids| ids.items_up_to(MAX_JOBS)).unwrap_or_default();
+        let ids = ids.into_iter().filter_map(|id| JobId::self_named(&id.text()?).ok());
+        ids.filter(|id| super::of(id).is_some_and(|api| api.name == "pixverse")).collect()
+    },
     ..Adapter::new("pixverse", read)
 };
 

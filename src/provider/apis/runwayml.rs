@@ -5,6 +5,7 @@ use serde_json::json;
 use super::common::{Item, attach, items, observation};
 use super::{Adapter, is_mail, is_uuid};
 use crate::domain::{JobId, Kind, Observation, Outcome, Variant};
+use crate::provider::endpoint::{Created, Endpoint, Row};
 use crate::provider::json::Object;
 use crate::provider::truncate_redacted;
 
@@ -15,6 +16,15 @@ pub(super) const RUNWAYML: Adapter = Adapter {
     is_id: |parts| parts.noun == "task" && is_mail(parts.account) && is_uuid(parts.own),
     job_path: |id| Some(format!("tasks/{}", id.as_sent())),
     naming: |id| json!({"taskId": id.as_sent()}),
+    endpoints: &[
+        Row("POST", "videos/create|upscale", Endpoint::Create(Created::Job)),
+        Row("POST", "images|frames|lipsync/create", Endpoint::Create(Created::Job)),
+        Row("POST", "super_slow_motion", Endpoint::Create(Created::Job)),
+        Row("POST", "gen2*|gen3*|gen4*/*", Endpoint::Create(Created::Job)),
+        Row("GET", "tasks/*", Endpoint::Job),
+        Row("GET", "tasks|scheduler", Endpoint::List),
+    ],
+    lists: &["tasks"],
     ..Adapter::new("runwayml", read)
 };
 

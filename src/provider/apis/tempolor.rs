@@ -5,6 +5,7 @@ use serde_json::json;
 use super::common::{Item, at_provider, attach, observation, status, time};
 use super::{Adapter, is_number};
 use crate::domain::{Access, JobId, Kind, Observation, Outcome, Variant};
+use crate::provider::endpoint::{Created, Endpoint, Row};
 use crate::provider::json::Object;
 
 pub(super) const TEMPOLOR: Adapter = Adapter {
@@ -15,6 +16,12 @@ pub(super) const TEMPOLOR: Adapter = Adapter {
     },
     job_path: |id| Some(format!("music/{}", id.as_sent())),
     naming: |id| json!({"job_id": id.as_sent()}),
+    endpoints: &[
+        Row("POST", "music/song|instrumental", Endpoint::Create(Created::Job)),
+        Row("GET", "music/*", Endpoint::Job),
+        Row("GET", "music|scheduler", Endpoint::List),
+    ],
+    lists: &["records"],
     ..Adapter::new("tempolor", read)
 };
 
