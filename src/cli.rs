@@ -8,6 +8,7 @@ mod backfill;
 mod backup;
 mod check;
 mod client;
+mod connect;
 mod failure;
 mod notify;
 mod output;
@@ -66,6 +67,14 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Demo { jobs, keep, serve } => service::demo(jobs, keep, serve).await,
         Command::Simulate { listen, faults, seed } => simulate::run(listen, faults, seed).await,
         Command::ReplyUrl { channel } => reply_url(&config()?, &channel),
+        Command::Connect { yes, show, clear } => {
+            let what = match (show, clear) {
+                (true, _) => connect::What::Show,
+                (false, true) => connect::What::Clear,
+                (false, false) => connect::What::Connect,
+            };
+            connect::run(&config()?, what, yes).await
+        }
         Command::Refs(RefsCommand::Add(new)) => refs::add(&config()?, new).await,
         Command::Verify { sample, repair } => verify::run(&config()?, Options { sample, repair }).await,
         Command::Reconcile => reconcile::run(&config()?).await,

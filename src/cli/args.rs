@@ -86,6 +86,21 @@ pub(super) enum Command {
         #[arg(long, value_name = "NAME", default_value = Target::USEAPI)]
         channel: String,
     },
+    /// Make our replyUrl the default of the provider's account
+    #[command(
+        after_help = "Needs provider.api_token. Shows what stood there before and asks; then every call that gives no replyUrl of its own\ncalls back here. Which APIs use the default, it says.\n\nExamples:\n  replyvault connect\n  replyvault connect --show\n  replyvault connect --clear --yes"
+    )]
+    Connect {
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+        /// Only say what the default is
+        #[arg(long, conflicts_with_all = ["clear", "yes"])]
+        show: bool,
+        /// Have no default
+        #[arg(long)]
+        clear: bool,
+    },
     /// Manage refs
     #[command(subcommand, arg_required_else_help = true)]
     Refs(RefsCommand),

@@ -84,6 +84,8 @@ pub(super) struct Adapter {
     lists: &'static [&'static str],
     /// Jobs that the answer to a call that creates them names in a form of its own.
     created: fn(&Object<'_>) -> Vec<JobId>,
+    /// Whether its pages say that calls without a replyUrl use the account's.
+    uses_account_default: bool,
     /// Whether its calls name the provider's accounts as its jobs' ids do, in `account`.
     names_accounts: bool,
     /// Whether it wants ids in its paths percent-encoded; others refuse that.
@@ -112,6 +114,7 @@ impl Adapter {
             endpoints: &[],
             lists: &[],
             created: |_| Vec::new(),
+            uses_account_default: false,
             names_accounts: false,
             encodes_ids: false,
             max_answer: 0,
@@ -133,6 +136,10 @@ impl Adapter {
 
     pub(super) fn endpoints(&self) -> &'static [Row] {
         self.endpoints
+    }
+
+    pub(super) fn uses_account_default(&self) -> bool {
+        self.uses_account_default
     }
 
     pub(super) fn names_accounts(&self) -> bool {

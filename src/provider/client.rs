@@ -1,6 +1,7 @@
 //! What the provider's GET endpoints say, within bounds: one request at a time for each of its accounts, answers of a
 //! bounded size, each within a bounded time, to the host of the base URL and no other.
 
+mod account_default;
 mod account_locks;
 mod circuit_breaker;
 mod error;
@@ -15,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 use url::Url;
 
+pub use account_default::{AccountDefault, AccountError};
 use account_locks::AccountLocks;
 pub use circuit_breaker::CircuitBreaker;
 pub use error::ProviderError;

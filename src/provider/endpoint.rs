@@ -114,6 +114,11 @@ impl Api {
         encoded.collect::<Vec<_>>().join("/")
     }
 
+    /// Whether its pages say that calls without a replyUrl use the account's; else only the account's page does.
+    pub fn uses_account_default(self) -> bool {
+        self.0.uses_account_default()
+    }
+
     /// Whether calls name the provider's accounts as its jobs' ids do.
     pub fn names_accounts(self) -> bool {
         self.0.names_accounts()

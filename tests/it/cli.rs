@@ -109,6 +109,7 @@ fn help_shows_every_command_and_examples() {
         "demo",
         "simulate",
         "reply-url",
+        "connect",
         "refs",
         "verify",
         "rebuild",

@@ -15,6 +15,7 @@ mod claims;
 mod cli;
 mod config;
 mod confirm;
+mod connect;
 mod crash;
 mod failure_points;
 mod full_disk;

@@ -18,6 +18,7 @@ pub(super) const FACESWAP: Adapter = Adapter {
     },
     job_path: |id| Some(format!("jobs/?jobid={}", encoded(id.as_sent()))),
     naming: |id| json!({"jobid": id.as_sent(), "verb": VERB}),
+    uses_account_default: true,
     endpoints: &[
         Row("POST", "picsi|swapid|inswapper|headshot|changebg|swap", Endpoint::Create(Created::Job)),
         Row("GET", "jobs", Endpoint::List),

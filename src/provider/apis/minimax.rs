@@ -19,6 +19,7 @@ pub(super) const MINIMAX: Adapter = Adapter {
     job_path: |id| Some(format!("{}/{id}", collection(id.kind()))),
     naming: |id| json!({naming(id.kind()): id.as_sent()}),
     answers_by_alias: |id| id.kind() == Kind::Speech,
+    uses_account_default: true,
     endpoints: &[
         Row("POST", "videos|images|speech|music/create", Endpoint::Create(Created::Ids)),
         Row("POST", "videos/agent-create", Endpoint::Create(Created::Events)),

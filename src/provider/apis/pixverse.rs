@@ -21,6 +21,7 @@ pub(super) const PIXVERSE: Adapter = Adapter {
     naming: |id| json!({format!("{}_id", prefix(id.kind())): id.as_sent()}),
     // A video that is still being made is not there yet.
     denies: |id| id.kind() != Kind::Video,
+    uses_account_default: true,
     endpoints: &[
         Row(
             "POST",

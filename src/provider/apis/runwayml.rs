@@ -16,6 +16,7 @@ pub(super) const RUNWAYML: Adapter = Adapter {
     is_id: |parts| parts.noun == "task" && is_mail(parts.account) && is_uuid(parts.own),
     job_path: |id| Some(format!("tasks/{}", id.as_sent())),
     naming: |id| json!({"taskId": id.as_sent()}),
+    uses_account_default: true,
     endpoints: &[
         Row("POST", "videos/create|upscale", Endpoint::Create(Created::Job)),
         Row("POST", "images|frames|lipsync/create", Endpoint::Create(Created::Job)),
