@@ -198,7 +198,7 @@ fn compare(store: &Store, counters: &Counters) -> Result<(), StateError> {
     let notifications = counters.notifications();
     for (table, expected) in [
         (Table::Jobs, jobs),
-        (Table::JobIds, jobs),
+        (Table::JobIds, jobs + counters.job_aliases),
         (Table::JobFiles, counters.job_files),
         (Table::Unconfirmed, counters.unconfirmed_apart),
         (Table::JobStates, in_state(JobState::Running) + in_state(JobState::Failed) + in_state(JobState::Stuck)),

@@ -247,6 +247,8 @@ pub struct Counters {
     pub jobs_tied: u64,
     /// Jobs that have a folder.
     pub jobs_placed: u64,
+    /// Ids of jobs beside their own.
+    pub job_aliases: u64,
     /// Bodies in quarantine.
     pub quarantined: u64,
     /// Their bytes.
@@ -300,4 +302,4 @@ pub(super) struct Meta {
 }
 
 /// The form of the records; a store of any other is rebuilt from the journal.
-pub(super) const VERSION: u32 = 20;
+pub(super) const VERSION: u32 = 21;

@@ -339,6 +339,51 @@ async fn every_api_is_asked_about_its_jobs_and_answers_as_it_calls_back() {
     }
 }
 
+/// Speech has two ids, and a body may have either.
+#[tokio::test]
+async fn speech_that_is_named_by_its_other_id_is_the_same_job() {
+    let mut vault = Vault::start().await;
+    let (made, listed) = ("user:1-minimax:2-audio:a7", "user:1-minimax:2-audio:991");
+    let running = json!({"statusLabel": "processing", "statusFinal": false, "replyRef": "said"});
+    let with = |ids: Value| {
+        let mut body = running.clone();
+        body.as_object_mut().unwrap().extend(ids.as_object().unwrap().clone());
+        body
+    };
+    vault.callback(with(json!({"audioId": made}))).await;
+    vault.callback(with(json!({"audioId": made, "audio_id": listed}))).await;
+    let same = async |vault: &Vault, callbacks: u32| {
+        let (_, jobs) = vault.get("/api/v1/jobs").await;
+        assert_eq!(jobs["items"].as_array().unwrap().len(), 1, "{jobs:#}");
+        let job = vault.job(listed).await;
+        assert_eq!(
+            (&job["jobId"], &job["callbacks"], &job["replyRef"]),
+            (&json!(made), &json!(callbacks), &json!("said"))
+        );
+    };
+    let answer = vault.callback(with(json!({"audio_id": listed, "message": "soon"}))).await;
+    assert_eq!(answer["jobId"], made);
+    same(&vault, 3).await;
+    // What another job is named by stays that job's.
+    let other = "user:1-minimax:2-audio:992";
+    vault.callback(with(json!({"audio_id": other}))).await;
+    vault.callback(with(json!({"audioId": made, "audio_id": other}))).await;
+    assert_eq!(vault.job(other).await["jobId"], other);
+    let (_, deleted) = vault.get("/api/v1/jobs").await;
+    assert_eq!(deleted["items"].as_array().unwrap().len(), 2);
+    // The state is found as it was, and comes back from the journal alone.
+    for remove in [false, true] {
+        vault.stop().await;
+        if remove {
+            std::fs::remove_dir_all(vault.settings.data_dir.join("state")).unwrap();
+        }
+        vault.start_again().await;
+        assert_eq!(vault.job(listed).await["jobId"], made);
+        assert_eq!(vault.job(other).await["jobId"], other);
+    }
+    assert_eq!(vault.callback(with(json!({"audio_id": listed, "message": "now"}))).await["jobId"], made);
+}
+
 /// Images that stand in the answer to a question about their job.
 #[tokio::test]
 async fn an_answer_may_have_files_in_it() {

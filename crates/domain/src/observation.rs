@@ -8,6 +8,9 @@ use super::{FileName, JobDetails, JobId, Kind, MediaUrl, Outcome, ReplyRef, Time
 pub struct Observation {
     /// The job it is about.
     pub job: JobId,
+    /// Other ids of the same job, which later answers may have in place of the first.
+    #[serde(skip)]
+    pub aliases: Vec<JobId>,
     /// The caller's reference, when the answer carries one.
     pub reply_ref: Option<ReplyRef>,
     /// `None` while the job runs; how it ended once it is final.
@@ -66,6 +69,7 @@ impl Observation {
     pub fn naming(job: JobId) -> Self {
         Self {
             job,
+            aliases: Vec::new(),
             reply_ref: None,
             outcome: None,
             status: None,

@@ -7,7 +7,7 @@ use super::super::stored_job::{OpenJob, Part};
 use super::super::txn::Txn;
 use super::{ApplyOutcome, ParsedCallback, confirm, outbox, put_job, quarantine, refs};
 use crate::domain::{
-    Digest, Job, JobState, Observation, Origin, Outcome, QuarantineReason, RefId, ReplyRef, Target, Timestamp,
+    Digest, Job, JobId, JobState, Observation, Origin, Outcome, QuarantineReason, RefId, ReplyRef, Target, Timestamp,
 };
 use crate::journal::CallbackEntry;
 
@@ -29,6 +29,12 @@ pub(super) fn apply(
     // What does not end it changes none of its files.
     let part = if observation.outcome.is_some() { Part::Whole } else { Part::Header };
     let known = txn.open_job(&observation.job, part)?;
+    if let Some(known) = &known
+        && known.job.id != observation.job
+    {
+        // It is named by another of its ids.
+        observation.job = known.job.id.clone();
+    }
     let associate_ref =
         match associate_ref(txn, position, entry, over, &observation, known.as_ref().map(|open| &open.job))? {
             Ok(associate_ref) => associate_ref,
@@ -45,6 +51,7 @@ pub(super) fn apply(
     // An archived job never turns back: all that can follow is that it is shown as moderated.
     let is_archived = open.job.state == JobState::Archived;
     let says_more = observation.outcome == Some(Outcome::Moderated) && open.job.withdrawn.is_none();
+    let aliases = std::mem::take(&mut observation.aliases);
     let unconfirmed = entry.confirm && !entry.asked && observation.outcome.is_some() && (!is_archived || says_more);
     let (change, lacks) = if unconfirmed {
         (confirm::hold(txn, &mut open.job, position, entry, observation)?, 0)
@@ -68,7 +75,24 @@ pub(super) fn apply(
     } else if let Some(replayed) = entry.replay_of {
         quarantine::release(txn, replayed)?;
     }
-    put_job(txn, open, Some(change), over_budget)
+    let sequence = open.sequence;
+    let outcome = put_job(txn, open, Some(change), over_budget)?;
+    if !unconfirmed {
+        learn_aliases(txn, sequence, aliases)?;
+    }
+    Ok(outcome)
+}
+
+/// Other ids by which a job is found from now on, unless another job has them.
+fn learn_aliases(txn: &mut Txn<'_>, sequence: u64, aliases: Vec<JobId>) -> Result<(), StateError> {
+    for alias in aliases {
+        let key = keys::job_id(&alias);
+        if !txn.contains(&key)? {
+            txn.put(key, &sequence)?;
+            txn.meta.counters.job_aliases += 1;
+        }
+    }
+    Ok(())
 }
 
 /// The position, or one near it where another job has that: of two segments with one base both are read.

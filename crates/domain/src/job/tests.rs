@@ -29,6 +29,7 @@ fn source(slot: &str, urls: &[&str], missing: MissingReason) -> AssetSource {
 
 fn observation(outcome: Option<Outcome>, percent: Option<u8>, assets: Vec<AssetSource>) -> Observation {
     Observation {
+        aliases: Vec::new(),
         job: "p1-u2-a3-bot:minimax".parse().unwrap(),
         reply_ref: None,
         outcome,

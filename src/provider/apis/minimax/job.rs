@@ -29,7 +29,9 @@ pub(super) fn read(job: JobId, object: &Object<'_>) -> Observation {
         Kind::Speech => object.text("text"),
         Kind::Video | Kind::Image | Kind::Agent | Kind::Other => object.text("desc"),
     };
+    let aliases = if kind == Kind::Speech { other_names(&job, object) } else { Vec::new() };
     Observation {
+        aliases,
         outcome,
         status,
         status_label,
@@ -42,6 +44,13 @@ pub(super) fn read(job: JobId, object: &Object<'_>) -> Observation {
         assets: if outcome == Some(Outcome::Completed) { assets } else { Vec::new() },
         ..Observation::naming(job)
     }
+}
+
+/// Speech has the id that its call got, and the one of the list of recordings.
+fn other_names(job: &JobId, object: &Object<'_>) -> Vec<JobId> {
+    let ids = ["audioId", "audio_id"].into_iter().filter_map(|field| JobId::self_named(&object.text(field)?).ok());
+    let is_other = |id: &JobId| id != job && id.kind() == Kind::Speech && crate::provider::apis::of(id).is_some();
+    ids.filter(is_other).collect()
 }
 
 /// Speech that was refused failed with the code 422, whatever its words; other jobs fail with it for other reasons, too.
