@@ -30,6 +30,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use url::Url;
 
 use crate::api::{self, Api};
+use crate::cluster::{ClusterError, PostgresUrl};
 use crate::bucket::{self, Bucket, Links, ObjectFolder};
 use crate::config::Network;
 use crate::egress::ClientSetupError;
@@ -40,7 +41,7 @@ use crate::notify::{self, Notifier};
 use crate::provider;
 use crate::reconcile::{self, Reconciler};
 use crate::relay::{self, Relay};
-use crate::repair::{ArchiveKeys, Retention, Verifier, compare_with_archive, restore};
+use crate::repair::{self, ArchiveKeys, Retention, Verifier, compare_with_archive, restore};
 use crate::search::Search;
 use crate::state::{EventLog, RecoveryError};
 use crate::supervisor::Ended;
@@ -66,6 +67,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<Network>,
     /// The folder for journal and state.
     pub data_dir: PathBuf,
+    /// Where the log is shared with other replicas, if it is.
+    pub cluster: Option<PostgresUrl>,
     /// How long a segment of the journal stays there after all it tells of is over.
     pub journal_retention: Duration,
     /// What archived segments of the journal are encrypted with.
@@ -125,6 +128,9 @@ pub enum StartError {
     /// Journal or state cannot be opened.
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
+    /// This replica cannot be named.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// The bucket cannot be opened.
     #[error(transparent)]
     Bucket(#[from] bucket::OpenError),
@@ -214,14 +220,30 @@ impl Running {
         if let Some(certificate) = certificate {
             background_tasks.spawn(supervisor.watch("certificate watcher", endless(certificate.watch())));
         }
-        let retention = run_retention(log.clone(), bucket.clone(), settings.journal_retention);
+        if let Some(cluster) = log.cluster().cloned() {
+            let membership = async move { cluster.run().await };
+            background_tasks.spawn(supervisor.watch("membership of the cluster", endless(membership)));
+        }
+        let (keep, of_retention) = (settings.journal_retention, bucket.clone());
+        let retention = alone(log.clone(), move |log| run_retention(log, of_retention.clone(), keep));
         background_tasks.spawn(supervisor.watch("journal retention", endless(retention)));
         background_tasks.spawn({
             let intake = intake.clone();
-            supervisor.watch("quarantine keeper", endless(async move { intake.bound_quarantine().await }))
+            let keeping = alone(log.clone(), move |_| {
+                let intake = intake.clone();
+                async move { intake.bound_quarantine().await }
+            });
+            supervisor.watch("quarantine keeper", endless(keeping))
         });
+        if log.cluster().is_some() {
+            background_tasks.spawn(supervisor.watch("journal copy", endless(trim_copy(log.clone()))));
+        }
         if let Some(reconciler) = reconciler {
-            background_tasks.spawn(supervisor.watch("reconciler", endless(async move { reconciler.run().await })));
+            let reconciling = alone(log.clone(), move |_| {
+                let reconciler = reconciler.clone();
+                async move { reconciler.run().await }
+            });
+            background_tasks.spawn(supervisor.watch("reconciler", endless(reconciling)));
         }
         let proxies = TrustedProxies::new(settings.trusted_proxies);
         let http = Http {
@@ -329,6 +351,44 @@ impl Running {
     }
 }
 
+/// Does what one replica at a time may do: while this one has the first shard.
+async fn alone<W: Future<Output = ()> + Send>(log: EventLog, work: impl Fn(EventLog) -> W + Send) {
+    let Some(cluster) = log.cluster().cloned() else { return work(log).await };
+    let mut changes = cluster.shares().changes();
+    loop {
+        changes.mark_unchanged();
+        if let Some(share) = cluster.shares().enter(0) {
+            let log = log.fenced(Some(share.fence()));
+            let is_over = async {
+                while cluster.shares().held().0 == share.fence() && cluster.shares().held().1 & 1 != 0 {
+                    if changes.changed().await.is_err() {
+                        return;
+                    }
+                }
+            };
+            tokio::select! {
+                // It ends by itself when the service stops.
+                () = work(log) => return,
+                () = is_over => {}
+            }
+        } else if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Removes from the copy here what left the shared log, once the state does not need it.
+async fn trim_copy(log: EventLog) {
+    const EVERY: Duration = Duration::from_secs(60);
+    log.recovered().await;
+    loop {
+        tokio::time::sleep(EVERY).await;
+        if let Err(error) = repair::trim_copy(&log).await {
+            tracing::debug!(%error, "what left the shared log cannot be removed here yet");
+        }
+    }
+}
+
 /// Work that has nothing to say when it ends.
 async fn endless(work: impl Future<Output = ()>) -> Result<(), Infallible> {
     work.await;
@@ -358,6 +418,10 @@ fn run_retention(log: EventLog, bucket: Bucket, keep: Duration) -> impl Future<O
         // What a crash left of a segment on its way. Nobody but what follows writes there.
         if let Err(error) = bucket.remove_staging(&ObjectFolder::journal(), &[]).await {
             tracing::warn!(%error, "what a crash left among the archived segments cannot be removed");
+        }
+        if log.cluster().is_some() {
+            // What the shared log lacks, the state was made of with what the bucket has.
+            return Retention::new(log, Intake::parse_callback, keep).run().await;
         }
         let Some(recovery) = compare_with_archive(&log).await else { return };
         if recovery.has_gaps() || recovery.made_anew || log.journal().standing().is_older_copy() {

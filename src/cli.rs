@@ -8,6 +8,7 @@ mod backfill;
 mod backup;
 mod check;
 mod client;
+mod cluster;
 mod connect;
 mod failure;
 mod notify;
@@ -89,6 +90,7 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Get { what, output } => wait::get(&config()?, &what, &output).await,
         Command::Config(ConfigCommand::Check) => check::run(&config()?),
         Command::Config(ConfigCommand::Show) => print(config()?.show()),
+        Command::Cluster(command) => cluster::run(&config()?, command).await,
         Command::Health { url: Some(url) } => client::health(url.as_str()).await,
         Command::Health { url: None } => client::local_health(&config()?).await,
     }

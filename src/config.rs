@@ -34,12 +34,13 @@ pub use network::{HttpUrl, Listen, Network};
 pub use secret::Secret;
 pub use secrets::{Secrets, SecretsError, Wanted};
 pub use sections::{
-    Auth, BucketUrl, Data, Endpoint, EventName, Fetch, Gateway, KindName, Notify, Provider, Scope, Server, Storage,
+    Auth, BucketUrl, Cluster, Data, Endpoint, EventName, Fetch, Gateway, KindName, Notify, Provider, Scope, Server, Storage,
     Template, Token, UnknownRefs, Watermark,
 };
 pub use units::{DurationSetting, Setting, Size, Speed};
 
 use self::source::Sources;
+use crate::cluster::PostgresUrl;
 use crate::bucket::{Bucket, LinkConfig, OpenError, StorageUrl};
 use crate::domain::{MediaUrl, Route};
 use crate::egress::AllowedHosts;
@@ -68,6 +69,8 @@ pub struct Config {
     pub gateway: Gateway,
     /// Whom to tell what became of jobs.
     pub notify: Notify,
+    /// What replicas share.
+    pub cluster: Cluster,
     #[serde(skip)]
     sources: Sources,
 }
@@ -231,6 +234,16 @@ impl Config {
     /// How callbacks are passed on to receivers of callers' own.
     pub fn relay(&self) -> relay::Config {
         relay::Config { egress: self.receivers_egress(), patience: relay::Config::PATIENCE }
+    }
+
+    /// Where replicas meet; `None` where there is one machine.
+    ///
+    /// # Errors
+    /// When the URL cannot be used.
+    pub fn postgres(&self) -> Result<Option<PostgresUrl>, Error> {
+        let Some(url) = &self.cluster.postgres else { return Ok(None) };
+        let variable = |name: &str| std::env::var(name).ok();
+        PostgresUrl::parse(&url.0, variable).map(Some).map_err(|error| self.error("cluster.postgres", error))
     }
 
     /// Any host that the policy lets requests go to.

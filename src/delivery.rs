@@ -26,6 +26,7 @@ pub use receivers::{Backoff, Permit, Receivers};
 pub use schedule::Schedule;
 
 use self::queue::Queue;
+use crate::cluster::Share;
 use crate::state::{EventLog, StateError};
 
 /// Something that is delivered from.
@@ -37,6 +38,13 @@ pub trait Outbox: Clone + Send + Sync + 'static {
 
     /// What records.
     fn log(&self) -> &EventLog;
+
+    /// The same for whoever acts in an epoch of the cluster: see [`EventLog::fenced`].
+    #[must_use]
+    fn fenced(&self, fence: Option<u64>) -> Self;
+
+    /// What decides which replica delivers from a lane.
+    fn share_of(&self, lane: &Self::Lane) -> u64;
 
     /// Whatever is new from now on; `None` when it may be anywhere.
     fn changes(&self) -> broadcast::Receiver<Option<Self::Change>>;
@@ -134,6 +142,7 @@ pub async fn run<O: Outbox>(outbox: O, limits: Limits, mut stop: watch::Receiver
     let mut queue = Queue::default();
     let mut under_way: UnderWay<O::Lane> = (JoinSet::new(), HashMap::new());
     let mut scan_at = Instant::now();
+    let mut shares = outbox.log().cluster().map(|cluster| cluster.shares().changes());
     while !*stop.borrow_and_update() {
         if queue.take_left_out() {
             scan_at = Instant::now();
@@ -145,10 +154,18 @@ pub async fn run<O: Outbox>(outbox: O, limits: Limits, mut stop: watch::Receiver
         while under_way.0.len() < limits.at_once
             && let Some(lane) = queue.take(Instant::now())
         {
-            let (outbox, tried) = (outbox.clone(), queue.tried(&lane));
+            let Some(share) = outbox.log().state().share(outbox.share_of(&lane)) else {
+                // Another replica's. All is looked for anew when that changes.
+                queue.forget(&lane);
+                continue;
+            };
+            let (outbox, tried) = (outbox.fenced(share.as_ref().map(Share::fence)), queue.tried(&lane));
             let task = under_way.0.spawn({
                 let lane = lane.clone();
-                async move { outbox.deliver_next(lane, tried).await }
+                async move {
+                    let _share = share;
+                    outbox.deliver_next(lane, tried).await
+                }
             });
             under_way.1.insert(task.id(), lane);
         }
@@ -165,6 +182,7 @@ pub async fn run<O: Outbox>(outbox: O, limits: Limits, mut stop: watch::Receiver
                 Ok(None) | Err(RecvError::Lagged(_)) => scan_at = scan_at.min(Instant::now() + SCAN_SOON),
                 Err(RecvError::Closed) => return,
             },
+            () = changed(&mut shares) => scan_at = scan_at.min(Instant::now() + Duration::from_millis(100)),
             () = sleep_until(next.map_or(scan_at, |next| next.min(scan_at))) => {}
         }
     }
@@ -173,6 +191,17 @@ pub async fn run<O: Outbox>(outbox: O, limits: Limits, mut stop: watch::Receiver
         tracing::info!("what was being delivered is sent again after the next start");
     }
     under_way.0.shutdown().await;
+}
+
+/// Resolves when other shards are this replica's; never where there are no others.
+async fn changed(shares: &mut Option<watch::Receiver<u64>>) {
+    let changed = match shares {
+        Some(shares) => shares.changed().await.is_ok(),
+        None => false,
+    };
+    if !changed {
+        std::future::pending().await
+    }
 }
 
 /// Looks for all that waits.

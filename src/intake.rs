@@ -141,6 +141,8 @@ impl From<RecordError> for IntakeError {
         match error {
             RecordError::Journal(_) => Self::Unavailable("the journal cannot be written"),
             RecordError::Stopping => Self::Unavailable("the service is stopping"),
+            RecordError::Away => Self::Unavailable("the shared log cannot be reached"),
+            RecordError::Fenced => Self::Unavailable("another replica has taken this over"),
         }
     }
 }
@@ -211,11 +213,16 @@ impl Intake {
     ///
     /// # Errors
     /// When it is nobody's; when it is a ref's and refs cannot be looked up.
-    pub fn authenticate(&self, target: &str, signature: &str) -> Result<Target, IntakeError> {
+    pub async fn authenticate(&self, target: &str, signature: &str) -> Result<Target, IntakeError> {
         let target = self.inner.urls.verify(target, signature).ok_or(IntakeError::BadSignature)?;
-        if let Target::Ref(id) = &target {
-            let known = self.state().reply_ref(id)?;
-            known.ok_or(IntakeError::BadSignature)?;
+        if let Target::Ref(id) = &target
+            && self.state().reply_ref(id)?.is_none()
+        {
+            let Some(cluster) = self.inner.log.cluster() else { return Err(IntakeError::BadSignature) };
+            // Another replica may have made it just now. While that cannot be asked, the signature has to do: it is ours.
+            if cluster.caught_up().await && self.state().reply_ref(id)?.is_none() {
+                return Err(IntakeError::BadSignature);
+            }
         }
         Ok(target)
     }

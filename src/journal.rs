@@ -18,6 +18,7 @@ mod event;
 mod frame;
 mod header;
 mod lock;
+mod mirror;
 mod private;
 mod progress;
 mod reader;
@@ -41,6 +42,7 @@ pub use archive::{
 };
 pub use entry::{CallbackEntry, Entry, KeptCallback, Quarantined};
 pub use event::Event;
+pub use mirror::{MAX_PAYLOAD, Mirror, SegmentStart, record_length, sync_segments};
 pub use private::{close_to_others, make_private_dir};
 pub use progress::ReadProgress;
 pub use reader::{Damage, DamageKind, Replay, SegmentCheck};

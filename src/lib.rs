@@ -8,6 +8,7 @@ pub mod app;
 pub mod backoff;
 pub mod bucket;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod decompress;
 pub mod delivery;

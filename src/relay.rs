@@ -15,6 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{Semaphore, broadcast, watch};
 
+use crate::cluster::text_key;
 use crate::delivery::{self, Limits, Outbox, Outcome, Receivers, Tried};
 use crate::domain::RefId;
 use crate::egress::{self, Client, ClientConfig, ClientSetupError, Policy};
@@ -41,11 +42,11 @@ impl Config {
 #[derive(Clone)]
 pub struct Relay {
     inner: Arc<Inner>,
+    log: EventLog,
 }
 
 struct Inner {
     patience: Duration,
-    log: EventLog,
     client: Client,
     rewrite: Rewrite,
     receivers: Receivers,
@@ -75,13 +76,13 @@ impl Relay {
         Ok(Self {
             inner: Arc::new(Inner {
                 patience: config.patience,
-                log,
                 client,
                 rewrite,
                 receivers: Receivers::of_strangers(),
                 bodies: Semaphore::new(Self::BODIES_KIB as usize),
                 stop: watch::Sender::new(false),
             }),
+            log,
         })
     }
 
@@ -91,7 +92,7 @@ impl Relay {
     }
 
     fn state(&self) -> &State {
-        self.inner.log.state()
+        self.log.state()
     }
 
     /// Works until [`Relay::stop`] is called, then lets what is under way finish for at most `grace`. What is cut off is
@@ -107,7 +108,15 @@ impl Outbox for Relay {
     type Change = RefId;
 
     fn log(&self) -> &EventLog {
-        &self.inner.log
+        &self.log
+    }
+
+    fn fenced(&self, fence: Option<u64>) -> Self {
+        Self { log: self.log.fenced(fence), ..self.clone() }
+    }
+
+    fn share_of(&self, lane: &RefId) -> u64 {
+        text_key(lane.as_str())
     }
 
     fn changes(&self) -> broadcast::Receiver<Option<RefId>> {
@@ -129,6 +138,6 @@ impl Outbox for Relay {
 
 impl std::fmt::Debug for Relay {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Relay").field("log", &self.inner.log).finish_non_exhaustive()
+        f.debug_struct("Relay").field("log", &self.log).finish_non_exhaustive()
     }
 }

@@ -36,7 +36,7 @@ pub use older_copy::compare_with_archive;
 pub use rebuild::{RebuildError, RebuildProgress, Rebuilt, rebuild};
 pub use report::{Finding, FindingKind, Progress, Report};
 pub use restore::{RestoreError, restore};
-pub use retention::{Retention, RetentionError};
+pub use retention::{Retention, RetentionError, trim_copy};
 pub use sample::{Sample, SampleError};
 
 use crate::backoff::with_retry;

@@ -50,6 +50,7 @@ use self::stopwatch::Stopwatch;
 use self::store::Store;
 pub use self::store::StoreError;
 use self::waiters::Waiters;
+use crate::cluster::Cluster;
 use crate::domain::RefId;
 
 /// Why the state could not be read or written.
@@ -76,6 +77,9 @@ pub enum StateError {
     /// It is in order, and was not made of all there is.
     #[error("the state lacks what the archive has")]
     Incomplete,
+    /// The copy of the shared log begins behind what is folded in: the archive has what is between.
+    #[error("the state is behind the copy of the shared log")]
+    Behind,
     /// It is being opened or rebuilt.
     #[error("the state is being rebuilt from the journal")]
     Rebuilding,
@@ -88,7 +92,7 @@ impl StateError {
         match self {
             Self::Incomplete | Self::Damaged(_) | Self::Panicked | Self::Untrue(_) => true,
             Self::Store(error) => matches!(error, StoreError::Damaged(_)),
-            Self::Defect(_) | Self::InUse | Self::Rebuilding => false,
+            Self::Defect(_) | Self::InUse | Self::Behind | Self::Rebuilding => false,
         }
     }
 
@@ -125,6 +129,8 @@ struct Shared {
     /// Told whenever there is something to ask the provider, or the time to ask changes.
     confirmations_changed: Notify,
     leases: Leases,
+    /// The other replicas, where there may be any.
+    cluster: Option<Cluster>,
     /// Which jobs change, for whoever listens.
     changes: Changes,
     /// Refs that have something new to pass on; `None` when any may have.
@@ -142,7 +148,7 @@ const MAX_OUTBOX_UPDATES: usize = 1024;
 const NOTIFICATIONS: usize = 8192;
 
 impl State {
-    fn new(dir: &Path) -> Self {
+    fn new(dir: &Path, cluster: Option<Cluster>) -> Self {
         Self {
             shared: Arc::new(Shared {
                 dir: dir.to_owned(),
@@ -153,6 +159,7 @@ impl State {
                 due_changed: Notify::new(),
                 confirmations_changed: Notify::new(),
                 leases: Leases::default(),
+                cluster,
                 changes: Changes::new(),
                 outbox_updates: broadcast::Sender::new(MAX_OUTBOX_UPDATES),
                 notifications: broadcast::Sender::new(NOTIFICATIONS),

@@ -62,11 +62,11 @@ pub type Refresh = Arc<dyn Fn(JobId) -> BoxFuture<'static, bool> + Send + Sync>;
 #[derive(Clone, Debug)]
 pub struct Worker {
     inner: Arc<Inner>,
+    log: EventLog,
 }
 
 struct Inner {
     config: Config,
-    log: EventLog,
     bucket: Bucket,
     fetcher: Fetcher,
     refresh: Option<Refresh>,
@@ -108,7 +108,6 @@ impl Worker {
         Self {
             inner: Arc::new(Inner {
                 config,
-                log,
                 bucket,
                 fetcher,
                 refresh,
@@ -120,7 +119,13 @@ impl Worker {
                 storage_down: Mutex::default(),
                 stop: watch::Sender::new(false),
             }),
+            log,
         }
+    }
+
+    /// The same for whoever acts in an epoch of the cluster: see [`EventLog::fenced`].
+    fn fenced(&self, fence: Option<u64>) -> Self {
+        Self { inner: self.inner.clone(), log: self.log.fenced(fence) }
     }
 
     /// Takes up nothing new from now on; [`Worker::run`] returns when what runs has finished or the grace is over.
@@ -129,7 +134,7 @@ impl Worker {
     }
 
     fn state(&self) -> &State {
-        self.inner.log.state()
+        self.log.state()
     }
 
     /// Held while the object of some bytes is looked for, claimed and made visible.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
-use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderValue, WWW_AUTHENTICATE};
+use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::Next;
 use actix_web::web::Data;
@@ -150,7 +150,12 @@ pub(super) async fn guard(
             let span = tracing::info_span!("api", token = &*caller.name, %method, route);
             request.extensions_mut().insert(caller);
             wait::drop_headers(&mut request);
-            let response = next.call(request).instrument(span.clone()).await?;
+            let is_stale = is_stale(&request).await;
+            let mut response = next.call(request).instrument(span.clone()).await?;
+            if is_stale {
+                let name = HeaderName::from_static("replyvault-stale");
+                response.headers_mut().insert(name, HeaderValue::from_static("true"));
+            }
             let status = response.status().as_u16();
             if method.is_safe() {
                 tracing::debug!(parent: &span, status, "answered");
@@ -168,6 +173,15 @@ pub(super) async fn guard(
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     Ok(response)
+}
+
+/// Waits until what other replicas have answered can be read here. True when that cannot be had right now.
+async fn is_stale(request: &ServiceRequest) -> bool {
+    let Some(api) = request.app_data::<Data<Api>>() else { return false };
+    match api.intake().log().cluster() {
+        Some(cluster) => !cluster.caught_up().await,
+        None => false,
+    }
 }
 
 fn admit(request: &HttpRequest) -> Result<Caller, ApiError> {

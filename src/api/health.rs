@@ -65,6 +65,10 @@ pub struct Checks {
     /// Whether there is room for the journal.
     #[schema(example = "ok")]
     pub disk: &'static str,
+    /// Where there are replicas: `ok`, or what is wrong with the log that they share, and how many callbacks wait here for it.
+    /// The status does not depend on it: callbacks are taken all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
     /// Why the provider does not let us ask, if it does not. The status does not depend on it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<&'static str>,
@@ -109,7 +113,15 @@ impl Api {
         let status = if problems.iter().all(Option::is_none) { "ok" } else { "unavailable" };
         let [journal, state, storage, disk] = problems.map(|problem| problem.unwrap_or("ok"));
         let provider = self.inner.reconciler.as_ref().and_then(Reconciler::trouble);
-        Readiness { status, checks: Checks { journal, state, storage, disk, provider } }
+        let cluster = self.intake().log().cluster().map(|cluster| {
+            let health = cluster.health();
+            match (health.away.is_some(), health.waiting) {
+                (false, 0) => "ok".to_owned(),
+                (false, waiting) => format!("{waiting} callbacks that waited here go into the shared log"),
+                (true, waiting) => format!("the shared log cannot be reached; {waiting} callbacks wait here"),
+            }
+        });
+        Readiness { status, checks: Checks { journal, state, storage, disk, cluster, provider } }
     }
 
     /// Why it failed is in the log, with paths that are nobody else's business.

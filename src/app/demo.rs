@@ -150,6 +150,7 @@ fn settings(dir: &std::path::Path, token: &SecretString, simulator: &Simulator) 
         egress: egress.clone(),
     };
     Ok(Settings {
+        cluster: None,
         listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
         tls: None,
         trusted_proxies: Vec::new(),

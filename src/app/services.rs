@@ -1,5 +1,6 @@
 use super::{Settings, StartError, refresh};
 use crate::bucket::Bucket;
+use crate::cluster::Cluster;
 use crate::fetch::{self, Fetcher};
 use crate::intake::Intake;
 use crate::provider;
@@ -27,7 +28,8 @@ impl Services {
         let opening = {
             let (data_dir, bucket) = (settings.data_dir.clone(), bucket.clone());
             let keys = settings.journal_keys.clone();
-            move || open_event_log(&data_dir, &bucket, keys, Intake::parse_callback)
+            let cluster = settings.cluster.clone().map(|url| Cluster::new(url, &data_dir)).transpose()?;
+            move || open_event_log(&data_dir, &bucket, keys, cluster, Intake::parse_callback)
         };
         let log = tokio::task::spawn_blocking(opening).await.map_err(StartError::Cancelled)??;
         let client = settings.provider.as_ref().map(provider::Client::new).transpose()?;

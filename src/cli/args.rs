@@ -181,6 +181,9 @@ pub(super) enum Command {
     /// Check or show the settings
     #[command(subcommand, arg_required_else_help = true)]
     Config(ConfigCommand),
+    /// Look after replicas that share one log in PostgreSQL
+    #[command(subcommand, arg_required_else_help = true)]
+    Cluster(ClusterCommand),
     /// Exit with 0 if the running service is ready, for a container's health check
     #[command(after_help = "Examples:\n  replyvault health\n  replyvault health --url http://vault.internal:8080")]
     Health {
@@ -259,6 +262,28 @@ pub(super) struct NewRefArguments {
 fn label(text: &str) -> Result<(String, String), &'static str> {
     let pair = text.split_once('=').filter(|(key, _)| !key.is_empty());
     pair.map(|(key, value)| (key.to_owned(), value.to_owned())).ok_or("expected key=value")
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ClusterCommand {
+    /// Print the replicas: members, shards, how far behind, what waits; exit with 1 if some work is no replica's
+    #[command(after_help = "Asks PostgreSQL, not the service.\n\nExample:\n  replyvault cluster status")]
+    Status,
+    /// Move the journal of a data directory that was used alone into an empty database; the service must be stopped
+    #[command(
+        after_help = "Run it once, on the machine with the data directory; that machine becomes the first replica. A run that was cut off\ncan be run again. Give the other replicas the journal_keys of its secrets.toml, so that they can read what it archived.\n\nExample:\n  replyvault cluster import"
+    )]
+    Import,
+    /// Make this replica's data directory one that is used alone; all replicas must be stopped
+    #[command(
+        after_help = "Remove cluster.postgres from the configuration afterwards, and start the service on this machine only.\n\nExample:\n  replyvault cluster export"
+    )]
+    Export,
+    /// Print the position and a hash of this replica's view; the service must be stopped
+    #[command(
+        after_help = "At the same position, all replicas print the same.\n\nExample:\n  replyvault cluster digest"
+    )]
+    Digest,
 }
 
 #[derive(Debug, Subcommand)]

@@ -56,7 +56,10 @@ pub(super) async fn run<W: ProviderTask>(config: &Config, work: &W) -> Result<()
     }
     let shown = ProgressDisplay::new();
     let (report, archived, error) = match DataDir::lock(&config.data.dir) {
-        Ok(_held) => run_locally(config, work, &shown).await?,
+        Ok(_held) => {
+            super::cluster::expect_alone(config)?;
+            run_locally(config, work, &shown).await?
+        }
         Err(DataDirError::Held(_)) => {
             let counted = |task: &Value| Ok(W::counted(&task::report(task)?));
             let (task, error) = task::watch(config, W::KIND, &work.body(), &shown, counted).await?;

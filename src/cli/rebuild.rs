@@ -14,6 +14,7 @@ pub(super) async fn run(config: &Config) -> Result<(), Failure> {
         DataDirError::Held(_) => Failure::usage(format!("{error}: rebuild needs it stopped")),
         DataDirError::Io { .. } => Failure::usage(config.error("data.dir", error)),
     })?;
+    super::cluster::expect_alone(config)?;
     let bucket = config.open_bucket().map_err(Failure::usage)?;
     let keys = config.journal_keys().map_err(Failure::usage)?;
     let progress = RebuildProgress::default();

@@ -24,6 +24,7 @@ pub(super) async fn serve(config: Config) -> Result<(), Failure> {
         tracing::warn!("{warning}");
     }
     let _held = DataDir::lock(&config.data.dir).map_err(Failure::usage)?;
+    super::cluster::expect_no_replica(&config)?;
     let credentials = config.credentials().map_err(Failure::usage)?;
     let settings = settings(&config, &credentials)?;
     let running = Running::start(settings).await.map_err(|error| start_failure(&config, error))?;
@@ -72,6 +73,7 @@ pub(super) fn settings(config: &Config, credentials: &Credentials) -> Result<Set
         tls: tls_files(config),
         trusted_proxies: config.server.trusted_proxies.clone(),
         data_dir: config.data.dir.clone(),
+        cluster: config.postgres().map_err(Failure::usage)?,
         journal_keys: credentials.journal_keys.clone(),
         reply_urls: credentials.reply_urls.clone(),
         intake: config.intake(),
@@ -139,6 +141,7 @@ pub(super) fn start_failure(config: &Config, error: StartError) -> Failure {
         StartError::Listen { .. } => "server.listen",
         StartError::Recovery(RecoveryError::Thread(_)) => return Failure::runtime(error),
         StartError::Recovery(_) => "data.dir",
+        StartError::Cluster(_) => "data.dir",
         StartError::Bucket(OpenError::Endpoint(_)) => "storage.endpoint",
         StartError::Bucket(OpenError::PartSize) => "storage.part_size",
         StartError::Bucket(_) => "storage.url",

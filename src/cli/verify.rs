@@ -17,7 +17,10 @@ const LOOKED_AT: &str = "looked at";
 /// Reads the bucket back: by the running service, else in its stead. Prints each finding, then the report.
 pub(super) async fn run(config: &Config, options: Options) -> Result<(), Failure> {
     match DataDir::lock(&config.data.dir) {
-        Ok(held) => run_locally(config, &held, options).await,
+        Ok(held) => {
+            super::cluster::expect_alone(config)?;
+            run_locally(config, &held, options).await
+        }
         Err(DataDirError::Held(_)) => in_service(config, options).await,
         Err(error) => Err(Failure::usage(config.error("data.dir", error))),
     }
@@ -27,7 +30,7 @@ async fn run_locally(config: &Config, held: &DataDir, options: Options) -> Resul
     let bucket = config.open_bucket().map_err(Failure::usage)?;
     let keys = config.journal_keys().map_err(Failure::usage)?;
     let fetcher = Fetcher::new(&config.fetch()).map_err(Failure::usage)?;
-    let opened = tokio::task::block_in_place(|| open_event_log(held.path(), &bucket, keys, Intake::parse_callback));
+    let opened = tokio::task::block_in_place(|| open_event_log(held.path(), &bucket, keys, None, Intake::parse_callback));
     let log = opened.map_err(Failure::runtime)?;
     log.recovered().await;
     let verifier = Verifier::new(log.clone(), bucket, fetcher, provider::redacted);

@@ -25,6 +25,7 @@ pub(super) fn check(config: &Config) -> Result<(), Error> {
     server(config)?;
     auth(config)?;
     storage(config)?;
+    cluster(config)?;
     let expected = |key: &str, what: &str| Err(config.error(key, format!("expected {what}")));
     let fetch = &config.fetch;
     if fetch.idle_timeout.0.is_zero() {
@@ -75,6 +76,31 @@ fn notify(config: &Config) -> Result<(), Error> {
         if endpoint.events.is_empty() {
             return Err(config.error(&key("events"), "expected at least one event"));
         }
+    }
+    Ok(())
+}
+
+/// What one machine makes for itself must be the same on all.
+fn cluster(config: &Config) -> Result<(), Error> {
+    if config.postgres()?.is_none() {
+        return Ok(());
+    }
+    let shared = |key: &str, what: &str| {
+        let problem = format!("expected {what}, the same for every replica, since cluster.postgres is set");
+        Err(config.error(key, problem))
+    };
+    let auth = &config.auth;
+    if auth.reply_secrets.is_empty() {
+        return shared("auth.reply_secrets", "at least one key");
+    }
+    if auth.api_tokens.is_empty() && auth.tokens.is_empty() {
+        return shared("auth.api_tokens", "at least one token");
+    }
+    if config.notify.secret.is_none() {
+        return shared("notify.secret", "a secret");
+    }
+    if !config.storage.url.is_remote() {
+        return shared("storage.url", "a bucket that all machines reach");
     }
     Ok(())
 }

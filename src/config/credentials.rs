@@ -1,8 +1,10 @@
 use std::fmt;
 
+use hmac::{Hmac, KeyInit, Mac};
 use secrecy::SecretString;
+use sha2::Sha256;
 
-use super::{Config, Scope, Secrets, SecretsError, Wanted};
+use super::{Config, Scope, Secret, Secrets, SecretsError, Wanted};
 use crate::intake::{ReplyKeys, ReplyUrls};
 use crate::notify::SigningKeys;
 use crate::repair::ArchiveKeys;
@@ -48,8 +50,8 @@ impl Config {
         let auth = &self.auth;
         let api_token = auth.api_tokens.is_empty() && auth.tokens.is_empty();
         let notify_secret = self.notify.secret.is_none();
-        let wanted =
-            Wanted { api_token, reply_secret: auth.reply_secrets.is_empty(), notify_secret, journal_keys: true };
+        let (reply_secret, journal_keys) = (auth.reply_secrets.is_empty(), self.cluster.postgres.is_none());
+        let wanted = Wanted { api_token, reply_secret, notify_secret, journal_keys };
         let secrets = Secrets::load_or_create(&self.data.dir, wanted)?;
         let admin = |name: String, token: &SecretString| ApiToken { name, token: token.clone(), scope: Scope::Admin };
         let unnamed = auth.api_tokens.iter().enumerate();
@@ -84,7 +86,7 @@ impl Config {
     /// # Errors
     /// As for [`Config::credentials`].
     pub fn journal_keys(&self) -> Result<ArchiveKeys, SecretsError> {
-        let wanted = Wanted { journal_keys: true, ..Wanted::NOTHING };
+        let wanted = Wanted { journal_keys: self.cluster.postgres.is_none(), ..Wanted::NOTHING };
         self.keys_of(&Secrets::load_or_create(&self.data.dir, wanted)?)
     }
 
@@ -96,8 +98,17 @@ impl Config {
     }
 
     fn keys_of(&self, secrets: &Secrets) -> Result<ArchiveKeys, SecretsError> {
-        let keys = ArchiveKeys::new(&secrets.journal_keys);
-        keys.ok_or_else(|| SecretsError::Content { path: self.data.dir.join("secrets.toml") })
+        let path = self.data.dir.join("secrets.toml");
+        let keys = match self.cluster.postgres {
+            None => ArchiveKeys::new(&secrets.journal_keys),
+            Some(_) => {
+                // What this machine made while it was alone still reads what was archived then.
+                let own = Secrets::load(&path)?.journal_keys;
+                let shared: Vec<_> = self.auth.reply_secrets.iter().filter_map(shared_journal_key).collect();
+                ArchiveKeys::new(shared.iter().chain(&own))
+            }
+        };
+        keys.ok_or(SecretsError::Content { path })
     }
 
     fn urls_with(&self, secrets: &Secrets) -> Result<ReplyUrls, SecretsError> {
@@ -108,6 +119,14 @@ impl Config {
         let keys = keys.ok_or_else(|| SecretsError::Content { path: self.data.dir.join("secrets.toml") })?;
         Ok(ReplyUrls::new(self.server.public_url.url().clone(), keys))
     }
+}
+
+/// The key that replicas encrypt archived segments with: each must read what the others archived, so it follows from what
+/// they share.
+fn shared_journal_key(reply_secret: &Secret) -> Option<SecretString> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(reply_secret.expose().as_bytes()).ok()?;
+    mac.update(b"replyvault: archived segments of the journal");
+    Some(hex::encode(mac.finalize().into_bytes()).into())
 }
 
 impl Credentials {

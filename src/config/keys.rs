@@ -5,12 +5,12 @@ use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 use serde::forward_to_deserialize_any;
 use strsim::levenshtein;
 
-use super::sections::{Auth, Data, Fetch, Gateway, Notify, Provider, Server, Storage};
+use super::sections::{Auth, Cluster, Data, Fetch, Gateway, Notify, Provider, Server, Storage};
 
 type Section = (&'static str, &'static [&'static str]);
 
 /// All sections with their keys, in the order in which they are shown.
-pub(super) fn sections() -> [Section; 8] {
+pub(super) fn sections() -> [Section; 9] {
     [
         ("server", fields::<Server>()),
         ("data", fields::<Data>()),
@@ -20,6 +20,7 @@ pub(super) fn sections() -> [Section; 8] {
         ("provider", fields::<Provider>()),
         ("gateway", fields::<Gateway>()),
         ("notify", fields::<Notify>()),
+        ("cluster", fields::<Cluster>()),
     ]
 }
 
@@ -35,6 +36,7 @@ pub(super) fn is_secret(key: &str) -> bool {
         "gateway.provider_tokens",
         "notify.endpoints",
         "notify.secret",
+        "cluster.postgres",
     ];
     secret.into_iter().any(|secret| key.starts_with(secret))
 }

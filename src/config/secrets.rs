@@ -129,7 +129,7 @@ impl Secrets {
         Ok(secrets)
     }
 
-    fn load(path: &Path) -> Result<Self, SecretsError> {
+    pub(super) fn load(path: &Path) -> Result<Self, SecretsError> {
         let fail = |source| SecretsError::Io { path: path.to_owned(), action: "read", source };
         let file = match File::open(path) {
             Ok(file) => file,

@@ -78,6 +78,14 @@ impl Default for Data {
     }
 }
 
+/// `[cluster]`: what replicas share.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cluster {
+    /// Where PostgreSQL is; without it there are no replicas.
+    pub postgres: Option<Secret>,
+}
+
 /// `[auth]`: who may do what.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

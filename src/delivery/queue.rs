@@ -124,6 +124,11 @@ impl<L: Clone + Ord + Hash> Queue<L> {
         }
     }
 
+    /// Others deliver from it.
+    pub(super) fn forget(&mut self, lane: &L) {
+        self.lanes.remove(lane);
+    }
+
     /// Whether some were left out and there is room for many of them. Asked once.
     pub(super) fn take_left_out(&mut self) -> bool {
         self.left_out && self.lanes.len() <= Self::MAX_LANES / 2 && std::mem::take(&mut self.left_out)

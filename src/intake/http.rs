@@ -100,7 +100,7 @@ pub async fn reply(
     payload: Payload,
 ) -> Result<HttpResponse, ApiError> {
     let ReplyPath { target, signature } = path.into_inner();
-    let target = intake.authenticate(&target, &signature)?;
+    let target = intake.authenticate(&target, &signature).await?;
     let header = |name| request.headers().get(name)?.to_str().ok();
     let declared = header(CONTENT_LENGTH).and_then(|length| length.parse().ok());
     let body = intake.inner.bodies.read(&target, header(CONTENT_ENCODING), declared, payload).await?;

@@ -76,6 +76,18 @@ impl Entry {
         }
     }
 
+    /// The payload as it is written, for a log that is kept elsewhere.
+    pub fn to_payload(&self) -> Vec<u8> {
+        let mut payload = Vec::new();
+        self.encode(&mut payload);
+        payload
+    }
+
+    /// Reads what [`Entry::to_payload`] wrote; `None` when it is damaged, or of a type this version does not know.
+    pub fn from_payload(payload: &[u8]) -> Option<Self> {
+        Self::decode(payload)
+    }
+
     /// Writes the payload: a byte for the type, then for callbacks fixed fields and the raw body, for events JSON,
     /// which later versions can add fields to.
     pub(super) fn encode(&self, buffer: &mut Vec<u8>) {

@@ -365,6 +365,20 @@ pub enum Event {
         /// The event.
         notification: Box<Notification>,
     },
+    /// What follows was sent to the shared log as one batch, and whether it got there is not known. Stands only in what
+    /// a replica takes in while the shared log is away.
+    Doubtful {
+        /// The batch's number.
+        serial: u64,
+        /// How many callbacks it has: those that follow.
+        callbacks: u64,
+    },
+    /// Whether a doubtful batch got there is known: if not, its callbacks follow once more. Stands where
+    /// [`Event::Doubtful`] does.
+    Settled {
+        /// The batch's number.
+        serial: u64,
+    },
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ pub(super) enum To {
 #[derive(Clone, Debug)]
 pub(super) struct Courier {
     notifier: Notifier,
+    log: EventLog,
     to: To,
     /// What stands for the destination; `None` for those that are no more.
     destination: Option<u64>,
@@ -48,7 +49,7 @@ impl Courier {
             To::Refs => Some(State::REFS),
             To::Nobody => None,
         };
-        Self { notifier, to, destination, known }
+        Self { log: notifier.inner.log.clone(), notifier, to, destination, known }
     }
 
     fn is_mine(&self, destination: u64) -> bool {
@@ -145,7 +146,8 @@ impl Courier {
             match self.log().record(event.clone(), Durability::Buffered).await {
                 Ok(_) => return outcome,
                 Err(RecordError::Stopping) => return Outcome::Later(Notifier::PAUSE),
-                Err(RecordError::Journal(_)) => sleep(Notifier::PAUSE).await,
+                Err(RecordError::Fenced) => return Outcome::Nothing,
+                Err(RecordError::Journal(_) | RecordError::Away) => sleep(Notifier::PAUSE).await,
             }
         }
     }
@@ -156,7 +158,15 @@ impl Outbox for Courier {
     type Change = NotificationsChanged;
 
     fn log(&self) -> &EventLog {
-        &self.notifier.inner.log
+        &self.log
+    }
+
+    fn fenced(&self, fence: Option<u64>) -> Self {
+        Self { log: self.log.fenced(fence), ..self.clone() }
+    }
+
+    fn share_of(&self, lane: &NotificationLane) -> u64 {
+        lane.job
     }
 
     fn changes(&self) -> broadcast::Receiver<Option<NotificationsChanged>> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::Notifier;
+use crate::cluster::Share;
 use crate::domain::{EventType, Job, JobId, JobState, Timestamp};
 use crate::journal::{Durability, Event};
 use crate::state::{State, StateError};
@@ -34,9 +35,12 @@ impl Notifier {
             let (state, from) = (self.state().clone(), after.take());
             let page = tokio::task::spawn_blocking(move || expiring(&state, Timestamp::now(), from));
             let (jobs, next) = page.await.unwrap_or(Err(StateError::Rebuilding))?;
+            // One replica tells.
+            let Some(share) = self.state().share(0) else { return Ok(()) };
+            let log = self.inner.log.fenced(share.as_ref().map(Share::fence));
             for job in jobs {
                 let event = Event::LinksExpiring { at: Timestamp::now(), job };
-                if self.inner.log.record(event, Durability::Buffered).await.is_err() {
+                if log.record(event, Durability::Buffered).await.is_err() {
                     return Ok(());
                 }
             }

@@ -103,10 +103,10 @@ impl Relay {
 
     /// What to send of a callback; `None` when something else stands where its bytes should.
     async fn body(&self, position: u64, known: RefRecord) -> Result<Option<Bytes>, ReadError> {
-        let inner = self.inner.clone();
+        let (inner, log) = (self.inner.clone(), self.log.clone());
         let read = tokio::task::spawn_blocking(move || {
-            let at = inner.log.state().callback_at(position)?;
-            let callback = inner.log.journal().read(at)?.into_callback();
+            let at = log.state().callback_at(position)?;
+            let callback = log.journal().read(at)?.into_callback();
             Ok(callback.map(|callback| (inner.rewrite)(&known, callback.body)))
         });
         read.await.unwrap_or(Err(ReadError::Cancelled))
@@ -116,10 +116,11 @@ impl Relay {
     async fn record(&self, event: Event) -> Outcome {
         loop {
             // It need not be on the disk at once: without it the callback is sent again.
-            match self.inner.log.record(event.clone(), Durability::Buffered).await {
+            match self.log.record(event.clone(), Durability::Buffered).await {
                 Ok(_) => return Outcome::Done,
                 Err(RecordError::Stopping) => return Outcome::Later(Self::PAUSE),
-                Err(RecordError::Journal(_)) => sleep(Self::PAUSE).await,
+                Err(RecordError::Fenced) => return Outcome::Nothing,
+                Err(RecordError::Journal(_) | RecordError::Away) => sleep(Self::PAUSE).await,
             }
         }
     }

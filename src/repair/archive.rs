@@ -27,6 +27,7 @@ use self::pieces::Pieces;
 use crate::backoff::with_retry;
 use crate::bucket::{Bucket, BucketError, ObjectKey};
 use crate::domain::{Digest, FileName};
+use crate::cluster::Cluster;
 use crate::journal::{Archive, ArchiveError, Archived, ArchivedBytes, Journal, Patience, StoredAs};
 use crate::state::{EventLog, ParseCallback, RecoveryError};
 
@@ -37,7 +38,7 @@ const BRIEF: Duration = Duration::from_secs(5);
 /// How many different problems are remembered.
 const MAX_PROBLEMS: usize = 100;
 
-/// Opens journal and state below `dir`; what is no longer there of the journal is read from `bucket`. Needs a tokio
+/// Opens journal and state below `dir`, the journal as a copy of what `cluster` shares if there is one; what is no longer there of the journal is read from `bucket`. Needs a tokio
 /// runtime.
 ///
 /// # Errors
@@ -46,11 +47,16 @@ pub fn open_event_log(
     dir: &Path,
     bucket: &Bucket,
     keys: ArchiveKeys,
+    cluster: Option<Cluster>,
     parse_callback: ParseCallback,
 ) -> Result<EventLog, RecoveryError> {
     let archive = Arc::new(SegmentArchive::new(bucket.clone(), keys));
     let journal = Journal::open_in(dir)?.with_archive(archive);
-    EventLog::open(journal, &dir.join("state"), parse_callback)
+    let state = dir.join("state");
+    match cluster {
+        Some(cluster) => EventLog::open_shared(journal, &state, &dir.join("outage"), cluster, parse_callback),
+        None => EventLog::open(journal, &state, parse_callback),
+    }
 }
 
 /// Whether an object has the name of an archived segment.

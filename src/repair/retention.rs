@@ -53,6 +53,26 @@ pub enum RetentionError {
     Cancelled,
 }
 
+/// Removes segments of the copy here that left the shared log, once the state's store has all that they told.
+///
+/// # Errors
+/// When the log cannot be reached or the disk refuses; the next call tries again.
+pub async fn trim_copy(log: &EventLog) -> Result<(), RetentionError> {
+    let oldest = log.oldest_shared().await?;
+    let gone: Vec<u64> = log.journal().sealed().into_iter().filter(|base| *base < oldest).collect();
+    if gone.is_empty() {
+        return Ok(());
+    }
+    let log = log.clone();
+    let removing = tokio::task::spawn_blocking(move || {
+        if !log.flush(STORE_PATIENCE)? {
+            return Err(RetentionError::StoreBehind);
+        }
+        gone.into_iter().try_for_each(|base| log.journal().remove(base)).map_err(RetentionError::from)
+    });
+    removing.await.unwrap_or(Err(RetentionError::Cancelled))
+}
+
 impl Retention {
     /// Moves segments of `log`'s journal into its archive that nothing was written to for `keep`.
     pub fn new(log: EventLog, parse_callback: ParseCallback, keep: Duration) -> Self {
@@ -114,6 +134,11 @@ impl Retention {
             return Err(RetentionError::StoreBehind);
         }
         fail_point!("retention.remove", |_| Err(RetentionError::Cancelled));
+        // Others keep their copies until it has left the log.
+        let after = self.journal().segments_here().into_iter().find(|other| *other > base);
+        if let Some(after) = after {
+            self.log.remove_before(after).await?;
+        }
         self.blocking(move |this| Ok(this.journal().remove(base)?)).await?;
         fail_point!("retention.remove.done", |_| Err(RetentionError::Cancelled));
         match stored {

@@ -11,6 +11,8 @@
 
 mod apply;
 mod fair_queue;
+mod outage;
+mod shared;
 
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
@@ -24,11 +26,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use self::apply::{FoldState, FoldThread};
 use self::fair_queue::FairQueue;
 use super::fold::{ApplyOutcome, ParseCallback, ParsedCallback};
-use super::open::{Aside, Recovery, RecoveryError};
+use super::open::{Aside, Opened, Recovery, RecoveryError};
 use super::stopwatch::Stopwatch;
 use super::{State, StateError};
-use crate::domain::{Target, Timestamp};
-use crate::journal::{Durability, Entry, Event, Journal, JournalError, Writer};
+use self::outage::Outage;
+use crate::cluster::{Cluster, first_position};
+use crate::domain::Target;
+use crate::journal::{Durability, Entry, Event, Journal, JournalError, Mirror, Writer};
 use crate::supervisor::Supervisor;
 
 /// Why an entry was not recorded.
@@ -40,6 +44,12 @@ pub enum RecordError {
     /// The service is stopping; nothing is kept.
     #[error("the service is stopping")]
     Stopping,
+    /// The shared log cannot be reached: what was to be recorded may yet turn out to be.
+    #[error("the shared log cannot be reached")]
+    Away,
+    /// Another replica has taken over what this was about; nothing is kept.
+    #[error("another replica has taken this over")]
+    Fenced,
 }
 
 /// The way to record. Cheap to clone; recording goes on until [`EventLog::close`].
@@ -53,6 +63,8 @@ pub struct EventLog {
     recovery: watch::Receiver<Option<Recovery>>,
     threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
     supervisor: Supervisor,
+    /// What is recorded through this handle carries it.
+    fence: Option<u64>,
 }
 
 /// How the journal's thread fares.
@@ -71,6 +83,10 @@ enum LogCommand {
     BeginSegment(u64, oneshot::Sender<Result<(), RecordError>>),
     /// Have the state made anew.
     StartOver,
+    /// Take the segments before this one out of the shared log.
+    RemoveBefore(u64, oneshot::Sender<Result<(), RecordError>>),
+    /// The oldest segment that the shared log has.
+    Oldest(oneshot::Sender<Result<u64, RecordError>>),
 }
 
 #[derive(Debug)]
@@ -78,6 +94,8 @@ struct AppendRequest {
     entry: Entry,
     parsed: Option<ParsedCallback>,
     durability: Durability,
+    /// The epoch in which this replica has the right to record it, where it needs one.
+    fence: Option<u64>,
     answer: oneshot::Sender<Result<ApplyOutcome, RecordError>>,
 }
 
@@ -119,26 +137,55 @@ impl EventLog {
     pub fn open(journal: Journal, dir: &Path, parse_callback: ParseCallback) -> Result<Self, RecoveryError> {
         // Who may not write must not touch the state either: it is somebody's.
         let mut writer = Writer::new(journal.clone(), first_position())?;
-        let state = State::new(dir);
-        let mut aside = Aside::default();
-        let opened = state.open_store(&mut aside).inspect_err(|error| {
-            tracing::error!(%error, "the state cannot be opened; callbacks are accepted while it is tried again");
-        });
-        let opened = opened.ok();
-        let applied = opened.as_ref().map_or(0, |opened| opened.applied);
-        writer.begin_behind(applied)?;
+        let (state, opened, aside) = open_state(dir, None);
+        writer.begin_behind(opened.as_ref().map_or(0, |opened| opened.applied))?;
+        Self::start(journal, state, opened, aside, parse_callback, |parts| {
+            let StartedParts { receiver, folding, batches, health, .. } = parts;
+            commit_all(writer, receiver, &folding, &batches, &health);
+        })
+    }
+
+    /// Opens the state in `dir`, a view of the log that `cluster` shares, of which `journal` is to be the copy here. While the
+    /// log is away, callbacks are kept in `outage`.
+    ///
+    /// # Errors
+    /// As for [`EventLog::open`].
+    pub fn open_shared(
+        journal: Journal,
+        dir: &Path,
+        outage: &Path,
+        cluster: Cluster,
+        parse_callback: ParseCallback,
+    ) -> Result<Self, RecoveryError> {
+        let mirror = Mirror::open(journal.clone())?;
+        let outage = Outage::open(outage)?;
+        let (state, opened, aside) = open_state(dir, Some(cluster.clone()));
+        Self::start(journal, state, opened, aside, parse_callback, move |parts| {
+            let StartedParts { receiver, folding, batches, health } = parts;
+            let log = shared::SharedLog { cluster, mirror, outage, parse_callback, folding, batches, health };
+            shared::run(log, receiver);
+        })
+    }
+
+    /// Starts the threads, the first of which does `commit`.
+    fn start(
+        journal: Journal,
+        state: State,
+        opened: Option<Opened>,
+        aside: Aside,
+        parse_callback: ParseCallback,
+        commit: impl FnOnce(StartedParts) + Send + 'static,
+    ) -> Result<Self, RecoveryError> {
         let supervisor = Supervisor::new();
         let (sender, receiver) = mpsc::channel(MAX_QUEUED_COMMANDS);
         let (batches, batch_receiver) = sync_channel(MAX_QUEUED_BATCHES);
         let health = Arc::<Health>::default();
         let (recovered, recovery) = watch::channel(None);
         let folding = FoldState { state: state.clone(), behind: Arc::new(AtomicUsize::new(1)) };
-        let commit = {
-            let (health, folding) = (health.clone(), folding.clone());
-            supervisor.thread("journal thread", batches, move |batches| {
-                commit_all(writer, receiver, &folding, batches, &health)
-            })
-        };
+        let parts = StartedParts { receiver, folding: folding.clone(), batches, health: health.clone() };
+        // The second thread ends when nobody can send it anything: after the first has said that it ended.
+        let kept = parts.batches.clone();
+        let commit = supervisor.thread("journal thread", kept, move |_| commit(parts));
         let folder = FoldThread { folding, journal: journal.clone(), parse_callback, recovered };
         let apply = supervisor.thread("state thread", (), move |()| folder.run(opened, aside, &batch_receiver));
         Ok(Self {
@@ -153,7 +200,43 @@ impl EventLog {
                 apply.map_err(RecoveryError::Thread)?,
             ])),
             supervisor,
+            fence: None,
         })
+    }
+
+    /// The same log for whoever acts in an epoch: what is recorded through this is refused once the epoch is over. It is not,
+    /// where `fence` is `None`.
+    #[must_use]
+    pub fn fenced(&self, fence: Option<u64>) -> Self {
+        Self { fence, ..self.clone() }
+    }
+
+    /// The other replicas, where there may be any.
+    pub fn cluster(&self) -> Option<&Cluster> {
+        self.state.cluster()
+    }
+
+    /// Takes the segments before `base` out of the shared log: they are in the archive. Nothing where none is shared.
+    ///
+    /// # Errors
+    /// When the log cannot be reached.
+    pub async fn remove_before(&self, base: u64) -> Result<(), RecordError> {
+        if self.cluster().is_none() {
+            return Ok(());
+        }
+        let (answer, answered) = oneshot::channel();
+        self.send(LogCommand::RemoveBefore(base, answer)).await?;
+        answered.await.unwrap_or(Err(RecordError::Stopping))
+    }
+
+    /// The base of the oldest segment that the shared log still has.
+    ///
+    /// # Errors
+    /// When the log cannot be reached, or none is shared.
+    pub async fn oldest_shared(&self) -> Result<u64, RecordError> {
+        let (answer, answered) = oneshot::channel();
+        self.send(LogCommand::Oldest(answer)).await?;
+        answered.await.unwrap_or(Err(RecordError::Stopping))
     }
 
     /// How the store was brought up to date with the journal, as soon as it is. `None` when the service stops before.
@@ -279,7 +362,7 @@ impl EventLog {
         durability: Durability,
     ) -> Result<ApplyOutcome, RecordError> {
         let (answer, answered) = oneshot::channel();
-        self.send(LogCommand::Record(Box::new(AppendRequest { entry, parsed, durability, answer }))).await?;
+        self.send(LogCommand::Record(Box::new(AppendRequest { entry, parsed, durability, fence: self.fence, answer }))).await?;
         answered.await.unwrap_or(Err(RecordError::Stopping))
     }
 
@@ -289,11 +372,22 @@ impl EventLog {
     }
 }
 
-/// Where what is recorded from now on may begin: further on than anything in the bucket got, unless that was written at more
-/// than 64 MiB a second all the time. So nothing collides with what an older copy of this journal does not know of.
-fn first_position() -> u64 {
-    const POSITIONS_PER_MS: u64 = 1 << 16;
-    Timestamp::now().millis().saturating_mul(POSITIONS_PER_MS)
+/// What the first thread works with.
+struct StartedParts {
+    receiver: mpsc::Receiver<LogCommand>,
+    folding: FoldState,
+    batches: SyncSender<FoldCommand>,
+    health: Arc<Health>,
+}
+
+/// The state in `dir`, and its store if that can be opened now.
+fn open_state(dir: &Path, cluster: Option<Cluster>) -> (State, Option<Opened>, Aside) {
+    let state = State::new(dir, cluster);
+    let mut aside = Aside::default();
+    let opened = state.open_store(&mut aside).inspect_err(|error| {
+        tracing::error!(%error, "the state cannot be opened; callbacks are accepted while it is tried again");
+    });
+    (state, opened.ok(), aside)
 }
 
 fn commit_all(
@@ -318,6 +412,9 @@ fn commit_all(
                         return;
                     }
                 }
+                // There is no shared log.
+                LogCommand::RemoveBefore(_, answer) => drop(answer.send(Ok(()))),
+                LogCommand::Oldest(answer) => drop(answer.send(Err(RecordError::Away))),
                 LogCommand::BeginSegment(at_least, answer) => {
                     let begun = health.appending.time(|| writer.begin_next(at_least));
                     let begun = begun.map_err(|error| RecordError::Journal(Arc::new(error)));

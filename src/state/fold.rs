@@ -189,6 +189,8 @@ pub(super) fn apply(
         Event::NotificationDead { at, id, why } => notify::dead(txn, id, why, *at),
         Event::NotificationRetried { id, .. } => notify::retried(txn, id),
         Event::NotificationKept { number, notification } => notify::kept(txn, *number, notification),
+        // Says something of the journal it stands in, and nothing of jobs.
+        Event::Doubtful { .. } | Event::Settled { .. } => Ok(ApplyOutcome::Done),
     }
 }
 

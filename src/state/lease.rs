@@ -5,6 +5,7 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Shared, State};
+use crate::cluster::{Cluster, Share, shard_of};
 use crate::domain::AssetId;
 
 /// Jobs that are worked on, and files that are fetched.
@@ -23,6 +24,15 @@ fn lock<T: Eq + Hash>(held: &Mutex<HashSet<T>>) -> MutexGuard<'_, HashSet<T>> {
 pub struct Lease {
     shared: Arc<Shared>,
     sequence: u64,
+    /// Where there are other replicas.
+    share: Option<Share>,
+}
+
+impl Lease {
+    /// What is recorded in this right carries this, where there are other replicas: see [`super::EventLog::fenced`].
+    pub fn fence(&self) -> Option<u64> {
+        self.share.as_ref().map(Share::fence)
+    }
 }
 
 /// Marks a file as being fetched, for as long as it is held.
@@ -33,10 +43,32 @@ pub struct Fetching {
 }
 
 impl State {
-    /// The right to work on a job, unless somebody has it.
+    /// The right to work on a job, unless somebody has it, or it is another replica's to work on.
     pub fn lease(&self, sequence: u64) -> Option<Lease> {
+        let share = self.share(sequence)?;
         let is_new = lock(&self.shared.leases.jobs).insert(sequence);
-        is_new.then(|| Lease { shared: self.shared.clone(), sequence })
+        is_new.then(|| Lease { shared: self.shared.clone(), sequence, share })
+    }
+
+    /// The right to do something about what has this number, as far as other replicas are concerned: `Some(None)` where there
+    /// are none.
+    pub fn share(&self, key: u64) -> Option<Option<Share>> {
+        match &self.shared.cluster {
+            None => Some(None),
+            Some(cluster) => cluster.shares().enter(shard_of(key)).map(Some),
+        }
+    }
+
+    /// The other replicas, where there may be any.
+    pub fn cluster(&self) -> Option<&Cluster> {
+        self.shared.cluster.as_ref()
+    }
+
+    /// Everything before `position` is folded in.
+    pub(super) fn set_applied(&self, position: u64) {
+        if let Some(cluster) = &self.shared.cluster {
+            cluster.set_applied(position);
+        }
     }
 
     /// True while somebody has the right to work on a job.

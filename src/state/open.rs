@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use sha2::{Digest as _, Sha256};
+
 use super::fold;
 use super::fold::ParseCallback;
 use super::keys::{META, Table};
@@ -189,6 +191,29 @@ fn verify_counts(dir: &Path) -> Result<(), StateError> {
     }
     let meta: Meta = postcard::from_bytes(&found.unwrap_or_default())?;
     compare(&store, &meta.counters)
+}
+
+impl State {
+    /// How far the state in `dir` is, how many records it has, and the SHA-256 of all of them in their order: the same for
+    /// all that were folded from the same log up to the same position. Nobody else may use it meanwhile.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn digest(dir: &Path) -> Result<(u64, u64, String), StateError> {
+        let store = open_store(dir, LEAST_CACHE_BYTES, Access::ReadOnly)?;
+        let meta = store.get(&META)?.unwrap_or_default();
+        let applied = postcard::from_bytes::<Meta>(&meta).map_or(0, |meta| meta.applied);
+        let (mut records, mut hash) = (0, Sha256::new());
+        for record in store.range(..) {
+            let (key, value) = record?;
+            records += 1;
+            for part in [&key, &value] {
+                hash.update((part.len() as u64).to_le_bytes());
+                hash.update(part);
+            }
+        }
+        Ok((applied, records, hex::encode(hash.finalize())))
+    }
 }
 
 fn compare(store: &Store, counters: &Counters) -> Result<(), StateError> {

@@ -19,7 +19,7 @@ impl Stopwatch {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    fn set(&self, since: Option<Instant>) {
+    pub(super) fn set(&self, since: Option<Instant>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
 }

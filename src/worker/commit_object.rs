@@ -1,7 +1,10 @@
 //! Making bytes an object, once: claim, object, record.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use fail::fail_point;
+use tokio::time::{Instant, sleep};
 
 use super::Worker;
 use super::attempt::AttemptError;
@@ -66,7 +69,7 @@ impl Worker {
             let event =
                 Event::Claimed { at: Timestamp::now(), job: job.clone(), slot: slot.clone(), file: file.clone() };
             fail_point!("worker.claim", |_| Err(AttemptError::Deferred));
-            let ApplyOutcome::Claim(outcome) = self.inner.log.record(event, Durability::Synced).await? else {
+            let ApplyOutcome::Claim(outcome) = self.log.record(event, Durability::Synced).await? else {
                 return Err(AttemptError::Deferred);
             };
             fail_point!("worker.claim.done", |_| Err(AttemptError::Deferred));
@@ -77,7 +80,15 @@ impl Worker {
                     break;
                 }
                 ClaimOutcome::AlreadyStored(_) => {}
-                ClaimOutcome::HeldBy(claim) => self.settle_claim(&claim).await?,
+                ClaimOutcome::HeldBy(claim) => {
+                    if self.is_anothers(&claim)? {
+                        drop(alone);
+                        self.wait_for_another(&claim).await?;
+                        alone = self.digest_lock(file.sha256).await;
+                    } else {
+                        self.settle_claim(&claim).await?;
+                    }
+                }
                 ClaimOutcome::FileStored(stored) => return Ok((*stored, false)),
                 ClaimOutcome::KeyTaken(owner) => {
                     // One lock at a time: another file may hold that of the owner and wait for this.
@@ -101,7 +112,7 @@ impl Worker {
         }
         let event = Event::Stored { job: job.clone(), slot: slot.clone(), file: file.clone() };
         fail_point!("worker.stored", |_| Err(AttemptError::Deferred));
-        let recorded = self.inner.log.record(event, Durability::Buffered).await?;
+        let recorded = self.log.record(event, Durability::Buffered).await?;
         drop(alone);
         match recorded {
             ApplyOutcome::Deferred => Err(AttemptError::Deferred),
@@ -110,6 +121,26 @@ impl Worker {
                 Ok((file, made_visible))
             }
         }
+    }
+
+    /// Whether a claim's job is worked on by another replica, or was until just now.
+    fn is_anothers(&self, claim: &Claim) -> Result<bool, AttemptError> {
+        let Some(cluster) = self.log.cluster() else { return Ok(false) };
+        Ok(!self.is_in(cluster.shares().held().1, &claim.job)?)
+    }
+
+    /// Waits until the replica that has a claim has stored the object or given it up, or its job is this one's.
+    async fn wait_for_another(&self, claim: &Claim) -> Result<(), AttemptError> {
+        const LOOK: Duration = Duration::from_millis(200);
+        const PATIENCE: Duration = Duration::from_secs(60);
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            if self.state().claim(&claim.file.sha256)?.is_none() || !self.is_anothers(claim)? {
+                return Ok(());
+            }
+            sleep(LOOK).await;
+        }
+        Err(AttemptError::Deferred)
     }
 
     /// Finds out what became of a claim that nobody works on: its object is there and gets recorded, or it is not and
@@ -126,7 +157,7 @@ impl Worker {
         } else {
             Event::Released { at: Timestamp::now(), sha256: file.sha256 }
         };
-        self.inner.log.record(event, Durability::Buffered).await?;
+        self.log.record(event, Durability::Buffered).await?;
         Ok(())
     }
 

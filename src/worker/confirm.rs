@@ -16,6 +16,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use self::compare::Verdict;
+use crate::cluster::Share;
 use crate::domain::{Job, JobId, Timestamp};
 use crate::journal::{Durability, Event};
 use crate::provider::{Client, ProviderError};
@@ -25,11 +26,11 @@ use crate::state::{ApplyOutcome, EventLog, JobRecord, RecordError, State, StateE
 #[derive(Clone, Debug)]
 pub struct Confirmer {
     inner: Arc<Inner>,
+    log: EventLog,
 }
 
 #[derive(Debug)]
 struct Inner {
-    log: EventLog,
     client: Option<Client>,
     patience: Duration,
     /// Since when the provider has been asked about a job in this run and does not know of its end.
@@ -67,6 +68,8 @@ impl Confirmer {
     pub const PATIENCE: Duration = Duration::from_secs(300);
     /// Questions at a time.
     const AT_ONCE: usize = 4;
+    /// Of what is due, so much is looked at for what is this replica's.
+    const LOOKED_AT: usize = 4096;
     /// Between two questions about one job that the provider does not know the end of.
     const PAUSES: std::ops::RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(60);
     /// The same when the answer cannot be read.
@@ -81,7 +84,12 @@ impl Confirmer {
     pub fn new(log: EventLog, client: Option<Client>, patience: Duration) -> Self {
         let stop = watch::Sender::new(false);
         let open_since = Mutex::default();
-        Self { inner: Arc::new(Inner { log, client, patience, open_since, stop }) }
+        Self { inner: Arc::new(Inner { client, patience, open_since, stop }), log }
+    }
+
+    /// The same for whoever acts in an epoch of the cluster: see [`EventLog::fenced`].
+    fn fenced(&self, fence: Option<u64>) -> Self {
+        Self { inner: self.inner.clone(), log: self.log.fenced(fence) }
     }
 
     /// Asks nothing from now on; [`Confirmer::run`] returns at once.
@@ -90,17 +98,18 @@ impl Confirmer {
     }
 
     fn state(&self) -> &State {
-        self.inner.log.state()
+        self.log.state()
     }
 
     /// Works until [`Confirmer::stop`] is called. A question that is cut off is asked again after the next start.
     pub async fn run(&self) {
         let mut stop = self.inner.stop.subscribe();
         tokio::select! {
-            _ = self.inner.log.recovered() => {}
+            _ = self.log.recovered() => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
         let mut asking = InFlight::default();
+        let mut shares = self.log.cluster().map(|cluster| cluster.shares().changes());
         while !*stop.borrow_and_update() {
             let at_once = if self.is_unreachable() { 1 } else { Self::AT_ONCE };
             let backoff_until = asking.backoff_until.filter(|until| *until > Instant::now());
@@ -113,6 +122,7 @@ impl Confirmer {
                     self.ended(&mut asking, ended).await;
                 }
                 () = self.state().confirmations_changed(), if has_room => {}
+                () = super::dispatch::changed(&mut shares) => {}
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
             }
         }
@@ -130,7 +140,9 @@ impl Confirmer {
     /// Asks what is due and has room. Returns when to look again, if that is known.
     fn dispatch(&self, asking: &mut InFlight, at_once: usize) -> Option<Instant> {
         let now = Timestamp::now();
-        let (due, next) = match self.state().confirmations_due(now, Self::LONGEST_PAUSE, 2 * Self::AT_ONCE) {
+        // Of what is due, some is other replicas'.
+        let most = if self.log.cluster().is_some() { Self::LOOKED_AT } else { 2 * Self::AT_ONCE };
+        let (due, next) = match self.state().confirmations_due(now, Self::LONGEST_PAUSE, most) {
             Ok(found) => found,
             Err(error) => {
                 tracing::debug!(%error, "what waits to be confirmed cannot be read yet");
@@ -144,8 +156,12 @@ impl Confirmer {
             if asking.jobs.values().any(|asked| *asked == sequence) {
                 continue;
             }
-            let confirmer = self.clone();
-            let task = asking.tasks.spawn(async move { confirmer.ask(sequence).await });
+            let Some(share) = self.state().share(sequence) else { continue };
+            let confirmer = self.fenced(share.as_ref().map(Share::fence));
+            let task = asking.tasks.spawn(async move {
+                let _share = share;
+                confirmer.ask(sequence).await
+            });
             asking.jobs.insert(task.id(), sequence);
         }
         next.map(|at| Instant::now() + at.since(now))
@@ -271,7 +287,7 @@ impl Confirmer {
     }
 
     async fn record(&self, event: Event) -> AskResult {
-        match self.inner.log.record(event, Durability::Buffered).await? {
+        match self.log.record(event, Durability::Buffered).await? {
             ApplyOutcome::Deferred => Err(AskError::Deferred),
             _ => Ok(()),
         }

@@ -5,6 +5,7 @@ use std::collections::hash_map::Entry;
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -13,6 +14,7 @@ use super::retry;
 use super::{Config, Worker};
 use crate::backoff::doubling;
 use crate::bucket::BucketError;
+use crate::cluster::shard_of;
 use crate::domain::{AssetState, AttemptFailure, StuckReason, Timestamp};
 use crate::journal::{Durability, Event};
 use crate::state::{DueCursor, DueJob, Lease, Shown};
@@ -32,7 +34,7 @@ struct InProgress {
     sequence: u64,
     host: String,
     owner: u64,
-    _lease: Lease,
+    lease: Lease,
 }
 
 /// The jobs being worked on.
@@ -48,6 +50,8 @@ struct Running {
     backing_off: HashMap<u64, Instant>,
     /// How often in a row that was so.
     held_back_times: HashMap<u64, u16>,
+    /// Of which shards what was left open is settled, a bit for each, and in which epoch.
+    settled: (u64, u64),
 }
 
 /// Who takes up a place.
@@ -103,21 +107,26 @@ impl Worker {
         let mut stop = self.inner.stop.subscribe();
         let mut running = Running::default();
         let settled = async {
-            self.inner.log.recovered().await;
+            self.log.recovered().await;
             self.identify_storage().await;
-            self.settle_all().await;
+            if self.log.cluster().is_none() {
+                self.settle_all().await;
+            }
         };
         tokio::select! {
             () = settled => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
         let mut outages = 0;
+        let mut shares = self.log.cluster().map(|cluster| cluster.shares().changes());
         loop {
             if *stop.borrow_and_update() {
                 break;
             }
             let storage_down = self.storage_failure().is_some();
+            let is_settled = storage_down || self.settle_shares(&mut running).await;
             let next = if storage_down { None } else { self.dispatch(&mut running) };
+            let next = if is_settled { next } else { Some(Instant::now() + retry::pause()) };
             let has_room = running.tasks.len() < self.inner.config.concurrency && !storage_down;
             tokio::select! {
                 _ = stop.changed() => {}
@@ -128,6 +137,7 @@ impl Worker {
                     }
                 }
                 () = self.state().due_changed(), if has_room => {}
+                () = changed(&mut shares) => {}
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if has_room && next.is_some() => {}
                 () = self.storage_back(outages), if storage_down => outages += 1,
             }
@@ -198,9 +208,33 @@ impl Worker {
     }
 
     async fn settle_all(&self) {
-        while let Err(error) = self.recover().await {
+        while let Err(error) = self.recover(u64::MAX).await {
             tracing::warn!(%error, "what the last run left open cannot be settled yet");
             tokio::time::sleep(retry::pause()).await;
+        }
+    }
+
+    /// Settles what was left open in shards that are this replica's by now. Returns whether that is done.
+    async fn settle_shares(&self, running: &mut Running) -> bool {
+        let Some(cluster) = self.log.cluster() else {
+            running.settled = (0, u64::MAX);
+            return true;
+        };
+        let (epoch, held) = cluster.shares().held();
+        let known = if running.settled.0 == epoch { running.settled.1 & held } else { 0 };
+        running.settled = (epoch, known);
+        if held & !known == 0 {
+            return true;
+        }
+        match self.fenced(Some(epoch)).recover(held & !known).await {
+            Ok(()) => {
+                running.settled.1 = held;
+                true
+            }
+            Err(error) => {
+                tracing::warn!(%error, "what another replica left open cannot be settled yet");
+                false
+            }
         }
     }
 
@@ -243,12 +277,15 @@ impl Worker {
         if running.backing_off.contains_key(&job.sequence) {
             return Shown::Passed;
         }
+        if running.settled.1 & (1 << shard_of(job.sequence)) == 0 {
+            return Shown::Passed;
+        }
         let Some(lease) = self.leased(job.sequence) else { return Shown::Passed };
-        let (worker, sequence) = (self.clone(), job.sequence);
+        let (worker, sequence) = (self.fenced(lease.fence()), job.sequence);
         let task = running.tasks.spawn(async move { worker.work(sequence).await });
         running.take(&job.host, job.owner);
         let (host, owner) = (job.host.clone(), job.owner);
-        running.jobs.insert(task.id(), InProgress { sequence, host, owner, _lease: lease });
+        running.jobs.insert(task.id(), InProgress { sequence, host, owner, lease });
         if running.tasks.len() < concurrency { Shown::Taken } else { Shown::Enough }
     }
 
@@ -277,7 +314,7 @@ impl Worker {
             let pause = retry::pause().max(retry::delay(*times).min(MAX_HELD_BACK));
             running.backing_off.insert(sequence, Instant::now() + pause);
             if panicked {
-                self.give_up(sequence, &error).await;
+                self.fenced(taken.lease.fence()).give_up(sequence, &error).await;
             }
         } else {
             running.held_back_times.remove(&sequence);
@@ -292,10 +329,21 @@ impl Worker {
             let failure = AttemptFailure::new(error.to_owned(), true, Some(StuckReason::InternalError));
             let (job, slot) = (record.job.id.clone(), asset.slot.clone());
             let event = Event::AttemptFailed { at: now, job, slot, failure, due: now };
-            if let Err(error) = self.inner.log.record(event, Durability::Buffered).await {
+            if let Err(error) = self.log.record(event, Durability::Buffered).await {
                 tracing::error!(sequence, %error, "a defect could not be recorded");
             }
         }
+    }
+}
+
+/// Resolves when other shards are this replica's; never where there are no others.
+pub(super) async fn changed(shares: &mut Option<watch::Receiver<u64>>) {
+    let changed = match shares {
+        Some(shares) => shares.changed().await.is_ok(),
+        None => false,
+    };
+    if !changed {
+        std::future::pending().await
     }
 }
 

@@ -59,7 +59,7 @@ impl Worker {
                 fallback: folder(true).as_str().to_owned(),
             };
             fail_point!("worker.place", |_| Err(AttemptError::Deferred));
-            let ApplyOutcome::Job { .. } = self.inner.log.record(event, Durability::Buffered).await? else {
+            let ApplyOutcome::Job { .. } = self.log.record(event, Durability::Buffered).await? else {
                 return Err(AttemptError::Deferred);
             };
             fail_point!("worker.place.done", |_| Err(AttemptError::Deferred));
@@ -113,7 +113,7 @@ impl Worker {
         );
         let (job, slot) = (record.job.id.clone(), asset.slot.clone());
         let event = Event::AttemptFailed { at: Timestamp::now(), job, slot, failure, due };
-        self.inner.log.record(event, Durability::Buffered).await?;
+        self.log.record(event, Durability::Buffered).await?;
         Ok(())
     }
 

@@ -47,7 +47,7 @@ impl Worker {
         };
         let event = Event::Ended { at, job: record.job.id.clone(), state: end, decided_by, manifest_key };
         fail_point!("worker.end", |_| Err(AttemptError::Deferred));
-        self.inner.log.record(event, Durability::Buffered).await?;
+        self.log.record(event, Durability::Buffered).await?;
         fail_point!("worker.end.done", |_| Err(AttemptError::Deferred));
         tracing::info!(job = %record.job.id, state = end.as_str(), "ended");
         Ok(())
@@ -73,7 +73,7 @@ impl Worker {
         const SMALL_RECORD: usize = 1 << 20;
         let Some(position) = position else { return Ok(None) };
         let at = self.state().callback_at(position)?;
-        let journal = self.inner.log.journal().clone();
+        let journal = self.log.journal().clone();
         let turn = if journal.record_size(at).is_some_and(|bytes| bytes <= SMALL_RECORD) {
             None
         } else {

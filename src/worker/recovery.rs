@@ -2,6 +2,8 @@
 
 use super::Worker;
 use super::attempt::AttemptError;
+use crate::cluster::shard_of;
+use crate::domain::JobId;
 
 /// Jobs looked at in one go.
 const PAGE: usize = 1024;
@@ -9,15 +11,27 @@ const PAGE: usize = 1024;
 impl Worker {
     /// Settles all open claims, ends the recorded uploads that no job will go on with, and removes the other staging files
     /// of jobs that were being worked on. May run twice.
-    pub(super) async fn recover(&self) -> Result<(), AttemptError> {
-        self.settle_uploads().await?;
+    /// Of what is in the shards `shards`, a bit for each.
+    pub(super) async fn recover(&self, shards: u64) -> Result<(), AttemptError> {
+        self.settle_uploads(shards).await?;
         if self.inner.bucket.has_staging() {
             self.remove_staging().await?;
         }
         for claim in self.state().claims()? {
-            self.settle_claim(&claim).await?;
+            if self.is_in(shards, &claim.job)? {
+                self.settle_claim(&claim).await?;
+            }
         }
         Ok(())
+    }
+
+    /// Whether a job is in one of the shards. One that nobody knows is in the first.
+    pub(super) fn is_in(&self, shards: u64, job: &JobId) -> Result<bool, AttemptError> {
+        if shards == u64::MAX {
+            return Ok(true);
+        }
+        let sequence = self.state().job(job)?.map(|record| record.sequence);
+        Ok(shards & (1 << sequence.map_or(0, shard_of)) != 0)
     }
 
     async fn remove_staging(&self) -> Result<(), AttemptError> {

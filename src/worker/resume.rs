@@ -94,7 +94,7 @@ impl Worker {
             point: text,
         };
         fail_point!("worker.advance", |_| Err(AttemptError::Deferred));
-        let written = self.inner.log.record(event, Durability::Buffered).await;
+        let written = self.log.record(event, Durability::Buffered).await;
         if let Err(error) = &written {
             tracing::warn!(key = %upload_in_progress.upload.key, %error, "how far an upload is could not be recorded");
         }
@@ -141,15 +141,15 @@ impl Worker {
         Ok(())
     }
 
-    /// Ends all recorded uploads that no job will go on with.
-    pub(super) async fn settle_uploads(&self) -> Result<(), AttemptError> {
+    /// Ends all recorded uploads that no job of the shards will go on with.
+    pub(super) async fn settle_uploads(&self, shards: u64) -> Result<(), AttemptError> {
         let mut after = None;
         loop {
             let page = self.state().uploads(after.as_deref(), PAGE)?;
             let Some((last, _)) = page.last() else { return Ok(()) };
             after = Some(last.clone());
             for (name, record) in page {
-                if !self.is_awaited(&name, &record)? {
+                if self.is_in(shards, &record.job)? && !self.is_awaited(&name, &record)? {
                     self.end_upload(&name).await?;
                 }
             }
@@ -171,7 +171,7 @@ impl Worker {
     /// Records that an upload is no more.
     pub(super) async fn record_upload_ended(&self, name: &str) -> Result<(), AttemptError> {
         let event = Event::UploadEnded { at: Timestamp::now(), upload: name.to_owned() };
-        self.inner.log.record(event, Durability::Buffered).await?;
+        self.log.record(event, Durability::Buffered).await?;
         Ok(())
     }
 

@@ -226,7 +226,7 @@ impl Worker {
             slot: task.asset.slot.clone(),
             upload: recorded(&upload),
         };
-        let recorded_it = self.inner.log.record(event, Durability::Synced).await.map_err(AttemptError::from);
+        let recorded_it = self.log.record(event, Durability::Synced).await.map_err(AttemptError::from);
         let injected = || {
             fail_point!("worker.upload.done", |_| Err(AttemptError::Deferred));
             Ok(())

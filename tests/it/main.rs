@@ -13,6 +13,7 @@ mod budget;
 mod callbacks;
 mod claims;
 mod cli;
+mod cluster;
 mod config;
 mod confirm;
 mod connect;

@@ -317,7 +317,7 @@ async fn open_claims_and_uploads_are_carried_forward_and_hold_no_segment() {
         move || {
             let (data, bucket) = (data.clone(), bucket.clone());
             async move {
-                let opening = move || open_event_log(&data, &bucket, journal_keys(), Intake::parse_callback);
+                let opening = move || open_event_log(&data, &bucket, journal_keys(), None, Intake::parse_callback);
                 let log = tokio::task::spawn_blocking(opening).await.unwrap().unwrap();
                 log.recovered().await.unwrap();
                 log

@@ -236,6 +236,8 @@ impl OpenEntries {
             | Event::NotificationDead { .. }
             | Event::NotificationRetried { .. }
             | Event::NotificationKept { .. }
+            | Event::Doubtful { .. }
+            | Event::Settled { .. }
             | Event::Released { .. } => {}
         }
     }

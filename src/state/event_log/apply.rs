@@ -136,7 +136,7 @@ impl FoldThread {
             let mut attempt = Attempt::default();
             match error {
                 // The store is as it was.
-                StateError::Defect(_) | StateError::Store(StoreError::Stalled) => attempt.opened = state.take_store(),
+                StateError::Defect(_) | StateError::Behind | StateError::Store(StoreError::Stalled) => attempt.opened = state.take_store(),
                 error if error.is_damage() => attempt.aside.damage = Some(error.to_string()),
                 // What fails for good, as sled does after one full disk, is mended by opening it anew.
                 _ => {}
@@ -225,6 +225,7 @@ impl FoldThread {
         total.passed_over = work.passed_over.into_iter().collect();
         report(&total);
         self.folding.state.set_store(Some(opened.store));
+        self.folding.state.set_applied(total.applied);
         self.recovered.send_replace(Some(total));
     }
 
@@ -284,6 +285,7 @@ fn apply_batch(
         let next = entries.peek().map_or(end, |(position, _, _)| *position);
         commit(state, txn, next.max(covered))?;
     }
+    state.set_applied(end);
     for result in &results {
         if let ApplyOutcome::Job { job, .. } = result {
             state.shared.waiters.wake(job);

@@ -208,6 +208,12 @@ impl Process {
         child.wait().unwrap();
     }
 
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child.lock().unwrap());
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
     /// SIGTERM; its exit code.
     pub(crate) async fn terminate(&self) -> Option<i32> {
         let pid = rustix::process::Pid::from_child(&self.child.lock().unwrap());

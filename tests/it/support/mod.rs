@@ -4,6 +4,7 @@ pub(crate) mod apis;
 pub(crate) mod audit;
 pub(crate) mod child;
 pub(crate) mod media;
+pub(crate) mod postgres;
 pub(crate) mod ranged;
 pub(crate) mod raw;
 pub(crate) mod receiver;

@@ -175,6 +175,7 @@ pub(crate) fn settings(dir: &Path) -> Settings {
         tls: None,
         trusted_proxies: Vec::new(),
         data_dir: dir.join("data"),
+        cluster: None,
         journal_keys: journal_keys(),
         reply_urls: ReplyUrls::new("http://127.0.0.1".parse().unwrap(), ReplyKeys::new([&secret]).unwrap()),
         intake: intake::Config {

@@ -1,0 +1,127 @@
+//! What there is to do about replicas.
+
+use super::args::ClusterCommand;
+use super::{Failure, print};
+use crate::cluster::{self, ClusterError, PostgresUrl};
+use crate::config::{Config, DataDir, DataDirError};
+use crate::journal::Journal;
+use crate::state::State;
+
+/// Runs a command about the cluster.
+pub(super) async fn run(config: &Config, command: ClusterCommand) -> Result<(), Failure> {
+    match command {
+        ClusterCommand::Status => status(&url(config)?).await,
+        ClusterCommand::Import => import(config).await,
+        ClusterCommand::Export => export(config).await,
+        ClusterCommand::Digest => digest(config),
+    }
+}
+
+/// Commands that do a stopped service's work in its stead need a data directory of their own.
+pub(super) fn expect_alone(config: &Config) -> Result<(), Failure> {
+    if config.cluster.postgres.is_some() {
+        let expected = "expected the service to run on this machine: with replicas nothing is done in its stead";
+        return Err(Failure::usage(config.error("cluster.postgres", expected)));
+    }
+    expect_no_replica(config)
+}
+
+/// A replica's data directory is not to be written to without the others.
+pub(super) fn expect_no_replica(config: &Config) -> Result<(), Failure> {
+    if config.cluster.postgres.is_none() && cluster::is_replica(&config.data.dir) {
+        let expected = "this is the data directory of a replica: expected cluster.postgres, or `replyvault cluster export` first";
+        return Err(Failure::usage(config.error("data.dir", expected)));
+    }
+    Ok(())
+}
+
+fn url(config: &Config) -> Result<PostgresUrl, Failure> {
+    let url = config.postgres().map_err(Failure::usage)?;
+    url.ok_or_else(|| Failure::usage(config.error("cluster.postgres", "expected the URL of a PostgreSQL database")))
+}
+
+fn held(config: &Config) -> Result<DataDir, Failure> {
+    DataDir::lock(&config.data.dir).map_err(|error| match error {
+        DataDirError::Held(_) => Failure::usage(format!("{error}: this needs it stopped")),
+        error => Failure::usage(config.error("data.dir", error)),
+    })
+}
+
+fn failed(error: ClusterError) -> Failure {
+    Failure::runtime(error)
+}
+
+async fn status(url: &PostgresUrl) -> Result<(), Failure> {
+    let status = cluster::status(url).await.map_err(failed)?;
+    let size = bytesize::ByteSize(status.bytes);
+    let mut lines = vec![format!(
+        "log: from {} to {}, {size} in PostgreSQL; shards without a replica: {}",
+        status.oldest, status.position, status.free_shards
+    )];
+    for replica in &status.replicas {
+        let lag = bytesize::ByteSize(status.position.saturating_sub(replica.applied));
+        let is_member = if replica.is_member { "member" } else { "away" };
+        lines.push(format!(
+            "{} on {} ({}): {is_member}, epoch {}, shards {}, behind by {lag}, callbacks that wait there {}",
+            &replica.id[..replica.id.len().min(8)],
+            replica.host,
+            replica.version,
+            replica.epoch,
+            replica.shards,
+            replica.waiting
+        ));
+    }
+    print(lines.iter().map(|line| format!("{}\n", crate::telemetry::escaped(line))).collect::<String>())?;
+    if status.replicas.iter().any(|replica| replica.is_member) && status.free_shards == 0 {
+        return Ok(());
+    }
+    Err(Failure::runtime("some of the work is no replica's right now"))
+}
+
+/// Moves the journal of this data directory into an empty log.
+async fn import(config: &Config) -> Result<(), Failure> {
+    let url = url(config)?;
+    let held = held(config)?;
+    if cluster::is_replica(held.path()) {
+        return Err(Failure::usage(config.error("data.dir", "it is a replica's already")));
+    }
+    let journal = Journal::open_in(held.path()).map_err(Failure::runtime)?;
+    let imported = cluster::import(&url, &journal).await.map_err(|error| match error {
+        cluster::ImportError::Damaged(_) | cluster::ImportError::NotEmpty => Failure::usage(error),
+        error => Failure::runtime(error),
+    })?;
+    print(format!(
+        "{} entries of {} segments are in the log, up to position {}; this data directory is a replica's from its next \
+         start on\n",
+        imported.entries, imported.segments, imported.end
+    ))
+}
+
+/// Makes this replica's data directory one that is used alone.
+async fn export(config: &Config) -> Result<(), Failure> {
+    let url = url(config)?;
+    let held = held(config)?;
+    let status = cluster::status(&url).await.map_err(failed)?;
+    let alive: Vec<_> = status.replicas.iter().filter(|replica| replica.is_member).map(|known| known.host.as_str()).collect();
+    if !alive.is_empty() {
+        return Err(Failure::usage(format!("replicas still run, on {}: expected all of them to be stopped", alive.join(", "))));
+    }
+    if let Some(replica) = status.replicas.iter().find(|replica| replica.waiting > 0) {
+        let (waiting, host) = (replica.waiting, &replica.host);
+        return Err(Failure::usage(format!(
+            "{waiting} callbacks wait on {host} to be put into the log: expected that replica to be started first"
+        )));
+    }
+    let journal = Journal::open_in(held.path()).map_err(Failure::runtime)?;
+    let end = cluster::export(&url, &journal, held.path()).await.map_err(Failure::runtime)?;
+    print(format!(
+        "this data directory has the whole log, up to position {end}; without cluster.postgres it can be used alone\n"
+    ))
+}
+
+/// Says what the view holds, for comparing it with those of other replicas at the same position.
+fn digest(config: &Config) -> Result<(), Failure> {
+    let held = held(config)?;
+    let (position, records, digest) = State::digest(&held.path().join("state")).map_err(Failure::runtime)?;
+    print(format!("position {position}, records {records}, sha256 {digest}\n"))
+}

@@ -1,0 +1,294 @@
+//! The log: appending to it, and reading it.
+
+use std::pin::Pin;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use tokio::time::timeout;
+use tokio_postgres::types::Type;
+
+use super::connect::{Connection, failed};
+use super::{Cluster, ClusterError, schema};
+use crate::journal::{SegmentStart, record_length};
+
+/// A connection on which one replica appends and reads.
+#[derive(Debug)]
+pub struct LogConnection {
+    pub(super) connection: Connection,
+    id: String,
+}
+
+/// What a replica begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// The epoch it is a member in.
+    pub epoch: u64,
+    /// The number of the batch before its next.
+    pub serial: u64,
+    /// The number of the last batch that is in the log, and where that begins.
+    pub committed: u64,
+    /// See [`Joined::committed`].
+    pub start: u64,
+    /// Up to where what was taken in while the log was away is in it, by its own positions.
+    pub drained: u64,
+}
+
+/// Where a batch is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The position of its first record.
+    pub start: u64,
+    /// The segment it is in.
+    pub base: u64,
+}
+
+/// What became of a batch that the log did not take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BatchFate {
+    /// It is in the log after all.
+    Appended(u64),
+    /// It is not, and may be appended under a number behind this one.
+    Not(u64),
+    /// This replica is no member any more.
+    Expelled,
+    /// Another process is a member under the name of this replica.
+    Displaced,
+}
+
+/// Whoever expels waits for the row that this locks; who is expelled finds no row. The number of a batch is used up once, so
+/// one that is sent again after a lost connection is appended once.
+const APPEND: &str = "WITH mine AS (
+        SELECT id FROM replyvault_replica WHERE id = $1 AND epoch = $2 AND serial = $3 - 1 FOR UPDATE
+    ), head AS (
+        UPDATE replyvault_head SET position = position + $4 FROM mine RETURNING position - $4 AS start, base
+    ), records AS (
+        INSERT INTO replyvault_journal (position, payload)
+        SELECT head.start + record.at, record.payload FROM head, unnest($5::bigint[], $6::bytea[]) AS record (at, payload)
+    )
+    UPDATE replyvault_replica SET serial = $3, committed = $3, start = head.start, drained = GREATEST(drained, $7)
+    FROM head WHERE id = $1 RETURNING head.start, head.base";
+
+impl LogConnection {
+    /// Connects, and sees to it that the tables are there. A log that is made now begins at `first`.
+    ///
+    /// # Errors
+    /// When PostgreSQL cannot be reached or will not do.
+    pub async fn open(cluster: &Cluster, first: SegmentStart) -> Result<Self, ClusterError> {
+        let connection = cluster.inner.url.connect().await?;
+        schema::prepare(&connection, first).await?;
+        Ok(Self { connection, id: cluster.id().to_owned() })
+    }
+
+    /// Becomes a member, in an epoch of its own: what this replica did in earlier ones counts no more.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub async fn join(&self, name: &str) -> Result<Joined, ClusterError> {
+        let version = env!("CARGO_PKG_VERSION");
+        let rows = self
+            .connection
+            .query(
+                "INSERT INTO replyvault_replica AS known (id, name, version, epoch, until, joined, serial)
+                 VALUES ($1, $2, $3, 1, clock_timestamp() + interval '20 s', clock_timestamp(), 0)
+                 ON CONFLICT (id) DO UPDATE SET name = $2, version = $3, epoch = known.epoch + 1,
+                     until = clock_timestamp() + interval '20 s', joined = clock_timestamp(), serial = known.serial + 1
+                 RETURNING epoch, serial, committed, start, drained",
+                &[(&self.id, Type::TEXT), (&name, Type::TEXT), (&version, Type::TEXT)],
+            )
+            .await?;
+        joined(&rows)
+    }
+
+    /// Takes the place of the connection before in the epoch that goes on: what that may still be doing is waited for, or
+    /// counts no more. `None` when the epoch is over.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub async fn resume(&self, epoch: u64) -> Result<Option<Joined>, ClusterError> {
+        let epoch = epoch.cast_signed();
+        let rows = self
+            .connection
+            .query(
+                "UPDATE replyvault_replica SET serial = serial + 1 WHERE id = $1 AND epoch = $2
+                 RETURNING epoch, serial, committed, start, drained",
+                &[(&self.id, Type::TEXT), (&epoch, Type::INT8)],
+            )
+            .await?;
+        if rows.is_empty() { Ok(None) } else { joined(&rows).map(Some) }
+    }
+
+    /// Appends a batch under the number `serial`, all of it or nothing. `None` when the number is used up or the epoch is over:
+    /// [`LogConnection::fate`] says which. `drained` is up to where of what was taken in meanwhile is in the log with this.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer; then the batch may be in the log, unless the error is definite.
+    pub async fn append(
+        &self,
+        epoch: u64,
+        serial: u64,
+        payloads: &[Bytes],
+        drained: u64,
+    ) -> Result<Option<Appended>, ClusterError> {
+        let mut offsets = Vec::with_capacity(payloads.len());
+        let mut length = 0_i64;
+        for payload in payloads {
+            offsets.push(length);
+            length += record_length(payload.len()).cast_signed();
+        }
+        let payloads: Vec<&[u8]> = payloads.iter().map(AsRef::as_ref).collect();
+        let (epoch, serial, drained) = (epoch.cast_signed(), serial.cast_signed(), drained.cast_signed());
+        let rows = self
+            .connection
+            .query(
+                APPEND,
+                &[
+                    (&self.id, Type::TEXT),
+                    (&epoch, Type::INT8),
+                    (&serial, Type::INT8),
+                    (&length, Type::INT8),
+                    (&offsets, Type::INT8_ARRAY),
+                    (&payloads, Type::BYTEA_ARRAY),
+                    (&drained, Type::INT8),
+                ],
+            )
+            .await?;
+        Ok(rows.first().map(|row| Appended {
+            start: row.get::<_, i64>(0).cast_unsigned(),
+            base: row.get::<_, i64>(1).cast_unsigned(),
+        }))
+    }
+
+    /// What became of the batch `serial` that [`LogConnection::append`] did not take in `epoch`.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub async fn fate(&self, epoch: u64, serial: u64) -> Result<BatchFate, ClusterError> {
+        let rows = self
+            .connection
+            .query(
+                "SELECT epoch, serial, committed, start, until IS NOT NULL FROM replyvault_replica WHERE id = $1",
+                &[(&self.id, Type::TEXT)],
+            )
+            .await?;
+        let Some(row) = rows.first() else { return Ok(BatchFate::Expelled) };
+        let number = |column: usize| row.get::<_, i64>(column).cast_unsigned();
+        Ok(match (number(0) == epoch, number(2) == serial) {
+            (_, true) => BatchFate::Appended(number(3)),
+            (true, false) => BatchFate::Not(number(1)),
+            (false, false) if row.get(4) => BatchFate::Displaced,
+            (false, false) => BatchFate::Expelled,
+        })
+    }
+
+    /// Begins the next segment, at `at_least` or behind the end, unless somebody else has begun one behind `base`.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub async fn begin_segment(&self, base: u64, at_least: u64, salt: u32) -> Result<(), ClusterError> {
+        let (base, at_least, salt) = (base.cast_signed(), at_least.cast_signed(), i64::from(salt));
+        let header = SegmentStart::HEADER.cast_signed();
+        self.connection
+            .query(
+                "WITH old AS (
+                    SELECT position FROM replyvault_head WHERE base = $1 FOR UPDATE
+                ), head AS (
+                    UPDATE replyvault_head
+                    SET base = GREATEST(old.position, $2), position = GREATEST(old.position, $2) + $4
+                    FROM old RETURNING base, old.position AS previous_end
+                )
+                INSERT INTO replyvault_segment (base, previous_end, salt) SELECT base, previous_end, $3 FROM head",
+                &[(&base, Type::INT8), (&at_least, Type::INT8), (&salt, Type::INT8), (&header, Type::INT8)],
+            )
+            .await
+            .map(drop)
+    }
+
+    /// Where the last record ends.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub async fn head(&self) -> Result<u64, ClusterError> {
+        head(&self.connection).await
+    }
+
+    /// The records from the position `from` on, in order, at most `limit`. A response of any size is held a piece at a time.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub async fn read(
+        &self,
+        from: u64,
+        limit: u32,
+    ) -> Result<Pin<Box<dyn Stream<Item = Result<(u64, Bytes), ClusterError>> + Send>>, ClusterError> {
+        let (from, limit) = (from.cast_signed(), i64::from(limit));
+        let statement = "SELECT position, payload FROM replyvault_journal WHERE position >= $1 ORDER BY position LIMIT $2";
+        let asking = self.connection.client().query_typed_raw(statement, [(from, Type::INT8), (limit, Type::INT8)]);
+        let rows = timeout(Connection::STATEMENT, asking).await;
+        let rows = rows.map_err(|_| ClusterError::TimedOut(Connection::STATEMENT))?.map_err(|error| failed(&error))?;
+        Ok(Box::pin(rows.map(|row| {
+            let row = row.map_err(|error| failed(&error))?;
+            Ok((row.get::<_, i64>(0).cast_unsigned(), Bytes::copy_from_slice(row.get(1))))
+        })))
+    }
+
+    /// The payload at a position.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub async fn record_at(&self, position: u64) -> Result<Option<Vec<u8>>, ClusterError> {
+        let position = position.cast_signed();
+        let statement = "SELECT payload FROM replyvault_journal WHERE position = $1";
+        let rows = self.connection.query(statement, &[(&position, Type::INT8)]).await?;
+        Ok(rows.first().map(|row| row.get(0)))
+    }
+
+    /// Takes the segments before `base` out of the log, the records of each in steps. They are in the archive.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer; what is left goes the next time.
+    pub async fn remove_before(&self, base: u64) -> Result<(), ClusterError> {
+        /// Of one step, in positions: bytes, that is.
+        const STEP: i64 = 4 << 20;
+        let base = base.cast_signed();
+        loop {
+            let rows = self
+                .connection
+                .query(
+                    "WITH first AS (SELECT min(position) AS position FROM replyvault_journal WHERE position < $1)
+                     DELETE FROM replyvault_journal AS record USING first
+                     WHERE record.position < LEAST($1, first.position + $2) RETURNING 1",
+                    &[(&base, Type::INT8), (&STEP, Type::INT8)],
+                )
+                .await?;
+            if rows.is_empty() {
+                break;
+            }
+        }
+        let statement = "DELETE FROM replyvault_segment WHERE base < $1";
+        self.connection.query(statement, &[(&base, Type::INT8)]).await.map(drop)
+    }
+
+    /// Is no member any more: others need not wait until that shows.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub async fn leave(&self, epoch: u64) -> Result<(), ClusterError> {
+        let epoch = epoch.cast_signed();
+        let statement = "UPDATE replyvault_replica SET epoch = epoch + 1, until = NULL WHERE id = $1 AND epoch = $2";
+        self.connection.query(statement, &[(&self.id, Type::TEXT), (&epoch, Type::INT8)]).await.map(drop)
+    }
+}
+
+/// Where the last record ends: the header of a segment that has none counts for nothing.
+pub(super) async fn head(connection: &Connection) -> Result<u64, ClusterError> {
+    let frame = record_length(0).cast_signed();
+    let statement = "SELECT position + $1 + octet_length(payload) FROM replyvault_journal ORDER BY position DESC LIMIT 1";
+    let rows = connection.query(statement, &[(&frame, Type::INT8)]).await?;
+    Ok(rows.first().map_or(0, |row| row.get::<_, i64>(0).cast_unsigned()))
+}
+
+fn joined(rows: &[tokio_postgres::Row]) -> Result<Joined, ClusterError> {
+    let row = rows.first().ok_or_else(|| ClusterError::Damaged("a replica that joined is not there".to_owned()))?;
+    let number = |column: usize| row.get::<_, i64>(column).cast_unsigned();
+    Ok(Joined { epoch: number(0), serial: number(1), committed: number(2), start: number(3), drained: number(4) })
+}

@@ -1,0 +1,105 @@
+//! Replicas that share one log: real processes, a real PostgreSQL, a real S3 server.
+
+mod faults;
+mod work;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::child::{Process, Program};
+use crate::support::media::MediaServer;
+use crate::support::postgres::Postgres;
+use crate::support::s3::S3Server;
+
+/// Some replicas and all that they need.
+pub(crate) struct Replicas {
+    pub(crate) postgres: Postgres,
+    pub(crate) s3: S3Server,
+    pub(crate) media: MediaServer,
+    pub(crate) programs: Vec<Program>,
+    dir: TempDir,
+}
+
+impl Replicas {
+    /// None of them runs yet.
+    pub(crate) async fn prepare(count: usize) -> Option<Self> {
+        let postgres = Postgres::start().await?;
+        let (s3, media, dir) = (S3Server::start().await, MediaServer::start(), tempfile::tempdir().unwrap());
+        let mut replicas = Self { postgres, s3, media, programs: Vec::new(), dir };
+        for _ in 0..count {
+            replicas.add();
+        }
+        Some(replicas)
+    }
+
+    /// One more, on a machine of its own.
+    pub(crate) fn add(&mut self) -> &mut Program {
+        let place = self.dir.path().join(format!("replica-{}", self.programs.len()));
+        std::fs::create_dir(&place).unwrap();
+        let mut program = Program::new(&place);
+        program.store_in(&self.s3);
+        program.set("CLUSTER__POSTGRES", self.postgres.url());
+        program.set("NOTIFY__SECRET", "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz".to_owned());
+        self.programs.push(program);
+        self.programs.last_mut().unwrap()
+    }
+
+    pub(crate) async fn start(&self) -> Vec<Process> {
+        let mut processes = Vec::new();
+        for program in &self.programs {
+            processes.push(program.start().await);
+        }
+        processes
+    }
+
+    /// The objects in the bucket, without the service's own.
+    pub(crate) fn objects(&self) -> BTreeMap<PathBuf, u64> {
+        let root = self.s3.root.path().join(&self.s3.bucket);
+        let (mut found, mut folders) = (BTreeMap::new(), vec![root.clone()]);
+        while let Some(folder) = folders.pop() {
+            for item in std::fs::read_dir(folder).unwrap() {
+                let path = item.unwrap().path();
+                let name = path.strip_prefix(&root).unwrap().to_owned();
+                if name.starts_with("_journal") || name.starts_with("_replyvault") {
+                    continue;
+                }
+                match path.is_dir() {
+                    true => folders.push(path),
+                    false => drop(found.insert(name, std::fs::metadata(&path).unwrap().len())),
+                }
+            }
+        }
+        found
+    }
+
+    /// What `cluster digest` says of each replica, all of them stopped.
+    pub(crate) fn digests(&self) -> Vec<String> {
+        let digest = |program: &Program| {
+            let said = program.command(&["cluster", "digest"]).output().unwrap();
+            assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+            String::from_utf8(said.stdout).unwrap()
+        };
+        self.programs.iter().map(digest).collect()
+    }
+}
+
+/// Waits for as long as it takes until something is so.
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, is_so: impl Fn() -> F) {
+    let wait = async {
+        while !is_so().await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(180), wait).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+/// A number of `/readyz`'s check of the cluster says.
+pub(crate) async fn cluster_check(process: &Process) -> Option<String> {
+    let sent = process.client.get(format!("{}/readyz", process.base)).send().await.ok()?;
+    let body: Value = sent.json().await.ok()?;
+    Some(body["checks"]["cluster"].as_str()?.to_owned())
+}

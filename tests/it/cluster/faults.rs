@@ -1,0 +1,109 @@
+//! Replicas and their database, when some of it dies, stalls or goes away.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::{Replicas, cluster_check, until};
+use crate::support::vault::{completed, video_id};
+
+/// A killed replica's jobs go on within 31 s, and nothing that it answered is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_a_killed_replica_had_under_way_is_taken_over_in_time() {
+    let Some(replicas) = Replicas::prepare(2).await else { return };
+    let processes = replicas.start().await;
+    until("the work is spread", || async {
+        let said = replicas.postgres.run("SELECT count(*) FROM replyvault_lease GROUP BY holder").await;
+        said == ["32", "32"]
+    })
+    .await;
+    for number in 0..20 {
+        let path = format!("/slow-{number}.mp4");
+        let url = replicas.media.put(&path, crate::support::media::mp4(number, 4000), "video/mp4");
+        replicas.media.delay(&path, Duration::from_secs(2));
+        processes[0].post_until_accepted(&completed(number, &url)).await;
+    }
+    processes[0].kill();
+    let killed = Instant::now();
+    for number in 0..20 {
+        processes[1].job_in(&video_id(number), "archived").await;
+    }
+    let took = killed.elapsed();
+    println!("taken over and archived after {took:?}");
+    assert!(took < Duration::from_secs(31 + 5), "{took:?}");
+    assert_eq!(replicas.objects().len(), 40);
+}
+
+/// While PostgreSQL is away, callbacks are kept here and answered; afterwards they are in the log, each once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn while_postgres_is_away_callbacks_are_kept_and_then_put_into_the_log_once() {
+    let Some(replicas) = Replicas::prepare(2).await else { return };
+    let mut processes = replicas.start().await;
+    let post = async |process: &crate::support::child::Process, number: u64| {
+        let url = replicas.media.generated(number, 1000);
+        process.post_until_accepted(&completed(number, &url)).await;
+    };
+    post(&processes[0], 0).await;
+    processes[1].job_in(&video_id(0), "archived").await;
+    replicas.postgres.end(Signal::QUIT);
+    for number in 1..=40 {
+        post(&processes[number as usize % 2], number).await;
+    }
+    for process in &processes {
+        assert_eq!(cluster_check(process).await.unwrap(), "the shared log cannot be reached; 20 callbacks wait here");
+        let sent = process.client.get(format!("{}/api/v1/jobs/{}", process.base, video_id(0)));
+        let sent = sent.bearer_auth(crate::support::child::TOKEN).send().await.unwrap();
+        assert_eq!(sent.status(), 200);
+        assert_eq!(sent.headers()["replyvault-stale"], "true");
+    }
+    // One of them dies with what it has kept, and takes it up again; also without PostgreSQL.
+    processes[0].kill();
+    processes[0] = replicas.programs[0].start().await;
+    post(&processes[0], 41).await;
+    replicas.postgres.begin().await;
+    for number in 0..=41 {
+        processes[number as usize % 2].job_in(&video_id(number), "archived").await;
+    }
+    for process in &processes {
+        until("nothing waits", || async { cluster_check(process).await.as_deref() == Some("ok") }).await;
+    }
+    let callbacks = replicas.postgres.run("SELECT count(*) FROM replyvault_journal WHERE get_byte(payload, 0) = 1").await;
+    assert_eq!(callbacks, ["42"]);
+    let job = processes[0].get(&format!("/api/v1/jobs/{}", video_id(20))).await.unwrap();
+    assert_eq!(job["callbacks"], 1, "{job:#}");
+}
+
+/// A replica that was stopped for longer than its lease, and goes on, changes nothing with what it had under way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_replica_that_was_stopped_for_longer_than_its_lease_is_refused() {
+    let Some(replicas) = Replicas::prepare(2).await else { return };
+    let processes = replicas.start().await;
+    until("the work is spread", || async {
+        let said = replicas.postgres.run("SELECT count(*) FROM replyvault_lease GROUP BY holder").await;
+        said == ["32", "32"]
+    })
+    .await;
+    for number in 0..12 {
+        let path = format!("/slow-{number}.mp4");
+        let url = replicas.media.put(&path, crate::support::media::mp4(number, 4000), "video/mp4");
+        replicas.media.delay(&path, Duration::from_secs(3));
+        processes[0].post_until_accepted(&completed(number, &url)).await;
+    }
+    processes[0].signal(Signal::STOP);
+    for number in 0..12 {
+        processes[1].job_in(&video_id(number), "archived").await;
+    }
+    processes[0].signal(Signal::CONT);
+    until("it is a member again", || async { processes[0].log().contains("is a member of the cluster again") }).await;
+    assert!(processes[0].log().contains("was expelled"), "{}", processes[0].log());
+    until("what it had under way is refused", || async { processes[0].log().contains("an entry was refused") }).await;
+    for number in 0..12 {
+        let job = processes[0].job_in(&video_id(number), "archived").await;
+        assert_eq!(job["assets"][0]["state"], "stored");
+    }
+    assert_eq!(replicas.objects().len(), 24);
+    // It works on.
+    let url = replicas.media.generated(99, 1000);
+    processes[0].post_until_accepted(&completed(99, &url)).await;
+    processes[1].job_in(&video_id(99), "archived").await;
+}

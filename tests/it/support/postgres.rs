@@ -1,0 +1,143 @@
+//! A PostgreSQL server of its own, on a free port of this machine, that ends and is removed when dropped.
+
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use tokio_postgres::NoTls;
+
+use super::vault::PATIENCE;
+
+pub(crate) struct Postgres {
+    dir: TempDir,
+    bin: PathBuf,
+    port: u16,
+    /// Whom it runs as, where this process is root, which it refuses.
+    user: Option<(u32, u32)>,
+    server: Mutex<Option<Child>>,
+}
+
+impl Postgres {
+    /// `None` where PostgreSQL is not installed, which is an error where `REPLYVAULT_TEST_CLIENTS` says that it must be.
+    pub(crate) async fn start() -> Option<Self> {
+        let Some(bin) = binaries() else {
+            assert!(std::env::var_os("REPLYVAULT_TEST_CLIENTS").is_none(), "PostgreSQL is not installed");
+            eprintln!("skipped: PostgreSQL is not installed (apt-get install postgresql)");
+            return None;
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let user = rustix::process::getuid().is_root().then(|| someone().expect("a user that is not root"));
+        let data = dir.path().join("data");
+        if let Some((user, group)) = user {
+            chown(dir.path(), Some(user), Some(group)).unwrap();
+        }
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let postgres = Self { dir, bin, port, user, server: Mutex::new(None) };
+        let made = postgres
+            .command("initdb")
+            .args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale", "C", "--no-sync", "-D"])
+            .arg(&data)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        postgres.begin().await;
+        Some(postgres)
+    }
+
+    fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(self.bin.join(name));
+        command.current_dir(self.dir.path()).stdin(Stdio::null());
+        if let Some((user, group)) = self.user {
+            command.uid(user).gid(group);
+        }
+        command
+    }
+
+    /// Starts it again.
+    pub(crate) async fn begin(&self) {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.path().join("log")).unwrap();
+        let mut command = self.command("postgres");
+        command.arg("-D").arg(self.dir.path().join("data"));
+        command.args(["-p", &self.port.to_string(), "-h", "127.0.0.1", "-k"]).arg(self.dir.path());
+        command.args(["-c", "shared_buffers=32MB", "-c", "max_connections=60"]);
+        let server = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        *self.server.lock().unwrap() = Some(server);
+        let ready = async {
+            while self.try_run("SELECT 1").await.is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, ready).await.expect("PostgreSQL does not start");
+    }
+
+    /// Ends it: as after a crash, or so that it finishes nothing but what it has to.
+    pub(crate) fn end(&self, signal: Signal) {
+        let Some(mut server) = self.server.lock().unwrap().take() else { return };
+        let _ = kill_process(Pid::from_child(&server), signal);
+        server.wait().unwrap();
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// Runs statements on a connection of their own; the first column of the rows, as text.
+    pub(crate) async fn try_run(&self, statements: &str) -> Result<Vec<String>, tokio_postgres::Error> {
+        let (client, connection) = tokio_postgres::connect(&self.url(), NoTls).await?;
+        let connection = tokio::spawn(connection);
+        let said = client.simple_query(statements).await;
+        drop(client);
+        let _ = connection.await;
+        let rows = said?.into_iter().filter_map(|message| match message {
+            tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(ToOwned::to_owned),
+            _ => None,
+        });
+        Ok(rows.collect())
+    }
+
+    /// The same when nothing can go wrong.
+    pub(crate) async fn run(&self, statements: &str) -> Vec<String> {
+        self.try_run(statements).await.unwrap()
+    }
+
+    /// Cuts all connections of replicas.
+    pub(crate) async fn cut(&self) {
+        self.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'replyvault'").await;
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.end(Signal::QUIT);
+    }
+}
+
+/// Where its programs are: in the path, or where Debian puts those of the newest version.
+fn binaries() -> Option<PathBuf> {
+    let has = |dir: &Path| dir.join("initdb").is_file() && dir.join("postgres").is_file();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let in_path = std::env::split_paths(&path).find(|dir| has(dir));
+    let installed = || {
+        let versions = std::fs::read_dir("/usr/lib/postgresql").ok()?;
+        let mut found: Vec<PathBuf> = versions.filter_map(|entry| Some(entry.ok()?.path().join("bin"))).collect();
+        found.sort();
+        found.into_iter().rev().find(|dir| has(dir))
+    };
+    in_path.or_else(installed)
+}
+
+/// The ids of a user and group to run as.
+fn someone() -> Option<(u32, u32)> {
+    let known = std::fs::read_to_string("/etc/passwd").ok()?;
+    let find = |name: &str| {
+        let line = known.lines().find(|line| line.split(':').next() == Some(name))?;
+        let mut fields = line.split(':').skip(2);
+        Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+    };
+    find("postgres").or_else(|| find("nobody"))
+}
