@@ -30,8 +30,8 @@ use tokio::task::{JoinHandle, JoinSet};
 use url::Url;
 
 use crate::api::{self, Api};
-use crate::cluster::{ClusterError, PostgresUrl};
 use crate::bucket::{self, Bucket, Links, ObjectFolder};
+use crate::cluster::{ClusterError, PostgresUrl};
 use crate::config::Network;
 use crate::egress::ClientSetupError;
 use crate::fetch;
@@ -379,7 +379,7 @@ async fn alone<W: Future<Output = ()> + Send>(log: EventLog, work: impl Fn(Event
 
 /// Removes from the copy here what left the shared log, once the state does not need it.
 async fn trim_copy(log: EventLog) {
-    const EVERY: Duration = Duration::from_secs(60);
+    const EVERY: Duration = Duration::from_secs(10);
     log.recovered().await;
     loop {
         tokio::time::sleep(EVERY).await;

@@ -34,14 +34,14 @@ pub use network::{HttpUrl, Listen, Network};
 pub use secret::Secret;
 pub use secrets::{Secrets, SecretsError, Wanted};
 pub use sections::{
-    Auth, BucketUrl, Cluster, Data, Endpoint, EventName, Fetch, Gateway, KindName, Notify, Provider, Scope, Server, Storage,
-    Template, Token, UnknownRefs, Watermark,
+    Auth, BucketUrl, Cluster, Data, Endpoint, EventName, Fetch, Gateway, KindName, Notify, Provider, Scope, Server,
+    Storage, Template, Token, UnknownRefs, Watermark,
 };
 pub use units::{DurationSetting, Setting, Size, Speed};
 
 use self::source::Sources;
-use crate::cluster::PostgresUrl;
 use crate::bucket::{Bucket, LinkConfig, OpenError, StorageUrl};
+use crate::cluster::PostgresUrl;
 use crate::domain::{MediaUrl, Route};
 use crate::egress::AllowedHosts;
 use crate::{bucket, egress, fetch, gateway, intake, notify, provider, relay};

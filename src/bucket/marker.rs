@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use futures_util::TryStreamExt;
-use object_store::{GetOptions, ObjectStoreExt};
+use object_store::{GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
 use serde::{Deserialize, Serialize};
 
 use super::backend::Uploads;
@@ -199,8 +199,19 @@ impl Bucket {
             let directory = directory.clone();
             blocking(move || directory.remove_staging(ObjectKey::ABOUT, &[])).await?;
         }
-        let put = self.store().objects.put(&key.as_str().into(), text.into()).await;
-        put.map_err(|error| BucketError::of_listing(&error))?;
+        // Replicas that see a bucket for the first time may do so at a time. A store that knows no conditions refuses it.
+        let alone = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        let is_there = match self.store().uploads {
+            Uploads::Remote(_) => {
+                let put = self.store().objects.put_opts(&key.as_str().into(), text.clone().into(), alone).await;
+                matches!(put, Ok(_) | Err(object_store::Error::AlreadyExists { .. }))
+            }
+            Uploads::Local(_) => false,
+        };
+        if !is_there {
+            let put = self.store().objects.put(&key.as_str().into(), text.into()).await;
+            put.map_err(|error| BucketError::of_listing(&error))?;
+        }
         tracing::info!(%key, "the bucket was marked as this vault's");
         let gone = || BucketError::Unavailable(format!("{key} was written and is not there"));
         self.read_marker().await?.ok_or_else(gone)

@@ -29,7 +29,8 @@ pub(super) fn expect_alone(config: &Config) -> Result<(), Failure> {
 /// A replica's data directory is not to be written to without the others.
 pub(super) fn expect_no_replica(config: &Config) -> Result<(), Failure> {
     if config.cluster.postgres.is_none() && cluster::is_replica(&config.data.dir) {
-        let expected = "this is the data directory of a replica: expected cluster.postgres, or `replyvault cluster export` first";
+        let expected =
+            "this is the data directory of a replica: expected cluster.postgres, or `replyvault cluster export` first";
         return Err(Failure::usage(config.error("data.dir", expected)));
     }
     Ok(())
@@ -102,9 +103,13 @@ async fn export(config: &Config) -> Result<(), Failure> {
     let url = url(config)?;
     let held = held(config)?;
     let status = cluster::status(&url).await.map_err(failed)?;
-    let alive: Vec<_> = status.replicas.iter().filter(|replica| replica.is_member).map(|known| known.host.as_str()).collect();
+    let alive: Vec<_> =
+        status.replicas.iter().filter(|replica| replica.is_member).map(|known| known.host.as_str()).collect();
     if !alive.is_empty() {
-        return Err(Failure::usage(format!("replicas still run, on {}: expected all of them to be stopped", alive.join(", "))));
+        return Err(Failure::usage(format!(
+            "replicas still run, on {}: expected all of them to be stopped",
+            alive.join(", ")
+        )));
     }
     if let Some(replica) = status.replicas.iter().find(|replica| replica.waiting > 0) {
         let (waiting, host) = (replica.waiting, &replica.host);

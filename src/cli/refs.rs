@@ -57,7 +57,8 @@ pub(super) async fn add(config: &Config, arguments: NewRefArguments) -> Result<(
 async fn register(config: &Config, held: &DataDir, urls: &ReplyUrls, new: NewRef) -> Result<RefView, Failure> {
     let bucket = config.open_bucket().map_err(Failure::usage)?;
     let keys = config.journal_keys().map_err(Failure::usage)?;
-    let opened = tokio::task::block_in_place(|| open_event_log(held.path(), &bucket, keys, None, Intake::parse_callback));
+    let opened =
+        tokio::task::block_in_place(|| open_event_log(held.path(), &bucket, keys, None, Intake::parse_callback));
     let log = opened.map_err(Failure::runtime)?;
     log.recovered().await;
     let intake = Intake::new(config.intake(), urls.clone(), log.clone(), &config.data.dir.join("spool"));

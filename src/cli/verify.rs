@@ -30,7 +30,8 @@ async fn run_locally(config: &Config, held: &DataDir, options: Options) -> Resul
     let bucket = config.open_bucket().map_err(Failure::usage)?;
     let keys = config.journal_keys().map_err(Failure::usage)?;
     let fetcher = Fetcher::new(&config.fetch()).map_err(Failure::usage)?;
-    let opened = tokio::task::block_in_place(|| open_event_log(held.path(), &bucket, keys, None, Intake::parse_callback));
+    let opened =
+        tokio::task::block_in_place(|| open_event_log(held.path(), &bucket, keys, None, Intake::parse_callback));
     let log = opened.map_err(Failure::runtime)?;
     log.recovered().await;
     let verifier = Verifier::new(log.clone(), bucket, fetcher, provider::redacted);

@@ -58,8 +58,9 @@ impl PostgresUrl {
                 _ => drop(url.query_pairs_mut().append_pair(&name, &value)),
             }
         }
-        let mut config: Config =
-            url.as_str().parse().map_err(|error: tokio_postgres::Error| UrlError(format!("a URL that can be read: {}", describe(&error))))?;
+        let mut config: Config = url.as_str().parse().map_err(|error: tokio_postgres::Error| {
+            UrlError(format!("a URL that can be read: {}", describe(&error)))
+        })?;
         if config.get_hosts().is_empty() {
             return Err(expected("a host in the URL"));
         }
@@ -271,7 +272,8 @@ mod tests {
 
     fn read(url: &str, variables: &[(&str, &str)]) -> Result<PostgresUrl, String> {
         let known: HashMap<_, _> = variables.iter().copied().collect();
-        PostgresUrl::parse(&url.into(), |name| known.get(name).map(ToString::to_string)).map_err(|error| error.to_string())
+        PostgresUrl::parse(&url.into(), |name| known.get(name).map(ToString::to_string))
+            .map_err(|error| error.to_string())
     }
 
     #[test]

@@ -221,7 +221,8 @@ impl LogConnection {
         limit: u32,
     ) -> Result<Pin<Box<dyn Stream<Item = Result<(u64, Bytes), ClusterError>> + Send>>, ClusterError> {
         let (from, limit) = (from.cast_signed(), i64::from(limit));
-        let statement = "SELECT position, payload FROM replyvault_journal WHERE position >= $1 ORDER BY position LIMIT $2";
+        let statement =
+            "SELECT position, payload FROM replyvault_journal WHERE position >= $1 ORDER BY position LIMIT $2";
         let asking = self.connection.client().query_typed_raw(statement, [(from, Type::INT8), (limit, Type::INT8)]);
         let rows = timeout(Connection::STATEMENT, asking).await;
         let rows = rows.map_err(|_| ClusterError::TimedOut(Connection::STATEMENT))?.map_err(|error| failed(&error))?;
@@ -282,7 +283,8 @@ impl LogConnection {
 /// Where the last record ends: the header of a segment that has none counts for nothing.
 pub(super) async fn head(connection: &Connection) -> Result<u64, ClusterError> {
     let frame = record_length(0).cast_signed();
-    let statement = "SELECT position + $1 + octet_length(payload) FROM replyvault_journal ORDER BY position DESC LIMIT 1";
+    let statement =
+        "SELECT position + $1 + octet_length(payload) FROM replyvault_journal ORDER BY position DESC LIMIT 1";
     let rows = connection.query(statement, &[(&frame, Type::INT8)]).await?;
     Ok(rows.first().map_or(0, |row| row.get::<_, i64>(0).cast_unsigned()))
 }

@@ -33,7 +33,7 @@ fn tables(version: i32, first: SegmentStart) -> String {
     let position = first.first();
     let last_shard = SHARDS - 1;
     format!(
-            "SELECT pg_advisory_xact_lock({LOCK});
+        "SELECT pg_advisory_xact_lock({LOCK});
             CREATE TABLE IF NOT EXISTS replyvault_head (
                 one boolean PRIMARY KEY DEFAULT true CHECK (one),
                 version int NOT NULL, position bigint NOT NULL, base bigint NOT NULL
@@ -92,7 +92,9 @@ async fn check_version(connection: &Connection) -> Result<(), ClusterError> {
         return Ok(());
     }
     if version == IMPORTING {
-        return Err(ClusterError::Unfit("an import was not finished: expected `replyvault cluster import` to be run again".to_owned()));
+        return Err(ClusterError::Unfit(
+            "an import was not finished: expected `replyvault cluster import` to be run again".to_owned(),
+        ));
     }
     Err(ClusterError::Unfit(format!("the tables have form {version}, this version of replyvault knows {VERSION}")))
 }

@@ -25,7 +25,9 @@ pub enum ImportError {
     #[error("the database has a log already: expected an empty one")]
     NotEmpty,
     /// The copy here is not all of the log.
-    #[error("this replica has the log up to {here}, and it ends at {end}: expected to be started, and stopped again, first")]
+    #[error(
+        "this replica has the log up to {here}, and it ends at {end}: expected to be started, and stopped again, first"
+    )]
     Behind {
         /// The end of the copy.
         here: u64,
@@ -93,7 +95,11 @@ pub async fn import(url: &PostgresUrl, journal: &Journal) -> Result<Imported, Im
         imported.segments += 1;
         imported.end = end;
     }
-    let first = SegmentStart { base: imported.end.max(super::first_position()), previous_end: imported.end, salt: rand::random() };
+    let first = SegmentStart {
+        base: imported.end.max(super::first_position()),
+        previous_end: imported.end,
+        salt: rand::random(),
+    };
     insert_segment(&connection, first).await?;
     schema::finish_import(&connection, first).await?;
     imported.end = first.first();
@@ -113,7 +119,8 @@ async fn insert(connection: &Connection, records: &[(u64, Bytes)]) -> Result<(),
 }
 
 async fn insert_segment(connection: &Connection, start: SegmentStart) -> Result<(), ClusterError> {
-    let (base, previous_end, salt) = (start.base.cast_signed(), start.previous_end.cast_signed(), i64::from(start.salt));
+    let (base, previous_end, salt) =
+        (start.base.cast_signed(), start.previous_end.cast_signed(), i64::from(start.salt));
     connection
         .query(
             "INSERT INTO replyvault_segment (base, previous_end, salt) VALUES ($1, $2, $3)",

@@ -171,7 +171,8 @@ impl Mirror {
         let Some(segment) = &mut self.segment else { return Err(JournalError::NotFound(0)) };
         self.buffer.clear();
         for payload in payloads {
-            let length = frame::encode(&mut self.buffer, segment.start.salt, |buffer| buffer.extend_from_slice(payload));
+            let length =
+                frame::encode(&mut self.buffer, segment.start.salt, |buffer| buffer.extend_from_slice(payload));
             if length > frame::MAX_PAYLOAD {
                 return Err(JournalError::TooLarge(length));
             }

@@ -26,8 +26,8 @@ pub use self::keys::ArchiveKeys;
 use self::pieces::Pieces;
 use crate::backoff::with_retry;
 use crate::bucket::{Bucket, BucketError, ObjectKey};
-use crate::domain::{Digest, FileName};
 use crate::cluster::Cluster;
+use crate::domain::{Digest, FileName};
 use crate::journal::{Archive, ArchiveError, Archived, ArchivedBytes, Journal, Patience, StoredAs};
 use crate::state::{EventLog, ParseCallback, RecoveryError};
 

@@ -25,11 +25,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::apply::{FoldState, FoldThread};
 use self::fair_queue::FairQueue;
+use self::outage::Outage;
 use super::fold::{ApplyOutcome, ParseCallback, ParsedCallback};
 use super::open::{Aside, Opened, Recovery, RecoveryError};
 use super::stopwatch::Stopwatch;
 use super::{State, StateError};
-use self::outage::Outage;
 use crate::cluster::{Cluster, first_position};
 use crate::domain::Target;
 use crate::journal::{Durability, Entry, Event, Journal, JournalError, Mirror, Writer};
@@ -362,7 +362,8 @@ impl EventLog {
         durability: Durability,
     ) -> Result<ApplyOutcome, RecordError> {
         let (answer, answered) = oneshot::channel();
-        self.send(LogCommand::Record(Box::new(AppendRequest { entry, parsed, durability, fence: self.fence, answer }))).await?;
+        self.send(LogCommand::Record(Box::new(AppendRequest { entry, parsed, durability, fence: self.fence, answer })))
+            .await?;
         answered.await.unwrap_or(Err(RecordError::Stopping))
     }
 

@@ -1,6 +1,7 @@
 //! Replicas that share one log: real processes, a real PostgreSQL, a real S3 server.
 
 mod faults;
+mod moves;
 mod work;
 
 use std::collections::BTreeMap;

@@ -136,7 +136,9 @@ impl FoldThread {
             let mut attempt = Attempt::default();
             match error {
                 // The store is as it was.
-                StateError::Defect(_) | StateError::Behind | StateError::Store(StoreError::Stalled) => attempt.opened = state.take_store(),
+                StateError::Defect(_) | StateError::Behind | StateError::Store(StoreError::Stalled) => {
+                    attempt.opened = state.take_store()
+                }
                 error if error.is_damage() => attempt.aside.damage = Some(error.to_string()),
                 // What fails for good, as sled does after one full disk, is mended by opening it anew.
                 _ => {}

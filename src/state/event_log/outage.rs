@@ -167,15 +167,8 @@ impl Outage {
             let journal = Journal::open(&self.dir)?;
             // Positions here only grow, whatever was removed.
             let writer = Writer::new(journal.clone(), crate::cluster::first_position().max(self.drained))?;
-            let mut open = Open {
-                journal,
-                writer,
-                reading: None,
-                passing: 0,
-                waiting: 0,
-                doubtful: None,
-                read_to: self.drained,
-            };
+            let mut open =
+                Open { journal, writer, reading: None, passing: 0, waiting: 0, doubtful: None, read_to: self.drained };
             open.recount(self.drained)?;
             self.open = Some(open);
         }

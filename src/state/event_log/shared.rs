@@ -18,12 +18,16 @@ use super::apply::FoldState;
 use super::fair_queue::FairQueue;
 use super::outage::{Chunk, Outage};
 use super::{
-    AppendRequest, ApplyOutcome, BATCH_BYTES, Batch, FoldCommand, Health, LogCommand, MAX_SORTED_REQUESTS, ParseCallback,
-    RecordError, sender, size,
+    AppendRequest, ApplyOutcome, BATCH_BYTES, Batch, FoldCommand, Health, LogCommand, MAX_SORTED_REQUESTS,
+    ParseCallback, RecordError, sender, size,
 };
-use crate::cluster::{BatchFate, first_position, Cluster, ClusterError, Health as ClusterHealth, Joined, LogConnection};
+use crate::cluster::{
+    BatchFate, Cluster, ClusterError, Health as ClusterHealth, Joined, LogConnection, first_position,
+};
 use crate::domain::Target;
-use crate::journal::{Durability, Entry, Event, JournalError, MAX_PAYLOAD, Mirror, SegmentStart, Writer, record_length};
+use crate::journal::{
+    Durability, Entry, Event, JournalError, MAX_PAYLOAD, Mirror, SegmentStart, Writer, record_length,
+};
 use crate::state::StateError;
 
 /// How long the log may be away before callbacks are kept here: a connection that is made anew takes less.
@@ -45,7 +49,9 @@ pub(super) enum SharedLogError {
     Journal(#[from] JournalError),
     #[error("another process is a member of the cluster under the name of this replica: is the data directory a copy?")]
     Displaced,
-    #[error("the log has an entry at {0} of a type that this version does not know: expected a later version of replyvault")]
+    #[error(
+        "the log has an entry at {0} of a type that this version does not know: expected a later version of replyvault"
+    )]
     Unknown(u64),
     #[error(
         "the log in PostgreSQL lacks what this replica has read from it ({0}): was an older copy put back, or a standby \
@@ -97,16 +103,8 @@ pub(super) fn run(log: SharedLog, waiting: mpsc::Receiver<LogCommand>) {
     };
     let now = Instant::now();
     let link = Link::Down { since: now, why: None, retry_at: now, connecting: None };
-    let run = Run {
-        log,
-        link,
-        serial: 0,
-        doubtful: None,
-        again: Vec::new(),
-        last: None,
-        poll: *POLL.start(),
-        poll_at: now,
-    };
+    let run =
+        Run { log, link, serial: 0, doubtful: None, again: Vec::new(), last: None, poll: *POLL.start(), poll_at: now };
     match runtime.block_on(run.run(waiting)) {
         Ok(()) | Err(SharedLogError::Stopping) => {}
         Err(error) => tracing::error!(%error, "the shared log cannot be followed"),
@@ -224,7 +222,11 @@ impl Run {
             tracing::info!(epoch = joined.epoch, away_for = ?since.elapsed(), waiting = self.log.outage.waiting(),
                 "the shared log can be reached again");
         } else {
-            tracing::info!(epoch = joined.epoch, replica = self.log.cluster.id(), "this replica is a member of the cluster");
+            tracing::info!(
+                epoch = joined.epoch,
+                replica = self.log.cluster.id(),
+                "this replica is a member of the cluster"
+            );
         }
         if let Some(serial) = self.log.outage.doubtful() {
             self.log.outage.settle(joined.committed == serial)?;
@@ -319,10 +321,13 @@ impl Run {
                     Link::Up(connection) => connection.begin_segment(base, at_least, rand::random()).await,
                     Link::Down { .. } => Err(ClusterError::Lost("it is away".to_owned())),
                 };
-                let _ = answer.send(match begun {
-                    Ok(()) => self.follow(u64::MAX).await,
-                    Err(_) => Err(SharedLogError::Stopping),
-                }.map_err(|_| RecordError::Away));
+                let _ = answer.send(
+                    match begun {
+                        Ok(()) => self.follow(u64::MAX).await,
+                        Err(_) => Err(SharedLogError::Stopping),
+                    }
+                    .map_err(|_| RecordError::Away),
+                );
             }
             LogCommand::RemoveBefore(base, answer) => {
                 let removed = match &self.link {
@@ -493,8 +498,7 @@ impl Run {
             position += record_length(payload.len());
         }
         let batch = Batch { requests: placed, end: position };
-        let rest =
-            if nobody_waits { self.log.folding.fold_if_idle(batch) } else { Some(FoldCommand::Fold(batch)) };
+        let rest = if nobody_waits { self.log.folding.fold_if_idle(batch) } else { Some(FoldCommand::Fold(batch)) };
         rest.map_or(Ok(()), |work| self.enqueue(work))?;
         let base = self.log.mirror.segment().map_or(0, |segment| segment.base);
         if position - base >= Writer::SEGMENT_SIZE
@@ -515,7 +519,9 @@ impl Run {
             if from >= until {
                 return Ok(());
             }
-            let Link::Up(connection) = &self.link else { return Err(ClusterError::Lost("it is away".to_owned()).into()) };
+            let Link::Up(connection) = &self.link else {
+                return Err(ClusterError::Lost("it is away".to_owned()).into());
+            };
             let mut records = Vec::new();
             let mut bytes = 0;
             let mut rows = connection.read(from, READ_RECORDS).await?;
@@ -585,7 +591,9 @@ impl Run {
             if until == Some(end) {
                 return Ok(());
             }
-            let Link::Up(connection) = &self.link else { return Err(ClusterError::Lost("it is away".to_owned()).into()) };
+            let Link::Up(connection) = &self.link else {
+                return Err(ClusterError::Lost("it is away".to_owned()).into());
+            };
             let next = connection.segments(known.base, PAGE).await?.first().copied();
             match next.filter(|next| next.previous_end == end && until.is_none_or(|until| next.first() <= until)) {
                 Some(next) => self.log.mirror.begin(next)?,
@@ -628,7 +636,9 @@ impl Run {
 
     /// Appends what was kept here.
     async fn drain(&mut self, chunk: Chunk) -> Result<(), SharedLogError> {
-        let (Some(epoch), Link::Up(connection)) = (*self.log.cluster.epoch().borrow(), &self.link) else { return Ok(()) };
+        let (Some(epoch), Link::Up(connection)) = (*self.log.cluster.epoch().borrow(), &self.link) else {
+            return Ok(());
+        };
         let payloads: Vec<Bytes> = chunk.entries.iter().map(|entry| entry.to_payload().into()).collect();
         let serial = self.serial + 1;
         let appended = match connection.append(epoch, serial, &payloads, chunk.end).await {

@@ -30,7 +30,8 @@ async fn what_one_replica_has_answered_is_seen_through_all_and_archived_once() {
     let said = String::from_utf8_lossy(&said.stdout).into_owned();
     assert_eq!(said.matches(": member, ").count(), 3, "{said}");
     until("the work is spread", || async {
-        let said = replicas.postgres.run("SELECT count(DISTINCT holder) FROM replyvault_lease WHERE holder IS NOT NULL").await;
+        let said =
+            replicas.postgres.run("SELECT count(DISTINCT holder) FROM replyvault_lease WHERE holder IS NOT NULL").await;
         said == ["3"]
     })
     .await;

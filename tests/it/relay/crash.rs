@@ -48,7 +48,8 @@ async fn run(point: &str, action: &str, kill: bool) {
 async fn register(dir: &std::path::Path, forward_url: String) -> RefId {
     let bucket = replyvault::bucket::Bucket::open(&config(&format!("file:{}", dir.join("bucket").display()))).unwrap();
     let data = dir.join("data");
-    let open = move || open_event_log(&data, &bucket, crate::support::vault::journal_keys(), None, Intake::parse_callback);
+    let open =
+        move || open_event_log(&data, &bucket, crate::support::vault::journal_keys(), None, Intake::parse_callback);
     let log = tokio::task::spawn_blocking(open).await.unwrap().unwrap();
     log.recovered().await.unwrap();
     let intake = Intake::new(

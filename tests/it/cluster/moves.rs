@@ -1,0 +1,88 @@
+//! From one machine to replicas and back; a replica that comes later.
+
+use super::{Replicas, until};
+use crate::support::vault::{completed, video_id};
+
+/// A vault of one machine becomes the first replica of several, with all that it has; and one machine's again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_vault_of_one_machine_moves_into_the_log_and_back() {
+    let Some(mut replicas) = Replicas::prepare(1).await else { return };
+    let url = replicas.postgres.url();
+    replicas.programs[0].settings.retain(|(key, _)| !key.contains("CLUSTER"));
+    let alone = replicas.programs[0].start().await;
+    for number in 0..30 {
+        alone.post_until_accepted(&completed(number, &replicas.media.generated(number, 1000))).await;
+    }
+    alone.job_in(&video_id(29), "archived").await;
+    assert_eq!(alone.terminate().await, Some(0));
+    replicas.programs[0].set("CLUSTER__POSTGRES", url);
+    let import = || {
+        let said = replicas.programs[0].command(&["cluster", "import"]).output().unwrap();
+        (said.status.code(), String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned())
+    };
+    let (code, said) = import();
+    assert_eq!(code, Some(0), "{said}");
+    let (code, said) = import();
+    assert!(code == Some(2) && said.contains("has a log already"), "{said}");
+    replicas.add();
+    let processes = replicas.start().await;
+    for number in 0..30 {
+        processes[1].job_in(&video_id(number), "archived").await;
+    }
+    processes[1].post_until_accepted(&completed(30, &replicas.media.generated(30, 1000))).await;
+    processes[0].job_in(&video_id(30), "archived").await;
+    let export = |program: &crate::support::child::Program| {
+        let said = program.command(&["cluster", "export"]).output().unwrap();
+        (said.status.code(), String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned())
+    };
+    assert_eq!(processes[0].terminate().await, Some(0));
+    let (code, said) = export(&replicas.programs[0]);
+    assert!(code == Some(2) && said.contains("replicas still run"), "{said}");
+    processes[1].get("/api/v1/stats").await.unwrap();
+    assert_eq!(processes[1].terminate().await, Some(0));
+    replicas.programs[1].settings.retain(|(key, _)| !key.contains("CLUSTER"));
+    let refused = replicas.programs[1].command(&["serve"]).output().unwrap();
+    let refused = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.contains("cluster export"), "{refused}");
+    replicas.programs[1].set("CLUSTER__POSTGRES", replicas.postgres.url());
+    let (code, said) = export(&replicas.programs[1]);
+    assert_eq!(code, Some(0), "{said}");
+    replicas.programs[1].settings.retain(|(key, _)| !key.contains("CLUSTER"));
+    let alone = replicas.programs[1].start().await;
+    alone.post_until_accepted(&completed(31, &replicas.media.generated(31, 1000))).await;
+    for number in 0..32 {
+        alone.job_in(&video_id(number), "archived").await;
+    }
+    assert_eq!(replicas.objects().len(), 64);
+}
+
+/// Old segments leave PostgreSQL for the bucket, and a replica that comes later is made of both.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_replica_that_comes_later_is_made_of_the_bucket_and_the_log() {
+    let Some(mut replicas) = Replicas::prepare(2).await else { return };
+    for program in &mut replicas.programs {
+        program.set("DATA__JOURNAL_RETENTION", "1s".to_owned());
+    }
+    let mut processes = replicas.start().await;
+    for number in 0..20 {
+        processes[number as usize % 2]
+            .post_until_accepted(&completed(number, &replicas.media.generated(number, 1000)))
+            .await;
+    }
+    for number in 0..20 {
+        processes[1].job_in(&video_id(number), "archived").await;
+    }
+    let first = replicas.postgres.run("SELECT min(position) FROM replyvault_journal").await;
+    until("the oldest segment has left", || async {
+        replicas.postgres.run("SELECT min(position) FROM replyvault_journal").await != first
+    })
+    .await;
+    replicas.add().set("DATA__JOURNAL_RETENTION", "1h".to_owned());
+    processes.push(replicas.programs[2].start().await);
+    for number in 0..20 {
+        processes[2].job_in(&video_id(number), "archived").await;
+    }
+    processes[2].post_until_accepted(&completed(20, &replicas.media.generated(20, 1000))).await;
+    processes[0].job_in(&video_id(20), "archived").await;
+    assert_eq!(replicas.objects().len(), 42);
+}
