@@ -251,6 +251,10 @@ impl Run {
         };
         let (Some(known), Some(end)) = (self.log.mirror.segment(), self.log.mirror.end()) else {
             self.log.mirror.begin(oldest)?;
+            if oldest.previous_end > 0 {
+                // What stands before it is in the archive.
+                self.enqueue(FoldCommand::Recover { error: StateError::Behind, end: 0 })?;
+            }
             return Ok(());
         };
         if known.base < oldest.base {
