@@ -185,7 +185,7 @@ mod tests {
     fn shards_get_about_the_same() {
         let mut counts = [0; SHARDS as usize];
         for key in 0..64_000_u64 {
-            counts[shard_of(1 << 57 | key * 513) as usize] += 1;
+            counts[shard_of((1 << 57) | (key * 513)) as usize] += 1;
         }
         assert!(counts.iter().all(|count| (700..1300).contains(count)), "{counts:?}");
     }

@@ -138,7 +138,8 @@ impl Run {
             let is_up = matches!(self.link, Link::Up(_));
             let has_work = is_up && (!queue.is_empty() || !self.again.is_empty() || self.log.outage.waiting() > 0);
             let mut closed = waiting.is_closed() && waiting.is_empty();
-            if !has_work && !(closed && queue.is_empty()) {
+            let is_over = closed && queue.is_empty();
+            if !has_work && !is_over {
                 let look_at = self.look_at(queue.is_empty());
                 let cluster = self.log.cluster.clone();
                 tokio::select! {
