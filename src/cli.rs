@@ -79,8 +79,8 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         Command::Refs(RefsCommand::Add(new)) => refs::add(&config()?, new).await,
         Command::Verify { sample, repair } => verify::run(&config()?, Options { sample, repair }).await,
         Command::Reconcile => reconcile::run(&config()?).await,
-        Command::Backfill { list, ids, limit, all } => {
-            let what = args::backfill(list, ids, limit, all).map_err(Failure::usage)?;
+        Command::Backfill { list, ids, provider, limit, all } => {
+            let what = args::backfill(list.as_deref(), ids, &provider, limit, all).map_err(Failure::usage)?;
             backfill::run(&config()?, what).await
         }
         Command::Rebuild => rebuild::run(&config()?).await,

@@ -20,11 +20,11 @@ mod redact;
 use crate::domain::{JobId, MediaUrl, Observation, ReplyRef, Timestamp};
 
 pub use account::AccountLogin;
-pub use apis::{FIRST_API_PATH, denies, job_path, kept_days, media_hosts, names};
-pub(crate) use client::account_of;
-pub use client::{
-    AccountDefault, AccountError, Answer, CircuitBreaker, Client, ClientConfig, JobList, ListPage, ProviderError,
+pub use apis::{
+    FIRST_API_PATH, JobList, ListPosition, RunningList, denies, job_path, kept_days, media_hosts, names, rounds,
 };
+pub(crate) use client::account_of;
+pub use client::{AccountDefault, AccountError, Answer, CircuitBreaker, Client, ClientConfig, ListPage, ProviderError};
 pub use endpoint::{Api, Created, Endpoint};
 pub use json::NotJson;
 use json::Object;

@@ -29,8 +29,8 @@ use self::ask::AskError;
 use self::queue::Queue;
 use crate::domain::Timestamp;
 use crate::intake::Intake;
-use crate::provider::Client;
 pub use crate::provider::JobList;
+use crate::provider::{self, Client};
 use crate::state::State;
 
 /// How often the provider is asked.
@@ -161,11 +161,18 @@ impl Reconciler {
         let mut pause = self.inner.config.minute;
         for round in 0_u32.. {
             sleep(pause).await;
-            if let Err(error) = self.discover().await {
+            let apis: Vec<_> = match self.apis_in_use().await {
+                Ok(apis) => apis.into_iter().filter(|api| round.is_multiple_of(provider::rounds(api))).collect(),
+                Err(error) => {
+                    tracing::debug!(%error, "which APIs to ask cannot be read");
+                    Vec::new()
+                }
+            };
+            if let Err(error) = self.discover(&apis).await {
                 tracing::debug!(%error, "the provider does not say what runs");
             }
             if self.inner.config.reads_lists
-                && let Err(error) = self.read_first_pages().await
+                && let Err(error) = self.read_first_pages(&apis).await
             {
                 tracing::debug!(%error, "the provider does not list its newest jobs");
             }

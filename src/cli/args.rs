@@ -3,11 +3,11 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 use crate::config::{HttpUrl, Setting};
 use crate::domain::{JobId, ReplyRef, Target};
-use crate::reconcile::{Backfill, JobList, ListBackfill};
+use crate::reconcile::{Backfill, ListBackfill};
 use crate::repair::Sample;
 use crate::simulator::Faults;
 use crate::telemetry::Format;
@@ -135,15 +135,19 @@ pub(super) enum Command {
     Reconcile,
     /// Import finished jobs from the provider's lists
     #[command(
-        after_help = "Needs provider.api_token. If the service is running, it does the work; otherwise the command archives what it\nimports, and then ends. It can be stopped and run again.\n\nThe import stops at the first page on which everything is known. The provider does not document the order of its\nlists, so only --all is sure to find everything.\n\nSongs, speech and agent jobs are in no list: import them, or any other job, by id with `jobs`.\n\nExamples:\n  replyvault backfill videos\n  replyvault backfill images --all --limit 500\n  replyvault backfill jobs p551200-u1-a2-bot:minimax"
+        after_help = "Needs provider.api_token. If the service is running, it does the work; otherwise the command archives what it\nimports, and then ends. It can be stopped and run again.\n\nThe import stops at the first page on which everything is known. The provider does not document the order of its\nlists, so only --all is sure to find everything.\n\nOther APIs have lists, too: tasks of kling and runwayml; videos, images, music and speech of pixverse; songs and\ninstrumentals of tempolor; swaps of faceswap. Agent jobs, and those of the remaining APIs, are in no list: import them, or any\nother job, by id with `jobs`.\n\nExamples:\n  replyvault backfill\n  replyvault backfill videos\n  replyvault backfill --provider kling --all\n  replyvault backfill images --all --limit 500\n  replyvault backfill jobs p551200-u1-a2-bot:minimax"
     )]
     Backfill {
-        /// The list to import, or `jobs` followed by ids
-        #[arg(value_enum)]
-        list: ListArgument,
+        /// The list to import: videos, images or speech, or another one with --provider; or `jobs` followed by ids [default:
+        /// every list of the API]
+        #[arg(value_name = "LIST")]
+        list: Option<String>,
         /// The provider's job ids, with `jobs` only
         #[arg(value_name = "JOB", conflicts_with_all = ["limit", "all"], value_parser = JobId::from_str)]
         ids: Vec<JobId>,
+        /// The API whose lists to import, as in jobs' provider
+        #[arg(long, value_name = "NAME", default_value = JobId::FIRST_API, conflicts_with = "ids")]
+        provider: String,
         /// Import at most N jobs, from the far end of the list
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         limit: Option<u32>,
@@ -200,28 +204,25 @@ impl Command {
     }
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum ListArgument {
-    Videos,
-    Images,
-    Jobs,
-}
-
 /// Combines the arguments of `backfill`.
 ///
 /// # Errors
 /// One line, when the arguments contradict each other.
-pub(super) fn backfill(list: ListArgument, ids: Vec<JobId>, limit: Option<u32>, all: bool) -> Result<Backfill, String> {
-    let list = match list {
-        ListArgument::Videos => JobList::Videos,
-        ListArgument::Images => JobList::Images,
-        ListArgument::Jobs if (1..=Backfill::MAX_IDS).contains(&ids.len()) => return Ok(Backfill::Jobs(ids)),
-        ListArgument::Jobs => return Err(format!("JOB: expected 1 to {} ids", Backfill::MAX_IDS)),
-    };
-    if !ids.is_empty() {
-        return Err("JOB: expected only behind `jobs`".to_owned());
+pub(super) fn backfill(
+    list: Option<&str>,
+    ids: Vec<JobId>,
+    provider: &str,
+    limit: Option<u32>,
+    all: bool,
+) -> Result<Backfill, String> {
+    match list {
+        Some(Backfill::BY_ID) if (1..=Backfill::MAX_IDS).contains(&ids.len()) => return Ok(Backfill::Jobs(ids)),
+        Some(Backfill::BY_ID) => return Err(format!("JOB: expected 1 to {} ids", Backfill::MAX_IDS)),
+        _ if !ids.is_empty() => return Err("JOB: expected only behind `jobs`".to_owned()),
+        _ => {}
     }
-    Ok(Backfill::List(ListBackfill { list, limit: limit.map(u64::from), all }))
+    let lists = Backfill::lists(Some(provider), list)?;
+    Ok(Backfill::List(ListBackfill { lists, limit: limit.map(u64::from), all }))
 }
 
 #[derive(Debug, Subcommand)]

@@ -19,7 +19,12 @@ impl ProviderTask for Backfill {
 
     fn body(&self) -> Value {
         match self {
-            Self::List(ListBackfill { list, limit, all }) => json!({"kind": list, "limit": limit, "all": all}),
+            Self::List(ListBackfill { lists, limit, all }) => {
+                // One alone, or all of an API.
+                let kind = (lists.len() == 1).then(|| lists.first().map(|list| list.as_str())).flatten();
+                let provider = lists.first().map(|list| list.provider());
+                json!({"kind": kind, "provider": provider, "limit": limit, "all": all})
+            }
             Self::Jobs(ids) => {
                 let ids: Vec<_> = ids.iter().map(JobId::as_str).collect();
                 json!({"kind": "jobs", "ids": ids})

@@ -12,6 +12,7 @@ mod gemini_notebook;
 mod google_flow;
 mod google_vids;
 mod kling;
+mod lists;
 pub(super) mod minimax;
 mod mureka;
 mod pixverse;
@@ -24,6 +25,9 @@ use super::Unrecognised;
 use super::endpoint::Row;
 use super::json::Object;
 use crate::domain::{JobId, JobIdParts, Observation};
+pub(super) use lists::List;
+use lists::Paging;
+pub use lists::{JobList, ListPosition, RunningList, rounds};
 
 /// Every API. Nothing outside of its adapter knows a name of one.
 const APIS: [&Adapter; 12] = [
@@ -90,6 +94,14 @@ pub(super) struct Adapter {
     names_accounts: bool,
     /// Whether it wants ids in its paths percent-encoded; others refuse that.
     encodes_ids: bool,
+    /// Its lists of jobs.
+    job_lists: &'static [List],
+    /// Its lists of what runs, below the base.
+    running: &'static [&'static str],
+    /// The job of a row of those that says nothing of its API.
+    listed: fn(&Object<'_>) -> Option<JobId>,
+    /// The lists are looked at once in so many rounds of ten minutes.
+    rounds: u32,
     /// The largest answer about a job, in bytes, where that has files in it; else 0.
     max_answer: usize,
 }
@@ -117,6 +129,10 @@ impl Adapter {
             uses_account_default: false,
             names_accounts: false,
             encodes_ids: false,
+            job_lists: &[],
+            running: &[],
+            listed: |_| None,
+            rounds: 3,
             max_answer: 0,
         }
     }

@@ -20,7 +20,7 @@ pub use account_default::{AccountDefault, AccountError};
 use account_locks::AccountLocks;
 pub use circuit_breaker::CircuitBreaker;
 pub use error::ProviderError;
-pub use lists::{JobList, ListPage};
+pub use lists::ListPage;
 
 use super::{Parsed, apis};
 use crate::domain::{JobId, MediaUrl, Observation, ReplyRef};

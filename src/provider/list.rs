@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use super::json::{Object, Value};
-use super::{Answer, ListPage, apis, json, observe};
+use super::{Answer, Unrecognised, apis, json, observe};
 use crate::domain::{JobId, Observation, ReplyRef};
 
 /// The most jobs taken from one answer; the provider's lists have 30 unless asked for more.
@@ -29,24 +29,32 @@ pub struct JobMention {
 /// has its own part of the body, which shares the body's memory. What is no JSON or shows no job is empty.
 pub fn parse_jobs(body: &Bytes) -> Vec<Answer> {
     let Ok(value) = json::parse(body) else { return Vec::new() };
-    let shown = entries(value).into_iter().filter_map(|entry| {
-        let observation = Box::new(observe(&entry.object()?).ok().filter(has_status)?);
-        Some(Answer { observation, body: body.slice_ref(entry.raw().as_bytes()) })
-    });
-    shown.take(MAX_JOBS).collect()
+    entries(value).into_iter().filter_map(|entry| shown(entry, body)).take(MAX_JOBS).collect()
+}
+
+/// The job that a part of `body` shows.
+pub(super) fn shown(entry: Value<'_>, body: &Bytes) -> Option<Answer> {
+    let observation = Box::new(observe(&entry.object()?).ok().filter(has_status)?);
+    Some(Answer { observation, body: body.slice_ref(entry.raw().as_bytes()) })
 }
 
 /// Every job that an answer names, shown or not, in its order, at most [`MAX_JOBS`]. What is no JSON names none.
 pub fn mentioned_jobs(body: &[u8]) -> Vec<JobMention> {
-    json::parse(body).map_or_else(|_| Vec::new(), |value| named_in(entries(value)))
+    json::parse(body).map_or_else(|_| Vec::new(), |value| named_in(entries(value), |row| job_of(row).ok()))
 }
 
 /// The jobs that an answer itself is about, and not what it lists, as [`mentioned_jobs`].
 pub fn made_by(body: &[u8]) -> Vec<JobMention> {
-    json::parse(body).map_or_else(|_| Vec::new(), |value| named_in(vec![value]))
+    json::parse(body).map_or_else(|_| Vec::new(), |value| named_in(vec![value], |row| job_of(row).ok()))
 }
 
-fn named_in(values: Vec<Value<'_>>) -> Vec<JobMention> {
+/// The job that an object names.
+pub(super) fn job_of(object: &Object<'_>) -> Result<JobId, Unrecognised> {
+    super::job_id(object)
+}
+
+/// The jobs that values name, with `job` to say which one's.
+pub(super) fn named_in(values: Vec<Value<'_>>, job: impl Fn(&Object<'_>) -> Option<JobId>) -> Vec<JobMention> {
     let mut told = Vec::new();
     for object in values.into_iter().filter_map(Value::object) {
         let request = object.object("request").unwrap_or_default();
@@ -55,7 +63,7 @@ fn named_in(values: Vec<Value<'_>>) -> Vec<JobMention> {
         let reply_url = reply("replyUrl");
         let ids = object.get("imageIds").and_then(|ids| ids.items_up_to(MAX_JOBS)).unwrap_or_default();
         let ids = ids.into_iter().filter_map(|id| id.text()?.parse().ok());
-        for job in super::job_id(&object).ok().into_iter().chain(ids) {
+        for job in job(&object).into_iter().chain(ids) {
             told.push(JobMention { job, reply_ref: reply_ref.clone(), reply_url: reply_url.clone() });
         }
         if told.len() >= MAX_JOBS {
@@ -64,16 +72,6 @@ fn named_in(values: Vec<Value<'_>>) -> Vec<JobMention> {
     }
     told.truncate(MAX_JOBS);
     told
-}
-
-/// A page of one of the lists that can be walked.
-pub(super) fn page(body: &Bytes) -> Result<ListPage, &'static str> {
-    let value = json::parse(body).map_err(|_| "it is not JSON")?;
-    let object = value.object().unwrap_or_default();
-    if object.get("images").is_none() && !value.raw().starts_with('[') {
-        return Err("it is no list");
-    }
-    Ok(ListPage { jobs: parse_jobs(body), has_next: object.boolean("hasNext") })
 }
 
 /// The accounts whose capacity an answer shows.

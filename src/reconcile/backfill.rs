@@ -11,30 +11,57 @@ use super::Reconciler;
 use super::progress::{BackfillReport, Progress, SyncError};
 use crate::domain::{JobId, JobState};
 use crate::intake::UnknownJobPolicy;
-use crate::provider::{Answer, JobList, ProviderError};
+use crate::provider::{Answer, JobList, ListPosition, ProviderError};
 
 use self::list_pager::ListPager;
 
 /// What to import.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Backfill {
-    /// What one of the provider's lists holds.
+    /// What some of the provider's lists hold.
     List(ListBackfill),
-    /// These jobs, at most [`Backfill::MAX_IDS`]: songs, speech and agent jobs are in no list that can be walked.
+    /// These jobs, at most [`Backfill::MAX_IDS`]: many are in no list that can be walked.
     Jobs(Vec<JobId>),
 }
 
 impl Backfill {
     /// The most jobs imported by their ids in one go.
     pub const MAX_IDS: usize = 1000;
+    /// What stands in place of a list's name where jobs are named by their ids.
+    pub const BY_ID: &str = "jobs";
+
+    /// The lists of an API, the first one's by default: the one of this name, by default all.
+    ///
+    /// # Errors
+    /// In words, when there is none.
+    pub fn lists(provider: Option<&str>, name: Option<&str>) -> Result<Vec<JobList>, String> {
+        let provider = provider.unwrap_or(JobId::FIRST_API);
+        let of_api = JobList::of(provider);
+        if of_api.is_empty() {
+            let mut with_lists: Vec<_> = JobList::all().map(JobList::provider).collect();
+            with_lists.dedup();
+            return Err(format!("provider: expected an API with a list, one of {}", with_lists.join(", ")));
+        }
+        let Some(name) = name else { return Ok(of_api) };
+        let names: Vec<_> = of_api.iter().map(|list| list.as_str()).collect();
+        let found: Vec<_> = of_api.iter().copied().filter(|list| list.as_str() == name).collect();
+        if found.is_empty() {
+            return Err(format!(
+                "list: expected one of {} for {provider}, or {} with ids",
+                names.join(", "),
+                Self::BY_ID
+            ));
+        }
+        Ok(found)
+    }
 }
 
-/// What to import from a list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What to import from lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListBackfill {
-    /// From which list.
-    pub list: JobList,
-    /// At most so many jobs, those at the far end of the list first.
+    /// From which lists, all of one API.
+    pub lists: Vec<JobList>,
+    /// At most so many jobs, those at the far end of each list first.
     pub limit: Option<u64>,
     /// Whether to walk on where a whole page is known.
     pub all: bool,
@@ -42,8 +69,9 @@ pub struct ListBackfill {
 
 /// A page that holds something that is missing.
 struct Batch {
+    list: JobList,
     account: Option<String>,
-    after: Option<JobId>,
+    after: Option<ListPosition>,
 }
 
 /// What a listed job is to the vault.
@@ -65,7 +93,7 @@ impl Reconciler {
     pub async fn backfill(&self, what: &Backfill, progress: &Progress<BackfillReport>) -> Result<(), SyncError> {
         self.inner.intake.log().recovered().await;
         match what {
-            Backfill::List(list) => self.import_list(*list, progress).await?,
+            Backfill::List(list) => self.import_lists(list, progress).await?,
             Backfill::Jobs(ids) => self.import_jobs(ids, progress).await?,
         }
         progress.complete(|report| report.complete = true);
@@ -107,10 +135,12 @@ impl Reconciler {
         Ok(())
     }
 
-    async fn import_list(&self, what: ListBackfill, progress: &Progress<BackfillReport>) -> Result<(), SyncError> {
+    async fn import_lists(&self, what: &ListBackfill, progress: &Progress<BackfillReport>) -> Result<(), SyncError> {
         let mut missing = Vec::new();
-        for account in self.accounts(what.list).await? {
-            self.scan_list(what, account, progress, &mut missing).await?;
+        for list in &what.lists {
+            for account in self.accounts(*list).await? {
+                self.scan_list(*list, what.all, account, progress, &mut missing).await?;
+            }
         }
         let wanted = progress.report().missing;
         progress.expect(what.limit.map_or(wanted, |limit| limit.min(wanted)));
@@ -119,7 +149,7 @@ impl Reconciler {
             if left == 0 {
                 break;
             }
-            self.import(what.list, batch, progress, &mut left).await?;
+            self.import(batch, progress, &mut left).await?;
         }
         Ok(())
     }
@@ -129,7 +159,7 @@ impl Reconciler {
         let client = &self.inner.client;
         match self.with_retry(|| client.list(list, None, None)).await {
             Ok(_) => Ok(vec![None]),
-            Err(error @ ProviderError::Rejected(_)) => {
+            Err(error @ ProviderError::Rejected(_)) if list.has_accounts() => {
                 let accounts = self.with_retry(|| client.accounts()).await?;
                 if accounts.is_empty() {
                     return Err(error);
@@ -142,12 +172,13 @@ impl Reconciler {
 
     async fn scan_list(
         &self,
-        what: ListBackfill,
+        list: JobList,
+        all: bool,
         account: Option<String>,
         progress: &Progress<BackfillReport>,
         missing: &mut Vec<Batch>,
     ) -> Result<(), SyncError> {
-        let mut walk = ListPager::new(what.list, account.clone());
+        let mut walk = ListPager::new(list, account.clone());
         while let Some(page) = walk.next(self).await? {
             let mut counts = [0; 3];
             for answer in &page.jobs {
@@ -161,10 +192,10 @@ impl Reconciler {
                 report.missing += new;
             });
             if new > 0 {
-                missing.push(Batch { account: account.clone(), after: page.after });
+                missing.push(Batch { list, account: account.clone(), after: page.after });
             }
             // In what order a list is nobody says; a whole page of them is hardly an accident.
-            if running + new == 0 && !what.all {
+            if running + new == 0 && !all {
                 break;
             }
         }
@@ -173,13 +204,12 @@ impl Reconciler {
 
     async fn import(
         &self,
-        list: JobList,
-        Batch { account, after }: &Batch,
+        Batch { list, account, after }: &Batch,
         progress: &Progress<BackfillReport>,
         left: &mut u64,
     ) -> Result<(), SyncError> {
         let client = &self.inner.client;
-        let page = self.with_retry(|| client.list(list, account.as_deref(), after.as_ref())).await?;
+        let page = self.with_retry(|| client.list(*list, account.as_deref(), after.as_ref())).await?;
         for answer in page.jobs.into_iter().rev() {
             if *left == 0 {
                 break;

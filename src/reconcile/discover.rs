@@ -1,19 +1,61 @@
 //! Jobs that run and that nobody has heard of.
 
+use std::collections::{BTreeSet, HashSet};
+
 use super::{AskError, Reconciler};
 use crate::domain::{Job, JobId, Target};
 use crate::intake::{IntakeError, UnknownJobPolicy};
-use crate::provider::{Answer, JobList, JobMention, ProviderError};
+use crate::provider::{self, Answer, JobList, JobMention, ProviderError, RunningList};
+use crate::state::{JobFilter, StateError};
 
 /// Asked about each time: far more than the provider lets run at once.
 const MAX_MENTIONS: usize = 200;
 
 impl Reconciler {
-    /// Asks what runs, and about each job of it that is not known. How many were taken in.
-    pub(super) async fn discover(&self) -> Result<u64, AskError> {
+    /// The APIs to look at: the first, and those of the newest jobs. Who makes nothing with an API has no list there.
+    pub(super) async fn apis_in_use(&self) -> Result<Vec<&'static str>, AskError> {
+        /// About as many as anybody makes between two looks.
+        const NEWEST: usize = 1000;
+        let store = self.state().clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let (mut names, mut before, mut seen) = (BTreeSet::from([JobId::FIRST_API.to_owned()]), None, 0);
+            loop {
+                let page = store.jobs(&JobFilter::default(), NEWEST / 4, before)?;
+                names.extend(page.items.iter().map(|record| record.job.id.provider()));
+                (before, seen) = (page.next, seen + page.items.len());
+                if before.is_none() || seen >= NEWEST {
+                    return Ok(names);
+                }
+            }
+        });
+        // It fails only with the runtime, and then nobody is left to wait for it.
+        let names: Result<_, StateError> = read.await.unwrap_or(Err(StateError::Rebuilding));
+        let names = names.map_err(IntakeError::from)?;
+        Ok(provider::names().filter(|name| names.contains(*name)).collect())
+    }
+
+    /// Asks these APIs what runs, and about each job of it that is not known. How many were taken in. What one does not say
+    /// keeps none of the others from being asked.
+    pub(super) async fn discover(&self, apis: &[&'static str]) -> Result<u64, AskError> {
+        let (mut discovered, mut result) = (0, Ok(()));
+        for api in apis {
+            match self.discover_of(api).await {
+                Ok(found) => discovered += found,
+                Err(error) => result = result.and(Err(error)),
+            }
+        }
+        result.map(|()| discovered)
+    }
+
+    async fn discover_of(&self, api: &str) -> Result<u64, AskError> {
         let client = &self.inner.client;
-        let mut told = or_none(self.with_retry(|| client.scheduler()).await)?;
-        told.extend(or_none(self.with_retry(|| client.agent_jobs()).await)?);
+        let mut told = Vec::new();
+        for list in RunningList::of(api) {
+            told.extend(or_none(self.with_retry(|| client.running(list)).await)?);
+        }
+        // What stands in two lists is asked about once.
+        let mut seen = HashSet::new();
+        told.retain(|mention| seen.insert(mention.job.clone()));
         let (mut asked, mut discovered) = (0, 0);
         for mention in told {
             match self.known(&mention.job)? {
@@ -30,15 +72,21 @@ impl Reconciler {
 
     /// Reads the first page of each list: up to 30 jobs for one question, among them such as ended without a callback. Jobs
     /// that are not known are taken in where `gateway.adopt_listed` says so.
-    pub(super) async fn read_first_pages(&self) -> Result<(), AskError> {
+    pub(super) async fn read_first_pages(&self, apis: &[&'static str]) -> Result<(), AskError> {
+        let mut result = Ok(());
+        for list in apis.iter().flat_map(|api| JobList::of(api)) {
+            result = result.and(self.read_first_page(list).await);
+        }
+        result
+    }
+
+    async fn read_first_page(&self, list: JobList) -> Result<(), AskError> {
         let unknown = if self.inner.config.adopt_listed { UnknownJobPolicy::Adopt } else { UnknownJobPolicy::Skip };
-        for list in [JobList::Videos, JobList::Images] {
-            for account in self.accounts(list).await? {
-                let client = &self.inner.client;
-                let page = self.with_retry(|| client.list(list, account.as_deref(), None)).await?;
-                for Answer { observation, body } in page.jobs {
-                    self.inner.intake.observe(body, observation, unknown).await?;
-                }
+        for account in self.accounts(list).await? {
+            let client = &self.inner.client;
+            let page = self.with_retry(|| client.list(list, account.as_deref(), None)).await?;
+            for Answer { observation, body } in page.jobs {
+                self.inner.intake.observe(body, observation, unknown).await?;
             }
         }
         Ok(())

@@ -37,7 +37,8 @@ impl Reconciler {
             asked
         });
         asked.buffer_unordered(Self::AT_ONCE).try_for_each(|()| async { Ok(()) }).await?;
-        let discovered = self.discover().await.map_err(SyncError::from)?;
+        let apis = self.apis_in_use().await.map_err(SyncError::from)?;
+        let discovered = self.discover(&apis).await.map_err(SyncError::from)?;
         progress.complete(|report| {
             report.discovered = discovered;
             report.complete = true;

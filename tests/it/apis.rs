@@ -7,10 +7,13 @@ use std::sync::{Arc, Mutex};
 
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use replyvault::app::Settings;
-use replyvault::domain::{Digest, Target};
+use replyvault::domain::{Digest, JobId, QuarantineReason, Target, Timestamp};
 use replyvault::egress::{self, AllowedHosts};
+use replyvault::intake::parse_quarantine_id;
+use replyvault::journal::{CallbackEntry, Entry};
 use replyvault::provider::{self, Answer, ClientConfig, Parsed};
 use replyvault::simulator::{Config, Simulator};
+use replyvault::state::ParsedCallback;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -260,7 +263,9 @@ async fn one_url_takes_the_callbacks_of_every_api_and_archives_their_media() {
 /// From create calls to the bucket, for each way a job can end.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_every_api_makes_is_archived_as_the_simulator_made_it() {
-    for faults in ["", "no-clean=1,inline=1,processing=1", "fail=1", "moderate=1"] {
+    let mut refreshed = BTreeSet::new();
+    // Links that are dead when they are told are asked for anew.
+    for faults in ["", "no-clean=1,inline=1,processing=1", "stale=1,expire=1h", "fail=1", "moderate=1"] {
         let simulator =
             Simulator::start(Config { faults: faults.parse().unwrap(), ..Config::default() }).await.unwrap();
         let world = World { base: simulator.base_url(), shared: Arc::default() };
@@ -285,9 +290,185 @@ async fn what_every_api_makes_is_archived_as_the_simulator_made_it() {
             }
             let fault = fault(&job, &wanted, &mut |key| objects.get(key).copied());
             assert_eq!(fault, None, "{faults}");
+            let dead: u64 =
+                job["assets"].as_array().unwrap().iter().filter_map(|asset| asset["attempts"].as_u64()).sum();
+            refreshed.extend((dead > 0 && faults.starts_with("stale")).then(|| wanted.job_id.provider()));
             assert_eq!(job["replyRef"].as_str(), wanted.reply_ref.as_deref(), "{job:#}");
         }
+        if faults.starts_with("stale") {
+            assert!(simulator.stats().cdn_expired > 20, "{:?}", simulator.stats());
+        }
         simulator.stop().await;
+    }
+    // Files that a call gives have no link that could be dead.
+    let with_links =
+        ["dreamina", "faceswap", "flowmusic", "google-flow", "kling", "minimax", "mureka", "pixverse", "runwayml"];
+    assert_eq!(refreshed.iter().map(String::as_str).collect::<Vec<_>>(), with_links);
+}
+
+/// Progress, as a callback and as an answer, ends nothing and says how far a job is.
+#[tokio::test]
+async fn progress_of_every_api_leaves_its_job_running() {
+    let world = World::start();
+    let vault = Vault::start_with(|settings| world.configure(settings)).await;
+    let url = vault.running().intake().urls().reply_url(&Target::UseApi);
+    let mut jobs = Vec::new();
+    for (name, body) in fixtures().into_iter().filter(|(name, _)| name.ends_with("progress")) {
+        let body = redirected(&body, &world.base);
+        let (status, answer) = vault.post(&url, body.to_string()).await;
+        assert_eq!(
+            (status, &answer["state"], &answer["final"]),
+            (StatusCode::OK, &json!("running"), &json!(false)),
+            "{name}"
+        );
+        let api = provider::names().find(|api| name.starts_with(&format!("{api}-"))).unwrap();
+        let id: JobId = answer["jobId"].as_str().unwrap().parse().unwrap();
+        world.shared.answers.lock().unwrap().push((api, id.as_sent().to_owned(), body));
+        jobs.push((name, id));
+    }
+    let apis: BTreeSet<_> = jobs.iter().map(|(_, id)| id.provider()).collect();
+    assert_eq!(apis.len(), provider::names().count());
+    let (_, mut task) = vault.send("POST", "/api/v1/tasks/reconcile", &json!({})).await;
+    while task["state"] == "running" {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        task = vault.get(&format!("/api/v1/tasks/{}", task["taskId"].as_str().unwrap())).await.1;
+    }
+    let report = &task["report"];
+    assert_eq!(
+        (&report["asked"], &report["running"], &report["unanswered"]),
+        (&json!(13), &json!(13), &json!(0)),
+        "{task:#}"
+    );
+    for (name, id) in jobs {
+        let (_, job) = vault.get(&format!("/api/v1/jobs/{}", encoded(id.as_str()))).await;
+        assert_eq!(
+            (&job["state"], &job["outcome"], &job["assets"]),
+            (&json!("running"), &Value::Null, &json!([])),
+            "{name}"
+        );
+        let percent = match &*name {
+            "runwayml-progress" => json!(42),
+            "tempolor-progress" => json!(35),
+            _ => Value::Null,
+        };
+        assert_eq!(job["percent"], percent, "{name}: {job:#}");
+    }
+}
+
+/// A body that an earlier version did not understand is understood by this one.
+#[tokio::test]
+async fn what_an_earlier_version_quarantined_replays_after_an_upgrade() {
+    let world = World::start();
+    let vault = Vault::start_with(|settings| world.configure(settings)).await;
+    let log = vault.running().intake().log().clone();
+    let mut all = Vec::new();
+    for (name, body) in fixtures() {
+        let body = redirected(&body, &world.base).to_string();
+        let entry = CallbackEntry {
+            at: Timestamp::now(),
+            target: Target::UseApi,
+            adopt: true,
+            sidecars: false,
+            confirm: false,
+            asked: false,
+            replay_of: None,
+            body: body.clone().into(),
+        };
+        // As a version records it whose adapters do not know the body.
+        let parsed = ParsedCallback::Unrecognised(QuarantineReason::UnknownShape);
+        log.record_callback(Entry::Callback(entry), parsed).await.unwrap();
+        all.push((name, body));
+    }
+    let (_, kept) = vault.get("/api/v1/quarantine?limit=200").await;
+    let kept = kept["items"].as_array().unwrap();
+    assert_eq!(kept.len(), all.len());
+    let mut ends = Vec::new();
+    // The newest is listed first.
+    for ((name, body), kept) in all.iter().zip(kept.iter().rev()) {
+        let id = kept["quarantineId"].as_str().unwrap();
+        let at = log.state().callback_at(parse_quarantine_id(id).unwrap()).unwrap();
+        let recorded = log.journal().read(at).unwrap().into_callback().unwrap();
+        assert_eq!(recorded.body, body.as_bytes(), "{name}");
+        let (status, answer) = vault.send("POST", &format!("/api/v1/quarantine/{id}/replay"), &Value::Null).await;
+        assert_eq!(status, StatusCode::OK, "{name}: {answer}");
+        ends.push((name, answer["jobId"].as_str().unwrap().to_owned()));
+    }
+    assert_eq!(vault.get("/api/v1/quarantine").await.1["items"], json!([]));
+    for (name, id) in ends {
+        let (state, outcome, _) = expected(name);
+        if state != "running" {
+            let job = vault.job_in(&encoded(&id), &[state]).await;
+            assert_eq!(job["outcome"], outcome, "{name}");
+        }
+    }
+}
+
+/// Bodies with fields taken out, renamed and changed, and noise in their place: what is not understood is kept to the byte, and
+/// can be looked at again.
+#[tokio::test]
+async fn whatever_is_not_understood_is_quarantined_whole_and_can_be_replayed() {
+    let vault = Vault::start().await;
+    let log = vault.running().intake().log().clone();
+    let url = vault.running().intake().urls().reply_url(&Target::UseApi);
+    let (mut dice, mut kept) = (Dice(1), 0);
+    for (name, body) in fixtures() {
+        let api = provider::names().find(|api| name.starts_with(&format!("{api}-"))).unwrap();
+        for _ in 0..12 {
+            let mut changed = body.clone();
+            for _ in 0..=dice.below(6) {
+                mutate(&mut changed, &mut dice);
+            }
+            // As somebody else might write it.
+            let text = format!(" {}\n", serde_json::to_string_pretty(&changed).unwrap());
+            match provider::read(text.as_bytes()).unwrap() {
+                Parsed::Job(found) => assert_eq!(found.job.provider(), api, "{text}"),
+                Parsed::Unrecognised(why) => {
+                    let (status, answer) = vault.post(&url, text.clone()).await;
+                    assert_eq!((status, &answer["reason"]), (StatusCode::ACCEPTED, &json!(why.as_str())), "{text}");
+                    let id = answer["quarantineId"].as_str().unwrap();
+                    let at = log.state().callback_at(parse_quarantine_id(id).unwrap()).unwrap();
+                    let recorded = log.journal().read(at).unwrap().into_callback().unwrap();
+                    assert_eq!(recorded.body, text.as_bytes());
+                    let replay = format!("/api/v1/quarantine/{id}/replay");
+                    let (status, again) = vault.send("POST", &replay, &Value::Null).await;
+                    assert_eq!((status, &again["reason"]), (StatusCode::ACCEPTED, &json!(why.as_str())), "{again}");
+                    kept += 1;
+                }
+            }
+        }
+    }
+    assert!(kept > 100, "{kept}");
+}
+
+/// The same numbers in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 16).unwrap() % bound.max(1)
+    }
+}
+
+/// Takes something out, gives it another name, or puts something else in its place: at the top as often as further down.
+fn mutate(value: &mut Value, dice: &mut Dice) {
+    let Value::Object(members) = value else {
+        *value = json!(["noise", dice.below(1000)]);
+        return;
+    };
+    let names: Vec<String> = members.keys().cloned().collect();
+    let Some(name) = names.get(dice.below(names.len())) else { return };
+    match dice.below(6) {
+        0 | 1 => drop(members.remove(name)),
+        2 => {
+            let taken = members.remove(name).unwrap();
+            members.insert(format!("{name}2"), taken);
+        }
+        3 => drop(members.insert(name.clone(), json!(dice.below(100_000)))),
+        4 => drop(members.insert(name.clone(), json!({"noise": [null, true, "\u{1F980}"]}))),
+        _ => mutate(members.get_mut(name).unwrap(), dice),
     }
 }
 

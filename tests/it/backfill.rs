@@ -4,12 +4,13 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use actix_web::{App, HttpResponse, HttpServer, web};
-use replyvault::domain::Timestamp;
+use replyvault::domain::{Digest, Timestamp};
 use replyvault::simulator::{Config, Simulator};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::reconcile::Bench;
+use crate::support::apis::{create, encoded, fault};
 use crate::support::child::Program;
 use crate::support::vault::PATIENCE;
 
@@ -302,4 +303,64 @@ async fn without_a_service_a_reconciliation_archives_too() {
     assert_eq!(ended.status.code(), Some(0), "{stdout}{stderr}");
     assert!(stdout.contains("archived 2, stuck 0, waiting for another attempt 0\n"), "{stdout}");
     assert_all_archived(&program, &simulator).await;
+}
+
+/// Jobs of an API that nobody was called back for, all over.
+async fn ended_elsewhere(simulator: &Simulator, provider: &str, path: &str, calls: usize) {
+    let call = Simulator::creates().find(|call| call.provider == provider && call.path == path).unwrap();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    for number in 0..calls {
+        // Nobody listens there.
+        create(&client, simulator, &call, "http://127.0.0.1:9/", &format!("{provider}-{number}")).await;
+    }
+    simulator.idle().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_list_of_every_api_is_walked_page_by_page_and_imported() {
+    for (provider, list, path, calls, limit) in [
+        ("kling", "tasks", "videos/text2video", 43, json!(null)),
+        ("runwayml", "tasks", "videos/create", 41, json!(null)),
+        ("pixverse", "videos", "videos/create", 42, json!(null)),
+        ("pixverse", "images", "images/create", 26, json!(null)),
+        ("tempolor", "songs", "music/song", 12, json!(null)),
+        ("faceswap", "swaps", "picsi", 3, json!(2)),
+        ("minimax", "speech", "speech/create", 21, json!(null)),
+    ] {
+        let faults = if provider == "minimax" { "" } else { "fail=0.1" };
+        let config = Config { faults: faults.parse().unwrap(), ..Config::default() };
+        let bench = Bench::with(config, |settings| settings.intake.adopt_unknown_refs = false).await;
+        ended_elsewhere(&bench.simulator, provider, path, calls).await;
+        let truth = bench.simulator.truth();
+        let count = truth.len() as u64;
+        let request = json!({"provider": provider, "kind": list, "limit": limit});
+        let first = counts(&bench.task("backfill", request.clone()).await);
+        assert_eq!(first, [count, 0, count, limit.as_u64().unwrap_or(count)], "{provider} {list}");
+        if limit.is_u64() {
+            let rest = json!({"provider": provider, "all": true});
+            assert_eq!(counts(&bench.task("backfill", rest).await), [count, 2, count - 2, count - 2], "{provider}");
+        }
+        for wanted in truth {
+            let job = bench.vault.job_in(&encoded(wanted.job_id.as_str()), &["archived", "failed"]).await;
+            let mut objects = std::collections::HashMap::new();
+            for asset in job["assets"].as_array().unwrap() {
+                let key = asset["key"].as_str().unwrap().to_owned();
+                let digest = Digest::of(&bench.vault.object(&key).await);
+                objects.insert(key, digest);
+            }
+            assert_eq!(fault(&job, &wanted, &mut |key| objects.get(key).copied()), None);
+        }
+        let [_, known, missing, _] =
+            counts(&bench.task("backfill", json!({"provider": provider, "kind": list, "all": true})).await);
+        assert_eq!((known, missing), (count, 0), "{provider} {list}");
+    }
+    let bench = Bench::with(provider("", EVENING), |_| {}).await;
+    for (body, says) in [
+        (json!({"provider": "mureka"}), "expected an API with a list"),
+        (json!({"provider": "kling", "kind": "videos"}), "expected one of tasks for kling"),
+        (json!({"provider": "kling", "kind": "jobs", "ids": ["kling:1"]}), "expected only with a list"),
+    ] {
+        let (status, answer) = bench.vault.send("POST", "/api/v1/tasks/backfill", &body).await;
+        assert!(status == 422 && answer.to_string().contains(says), "{status} {answer}");
+    }
 }

@@ -135,8 +135,10 @@ fn wrong_arguments_are_one_line() {
     let place = Place::new("");
     for (arguments, expected) in [
         (&["bogus"][..], "unrecognized subcommand 'bogus'"),
-        (&["backfill"], "<LIST>"),
-        (&["backfill", "songs"], "invalid value 'songs' for '<LIST>'"),
+        (&["backfill"], "provider.api_token: expected a token for the provider's API"),
+        (&["backfill", "songs"], "list: expected one of videos, images, speech for minimax, or jobs with ids"),
+        (&["backfill", "--provider", "mureka"], "provider: expected an API with a list, one of minimax, kling,"),
+        (&["backfill", "videos", "--provider", "kling"], "list: expected one of tasks for kling, or jobs with ids"),
         (&["backfill", "videos", "--limit", "0"], "invalid value '0' for '--limit <N>'"),
         (&["backfill", "videos"], "provider.api_token: expected a token for the provider's API"),
         (&["reconcile"], "provider.api_token: expected a token for the provider's API"),

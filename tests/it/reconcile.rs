@@ -8,6 +8,7 @@ use replyvault::provider::ClientConfig;
 use replyvault::simulator::{Config, Simulator};
 use serde_json::{Value, json};
 
+use crate::support::apis::{create, encoded};
 use crate::support::vault::{PATIENCE, Vault};
 
 /// A provider, and a vault with a token for it.
@@ -467,4 +468,76 @@ async fn a_reconciliation_says_what_kept_it() {
     bench.simulator.set_read_faults("get-429=0.5".parse().unwrap());
     assert_eq!(bench.task("reconcile", json!({})).await["state"], "done");
     bench.vault.archived(&video).await;
+}
+
+/// Every API whose page names a list of what runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_runs_at_the_apis_in_use_is_found_there() {
+    let config = Config { pace: Duration::from_secs(600), ..Config::default() };
+    let bench = Bench::with(config, |_| {}).await;
+    let found = [
+        ("minimax", "speech/create"),
+        ("flowmusic", "music"),
+        ("dreamina", "images"),
+        ("kling", "images/kolors"),
+        ("mureka", "speech"),
+        ("tempolor", "music/song"),
+        ("gemini-notebook", "artifacts"),
+    ];
+    let reference = bench.vault.send("POST", "/api/v1/refs", &json!({"replyRef": "theirs"})).await.1;
+    let reply_url = reference["replyUrl"].as_str().unwrap();
+    for (provider, path) in found {
+        let call = Simulator::creates().find(|call| call.provider == provider && call.path == path).unwrap();
+        create(&bench.vault.client, &bench.simulator, &call, reply_url, "theirs").await;
+    }
+    let made: Vec<String> = bench.simulator.truth().iter().map(|job| job.job_id.to_string()).collect();
+    assert_eq!(made.len(), 8);
+    let known = async || {
+        let mut known = Vec::new();
+        for id in &made {
+            let (status, job) = bench.vault.get(&format!("/api/v1/jobs/{}", encoded(id))).await;
+            if status == 200 {
+                assert_eq!((&job["state"], &job["replyRef"]), (&json!("running"), &json!("theirs")), "{job:#}");
+                known.push(job["provider"].as_str().unwrap().to_owned());
+            }
+        }
+        known
+    };
+    // Nothing is here of the others yet: they are not asked.
+    let task = bench.task("reconcile", json!({})).await;
+    assert_eq!((&task["report"]["discovered"], known().await), (&json!(1), vec!["minimax".to_owned()]), "{task:#}");
+    for (provider, _) in &found[1..] {
+        let call = Simulator::creates().find(|call| call.provider == *provider).unwrap();
+        // The callback of a job that is not the simulator's.
+        let elsewhere = Simulator::start(Config { seed: 2, ..Config::default() }).await.unwrap();
+        create(&bench.vault.client, &elsewhere, &call, &bench.vault.channel_url(), "other").await;
+        elsewhere.idle().await;
+        assert!(elsewhere.stats().callbacks_acked > 0, "{provider}");
+        elsewhere.stop().await;
+    }
+    let task = bench.task("reconcile", json!({})).await;
+    assert_eq!(task["report"]["discovered"], 7, "{task:#}");
+    assert_eq!(known().await.len(), 8);
+}
+
+/// What a list shows first is taken in where that is asked for, of every API in use.
+#[tokio::test(flavor = "multi_thread")]
+async fn ends_that_only_a_list_of_another_api_shows_are_found_there() {
+    let bench = Bench::with(Config::default(), |settings| {
+        settings.reconcile.minute = Duration::from_millis(100);
+        settings.reconcile.reads_lists = true;
+        settings.reconcile.adopt_listed = true;
+    })
+    .await;
+    for provider in ["kling", "pixverse"] {
+        for reply_url in ["http://127.0.0.1:9/", &bench.vault.channel_url()] {
+            let call = Simulator::creates().find(|call| call.provider == provider).unwrap();
+            create(&bench.vault.client, &bench.simulator, &call, reply_url, provider).await;
+        }
+    }
+    bench.simulator.idle().await;
+    for job in bench.simulator.truth() {
+        let job = bench.vault.job_in(&encoded(job.job_id.as_str()), &["archived"]).await;
+        assert_eq!(job["assets"][0]["state"], "stored");
+    }
 }

@@ -10,15 +10,21 @@ use super::report::Watched;
 use super::{TaskView, provider_asker, started};
 use crate::api::{Api, ApiError, extract};
 use crate::http::ErrorBody;
-use crate::reconcile::{Backfill, JobList, ListBackfill, Progress};
+use crate::reconcile::{Backfill, ListBackfill, Progress};
 
 /// What to import.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(in crate::api) struct BackfillRequest {
-    /// The provider's list, or `jobs` for those named in `ids`.
-    kind: BackfillKind,
-    /// With `jobs`: the ids of the jobs, at most 1,000. Songs, speech and agent jobs are in no list.
+    /// A list of the API, or `jobs` for those named in `ids`; by default every list of the API. The lists: `videos`, `images`
+    /// and `speech` of `minimax`; `tasks` of `kling` and `runwayml`; `videos`, `images`, `music` and `speech` of `pixverse`;
+    /// `songs` and `instrumentals` of `tempolor`; `swaps` of `faceswap`.
+    #[schema(example = "videos")]
+    kind: Option<String>,
+    /// The API whose lists are meant, as in jobs' `provider`; by default `minimax`.
+    #[schema(example = "kling")]
+    provider: Option<String>,
+    /// With `jobs`: the ids of the jobs, at most 1,000. Agent jobs and those of APIs without a list can be had by this alone.
     #[schema(max_items = 1000)]
     ids: Option<Vec<String>>,
     /// How many jobs at most; by default all there are.
@@ -28,30 +34,21 @@ pub(in crate::api) struct BackfillRequest {
     all: Option<bool>,
 }
 
-/// From where to import.
-#[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(in crate::api) enum BackfillKind {
-    /// The list of videos.
-    Videos,
-    /// The list of images.
-    Images,
-    /// The jobs in `ids`.
-    Jobs,
-}
-
 impl BackfillRequest {
     fn check(self) -> Result<Backfill, ApiError> {
-        let list = match self.kind {
-            BackfillKind::Videos => JobList::Videos,
-            BackfillKind::Images => JobList::Images,
-            BackfillKind::Jobs => return Self::jobs(self.ids, self.limit.is_some() || self.all.is_some()),
-        };
+        if self.kind.as_deref() == Some(Backfill::BY_ID) {
+            if self.provider.is_some() {
+                return Err(extract::unprocessable("provider: expected only with a list; ids name their APIs"));
+            }
+            return Self::jobs(self.ids, self.limit.is_some() || self.all.is_some());
+        }
         if self.ids.is_some() {
             return Err(extract::unprocessable("ids: expected only with the kind jobs"));
         }
+        let lists = Backfill::lists(self.provider.as_deref(), self.kind.as_deref());
+        let lists = lists.map_err(|problem| extract::unprocessable(&problem))?;
         let (limit, all) = (self.limit.map(NonZeroU64::get), self.all.unwrap_or(false));
-        Ok(Backfill::List(ListBackfill { list, limit, all }))
+        Ok(Backfill::List(ListBackfill { lists, limit, all }))
     }
 
     fn jobs(ids: Option<Vec<String>>, has_others: bool) -> Result<Backfill, ApiError> {

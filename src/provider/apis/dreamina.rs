@@ -23,6 +23,7 @@ pub(super) const DREAMINA: Adapter = Adapter {
         Row("GET", "videos|images/*", Endpoint::Job),
         Row("GET", "scheduler", Endpoint::List),
     ],
+    running: &["scheduler"],
     ..Adapter::new("dreamina", read)
 };
 

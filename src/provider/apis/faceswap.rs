@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::common::{Item, attach, items, observation, word_outcome};
-use super::{Adapter, encoded};
+use super::{Adapter, List, Paging, encoded};
 use crate::domain::{JobId, Kind, Observation, Outcome, Variant};
 use crate::provider::endpoint::{Created, Endpoint, Row};
 use crate::provider::json::Object;
@@ -23,6 +23,7 @@ pub(super) const FACESWAP: Adapter = Adapter {
         Row("POST", "picsi|swapid|inswapper|headshot|changebg|swap", Endpoint::Create(Created::Job)),
         Row("GET", "jobs", Endpoint::List),
     ],
+    job_lists: &[List { name: "swaps", path: "jobs", rows: &["", "jobs"], paging: Paging::One }],
     ..Adapter::new(NAME, read)
 };
 

@@ -19,6 +19,7 @@ pub(super) const FLOWMUSIC: Adapter = Adapter {
         Row("GET", "jobs/*", Endpoint::Job),
         Row("GET", "jobs", Endpoint::List),
     ],
+    running: &["jobs"],
     ..Adapter::new("flowmusic", read)
 };
 

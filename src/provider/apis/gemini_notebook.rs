@@ -19,6 +19,7 @@ pub(super) const GEMINI_NOTEBOOK: Adapter = Adapter {
         Row("GET", "jobs/*", Endpoint::Job),
         Row("GET", "jobs", Endpoint::List),
     ],
+    running: &["jobs"],
     ..Adapter::new("gemini-notebook", read)
 };
 

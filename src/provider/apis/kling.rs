@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::common::{Item, at_provider, attach, items, observation, status, time};
-use super::{Adapter, is_number};
+use super::{Adapter, List, Paging, is_number};
 use crate::domain::{Access, JobId, Kind, Observation, Outcome, Variant};
 use crate::provider::endpoint::{Created, Endpoint, Row};
 use crate::provider::json::Object;
@@ -39,6 +39,16 @@ pub(super) const KLING: Adapter = Adapter {
         let id = id.filter(|id| is_number(id.raw())).and_then(|id| JobId::prefixed(NAME, id.raw()).ok());
         id.into_iter().collect()
     },
+    job_lists: &[List {
+        name: "tasks",
+        path: "tasks",
+        rows: &["history", ""],
+        paging: Paging::Before("createdBefore"),
+    }],
+    running: &["scheduler"],
+    listed: |row| JobId::prefixed(NAME, Some(row.get("id")?.raw()).filter(|id| is_number(id))?).ok(),
+    // Its links live for a day.
+    rounds: 1,
     ..Adapter::new(NAME, read)
 };
 

@@ -7,7 +7,7 @@ mod media;
 
 use serde_json::json;
 
-use super::{Adapter, is_number};
+use super::{Adapter, List, Paging, is_number};
 use crate::domain::{JobId, JobIdParts, Kind, Observation};
 use crate::provider::endpoint::{Created, Endpoint, Row};
 use crate::provider::json::Object;
@@ -39,6 +39,14 @@ pub(super) const MINIMAX: Adapter = Adapter {
     ],
     lists: &["images", "audio_list", "executing", "executingAudio", "runningVideos"],
     names_accounts: true,
+    job_lists: &[
+        List { name: "videos", path: "videos/", rows: &[""], paging: Paging::After("lastVideoId") },
+        List { name: "images", path: "images/", rows: &["images", ""], paging: Paging::After("lastImageId") },
+        List { name: "speech", path: "speech", rows: &["audio_list", ""], paging: Paging::Page("page") },
+    ],
+    // The second also has the speech that runs.
+    running: &["scheduler/", "scheduler/available", "agent/jobs"],
+    rounds: 1,
     ..Adapter::new("minimax", read)
 };
 

@@ -24,6 +24,7 @@ pub(super) const MUREKA: Adapter = Adapter {
         Row("GET", "jobs", Endpoint::List),
     ],
     lists: &["jobs"],
+    running: &["jobs"],
     ..Adapter::new("mureka", read)
 };
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::common::{Item, attach, observation, status};
-use super::{Adapter, is_mail, is_number};
+use super::{Adapter, List, Paging, is_mail, is_number};
 use crate::domain::{JobId, Kind, Observation, Outcome, Variant};
 use crate::provider::endpoint::{Created, Endpoint, Row};
 use crate::provider::json::Object;
@@ -40,8 +40,13 @@ pub(super) const PIXVERSE: Adapter = Adapter {
         let ids = ids.into_iter().filter_map(|id| JobId::self_named(&id.text()?).ok());
         ids.filter(|id| super::of(id).is_some_and(|api| api.name == "pixverse")).collect()
     },
+    job_lists: &[list("videos"), list("images"), list("music"), list("speech")],
     ..Adapter::new("pixverse", read)
 };
+
+const fn list(name: &'static str) -> List {
+    List { name, path: name, rows: &["data"], paging: Paging::Offset("next_offset") }
+}
 
 const fn collection(kind: Kind) -> &'static str {
     match kind {

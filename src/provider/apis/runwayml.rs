@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::common::{Item, attach, items, observation};
-use super::{Adapter, is_mail, is_uuid};
+use super::{Adapter, List, Paging, is_mail, is_uuid};
 use crate::domain::{JobId, Kind, Observation, Outcome, Variant};
 use crate::provider::endpoint::{Created, Endpoint, Row};
 use crate::provider::json::Object;
@@ -26,6 +26,12 @@ pub(super) const RUNWAYML: Adapter = Adapter {
         Row("GET", "tasks|scheduler", Endpoint::List),
     ],
     lists: &["tasks"],
+    job_lists: &[List {
+        name: "tasks",
+        path: "tasks?limit=20",
+        rows: &["tasks", "data", ""],
+        paging: Paging::Offset(""),
+    }],
     ..Adapter::new("runwayml", read)
 };
 

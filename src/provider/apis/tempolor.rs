@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::common::{Item, at_provider, attach, observation, status, time};
-use super::{Adapter, is_number};
+use super::{Adapter, List, Paging, is_number};
 use crate::domain::{Access, JobId, Kind, Observation, Outcome, Variant};
 use crate::provider::endpoint::{Created, Endpoint, Row};
 use crate::provider::json::Object;
@@ -22,6 +22,16 @@ pub(super) const TEMPOLOR: Adapter = Adapter {
         Row("GET", "music|scheduler", Endpoint::List),
     ],
     lists: &["records"],
+    job_lists: &[
+        List { name: "songs", path: "music?type=song", rows: &["records", ""], paging: Paging::Cursor("cursor") },
+        List {
+            name: "instrumentals",
+            path: "music?type=instrumental",
+            rows: &["records", ""],
+            paging: Paging::Cursor("cursor"),
+        },
+    ],
+    running: &["scheduler"],
     ..Adapter::new("tempolor", read)
 };
 

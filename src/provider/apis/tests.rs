@@ -213,6 +213,80 @@ fn types_that_no_page_describes_are_kept_aside() {
     }
 }
 
+#[test]
+fn each_list_says_where_its_next_page_begins() {
+    let kling = |made: u64| serde_json::json!({"status_final": true, "status_name": "succeed", "works": [], "task": {"id": made, "createTime": made}});
+    let pixverse =
+        |own: u64| serde_json::json!({"video_id": format!("user:1-pixverse:a@b.c-video:{own}"), "video_status": 1});
+    let runway = |own: &str| serde_json::json!({"taskId": format!("user:1-runwayml:a@b.c-task:{own}-6f0b-4c0e-8f4e-71b2a2f3c9d0"), "status": "SUCCEEDED"});
+    let speech =
+        serde_json::json!({"audio_id": "user:1-minimax:2-audio:6", "audio_url": "https://h/s.mp3", "status": 0});
+    let (late, early) = (1_795_172_650_120, 1_795_172_640_000);
+    for (api, list, body, jobs, first, next) in [
+        (
+            "kling",
+            "tasks",
+            serde_json::json!({"history": [kling(late), kling(early), {}]}),
+            2,
+            "tasks",
+            "tasks?createdBefore=1795172640001",
+        ),
+        ("kling", "tasks", serde_json::json!({"history": []}), 0, "tasks", ""),
+        (
+            "pixverse",
+            "videos",
+            serde_json::json!({"data": [pixverse(1)], "next_offset": 40}),
+            1,
+            "videos?offset=0",
+            "videos?offset=40",
+        ),
+        (
+            "pixverse",
+            "videos",
+            serde_json::json!({"data": [pixverse(1)], "next_offset": null}),
+            1,
+            "videos?offset=0",
+            "",
+        ),
+        (
+            "runwayml",
+            "tasks",
+            serde_json::json!({"tasks": [runway("9a4d7c12"), runway("9a4d7c13")]}),
+            2,
+            "tasks?limit=20&offset=0",
+            "tasks?limit=20&offset=2",
+        ),
+        (
+            "tempolor",
+            "songs",
+            serde_json::json!({"records": [], "cursor": "a&b"}),
+            0,
+            "music?type=song",
+            "music?type=song&cursor=a%26b",
+        ),
+        (
+            "minimax",
+            "speech",
+            serde_json::json!({"audio_list": [speech], "has_more": true}),
+            1,
+            "speech",
+            "speech?page=2",
+        ),
+        ("faceswap", "swaps", serde_json::json!([]), 0, "jobs", ""),
+    ] {
+        let list = super::JobList::of(api).into_iter().find(|found| found.as_str() == list).unwrap();
+        let page = list.page(None, &bytes::Bytes::from(body.to_string())).unwrap();
+        let below = |path: String| path.split_once('/').unwrap().1.split_once('/').unwrap().1.to_owned();
+        let next_path = page.next.as_ref().map(|next| below(list.path(None, Some(next)))).unwrap_or_default();
+        assert_eq!((page.jobs.len(), &*below(list.path(None, None)), &*next_path), (jobs, first, next), "{api}");
+    }
+    // Jobs of another API in it are not this list's.
+    let kling_list = super::JobList::of("kling")[0];
+    let page =
+        kling_list.page(None, &bytes::Bytes::from(serde_json::json!({"history": [pixverse(1)]}).to_string())).unwrap();
+    assert_eq!(page.jobs, []);
+}
+
 /// Where what tells the APIs apart stands.
 const TELLING: [&str; 14] = [
     "videoId", "imageId", "jobId", "musicId", "audioId", "audio_id", "jobid", "video_id", "image_id", "taskId",
@@ -254,5 +328,52 @@ proptest! {
         if let Parsed::Job(found) = read(body.to_string().as_bytes()).unwrap() {
             prop_assert_eq!(found.job.provider(), api);
         }
+    }
+
+    /// Whatever in a body is taken out, renamed or replaced, however deep it stands, it is read without a panic, and if it is
+    /// still taken for a job's, then for one of its own API.
+    #[test]
+    fn a_changed_body_is_its_own_apis_or_nobodys(
+        one in any::<proptest::sample::Index>(),
+        changes in proptest::collection::vec((any::<proptest::sample::Index>(), 0_u8..6, "[ -~]{0,20}"), 1..8),
+    ) {
+        let fixtures = fixtures();
+        let (name, body) = &fixtures[one.index(fixtures.len())];
+        let mut body: Value = serde_json::from_slice(body).unwrap();
+        for (place, change, noise) in changes {
+            let mut paths = Vec::new();
+            pointers(&body, "", &mut paths);
+            let path = &paths[place.index(paths.len())];
+            let Some((parent, key)) = path.rsplit_once('/') else { continue };
+            let value = body.pointer(path).cloned().unwrap_or_default();
+            let Some(Value::Object(members)) = body.pointer_mut(parent) else { continue };
+            match change {
+                0 => drop(members.remove(key)),
+                1 => {
+                    members.remove(key);
+                    members.insert(format!("{key}2"), value);
+                }
+                2 => drop(members.insert(key.to_owned(), Value::String(noise))),
+                3 => drop(members.insert(key.to_owned(), serde_json::json!([value, {"noise": noise}]))),
+                4 => drop(members.insert(key.to_owned(), Value::Null)),
+                _ => drop(members.insert(key.to_owned(), serde_json::json!(-1.5e300))),
+            }
+        }
+        if let Parsed::Job(found) = read(body.to_string().as_bytes()).unwrap() {
+            prop_assert_eq!(found.job.provider(), api_of(name));
+        }
+    }
+}
+
+fn pointers(value: &Value, path: &str, into: &mut Vec<String>) {
+    into.push(path.to_owned());
+    match value {
+        Value::Object(members) => {
+            members.iter().for_each(|(name, value)| pointers(value, &format!("{path}/{name}"), into));
+        }
+        Value::Array(items) => {
+            items.iter().enumerate().for_each(|(place, value)| pointers(value, &format!("{path}/{place}"), into));
+        }
+        _ => {}
     }
 }

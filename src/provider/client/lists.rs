@@ -1,54 +1,26 @@
 //! What the provider says of many jobs at once.
 
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
-
 use super::{Client, ProviderError};
 use crate::domain::JobId;
 use crate::provider::Answer;
 use crate::provider::account::{self, AccountLogin};
-use crate::provider::apis::FIRST_API_PATH as FIRST;
+use crate::provider::apis::{FIRST_API_PATH as FIRST, JobList, ListPosition, RunningList};
 use crate::provider::list::{self, JobMention};
-
-/// A list of finished and running jobs that the provider keeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum JobList {
-    /// `GET videos/`
-    Videos,
-    /// `GET images/`
-    Images,
-}
-
-impl JobList {
-    /// The name used in commands and in the API, which is the provider's.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Videos => "videos",
-            Self::Images => "images",
-        }
-    }
-
-    const fn last(self) -> &'static str {
-        match self {
-            Self::Videos => "lastVideoId",
-            Self::Images => "lastImageId",
-        }
-    }
-}
 
 /// A page of one of the provider's lists.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ListPage {
     /// The jobs on it, in its order; their bodies share its memory.
     pub jobs: Vec<Answer>,
+    /// Where the next page begins, if the list says so.
+    pub next: Option<ListPosition>,
     /// Whether there is another page, where the provider says it.
     pub has_next: Option<bool>,
 }
 
 impl Client {
-    /// The page of a list that follows the job `after`, or its first. With several accounts the provider wants to know
-    /// whose: [`Client::accounts`].
+    /// The page of a list that begins at `after`, or its first. With several accounts the provider wants to know whose:
+    /// [`Client::accounts`].
     ///
     /// # Errors
     /// When there is no such page.
@@ -56,34 +28,35 @@ impl Client {
         &self,
         list: JobList,
         account: Option<&str>,
-        after: Option<&JobId>,
+        after: Option<&ListPosition>,
     ) -> Result<ListPage, ProviderError> {
-        let (name, last) = (list.as_str(), list.last());
-        let account_query = account.map(|account| format!("account={account}"));
-        let after = after.map(|after| format!("{last}={after}"));
-        let query = account_query.into_iter().chain(after).collect::<Vec<_>>().join("&");
-        let path = format!("{FIRST}/{name}/{}{query}", if query.is_empty() { "" } else { "?" });
-        self.ask(account.unwrap_or_default(), &path, |status, body| {
+        let asked_of = Self::asked_of(list.provider(), account);
+        self.ask(&asked_of, &list.path(account, after), |status, body| {
             status?;
-            list::page(&body).map_err(ProviderError::Unreadable)
+            list.page(after, &body).map_err(ProviderError::Unreadable)
         })
         .await
     }
 
-    /// The videos and images that the provider works on, whoever asked for them.
+    /// The jobs that an API works on, whoever asked for them.
     ///
     /// # Errors
     /// When it does not tell.
-    pub async fn scheduler(&self) -> Result<Vec<JobMention>, ProviderError> {
-        self.told(&format!("{FIRST}/scheduler/")).await
+    pub async fn running(&self, list: RunningList) -> Result<Vec<JobMention>, ProviderError> {
+        self.ask(&Self::asked_of(list.provider(), None), &list.path(), |status, body| {
+            status?;
+            Ok(list.mentions(&body))
+        })
+        .await
     }
 
-    /// The agent jobs that the provider works on.
-    ///
-    /// # Errors
-    /// When it does not tell.
-    pub async fn agent_jobs(&self) -> Result<Vec<JobMention>, ProviderError> {
-        self.told(&format!("{FIRST}/agent/jobs")).await
+    /// The account in whose turn something is asked: another one for each API, so that a hold there holds nothing here up.
+    fn asked_of(provider: &str, account: Option<&str>) -> String {
+        match account {
+            Some(account) => account.to_owned(),
+            None if provider == JobId::FIRST_API => String::new(),
+            None => format!("{provider}/"),
+        }
     }
 
     /// The accounts that make videos and images; at most [`crate::provider::MAX_JOBS`].
@@ -118,14 +91,6 @@ impl Client {
         self.ask(account, &format!("{FIRST}/features/?account={account}"), |status, body| {
             status?;
             account::credits(&body).map_err(ProviderError::Unreadable)
-        })
-        .await
-    }
-
-    async fn told(&self, path: &str) -> Result<Vec<JobMention>, ProviderError> {
-        self.ask("", path, |status, body| {
-            status?;
-            Ok(list::mentioned_jobs(&body))
         })
         .await
     }

@@ -97,7 +97,8 @@ fn more_jobs_than_the_bound_and_any_depth_are_left() {
 
 #[test]
 fn a_page_says_whether_there_is_another_if_it_does() {
-    let page = |body: Json| super::page(&Bytes::from(body.to_string()));
+    let images = crate::provider::JobList::of(JobId::FIRST_API)[1];
+    let page = |body: Json| images.page(None, &Bytes::from(body.to_string()));
     let job = json!({"videoId": VIDEO, "status": 1});
     let shape = |body| page(body).map(|page| (page.jobs.len(), page.has_next));
     assert_eq!(shape(json!([job])), Ok((1, None)));
@@ -105,7 +106,7 @@ fn a_page_says_whether_there_is_another_if_it_does() {
     assert_eq!(shape(json!({"images": [job], "hasNext": true})), Ok((1, Some(true))));
     assert_eq!(shape(json!({"images": [], "hasNext": "false"})), Ok((0, Some(false))));
     assert_eq!(shape(json!({"error": "no"})), Err("it is no list"));
-    assert_eq!(super::page(&Bytes::from_static(b"<html>")), Err("it is not JSON"));
+    assert_eq!(images.page(None, &Bytes::from_static(b"<html>")), Err("it is not JSON"));
 }
 
 #[test]

@@ -3,23 +3,22 @@ use std::hash::{BuildHasher, RandomState};
 
 use super::super::Reconciler;
 use super::super::progress::SyncError;
-use crate::domain::JobId;
-use crate::provider::{Answer, JobList};
+use crate::provider::{Answer, JobList, ListPosition};
 
 /// Goes through a list page by page, each job once.
 pub(super) struct ListPager {
     list: JobList,
     account: Option<String>,
-    after: Option<JobId>,
+    after: Option<ListPosition>,
     ended: bool,
     /// Hashes of the ids: a million of them are some megabytes.
     seen: HashSet<u64>,
     hasher: RandomState,
 }
 
-/// What is new on a page, and after which job it was asked for.
+/// What is new on a page, and where it begins.
 pub(super) struct ListPage {
-    pub(super) after: Option<JobId>,
+    pub(super) after: Option<ListPosition>,
     pub(super) jobs: Vec<Answer>,
 }
 
@@ -40,8 +39,8 @@ impl ListPager {
         let (client, list, account) = (&reconciler.inner.client, self.list, self.account.as_deref());
         let after = self.after.clone();
         let mut page = reconciler.with_retry(|| client.list(list, account, after.as_ref())).await?;
-        self.ended = page.has_next == Some(false);
-        self.after = page.jobs.last().map(|last| last.observation.job.clone());
+        self.ended = page.has_next == Some(false) || page.next.is_none();
+        self.after = page.next.take();
         page.jobs.retain(|job| self.seen.insert(self.hasher.hash_one(&job.observation.job)));
         if self.seen.len() > Self::MAX_JOBS_SEEN {
             return Err(SyncError::Endless(Self::MAX_JOBS_SEEN));

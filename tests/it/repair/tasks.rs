@@ -89,7 +89,8 @@ async fn a_task_tells_how_far_it_is_and_how_it_ended() {
         ("backfill", json!({"kind": "videos"}), (409, "no_provider_token")),
         ("backfill", json!({"kind": "songs"}), (422, "invalid_request")),
         ("backfill", json!({"kind": "images", "limit": 0}), (422, "invalid_request")),
-        ("backfill", json!({}), (422, "invalid_request")),
+        ("backfill", json!({}), (409, "no_provider_token")),
+        ("backfill", json!({"bogus": 1}), (422, "invalid_request")),
     ] {
         let (status, answer) = start_task(vault, kind, &body).await;
         assert_eq!((status.as_u16(), answer["error"]["code"].as_str().unwrap()), expected, "{kind} {body}");
