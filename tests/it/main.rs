@@ -40,4 +40,5 @@ mod storage_faults;
 mod support;
 mod tenants;
 mod unmounted;
+mod upgrade;
 mod withdrawn;
