@@ -25,21 +25,20 @@ mod veil;
 mod websocket;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix_web::http::Method;
 use actix_web::web::{self, Data, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use secrecy::SecretString;
-use tokio::sync::Semaphore;
 use url::Url;
 
 use self::access::{Access, Admission};
-use self::forward::Onward;
-use self::observe::Caller;
-use self::tokens::StreamOwners;
-use crate::domain::MediaUrl;
-use crate::egress::{self, ClientSetupError, Policy, header};
+use self::answer::Answers;
+use self::ask::Questions;
+use self::forward::{Onward, Upstream};
+use self::observe::{Caller, Observer};
+use self::tokens::Streams;
+use crate::egress::{self, ClientSetupError, header};
 use crate::http::ApiError;
 use crate::intake::Intake;
 use crate::provider::{Api, CircuitBreaker, Endpoint};
@@ -70,30 +69,17 @@ pub struct Gateway {
     inner: Arc<Inner>,
 }
 
+/// Who may pass, and the parts that a call goes through.
 struct Inner {
-    /// Without a slash at its end.
-    base: String,
-    http: egress::Client,
     access: Access,
     intake: Intake,
-    adopt_listed: bool,
-    stream_owners: StreamOwners,
-    /// How many large answers may be held.
-    large_answers: Arc<Semaphore>,
-    /// Questions of our own.
-    asked: Semaphore,
-    /// What is known to keep the vault's own account from being used.
-    circuit_breaker: Option<CircuitBreaker>,
+    streams: Arc<Streams>,
+    upstream: Arc<Upstream>,
+    questions: Arc<Questions>,
+    answers: Answers,
 }
 
 impl Gateway {
-    /// For a connection to the provider.
-    const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-    /// The longest that the provider may keep silent, with the whole request sent: an agent job is waited for 15 minutes.
-    const SILENCE: Duration = Duration::from_secs(20 * 60);
-    /// The longest that sending a request may take with all that: 5 GB over 4 Mbit/s, and some more.
-    const LONGEST_UPLOAD: Duration = Duration::from_secs(4 * 60 * 60);
-
     /// A gateway that hands what it learns to `intake`, and of the provider's accounts to `trouble`.
     ///
     /// # Errors
@@ -103,28 +89,18 @@ impl Gateway {
         intake: Intake,
         circuit_breaker: Option<CircuitBreaker>,
     ) -> Result<Self, ClientSetupError> {
-        let http = egress::ClientConfig {
-            connect_timeout: Self::CONNECT_TIMEOUT,
-            head_timeout: Self::LONGEST_UPLOAD,
-            idle_timeout: Self::SILENCE,
-            // WebSockets need a connection of their own.
-            allow_http2: false,
-            // A second call might make a second job.
-            may_repeat: false,
-        };
-        Ok(Self {
-            inner: Arc::new(Inner {
-                base: config.base_url.as_str().trim_end_matches('/').to_owned(),
-                http: egress::Client::new(Policy::new(config.egress), http)?,
-                access: Access::new(&config.api_tokens, config.provider_token, &config.provider_tokens),
-                intake,
-                adopt_listed: config.adopt_listed,
-                stream_owners: StreamOwners::default(),
-                large_answers: Arc::new(Semaphore::new(answer::MAX_LARGE_BUFFERED)),
-                asked: Semaphore::new(ask::ASKED_AT_ONCE),
-                circuit_breaker,
-            }),
-        })
+        let access = Access::new(&config.api_tokens, config.provider_token, &config.provider_tokens);
+        let streams = Arc::new(Streams::new(intake.clone(), access.provider().cloned()));
+        let upstream = Arc::new(Upstream::new(&config.base_url, config.egress)?);
+        let observer = Arc::new(Observer {
+            intake: intake.clone(),
+            streams: Arc::clone(&streams),
+            adopt_listed: config.adopt_listed,
+            circuit_breaker,
+        });
+        let questions = Arc::new(Questions::new(Arc::clone(&upstream), Arc::clone(&observer)));
+        let answers = Answers::new(intake.clone(), observer, Arc::clone(&questions));
+        Ok(Self { inner: Arc::new(Inner { access, intake, streams, upstream, questions, answers }) })
     }
 }
 
@@ -163,15 +139,15 @@ impl Gateway {
         tracing::debug!(method = %request.method(), ?api, ?endpoint, as_provider = !caller.is_ours, "passed on");
         let method = egress::Method::from_bytes(request.method().as_str().as_bytes());
         let method = method.map_err(|_| ApiError::invalid("the method: expected one of HTTP's"))?;
-        let onward = Onward { method, url: self.url(api, &path, request.uri().query())?, headers };
+        let onward = Onward { method, url: self.inner.upstream.url(api, &path, request.uri().query())?, headers };
         match endpoint {
             Endpoint::WebSocket => self.proxy_websocket(request, payload, onward, &caller).await,
             Endpoint::Create(_) | Endpoint::SpeechToken => {
                 self.create(request, payload, onward, &caller, endpoint).await
             }
             Endpoint::Job | Endpoint::List | Endpoint::MentionsJobs | Endpoint::Other => {
-                let exchange = self.forward(onward, body::forward_body(request, payload)).await?;
-                self.answer(endpoint, &caller, None, exchange).await
+                let exchange = self.inner.upstream.forward(onward, body::forward_body(request, payload)).await?;
+                self.inner.answers.answer(endpoint, &caller, None, exchange).await
             }
         }
     }
@@ -180,24 +156,13 @@ impl Gateway {
         if let Some(known) = self.inner.access.admit(request) {
             return Ok(known);
         }
-        let has_stream = endpoint == Endpoint::WebSocket && self.stream_of(api, request)?.is_some();
+        let has_stream = endpoint == Endpoint::WebSocket && self.inner.streams.stream_of(api, request)?.is_some();
         has_stream.then_some(Admission::Stream).ok_or_else(access::unauthorized)
-    }
-
-    fn intake(&self) -> &Intake {
-        &self.inner.intake
-    }
-
-    /// The URL at the provider for a path of an API, in normal form.
-    fn url(&self, api: Api, path: &str, query: Option<&str>) -> Result<MediaUrl, ApiError> {
-        let query = query.map(|query| format!("?{query}")).unwrap_or_default();
-        let url = MediaUrl::parse(&format!("{}/{}{}{query}", self.inner.base, api.base(), api.sent_path(path)));
-        url.map_err(|error| ApiError::invalid(format!("the path: {error}")))
     }
 }
 
 impl std::fmt::Debug for Gateway {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gateway").field("base", &self.inner.base).finish_non_exhaustive()
+        f.debug_struct("Gateway").field("base", &self.inner.upstream.base).finish_non_exhaustive()
     }
 }

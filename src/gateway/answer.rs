@@ -1,5 +1,6 @@
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use actix_web::body::{BodyStream, SizedStream};
@@ -10,16 +11,19 @@ use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use futures_util::stream::{BoxStream, once, unfold};
 use futures_util::{StreamExt, future};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::ask::Questions;
 use super::body::{BodyForwarder, poll_forward};
 use super::forward::{Exchange, upstream_error};
-use super::observe::{Caller, Creation};
+use super::headers;
+use super::observe::{Caller, Creation, Observer};
+use super::restore_callback::restored_text;
 use super::veil::{Unclear, Veil};
-use super::{Gateway, headers};
 use crate::egress::header::{self, HeaderMap};
 use crate::egress::{EgressError, Response};
 use crate::http::ApiError;
+use crate::intake::Intake;
 use crate::provider::{Created, Endpoint};
 
 /// Answers of up to this many bytes are held without asking.
@@ -27,7 +31,7 @@ const STREAM_ABOVE_BYTES: usize = 256 << 10;
 /// The largest answer that is held, in bytes.
 const MAX_BUFFERED_BYTES: usize = 16 << 20;
 /// How many of more than [`STREAM_ABOVE_BYTES`] are held at once.
-pub(super) const MAX_LARGE_BUFFERED: usize = 4;
+const MAX_LARGE_BUFFERED: usize = 4;
 /// What is sent at a time of an answer that is held, in bytes.
 const CHUNK_BYTES: usize = 64 << 10;
 
@@ -41,7 +45,20 @@ enum Buffered {
     TooLarge(Bytes, Box<Response>),
 }
 
-impl Gateway {
+/// Hands answers on, and learns from them.
+pub(super) struct Answers {
+    pub(super) intake: Intake,
+    pub(super) observer: Arc<Observer>,
+    pub(super) questions: Arc<Questions>,
+    /// How many large answers may be held.
+    large: Arc<Semaphore>,
+}
+
+impl Answers {
+    pub(super) fn new(intake: Intake, observer: Arc<Observer>, questions: Arc<Questions>) -> Self {
+        Self { intake, observer, questions, large: Arc::new(Semaphore::new(MAX_LARGE_BUFFERED)) }
+    }
+
     /// Hands the provider's answer on, without any signature of ours. `creation` is known of calls that create jobs.
     ///
     /// # Errors
@@ -68,7 +85,7 @@ impl Gateway {
             let head_of = response.headers().clone();
             return match self.hold(response, forwarder).await? {
                 Buffered::Whole(body, permit) => {
-                    self.observe(endpoint, caller, creation.as_ref(), status, &body).await;
+                    self.observer.observe(endpoint, caller, creation.as_ref(), status, &body).await;
                     self.shown(endpoint, head, &head_of, body, permit)
                 }
                 Buffered::TooLarge(begun, rest) => {
@@ -82,7 +99,7 @@ impl Gateway {
             let events = self.events(creation.unwrap_or_default(), caller.clone(), response.into_stream().boxed());
             return Ok(streamed(head, None, self.veiled(events), forwarder));
         }
-        self.observe(endpoint, caller, creation.as_ref(), status, &Bytes::new()).await;
+        self.observer.observe(endpoint, caller, creation.as_ref(), status, &Bytes::new()).await;
         Ok(streamed(head, length, self.veiled(response.into_stream().boxed()), forwarder))
     }
 
@@ -95,8 +112,11 @@ impl Gateway {
         body: Bytes,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Result<HttpResponse, ApiError> {
-        let own = std::str::from_utf8(&body).ok().and_then(|text| self.restored_text(endpoint, text)).map(Bytes::from);
-        let veiled = Veil::over(self.intake().urls(), own.as_ref().unwrap_or(&body));
+        let own = std::str::from_utf8(&body)
+            .ok()
+            .and_then(|text| restored_text(&self.intake, endpoint, text))
+            .map(Bytes::from);
+        let veiled = Veil::over(self.intake.urls(), own.as_ref().unwrap_or(&body));
         let changed = veiled.map_err(|error| unreadable(&error.to_string()))?.or(own);
         let is_changed = changed.is_some();
         let body = changed.unwrap_or(body);
@@ -125,7 +145,7 @@ impl Gateway {
             let Some(chunk) = chunk else { return Ok(Buffered::Whole(body.freeze(), permit)) };
             body.extend_from_slice(&chunk);
             if body.len() > STREAM_ABOVE_BYTES && permit.is_none() {
-                let free = self.inner.large_answers.clone().acquire_owned();
+                let free = self.large.clone().acquire_owned();
                 permit = drive_while_waiting(&mut forwarder, free).await.ok();
             }
             if body.len() > MAX_BUFFERED_BYTES {
@@ -136,7 +156,7 @@ impl Gateway {
 
     /// The same with our signatures hidden.
     fn veiled(&self, pieces: Pieces) -> Pieces {
-        let begin = (Some(pieces), Veil::new(self.intake().urls()));
+        let begin = (Some(pieces), Veil::new(self.intake.urls()));
         let veiled = unfold(begin, |(pieces, mut veil)| async move {
             let mut pieces = pieces?;
             loop {
@@ -162,7 +182,7 @@ impl Gateway {
     pub(super) fn builder(&self, response: &Response) -> HttpResponseBuilder {
         let status = StatusCode::from_u16(response.status().as_u16()).unwrap_or(StatusCode::BAD_GATEWAY);
         let mut head = HttpResponse::build(status);
-        for (name, value) in headers::returned(response.headers(), self.intake().urls()) {
+        for (name, value) in headers::returned(response.headers(), self.intake.urls()) {
             if name != CONTENT_LENGTH {
                 head.append_header((name, value));
             }

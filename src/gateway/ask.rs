@@ -1,13 +1,15 @@
 //! What the gateway asks by itself, with the token of the caller on whose account it is.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Deserialize;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::Gateway;
-use super::observe::{Caller, Owner};
+use super::forward::Upstream;
+use super::observe::{Caller, Observer, Owner};
 use crate::domain::{JobId, MediaUrl, Timestamp};
 use crate::egress::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, DATE, HeaderMap, HeaderValue};
 use crate::egress::{Method, StatusCode};
@@ -22,15 +24,26 @@ const ANSWER_TIME: Duration = Duration::from_secs(60);
 /// The largest answer taken, in bytes.
 const MAX_ANSWER: usize = 4 << 20;
 /// Questions at a time; the rest waits.
-pub(super) const ASKED_AT_ONCE: usize = 4;
+const ASKED_AT_ONCE: usize = 4;
 /// Recordings on the page that is looked at.
 const PAGE: usize = 20;
 /// How much earlier than the stream a recording of it may be dated.
 const SLACK: Duration = Duration::from_secs(5);
 
-impl Gateway {
+/// Asks the provider.
+pub(super) struct Questions {
+    upstream: Arc<Upstream>,
+    observer: Arc<Observer>,
+    turns: Semaphore,
+}
+
+impl Questions {
+    pub(super) fn new(upstream: Arc<Upstream>, observer: Arc<Observer>) -> Self {
+        Self { upstream, observer, turns: Semaphore::new(ASKED_AT_ONCE) }
+    }
+
     /// Asks for a video whose stream says that it is finished: the stream does not say where it is.
-    pub(super) async fn ask_finished(self, owner: Owner, caller: Caller, job: JobId) {
+    pub(super) async fn ask_finished(self: Arc<Self>, owner: Owner, caller: Caller, job: JobId) {
         let Some(path) = job_path(&job) else { return };
         for delay in DELAYS {
             sleep(delay).await;
@@ -38,7 +51,7 @@ impl Gateway {
             let found = parse_jobs(&body).into_iter().find(|found| found.observation.job == job);
             let is_over = found.as_ref().is_some_and(|found| found.observation.outcome.is_some());
             if let Some(found) = found {
-                self.observe_own(&owner, found).await;
+                self.observer.observe_own(&owner, found).await;
             }
             if is_over {
                 return;
@@ -48,7 +61,7 @@ impl Gateway {
 
     /// Looks for what was spoken over a WebSocket that was opened at `begun`: the socket does not name it, but the list of
     /// recordings shows it, and says when each was made.
-    pub(super) async fn ask_spoken(self, caller: Caller, account: Option<String>, begun: Instant) {
+    pub(super) async fn ask_spoken(self: Arc<Self>, caller: Caller, account: Option<String>, begun: Instant) {
         for delay in DELAYS {
             sleep(delay).await;
             let account = account.as_deref().filter(|account| account.bytes().all(|byte| byte.is_ascii_digit()));
@@ -58,21 +71,21 @@ impl Gateway {
             let elapsed = u64::try_from((begun.elapsed() + SLACK).as_millis()).unwrap_or(u64::MAX);
             let spoken = spoken_since(&body, now.saturating_sub(elapsed));
             if !spoken.is_empty() {
-                return self.observe_jobs(spoken, UnknownJobPolicy::Adopt).await;
+                return self.observer.observe_jobs(spoken, UnknownJobPolicy::Adopt).await;
             }
         }
     }
 
     /// The time by the provider's clock and the body of an answer to what is asked below the provider's base URL; `None` without a good one.
     async fn get(&self, caller: &Caller, path: &str) -> Option<(u64, Bytes)> {
-        let _turn = self.inner.asked.acquire().await.ok()?;
-        let url = MediaUrl::parse(&format!("{}/{path}", self.inner.base)).ok()?;
+        let _turn = self.turns.acquire().await.ok()?;
+        let url = MediaUrl::parse(&format!("{}/{path}", self.upstream.base)).ok()?;
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, caller.authorization.clone()?);
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         let answered = timeout(ANSWER_TIME, async {
-            let response = self.inner.http.send(Method::GET, &url, headers, None).await.ok()?;
+            let response = self.upstream.http.send(Method::GET, &url, headers, None).await.ok()?;
             let (status, now) = (response.status(), clock(response.headers()));
             let body = read_body(response.into_stream(), MAX_ANSWER).await.ok()?;
             (status == StatusCode::OK).then_some((now, body))

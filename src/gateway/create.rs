@@ -20,6 +20,7 @@ use crate::decompress;
 use crate::domain::Target;
 use crate::egress::header::{self, HeaderMap};
 use crate::http::ApiError;
+use crate::intake::Intake;
 use crate::provider::Endpoint;
 
 /// The largest body taken that is not a multipart form, in bytes: the provider's prompts have a few thousand characters.
@@ -43,7 +44,7 @@ impl Gateway {
         caller: &Caller,
         endpoint: Endpoint,
     ) -> Result<HttpResponse, ApiError> {
-        let making = Making { gateway: self.clone(), endpoint, made: CreatedRef::default() };
+        let making = Making { intake: self.inner.intake.clone(), endpoint, made: CreatedRef::default() };
         let outgoing = match (body::has_body(request), kind(request)) {
             (false, _) => Outgoing::default(),
             (true, kind) if is_encoded(request) => making.encoded(kind, payload, &mut onward.headers).await?,
@@ -51,15 +52,15 @@ impl Gateway {
             (true, kind) => making.buffered(kind, payload).await?,
         };
         // Without an answer there may be a job all the same, which calls back over its ref.
-        let exchange = self.forward(onward, outgoing).await?;
-        self.answer(endpoint, caller, making.made.get().cloned(), exchange).await
+        let exchange = self.inner.upstream.forward(onward, outgoing).await?;
+        self.inner.answers.answer(endpoint, caller, making.made.get().cloned(), exchange).await
     }
 }
 
 /// Makes jobs call back here.
 #[derive(Clone)]
 struct Making {
-    gateway: Gateway,
+    intake: Intake,
     endpoint: Endpoint,
     made: CreatedRef,
 }
@@ -139,7 +140,7 @@ impl Making {
             known(Owner::default());
             return Ok(None);
         }
-        let intake = self.gateway.intake();
+        let intake = &self.intake;
         let (reply_ref, is_free, forward_url) = match callback_params.plan(intake.urls()) {
             Plan::Set { reply_ref, is_free, forward_url } => (reply_ref, is_free, forward_url),
             Plan::Leave { over: Some(Target::Ref(id)), .. } => {

@@ -1,17 +1,20 @@
 //! Event streams, read line by line as they pass, whatever their type is called.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream::unfold;
 use serde::Deserialize;
 
-use super::Gateway;
-use super::answer::Pieces;
-use super::observe::{Caller, Creation};
+use super::answer::{Answers, Pieces};
+use super::ask::Questions;
+use super::observe::{Caller, Creation, Observer};
+use super::restore_callback::restored_text;
 use crate::domain::JobId;
 use crate::egress::EgressError;
+use crate::intake::Intake;
 use crate::provider::{Created, Endpoint, mentioned_jobs};
 
 /// The longest line that is read, in bytes; the rest of a longer one passes as it is.
@@ -45,7 +48,9 @@ impl Lines {
 }
 
 struct SseBody {
-    gateway: Gateway,
+    intake: Intake,
+    observer: Arc<Observer>,
+    questions: Arc<Questions>,
     creation: Creation,
     caller: Caller,
     stream: Pieces,
@@ -59,12 +64,24 @@ struct SseBody {
     is_over: bool,
 }
 
-impl Gateway {
+impl Answers {
     /// A stream of events that tells of a job of `creation`'s.
     pub(super) fn events(&self, creation: Creation, caller: Caller, stream: Pieces) -> Pieces {
-        let gateway = self.clone();
         let (lines, event, after_cr, ready, known, is_over) = Default::default();
-        let passing = SseBody { gateway, creation, caller, stream, lines, event, after_cr, ready, known, is_over };
+        let passing = SseBody {
+            intake: self.intake.clone(),
+            observer: Arc::clone(&self.observer),
+            questions: Arc::clone(&self.questions),
+            creation,
+            caller,
+            stream,
+            lines,
+            event,
+            after_cr,
+            ready,
+            known,
+            is_over,
+        };
         unfold(passing, |mut passing| async { passing.next().await.map(|piece| (piece, passing)) }).boxed()
     }
 }
@@ -122,7 +139,7 @@ impl SseBody {
         self.heard();
         let shown = std::str::from_utf8(data)
             .ok()
-            .and_then(|text| self.gateway.restored_text(Endpoint::Create(Created::Events), text));
+            .and_then(|text| restored_text(&self.intake, Endpoint::Create(Created::Events), text));
         match shown {
             Some(shown) => {
                 let begins = &line[..text.len() - data.len()];
@@ -142,7 +159,8 @@ impl SseBody {
         let data = std::mem::take(&mut self.event);
         let is_finished = event.status.is_some_and(|status| status == "finished");
         for told in mentioned_jobs(&data) {
-            let (gateway, owner, caller) = (self.gateway.clone(), self.creation.owner.clone(), self.caller.clone());
+            let (observer, questions) = (Arc::clone(&self.observer), Arc::clone(&self.questions));
+            let (owner, caller) = (self.creation.owner.clone(), self.caller.clone());
             let is_new = self.known.as_ref() != Some(&told.job);
             self.known = Some(told.job.clone());
             if !is_new && !is_finished {
@@ -151,10 +169,10 @@ impl SseBody {
             // The event is not kept waiting for the disk: the job's callback tells of it, too.
             tokio::spawn(async move {
                 if is_new {
-                    gateway.observe_own(&owner, owner.naming(&told.job)).await;
+                    observer.observe_own(&owner, owner.naming(&told.job)).await;
                 }
                 if is_finished {
-                    gateway.ask_finished(owner, caller, told.job).await;
+                    questions.ask_finished(owner, caller, told.job).await;
                 }
             });
         }

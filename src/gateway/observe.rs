@@ -1,13 +1,15 @@
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::iter;
 
-use super::Gateway;
+use super::tokens::Streams;
 use crate::domain::{JobId, RefId, ReplyRef};
 use crate::egress::StatusCode;
 use crate::egress::header::HeaderValue;
-use crate::intake::{IntakeError, UnknownJobPolicy};
-use crate::provider::{Answer, Api, Created, Endpoint, made_by, parse_jobs};
+use crate::intake::{Intake, IntakeError, UnknownJobPolicy};
+use crate::provider::{Answer, Api, CircuitBreaker, Created, Endpoint, made_by, parse_jobs};
 
 /// Jobs of one list that are looked up at a time.
 const MAX_CONCURRENT_OBSERVATIONS: usize = 16;
@@ -58,7 +60,17 @@ impl Owner {
     }
 }
 
-impl Gateway {
+/// Learns from what the provider says.
+pub(super) struct Observer {
+    pub(super) intake: Intake,
+    pub(super) streams: Arc<Streams>,
+    /// Whether jobs that nobody registered and only a list shows are archived.
+    pub(super) adopt_listed: bool,
+    /// What is known to keep the vault's own account from being used.
+    pub(super) circuit_breaker: Option<CircuitBreaker>,
+}
+
+impl Observer {
     /// Takes in what an answer says of jobs, as if it were their callbacks. What cannot be recorded is lost to us and not to
     /// the caller, who gets the answer all the same.
     pub(super) async fn observe(
@@ -79,12 +91,12 @@ impl Gateway {
             }
             (Endpoint::SpeechToken, creation) if status.is_success() => {
                 let account = creation.and_then(|creation| creation.account.clone());
-                self.observe_stream_token(body, caller, account).await;
+                self.streams.observe_token(body, caller, account).await;
             }
             // A failed agent job is answered with the status it failed with.
             (Endpoint::Job, _) => self.observe_jobs(parse_jobs(body), UnknownJobPolicy::Configured).await,
             (Endpoint::List, _) if status.is_success() => {
-                let unknown = if self.inner.adopt_listed { UnknownJobPolicy::Adopt } else { UnknownJobPolicy::Skip };
+                let unknown = if self.adopt_listed { UnknownJobPolicy::Adopt } else { UnknownJobPolicy::Skip };
                 self.observe_jobs(parse_jobs(body), unknown).await;
             }
             _ => {}
@@ -108,7 +120,7 @@ impl Gateway {
             && jobs.is_empty()
             && let Owner::Ref { id, made: true } = &creation.owner
             // No job will ever call back over it.
-            && let Err(error) = self.intake().remove_ref(id).await
+            && let Err(error) = self.intake.remove_ref(id).await
         {
             tracing::warn!(reference = %id, %error, "a ref that no job was made for stays");
         }
@@ -121,9 +133,9 @@ impl Gateway {
     pub(super) async fn observe_own(&self, owner: &Owner, job: Answer) {
         let id = job.observation.job.clone();
         let recorded = match owner {
-            Owner::Ref { id, .. } => self.intake().job_created(id.clone(), job.body, job.observation).await,
+            Owner::Ref { id, .. } => self.intake.job_created(id.clone(), job.body, job.observation).await,
             // Whoever may call may have it archived.
-            Owner::Nobody(_) => self.intake().observe(job.body, job.observation, UnknownJobPolicy::Adopt).await,
+            Owner::Nobody(_) => self.intake.observe(job.body, job.observation, UnknownJobPolicy::Adopt).await,
         };
         if let Err(error) = recorded {
             unrecorded(&id, &error);
@@ -134,7 +146,7 @@ impl Gateway {
         iter(jobs)
             .for_each_concurrent(MAX_CONCURRENT_OBSERVATIONS, |job| async move {
                 let id = job.observation.job.clone();
-                if let Err(error) = self.intake().observe(job.body, job.observation, unknown).await {
+                if let Err(error) = self.intake.observe(job.body, job.observation, unknown).await {
                     unrecorded(&id, &error);
                 }
             })
@@ -143,7 +155,7 @@ impl Gateway {
 
     /// What the answer to a call that creates jobs says of the account.
     fn note(&self, creation: &Creation, status: StatusCode) {
-        let Some(circuit_breaker) = &self.inner.circuit_breaker else { return };
+        let Some(circuit_breaker) = &self.circuit_breaker else { return };
         let account = creation.account.as_deref();
         match status.as_u16() {
             596 => circuit_breaker.put_on_hold(account),

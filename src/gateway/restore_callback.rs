@@ -1,44 +1,41 @@
 use bytes::Bytes;
 
-use super::Gateway;
 use super::veil::Veil;
 use crate::domain::{Origin, RefId, Target};
-use crate::intake::ReplyUrls;
+use crate::intake::{Intake, ReplyUrls};
 use crate::provider::Endpoint;
 use crate::provider::json_patch::{Change, Scalar, changed, json_text};
 use crate::state::RefRecord;
 
-impl Gateway {
-    /// An answer's JSON as its caller would see it without the gateway: with the caller's own replyUrl and replyRef, or
-    /// none. `None` when it is that already.
-    pub(super) fn restored_text(&self, endpoint: Endpoint, text: &str) -> Option<String> {
-        changed(json_text(text.as_bytes())?, |member| {
-            let Scalar::Text(value) = &member.value else { return None };
-            match self.callers_url(value) {
-                Some(own) => Some(as_given(endpoint, own)),
-                None if member.name == "replyRef" => self.is_made(value).then(|| as_given(endpoint, None)),
-                None => None,
-            }
-        })
-    }
-
-    /// What the caller gave in place of a URL that was put in here. `None` when it was not.
-    fn callers_url(&self, url: &str) -> Option<Option<String>> {
-        let Some(Target::Ref(id)) = self.intake().urls().parse(url) else { return None };
-        match self.intake().log().state().ref_including_deleted(&id) {
-            Ok(Some(record)) if record.origin == Origin::Gateway => Some(record.forward_url),
-            Ok(Some(_)) => None,
-            // Its signature is shown to nobody, whatever is known of it.
-            Ok(None) | Err(_) => Some(None),
+/// An answer's JSON as its caller would see it without the gateway: with the caller's own replyUrl and replyRef, or none.
+/// `None` when it is that already.
+pub(super) fn restored_text(intake: &Intake, endpoint: Endpoint, text: &str) -> Option<String> {
+    changed(json_text(text.as_bytes())?, |member| {
+        let Scalar::Text(value) = &member.value else { return None };
+        match callers_url(intake, value) {
+            Some(own) => Some(as_given(endpoint, own)),
+            None if member.name == "replyRef" => is_made(intake, value).then(|| as_given(endpoint, None)),
+            None => None,
         }
-    }
+    })
+}
 
-    /// Whether a reference was made here for a caller who gave none.
-    fn is_made(&self, text: &str) -> bool {
-        let Ok(id) = RefId::from_ulid(text) else { return false };
-        let known = self.intake().log().state().ref_including_deleted(&id).ok().flatten();
-        known.is_some_and(|record| record.made && record.reply_ref.as_str() == text)
+/// What the caller gave in place of a URL that was put in here. `None` when it was not.
+fn callers_url(intake: &Intake, url: &str) -> Option<Option<String>> {
+    let Some(Target::Ref(id)) = intake.urls().parse(url) else { return None };
+    match intake.log().state().ref_including_deleted(&id) {
+        Ok(Some(record)) if record.origin == Origin::Gateway => Some(record.forward_url),
+        Ok(Some(_)) => None,
+        // Its signature is shown to nobody, whatever is known of it.
+        Ok(None) | Err(_) => Some(None),
     }
+}
+
+/// Whether a reference was made here for a caller who gave none.
+fn is_made(intake: &Intake, text: &str) -> bool {
+    let Ok(id) = RefId::from_ulid(text) else { return false };
+    let known = intake.log().state().ref_including_deleted(&id).ok().flatten();
+    known.is_some_and(|record| record.made && record.reply_ref.as_str() == text)
 }
 
 /// The scheduler shows an empty text for what was not given; elsewhere it is left out.

@@ -6,17 +6,17 @@ use actix_web::HttpRequest;
 use serde::Deserialize;
 use url::form_urlencoded;
 
-use super::Gateway;
 use super::observe::Caller;
 use crate::domain::Digest;
 use crate::egress::header::HeaderValue;
+use crate::intake::Intake;
 use crate::provider::Api;
 use crate::state::{StateError, StreamTokenRecord};
 
 /// What callers with provider tokens of their own are asked for again with, once their streams are over: by the digest of a
 /// stream's token, and in memory alone. The tokens of streams themselves outlive a restart, as digests.
 #[derive(Default)]
-pub(super) struct StreamOwners(Mutex<HashMap<Digest, (Instant, HeaderValue)>>);
+struct StreamOwners(Mutex<HashMap<Digest, (Instant, HeaderValue)>>);
 
 impl StreamOwners {
     /// Of more, those that were given first are forgotten.
@@ -51,9 +51,21 @@ pub(super) struct Stream {
     pub(super) account: Option<String>,
 }
 
-impl Gateway {
+/// The speech streams whose tokens were given here.
+pub(super) struct Streams {
+    intake: Intake,
+    owners: StreamOwners,
+    /// What the vault's own calls are made with.
+    own: Option<HeaderValue>,
+}
+
+impl Streams {
+    pub(super) fn new(intake: Intake, own: Option<HeaderValue>) -> Self {
+        Self { intake, owners: StreamOwners::default(), own }
+    }
+
     /// Remembers the token in an answer of `create-stream`.
-    pub(super) async fn observe_stream_token(&self, body: &[u8], caller: &Caller, account: Option<String>) {
+    pub(super) async fn observe_token(&self, body: &[u8], caller: &Caller, account: Option<String>) {
         #[derive(Deserialize)]
         struct Answer {
             token: String,
@@ -64,9 +76,9 @@ impl Gateway {
         }
         let digest = Digest::of(token.as_bytes());
         if let Some(authorization) = caller.authorization.clone().filter(|_| !caller.is_ours) {
-            self.inner.stream_owners.insert(digest, authorization);
+            self.owners.insert(digest, authorization);
         }
-        if let Err(error) = self.intake().stream_token_given(digest, caller.is_ours, account).await {
+        if let Err(error) = self.intake.stream_token_given(digest, caller.is_ours, account).await {
             tracing::warn!(%error, "the token of a speech stream cannot be recorded, and will not open it");
         }
     }
@@ -79,10 +91,10 @@ impl Gateway {
         let mut pairs = form_urlencoded::parse(request.query_string().as_bytes());
         let Some((_, token)) = pairs.find(|(name, _)| name == "token") else { return Ok(None) };
         let digest = Digest::of(token.as_bytes());
-        let known = self.intake().log().state().stream_token(&digest)?;
+        let known = self.intake.log().state().stream_token(&digest)?;
         Ok(known.map(|StreamTokenRecord { ours, account, .. }| {
-            let own = || self.inner.stream_owners.get(&digest);
-            let authorization = if ours { self.inner.access.provider().cloned() } else { own() };
+            let own = || self.owners.get(&digest);
+            let authorization = if ours { self.own.clone() } else { own() };
             Stream { caller: Caller { api, authorization, is_ours: ours, is_head: false }, account }
         }))
     }

@@ -1,6 +1,7 @@
 //! Speech over a WebSocket, which carries no header but a token in its query.
 
 use std::io;
+use std::sync::Arc;
 
 use actix_web::body::BodyStream;
 use actix_web::http::header::{CONNECTION, UPGRADE};
@@ -14,6 +15,7 @@ use tokio::time::Instant;
 
 use super::Gateway;
 use super::answer::unreadable;
+use super::ask::Questions;
 use super::body::{BodyForwarder, Outgoing};
 use super::forward::{Onward, upstream_error};
 use super::frames::FrameVeil;
@@ -51,9 +53,9 @@ impl Gateway {
     ) -> Result<HttpResponse, ApiError> {
         onward.headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
         onward.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        let exchange = self.forward(onward, Outgoing::default()).await?;
+        let exchange = self.inner.upstream.forward(onward, Outgoing::default()).await?;
         if exchange.response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return self.answer(Endpoint::Other, caller, None, exchange).await;
+            return self.inner.answers.answer(Endpoint::Other, caller, None, exchange).await;
         }
         let headers = exchange.response.headers();
         let is_websocket =
@@ -61,11 +63,12 @@ impl Gateway {
         if !is_websocket || headers.contains_key(header::SEC_WEBSOCKET_EXTENSIONS) {
             return Err(unreadable("it goes on as something that was not asked for"));
         }
-        let mut head = self.builder(&exchange.response);
-        let stream = self.stream_of(caller.api, request)?;
-        let spoken = stream.map(|stream| Spoken { gateway: self.clone(), stream, begun: Instant::now() });
+        let mut head = self.inner.answers.builder(&exchange.response);
+        let stream = self.inner.streams.stream_of(caller.api, request)?;
+        let questions = &self.inner.questions;
+        let spoken = stream.map(|stream| Spoken { questions: Arc::clone(questions), stream, begun: Instant::now() });
         let (read, write) = split(exchange.response.upgraded().await.map_err(|error| upstream_error(&error))?);
-        let veil = FrameVeil::new(self.intake().urls());
+        let veil = FrameVeil::new(self.inner.intake.urls());
         let back = WebSocketStream {
             read: Some(read),
             forwarder: Some(Box::pin(poll_forward(payload, write))),
@@ -78,7 +81,7 @@ impl Gateway {
 
 /// A stream that was opened. However it ends, what was spoken over it is looked for then.
 struct Spoken {
-    gateway: Gateway,
+    questions: Arc<Questions>,
     stream: Stream,
     begun: Instant,
 }
@@ -86,7 +89,7 @@ struct Spoken {
 impl Drop for Spoken {
     fn drop(&mut self) {
         let Stream { caller, account } = self.stream.clone();
-        tokio::spawn(self.gateway.clone().ask_spoken(caller, account, self.begun));
+        tokio::spawn(Arc::clone(&self.questions).ask_spoken(caller, account, self.begun));
     }
 }
 
