@@ -102,9 +102,11 @@ impl Worker {
         // A job does not wait for hours for a poster that its server says is not there.
         let enough = if asset.role.is_sidecar() && error.says_no_file() { MAX_SIDECAR_ATTEMPTS } else { u16::MAX };
         let (mut failure, mut due) = error.failure(next, max_attempts.min(enough), progressed, now, dies);
-        if taken_back && error.says_no_file() {
+        // Meanwhile the provider may have taken it back, or named it anew.
+        let is_taken_back = self.is_taken_back(record.sequence)?;
+        if taken_back && is_taken_back && error.says_no_file() {
             failure.stuck = failure.stuck.or(Some(StuckReason::AttemptsExhausted));
-        } else if !taken_back && self.is_taken_back(record.sequence)? {
+        } else if !taken_back && is_taken_back {
             due = now;
         }
         tracing::warn!(

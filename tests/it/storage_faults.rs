@@ -178,7 +178,9 @@ async fn nothing_depends_on_conditional_writes() {
     let conditional = Arc::new(AtomicUsize::new(0));
     let count = conditional.clone();
     s3.inject(move |call| {
-        count.fetch_add(usize::from(is_write(call) && call.conditional), Ordering::Relaxed);
+        // Of the marker the condition only spares replicas that start at a time from overwriting each other's.
+        let is_marker = call.path.ends_with("/_replyvault/vault.json");
+        count.fetch_add(usize::from(is_write(call) && call.conditional && !is_marker), Ordering::Relaxed);
         None
     });
     for number in 0..12 {
