@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
 use std::sync::{PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -38,6 +38,8 @@ const PAGE: usize = 256;
 const PAUSE: Duration = Duration::from_millis(20);
 /// Changes within a pause that are taken in at once; of more, callbacks come thick.
 const FEW: usize = 64;
+/// For how long they are taken to come thick then: the state takes them in by batches, with pauses between.
+const THICK: Duration = Duration::from_millis(200);
 /// So many jobs may wait at the most: whoever asks next waits for some tenths of a second.
 const MAX_BEHIND: usize = 100_000;
 /// How long to wait for the state when it cannot be read.
@@ -178,7 +180,7 @@ impl Search {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         // Without a clock of its own it only wakes for changes.
         let Ok(runtime) = runtime else { return };
-        let mut untrue = 0;
+        let (mut untrue, mut thick_until) = (0, Instant::now());
         loop {
             let patience = if self.lock().changed.is_empty() { Duration::from_secs(1) } else { PAUSE };
             let woken = runtime.block_on(async { tokio::time::timeout(patience, wake.recv()).await });
@@ -190,7 +192,10 @@ impl Search {
             }
             let mut follower = self.lock();
             // While callbacks come thick, processors are left to those who wait for an answer.
-            if follower.hear() <= FEW || follower.changed.len() > MAX_BEHIND {
+            if follower.hear() > FEW {
+                thick_until = Instant::now() + THICK;
+            }
+            if Instant::now() >= thick_until || follower.changed.len() > MAX_BEHIND {
                 follower.catch_up(&self.inner.rows);
             }
             if woken.is_ok() || !follower.changed.is_empty() {
