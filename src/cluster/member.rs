@@ -147,22 +147,21 @@ impl Member {
         let rows = connection.query("SELECT count(*) FROM replyvault_replica WHERE until IS NOT NULL", &[]).await?;
         let members = rows.first().map_or(1, |row| row.get::<_, i64>(0)).clamp(1, SHARDS.into());
         let fair = SHARDS.div_ceil(u32::try_from(members).unwrap_or(1));
-        let waiting: usize = self.taken.iter().map(|taken| taken.shards.len()).sum();
-        let held = self.cluster.shares().count() + u32::try_from(waiting).unwrap_or_default();
+        let waiting =
+            u32::try_from(self.taken.iter().map(|taken| taken.shards.len()).sum::<usize>()).unwrap_or_default();
+        self.cluster.shares().release_idle((self.cluster.shares().count() + waiting).saturating_sub(fair));
+        let mut known: Vec<i32> = self.cluster.shares().list().into_iter().map(u32::cast_signed).collect();
+        known.extend(self.taken.iter().flat_map(|taken| &taken.shards).map(|shard| shard.cast_signed()));
+        let held = u32::try_from(known.len()).unwrap_or(SHARDS);
         let (id, signed_epoch) = (self.cluster.id(), epoch.cast_signed());
-        if held > fair {
-            let released = self.cluster.shares().release_idle(held - fair);
-            let released: Vec<i32> = released.into_iter().map(u32::cast_signed).collect();
-            if !released.is_empty() {
-                connection
-                    .query(
-                        "UPDATE replyvault_lease SET holder = NULL, epoch = NULL
-                         WHERE shard = ANY ($1) AND holder = $2 AND epoch = $3",
-                        &[(&released, Type::INT4_ARRAY), (&id, Type::TEXT), (&signed_epoch, Type::INT8)],
-                    )
-                    .await?;
-            }
-        }
+        // With what was just released goes what an answer that was lost gave or took back: nobody works on that.
+        connection
+            .query(
+                "UPDATE replyvault_lease SET holder = NULL, epoch = NULL
+                 WHERE holder = $2 AND epoch = $3 AND shard <> ALL ($1)",
+                &[(&known, Type::INT4_ARRAY), (&id, Type::TEXT), (&signed_epoch, Type::INT8)],
+            )
+            .await?;
         if held < fair {
             let most = i64::from(fair - held);
             let rows = connection

@@ -83,6 +83,12 @@ impl Shares {
         self.inner.lock().shards.count_ones()
     }
 
+    /// The shards held, also while nothing new is begun in them.
+    pub(super) fn list(&self) -> Vec<u32> {
+        let shards = self.inner.lock().shards;
+        (0..SHARDS).filter(|shard| shards & bit(*shard) != 0).collect()
+    }
+
     /// More are held, in an epoch that is this or a new one.
     pub(super) fn grant(&self, epoch: u64, shards: impl IntoIterator<Item = u32>) {
         let mut held = self.inner.lock();
@@ -112,7 +118,10 @@ impl Shares {
     }
 
     /// Gives up to `most` shards back in which nothing is under way, the first last.
-    pub(super) fn release_idle(&self, most: u32) -> Vec<u32> {
+    pub(super) fn release_idle(&self, most: u32) {
+        if most == 0 {
+            return;
+        }
         let mut held = self.inner.lock();
         let idle = |held: &Held, shard: u32| held.shards & bit(shard) != 0 && held.under_way[index(shard)] == 0;
         let released: Vec<u32> = (0..SHARDS).rev().filter(|shard| idle(&held, *shard)).take(most as usize).collect();
@@ -121,7 +130,6 @@ impl Shares {
         }
         drop(held);
         self.inner.tell();
-        released
     }
 }
 
@@ -169,8 +177,10 @@ mod tests {
         shares.grant(7, [0, 3, 5]);
         let working = shares.enter(3).unwrap();
         assert_eq!((working.fence(), shares.held(), shares.count()), (7, (7, 0b10_1001), 3));
-        assert_eq!(shares.release_idle(9), [5, 0]);
-        assert_eq!(shares.release_idle(9), [] as [u32; 0]);
+        shares.release_idle(1);
+        assert_eq!(shares.list(), [0, 3]);
+        shares.release_idle(9);
+        assert_eq!(shares.list(), [3]);
         shares.suspend(true);
         assert!(shares.enter(3).is_none());
         shares.suspend(false);

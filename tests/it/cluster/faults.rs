@@ -116,6 +116,34 @@ async fn a_replica_that_was_stopped_for_longer_than_its_lease_is_refused() {
     processes[1].job_in(&video_id(99), "archived").await;
 }
 
+/// The answer that gives a replica its shards can be lost with its connection: then the tables say that they are its own, and it
+/// does not know. They are given back and taken anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn shards_that_a_replica_does_not_know_to_be_its_own_are_worked_on_all_the_same() {
+    let Some(replicas) = Replicas::prepare(1).await else { return };
+    let process = replicas.programs[0].start().await;
+    until("it has all shards", || async { replicas.postgres.run(HELD).await == ["64"] }).await;
+    assert_eq!(process.terminate().await, Some(0), "{}", process.log());
+    // In its next epoch.
+    replicas
+        .postgres
+        .run("UPDATE replyvault_lease SET holder = known.id, epoch = known.epoch + 1 FROM replyvault_replica AS known")
+        .await;
+    let process = replicas.programs[0].start().await;
+    for number in 0..4 {
+        let url = replicas.media.generated(number, 1000);
+        process.post_until_accepted(&completed(number, &url)).await;
+    }
+    for number in 0..4 {
+        process.job_in(&video_id(number), "archived").await;
+    }
+    assert_eq!(replicas.postgres.run(HELD).await, ["64"]);
+}
+
+/// How many shards are a member's.
+const HELD: &str = "SELECT count(*) FROM replyvault_lease AS lease JOIN replyvault_replica AS known
+     ON known.id = lease.holder AND known.epoch = lease.epoch WHERE known.until IS NOT NULL";
+
 /// Rounds of whatever may happen, while callbacks come in through all replicas: all that was answered 200 is archived, once, and
 /// all views are the same in the end. `REPLYVAULT_CLUSTER_ROUNDS` says how many.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
