@@ -243,17 +243,30 @@ impl LogConnection {
         Ok(rows.first().map(|row| row.get(0)))
     }
 
+    /// Is no member any more: others need not wait until that shows.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub async fn leave(&self, epoch: u64) -> Result<(), ClusterError> {
+        let epoch = epoch.cast_signed();
+        let statement = "UPDATE replyvault_replica SET epoch = epoch + 1, until = NULL WHERE id = $1 AND epoch = $2";
+        self.connection.query(statement, &[(&self.id, Type::TEXT), (&epoch, Type::INT8)]).await.map(drop)
+    }
+}
+
+impl Cluster {
     /// Takes the segments before `base` out of the log, the records of each in steps. They are in the archive.
+    /// This takes a connection of its own, so that nobody who appends waits for it.
     ///
     /// # Errors
     /// When PostgreSQL does not answer; what is left goes the next time.
     pub async fn remove_before(&self, base: u64) -> Result<(), ClusterError> {
         /// Of one step, in positions: bytes, that is.
         const STEP: i64 = 4 << 20;
+        let connection = self.inner.url.connect().await?;
         let base = base.cast_signed();
         loop {
-            let rows = self
-                .connection
+            let rows = connection
                 .query(
                     "WITH first AS (SELECT min(position) AS position FROM replyvault_journal WHERE position < $1)
                      DELETE FROM replyvault_journal AS record USING first
@@ -266,17 +279,7 @@ impl LogConnection {
             }
         }
         let statement = "DELETE FROM replyvault_segment WHERE base < $1";
-        self.connection.query(statement, &[(&base, Type::INT8)]).await.map(drop)
-    }
-
-    /// Is no member any more: others need not wait until that shows.
-    ///
-    /// # Errors
-    /// When PostgreSQL does not answer.
-    pub async fn leave(&self, epoch: u64) -> Result<(), ClusterError> {
-        let epoch = epoch.cast_signed();
-        let statement = "UPDATE replyvault_replica SET epoch = epoch + 1, until = NULL WHERE id = $1 AND epoch = $2";
-        self.connection.query(statement, &[(&self.id, Type::TEXT), (&epoch, Type::INT8)]).await.map(drop)
+        connection.query(statement, &[(&base, Type::INT8)]).await.map(drop)
     }
 }
 

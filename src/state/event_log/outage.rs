@@ -112,6 +112,7 @@ impl Outage {
         let mut chunk = Chunk { entries: Vec::new(), end: 0 };
         let mut size = 0;
         while size < bytes {
+            let is_fresh = open.reading.is_none();
             let reading = match &mut open.reading {
                 Some(reading) => reading,
                 None => {
@@ -122,6 +123,12 @@ impl Outage {
             let Some(item) = reading.next() else {
                 // What was written since it was opened is read next.
                 open.reading = None;
+                if is_fresh && chunk.entries.is_empty() {
+                    // What was counted cannot be read any more: nobody waits for it for ever.
+                    open.recount(drained)?;
+                    self.end_if_empty()?;
+                    return Ok(None);
+                }
                 break;
             };
             let (_, entry) = item?;
@@ -161,21 +168,23 @@ impl Outage {
     }
 
     fn opened(&mut self) -> Result<&mut Open, JournalError> {
-        if self.open.is_none() {
-            let failed = |source| JournalError::Io { path: self.dir.clone(), action: "made", source };
-            make_private_dir(&self.dir).map_err(failed)?;
-            let journal = Journal::open(&self.dir)?;
-            // Positions here only grow, whatever was removed.
-            let writer = Writer::new(journal.clone(), crate::cluster::first_position().max(self.drained))?;
-            let mut open =
-                Open { journal, writer, reading: None, passing: 0, waiting: 0, doubtful: None, read_to: self.drained };
-            open.recount(self.drained)?;
-            self.open = Some(open);
-        }
-        match &mut self.open {
-            Some(open) => Ok(open),
-            None => unreachable!("it was opened above"),
-        }
+        let open = match self.open.take() {
+            Some(open) => open,
+            None => self.begin()?,
+        };
+        Ok(self.open.insert(open))
+    }
+
+    fn begin(&self) -> Result<Open, JournalError> {
+        let failed = |source| JournalError::Io { path: self.dir.clone(), action: "made", source };
+        make_private_dir(&self.dir).map_err(failed)?;
+        let journal = Journal::open(&self.dir)?;
+        // Positions here only grow, whatever was removed.
+        let writer = Writer::new(journal.clone(), crate::cluster::first_position().max(self.drained))?;
+        let mut open =
+            Open { journal, writer, reading: None, passing: 0, waiting: 0, doubtful: None, read_to: self.drained };
+        open.recount(self.drained)?;
+        Ok(open)
     }
 }
 

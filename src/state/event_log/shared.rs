@@ -335,11 +335,11 @@ impl Run {
                 );
             }
             LogCommand::RemoveBefore(base, answer) => {
-                let removed = match &self.link {
-                    Link::Up(connection) => connection.remove_before(base).await.map_err(|_| RecordError::Away),
-                    Link::Down { .. } => Err(RecordError::Away),
-                };
-                let _ = answer.send(removed);
+                let cluster = self.log.cluster.clone();
+                tokio::spawn(async move {
+                    let removed = cluster.remove_before(base).await;
+                    let _ = answer.send(removed.map_err(|_| RecordError::Away));
+                });
             }
             LogCommand::Oldest(answer) => {
                 let oldest = match &self.link {
