@@ -113,7 +113,7 @@ impl PostgresUrl {
         };
         let connected = timeout(Self::CONNECT, connecting).await.map_err(|_| ClusterError::TimedOut(Self::CONNECT))?;
         let (client, task) = connected.map_err(|error: tokio_postgres::Error| ClusterError::Lost(describe(&error)))?;
-        Ok(Connection { client, task })
+        Ok(Connection { client, task, tls: self.tls.clone(), patience: Connection::STATEMENT })
     }
 }
 
@@ -128,19 +128,51 @@ impl std::fmt::Debug for PostgresUrl {
 pub struct Connection {
     client: Client,
     task: AbortHandle,
+    tls: Option<Arc<ClientConfig>>,
+    /// How long a statement may take.
+    patience: Duration,
 }
 
 /// A value and its type.
 pub(super) type Parameter<'a> = (&'a (dyn tokio_postgres::types::ToSql + Sync), tokio_postgres::types::Type);
 
 impl Connection {
-    /// How long a statement may take.
-    pub(super) const STATEMENT: Duration = Duration::from_secs(10);
+    /// How long a statement may take where nobody waits for it.
+    const STATEMENT: Duration = Duration::from_secs(10);
 
-    /// Runs one statement, which is a transaction of its own.
+    pub(super) fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
+    }
+
+    /// Runs one statement, which is a transaction of its own. One that takes too long is cancelled: it may wait for a lock, and
+    /// must not do so for ever while one after the other joins it.
     pub(super) async fn query(&self, statement: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, ClusterError> {
-        let asked = timeout(Self::STATEMENT, self.client.query_typed(statement, parameters)).await;
-        asked.map_err(|_| ClusterError::TimedOut(Self::STATEMENT))?.map_err(|error| failed(&error))
+        let asked = self.ask(self.patience, statement, parameters).await;
+        if matches!(asked, Err(ClusterError::TimedOut(_))) {
+            self.cancel();
+        }
+        asked
+    }
+
+    /// The same, without cancelling: an append that is committed and waits for a standby would count as done when cancelled.
+    pub(super) async fn ask(
+        &self,
+        patience: Duration,
+        statement: &str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>, ClusterError> {
+        let asked = timeout(patience, self.client.query_typed(statement, parameters)).await;
+        asked.map_err(|_| ClusterError::TimedOut(patience))?.map_err(|error| failed(&error))
+    }
+
+    fn cancel(&self) {
+        let (token, tls) = (self.client.cancel_token(), self.tls.clone());
+        tokio::spawn(timeout(PostgresUrl::CONNECT, async move {
+            match tls {
+                Some(tls) => token.cancel_query(MakeRustlsConnect::new(ClientConfig::clone(&tls))).await,
+                None => token.cancel_query(tokio_postgres::NoTls).await,
+            }
+        }));
     }
 
     /// Runs statements without parameters.

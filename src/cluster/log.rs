@@ -1,10 +1,13 @@
 //! The log: appending to it, and reading it.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, stream};
+use tokio::time::error::Elapsed;
 use tokio::time::timeout;
+use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::connect::{Connection, failed};
@@ -69,13 +72,17 @@ const APPEND: &str = "WITH mine AS (
     FROM head WHERE id = $1 RETURNING head.start, head.base";
 
 impl LogConnection {
+    /// How long a statement may take: callers wait behind it, and theirs is ten seconds. An append gets more for its size.
+    const PATIENCE: Duration = Duration::from_secs(3);
+
     /// Connects, and sees to it that the tables are there. A log that is made now begins at `first`.
     ///
     /// # Errors
     /// When PostgreSQL cannot be reached or will not do.
     pub async fn open(cluster: &Cluster, first: SegmentStart) -> Result<Self, ClusterError> {
-        let connection = cluster.inner.url.connect().await?;
+        let mut connection = cluster.inner.url.connect().await?;
         schema::prepare(&connection, first).await?;
+        connection.set_patience(Self::PATIENCE);
         Ok(Self { connection, id: cluster.id().to_owned() })
     }
 
@@ -137,9 +144,11 @@ impl LogConnection {
         }
         let payloads: Vec<&[u8]> = payloads.iter().map(AsRef::as_ref).collect();
         let (epoch, serial, drained) = (epoch.cast_signed(), serial.cast_signed(), drained.cast_signed());
+        let patience = Self::PATIENCE + Duration::from_millis(length.cast_unsigned() >> 10);
         let rows = self
             .connection
-            .query(
+            .ask(
+                patience,
                 APPEND,
                 &[
                     (&self.id, Type::TEXT),
@@ -224,11 +233,15 @@ impl LogConnection {
         let statement =
             "SELECT position, payload FROM replyvault_journal WHERE position >= $1 ORDER BY position LIMIT $2";
         let asking = self.connection.client().query_typed_raw(statement, [(from, Type::INT8), (limit, Type::INT8)]);
-        let rows = timeout(Connection::STATEMENT, asking).await;
-        let rows = rows.map_err(|_| ClusterError::TimedOut(Connection::STATEMENT))?.map_err(|error| failed(&error))?;
-        Ok(Box::pin(rows.map(|row| {
-            let row = row.map_err(|error| failed(&error))?;
-            Ok((row.get::<_, i64>(0).cast_unsigned(), Bytes::copy_from_slice(row.get(1))))
+        let late = |_: Elapsed| ClusterError::TimedOut(Self::PATIENCE);
+        let rows = timeout(Self::PATIENCE, asking).await.map_err(late)?.map_err(|error| failed(&error))?;
+        Ok(Box::pin(stream::unfold(Box::pin(rows), move |mut rows| async move {
+            let row = match timeout(Self::PATIENCE, rows.next()).await {
+                Ok(row) => row?.map_err(|error| failed(&error)),
+                Err(elapsed) => Err(late(elapsed)),
+            };
+            let record = |row: Row| (row.get::<_, i64>(0).cast_unsigned(), Bytes::copy_from_slice(row.get(1)));
+            Some((row.map(record), rows))
         })))
     }
 
@@ -292,7 +305,7 @@ pub(super) async fn head(connection: &Connection) -> Result<u64, ClusterError> {
     Ok(rows.first().map_or(0, |row| row.get::<_, i64>(0).cast_unsigned()))
 }
 
-fn joined(rows: &[tokio_postgres::Row]) -> Result<Joined, ClusterError> {
+fn joined(rows: &[Row]) -> Result<Joined, ClusterError> {
     let row = rows.first().ok_or_else(|| ClusterError::Damaged("a replica that joined is not there".to_owned()))?;
     let number = |column: usize| row.get::<_, i64>(column).cast_unsigned();
     Ok(Joined { epoch: number(0), serial: number(1), committed: number(2), start: number(3), drained: number(4) })

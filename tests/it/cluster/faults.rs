@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rustix::process::Signal;
 
@@ -16,8 +17,7 @@ async fn what_a_killed_replica_had_under_way_is_taken_over_in_time() {
     let Some(replicas) = Replicas::prepare(2).await else { return };
     let processes = replicas.start().await;
     until("the work is spread", || async {
-        let said = replicas.postgres.run("SELECT count(*) FROM replyvault_lease GROUP BY holder").await;
-        said == ["32", "32"]
+        replicas.postgres.ask("SELECT count(*) FROM replyvault_lease GROUP BY holder").await == ["32", "32"]
     })
     .await;
     for number in 0..20 {
@@ -64,17 +64,76 @@ async fn while_postgres_is_away_callbacks_are_kept_and_then_put_into_the_log_onc
     processes[0] = replicas.programs[0].start().await;
     post(&processes[0], 41).await;
     replicas.postgres.begin().await;
-    for number in 0..=41 {
-        processes[number as usize % 2].job_in(&video_id(number), "archived").await;
+    all_are_in_the_log_once(&replicas, &processes, 42).await;
+    let job = processes[0].get(&format!("/api/v1/jobs/{}", video_id(20))).await.unwrap();
+    assert_eq!(job["callbacks"], 1, "{job:#}");
+}
+
+/// PostgreSQL that hangs is as good as away: no connection ends, and nothing is answered. No caller gets an error for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn while_postgres_hangs_callbacks_are_kept_and_then_put_into_the_log_once() {
+    let Some(replicas) = Replicas::prepare(2).await else { return };
+    let processes = replicas.start().await;
+    for process in &processes {
+        until("it is a member", || async { cluster_check(process).await.as_deref() == Some("ok") }).await;
+    }
+    replicas.postgres.pause();
+    let post = async |number: u64| {
+        let url = replicas.media.generated(number, 1000);
+        processes[number as usize % 2].post(&completed(number, &url)).await
+    };
+    let answers = futures_util::future::join_all((0..20).map(&post)).await;
+    assert!(answers.iter().all(|answer| *answer == Some(200)), "{answers:?}");
+    for number in 20..30 {
+        assert_eq!(post(number).await, Some(200));
     }
     for process in &processes {
+        let said = cluster_check(process).await.unwrap();
+        assert!(said.contains("15 callbacks wait here"), "{said}");
+    }
+    replicas.postgres.go_on();
+    all_are_in_the_log_once(&replicas, &processes, 30).await;
+}
+
+/// PostgreSQL that refuses what is appended, as it does when its disk is full, is as good as away too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn while_postgres_has_a_full_disk_callbacks_are_kept_and_then_put_into_the_log_once() {
+    let Some(replicas) = Replicas::prepare(2).await else { return };
+    let processes = replicas.start().await;
+    for process in &processes {
+        until("it is a member", || async { cluster_check(process).await.as_deref() == Some("ok") }).await;
+    }
+    replicas.postgres.fill_disk().await;
+    for number in 0..30 {
+        let url = replicas.media.generated(number, 1000);
+        assert_eq!(processes[number as usize % 2].post(&completed(number, &url)).await, Some(200));
+    }
+    for process in &processes {
+        until("it says so", || async {
+            cluster_check(process).await.is_some_and(|said| said.contains("15 callbacks wait here"))
+        })
+        .await;
+    }
+    replicas.postgres.empty_disk().await;
+    all_are_in_the_log_once(&replicas, &processes, 30).await;
+    // It was tried again now and then, and said once.
+    for process in &processes {
+        assert!(process.log().matches("the shared log is away").count() <= 2, "{}", process.log());
+    }
+}
+
+/// The first `count` callbacks are archived, stand in the log once each, and nothing waits.
+async fn all_are_in_the_log_once(replicas: &Replicas, processes: &[Process], count: u64) {
+    for number in 0..count {
+        processes[number as usize % processes.len()].job_in(&video_id(number), "archived").await;
+    }
+    for process in processes {
         until("nothing waits", || async { cluster_check(process).await.as_deref() == Some("ok") }).await;
     }
     let callbacks =
         replicas.postgres.run("SELECT count(*) FROM replyvault_journal WHERE get_byte(payload, 0) = 1").await;
-    assert_eq!(callbacks, ["42"]);
-    let job = processes[0].get(&format!("/api/v1/jobs/{}", video_id(20))).await.unwrap();
-    assert_eq!(job["callbacks"], 1, "{job:#}");
+    assert_eq!(callbacks, [count.to_string()]);
+    assert_eq!(replicas.objects().len() as u64, 2 * count);
 }
 
 /// A replica that was stopped for longer than its lease, and goes on, changes nothing with what it had under way.
@@ -83,8 +142,7 @@ async fn a_replica_that_was_stopped_for_longer_than_its_lease_is_refused() {
     let Some(replicas) = Replicas::prepare(2).await else { return };
     let processes = replicas.start().await;
     until("the work is spread", || async {
-        let said = replicas.postgres.run("SELECT count(*) FROM replyvault_lease GROUP BY holder").await;
-        said == ["32", "32"]
+        replicas.postgres.ask("SELECT count(*) FROM replyvault_lease GROUP BY holder").await == ["32", "32"]
     })
     .await;
     for number in 0..12 {
@@ -101,7 +159,7 @@ async fn a_replica_that_was_stopped_for_longer_than_its_lease_is_refused() {
     let id = std::fs::read_to_string(replicas.programs[0].dir.join("data/replica")).unwrap();
     until("it is a member again, in another epoch", || async {
         let said = format!("SELECT epoch > 2 AND until IS NOT NULL FROM replyvault_replica WHERE id = '{id}'");
-        replicas.postgres.run(&said).await == ["t"]
+        replicas.postgres.ask(&said).await == ["t"]
     })
     .await;
     until("what it had under way is refused", || async { processes[0].log().contains("an entry was refused") }).await;
@@ -122,7 +180,7 @@ async fn a_replica_that_was_stopped_for_longer_than_its_lease_is_refused() {
 async fn shards_that_a_replica_does_not_know_to_be_its_own_are_worked_on_all_the_same() {
     let Some(replicas) = Replicas::prepare(1).await else { return };
     let process = replicas.programs[0].start().await;
-    until("it has all shards", || async { replicas.postgres.run(HELD).await == ["64"] }).await;
+    until("it has all shards", || async { replicas.postgres.ask(HELD).await == ["64"] }).await;
     assert_eq!(process.terminate().await, Some(0), "{}", process.log());
     // In its next epoch.
     replicas
@@ -149,15 +207,21 @@ const HELD: &str = "SELECT count(*) FROM replyvault_lease AS lease JOIN replyvau
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn whatever_dies_nothing_that_was_answered_is_lost_or_doubled() {
     let Some(replicas) = Replicas::prepare(3).await else { return };
-    let rounds = std::env::var("REPLYVAULT_CLUSTER_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(12);
+    let rounds = std::env::var("REPLYVAULT_CLUSTER_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(14);
     let seed: u64 = std::env::var("REPLYVAULT_CLUSTER_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
     let mut random = StdRng::seed_from_u64(seed);
     let mut processes = replicas.start().await;
     let mut jobs = 0;
-    let mut counts = [0; 5];
+    let mut counts = [0; 7];
     let began = Instant::now();
+    let mut faults = Vec::new();
     for round in 0..rounds {
-        let fault = random.random_range(0..5);
+        // Each once before any comes again.
+        if faults.is_empty() {
+            faults = (0..counts.len()).collect();
+            faults.shuffle(&mut random);
+        }
+        let fault = faults.pop().unwrap();
         let victim = random.random_range(0..3);
         counts[fault] += 1;
         match fault {
@@ -165,25 +229,31 @@ async fn whatever_dies_nothing_that_was_answered_is_lost_or_doubled() {
             1 => replicas.postgres.end(Signal::INT),
             2 => replicas.postgres.end(Signal::QUIT),
             3 => replicas.postgres.cut().await,
+            4 => replicas.postgres.pause(),
+            5 => replicas.postgres.fill_disk().await,
             _ => processes[victim].signal(Signal::STOP),
         }
         for _ in 0..random.random_range(5..25) {
             let to = (0..3)
                 .map(|step| (victim + 1 + step + jobs as usize) % 3)
-                .find(|to| !matches!(fault, 0 | 4) || *to != victim);
+                .find(|to| !matches!(fault, 0 | 6) || *to != victim);
             let url = replicas.media.generated(jobs, 1500);
             processes[to.unwrap()].post_until_accepted(&completed(jobs, &url)).await;
             jobs += 1;
         }
-        // One round in a while is longer than a lease.
-        let is_long = fault == 4 && round % 8 == 0;
-        let pause =
-            if is_long { Duration::from_secs(25) } else { Duration::from_millis(random.random_range(50..1500)) };
+        // Now and then for longer than a lease; PostgreSQL, for two minutes.
+        let pause = match fault {
+            0 | 6 if round % 8 == 7 => Duration::from_secs(25),
+            1 | 2 | 4 | 5 if round % 50 == 49 => Duration::from_secs(120),
+            _ => Duration::from_millis(random.random_range(50..1500)),
+        };
         tokio::time::sleep(pause).await;
         match fault {
             0 => processes[victim] = replicas.programs[victim].start().await,
             1 | 2 => replicas.postgres.begin().await,
             3 => {}
+            4 => replicas.postgres.go_on(),
+            5 => replicas.postgres.empty_disk().await,
             _ => processes[victim].signal(Signal::CONT),
         }
     }
@@ -197,15 +267,11 @@ async fn whatever_dies_nothing_that_was_answered_is_lost_or_doubled() {
         assert!(!sent.headers().contains_key("replyvault-stale"));
     }
     assert_eq!(replicas.objects().len() as u64, 2 * jobs);
+    let [killed, ended, crashed, cut, hung, full, stopped] = counts;
     println!(
-        "{rounds} rounds in {:?}: killed {}, PostgreSQL stopped {} and killed {}, connections cut {}, stopped {}; {jobs} jobs, \
-         each archived once",
+        "{rounds} rounds in {:?}: replicas killed {killed} and stopped {stopped}; PostgreSQL ended {ended}, crashed {crashed}, \
+         hung {hung}, its disk full {full}, its connections cut {cut}; {jobs} jobs, each archived once",
         began.elapsed(),
-        counts[0],
-        counts[1],
-        counts[2],
-        counts[3],
-        counts[4]
     );
     for process in &processes {
         process.get("/api/v1/stats").await.unwrap();

@@ -78,8 +78,48 @@ impl Postgres {
     /// Ends it: as after a crash, or so that it finishes nothing but what it has to.
     pub(crate) fn end(&self, signal: Signal) {
         let Some(mut server) = self.server.lock().unwrap().take() else { return };
-        let _ = kill_process(Pid::from_child(&server), signal);
+        let pid = Pid::from_child(&server);
+        let _ = kill_process(pid, signal);
+        // One that is paused would never hear of it.
+        for process in children(pid).into_iter().chain([pid]) {
+            let _ = kill_process(process, Signal::CONT);
+        }
         server.wait().unwrap();
+    }
+
+    /// Stops all of its processes where they are: connections stay, and nothing is answered.
+    pub(crate) fn pause(&self) {
+        self.signal_all(Signal::STOP);
+    }
+
+    /// Lets them go on.
+    pub(crate) fn go_on(&self) {
+        self.signal_all(Signal::CONT);
+    }
+
+    fn signal_all(&self, signal: Signal) {
+        let server = self.server.lock().unwrap();
+        let pid = Pid::from_child(server.as_ref().expect("it runs"));
+        // The first makes the others: it must make none meanwhile.
+        let _ = kill_process(pid, signal);
+        for child in children(pid) {
+            let _ = kill_process(child, signal);
+        }
+    }
+
+    /// Has it refuse what is appended to the log, with the code of a full disk.
+    pub(crate) async fn fill_disk(&self) {
+        self.run(
+            "CREATE OR REPLACE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS
+             $$ BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$;
+             CREATE OR REPLACE TRIGGER full_disk BEFORE INSERT ON replyvault_journal EXECUTE FUNCTION full_disk()",
+        )
+        .await;
+    }
+
+    /// Takes that back.
+    pub(crate) async fn empty_disk(&self) {
+        self.run("DROP TRIGGER full_disk ON replyvault_journal").await;
     }
 
     pub(crate) fn url(&self) -> String {
@@ -103,6 +143,11 @@ impl Postgres {
     /// The same when nothing can go wrong.
     pub(crate) async fn run(&self, statements: &str) -> Vec<String> {
         self.try_run(statements).await.unwrap()
+    }
+
+    /// The same while it may not have what is asked for yet: nothing then.
+    pub(crate) async fn ask(&self, statements: &str) -> Vec<String> {
+        self.try_run(statements).await.unwrap_or_default()
     }
 
     /// Cuts all connections of replicas.
@@ -129,6 +174,18 @@ fn binaries() -> Option<PathBuf> {
         found.into_iter().rev().find(|dir| has(dir))
     };
     in_path.or_else(installed)
+}
+
+/// The processes that a process has begun.
+fn children(parent: Pid) -> Vec<Pid> {
+    let parent = parent.as_raw_nonzero().to_string();
+    let is_child = |pid: &str| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // Behind the name, which may hold anything: the state, then the parent.
+        stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)) == Some(parent.as_str())
+    };
+    let names = std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    names.filter(|name| is_child(name)).filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect()
 }
 
 /// The ids of a user and group to run as.

@@ -1,0 +1,226 @@
+//! Appends to the log what was recorded here, or keeps it here while that is impossible.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::link::Link;
+use super::{Run, SharedLogError};
+use crate::cluster::{BatchFate, ClusterError};
+use crate::domain::Target;
+use crate::journal::{Entry, Event, JournalError, MAX_PAYLOAD, Writer, record_length};
+use crate::state::event_log::fair_queue::FairQueue;
+use crate::state::event_log::outage::Chunk;
+use crate::state::event_log::{AppendRequest, ApplyOutcome, BATCH_BYTES, Batch, FoldCommand, RecordError};
+
+impl Run {
+    /// Appends a batch. What carries the fence of an epoch that is over is refused.
+    pub(super) async fn append(
+        &mut self,
+        mut requests: Vec<AppendRequest>,
+        nobody_waits: bool,
+    ) -> Result<(), SharedLogError> {
+        loop {
+            let Some(epoch) = *self.log.cluster.epoch().borrow() else {
+                self.again = requests;
+                return Ok(());
+            };
+            requests = refuse(requests, epoch);
+            if requests.is_empty() {
+                return Ok(());
+            }
+            let payloads: Vec<Bytes> = requests.iter().map(|request| request.entry.to_payload().into()).collect();
+            let serial = self.serial + 1;
+            let Link::Up(connection) = &self.link else {
+                self.again = requests;
+                return Ok(());
+            };
+            self.log.health.appending.set(Some(std::time::Instant::now()));
+            match connection.append(epoch, serial, &payloads, 0).await {
+                Ok(Some(appended)) => {
+                    self.serial = serial;
+                    self.takes_entries();
+                    return self.appended_with(appended.start, requests, payloads, nobody_waits).await;
+                }
+                Ok(None) => match connection.fate(epoch, serial).await {
+                    Ok(BatchFate::Appended(start)) => {
+                        self.serial = serial;
+                        return self.appended_with(start, requests, payloads, nobody_waits).await;
+                    }
+                    Ok(BatchFate::Not(serial)) => self.serial = serial,
+                    Ok(BatchFate::Expelled) => {
+                        tracing::warn!(epoch, "this replica was expelled: what it had under way is refused");
+                        self.log.cluster.shares().lose();
+                        self.log.cluster.epoch().send_replace(None);
+                        self.again = requests;
+                        return Ok(());
+                    }
+                    Ok(BatchFate::Displaced) => return Err(SharedLogError::Displaced),
+                    Err(error) => {
+                        self.doubtful = Some((serial, requests));
+                        self.down(&error);
+                        return Ok(());
+                    }
+                },
+                Err(error) if error.is_definite() => {
+                    self.again = requests;
+                    self.down(&error);
+                    return Ok(());
+                }
+                Err(error) => {
+                    self.doubtful = Some((serial, requests));
+                    self.down(&error);
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// A batch is in the log.
+    pub(super) async fn appended(&mut self, start: u64, requests: Vec<AppendRequest>) -> Result<(), SharedLogError> {
+        let payloads = requests.iter().map(|request| request.entry.to_payload().into()).collect();
+        self.appended_with(start, requests, payloads, false).await
+    }
+
+    async fn appended_with(
+        &mut self,
+        start: u64,
+        requests: Vec<AppendRequest>,
+        payloads: Vec<Bytes>,
+        nobody_waits: bool,
+    ) -> Result<(), SharedLogError> {
+        match self.follow(start).await {
+            Ok(()) => {}
+            Err(SharedLogError::Cluster(error)) if !matches!(error, ClusterError::Damaged(_)) => {
+                // It is read like what others append, once the log can be reached.
+                for request in requests {
+                    let _ = request.answer.send(Ok(ApplyOutcome::Deferred));
+                }
+                self.down(&error);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
+        if self.log.mirror.end().is_some_and(|end| end > start) {
+            // It was read already.
+            requests.into_iter().for_each(|request| drop(request.answer.send(Ok(ApplyOutcome::Deferred))));
+            return Ok(());
+        }
+        self.copy(start, &payloads).await?;
+        let mut position = start;
+        let mut placed = Vec::with_capacity(requests.len());
+        for (request, payload) in requests.into_iter().zip(&payloads) {
+            placed.push((position, request));
+            position += record_length(payload.len());
+        }
+        let batch = Batch { requests: placed, end: position };
+        let rest = if nobody_waits { self.log.folding.fold_if_idle(batch) } else { Some(FoldCommand::Fold(batch)) };
+        rest.map_or(Ok(()), |work| self.enqueue(work))?;
+        let base = self.log.mirror.segment().map_or(0, |segment| segment.base);
+        if position - base >= Writer::SEGMENT_SIZE
+            && let Link::Up(connection) = &self.link
+            && let Err(error) = connection.begin_segment(base, 0, rand::random()).await
+        {
+            tracing::debug!(%error, "the next segment cannot be begun yet");
+        }
+        Ok(())
+    }
+
+    /// Appends what was kept here.
+    pub(super) async fn drain(&mut self, chunk: Chunk) -> Result<(), SharedLogError> {
+        let (Some(epoch), Link::Up(connection)) = (*self.log.cluster.epoch().borrow(), &self.link) else {
+            return Ok(());
+        };
+        let payloads: Vec<Bytes> = chunk.entries.iter().map(|entry| entry.to_payload().into()).collect();
+        let serial = self.serial + 1;
+        self.log.health.appending.set(Some(std::time::Instant::now()));
+        let appended = match connection.append(epoch, serial, &payloads, chunk.end).await {
+            Ok(Some(appended)) => Ok(appended.start),
+            // Read again from where the log says it is.
+            Ok(None) => Err(ClusterError::Lost("the batch was not taken".to_owned())),
+            Err(error) => Err(error),
+        };
+        match appended {
+            Ok(start) => {
+                self.serial = serial;
+                self.takes_entries();
+                self.log.outage.chunk_drained(&chunk)?;
+                let requests = chunk.entries.into_iter().map(|entry| self.request_of_another(entry)).collect();
+                self.appended_with(start, requests, payloads, false).await
+            }
+            Err(error) => {
+                self.down(&error);
+                Ok(())
+            }
+        }
+    }
+
+    /// Keeps callbacks on this disk, and refuses the rest.
+    pub(super) fn keep_here(&mut self, queue: &mut FairQueue<Option<Target>, AppendRequest>) {
+        if let Some((serial, requests)) = self.doubtful.take() {
+            let (callbacks, others) = split(requests);
+            let entries = callbacks.iter().map(|request| request.entry.clone()).collect();
+            let kept = self.log.outage.keep_doubtful(serial, entries);
+            self.answer_kept(kept, callbacks);
+            refuse_away(others);
+        }
+        let again = std::mem::take(&mut self.again);
+        let mut requests = again;
+        while !requests.is_empty() || !queue.is_empty() {
+            let (callbacks, others) = split(requests);
+            if !callbacks.is_empty() {
+                let kept = self.log.outage.keep(callbacks.iter().map(|request| &request.entry));
+                self.answer_kept(kept, callbacks);
+            }
+            refuse_away(others);
+            requests = queue.take(BATCH_BYTES);
+        }
+        self.tell_health();
+    }
+
+    fn answer_kept(&self, kept: Result<(), JournalError>, callbacks: Vec<AppendRequest>) {
+        self.set_failure(kept.as_ref().err().map(ToString::to_string));
+        if let Err(error) = &kept {
+            tracing::error!(%error, "the shared log is away and this disk refuses: callbacks are answered 503");
+        }
+        let kept = kept.map_err(Arc::new);
+        for request in callbacks {
+            let answer = kept.clone().map(|()| ApplyOutcome::Deferred).map_err(RecordError::Journal);
+            let _ = request.answer.send(answer);
+        }
+    }
+
+    pub(super) fn set_failure(&self, failure: Option<String>) {
+        *self.log.health.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = failure;
+    }
+}
+
+/// Refuses what carries the fence of another epoch, or is too large. Gives back the rest.
+fn refuse(requests: Vec<AppendRequest>, epoch: u64) -> Vec<AppendRequest> {
+    let mut good = Vec::with_capacity(requests.len());
+    for request in requests {
+        let bytes = if let Entry::Callback(callback) = &request.entry { callback.body.len() } else { 0 };
+        if request.fence.is_some_and(|fence| fence != epoch) {
+            tracing::warn!(fence = request.fence, epoch, "an entry was refused: its replica was expelled meanwhile");
+            let _ = request.answer.send(Err(RecordError::Fenced));
+        } else if bytes + 1024 > MAX_PAYLOAD {
+            let _ = request.answer.send(Err(RecordError::Journal(Arc::new(JournalError::TooLarge(bytes)))));
+        } else {
+            good.push(request);
+        }
+    }
+    good
+}
+
+/// Callbacks, and whatever else.
+fn split(requests: Vec<AppendRequest>) -> (Vec<AppendRequest>, Vec<AppendRequest>) {
+    requests.into_iter().partition(|request| matches!(request.entry, Entry::Callback(_)))
+}
+
+fn refuse_away(requests: Vec<AppendRequest>) {
+    for request in requests {
+        // Its callback is kept as a whole then.
+        let is_repeat = matches!(request.entry, Entry::Event(Event::Repeated { .. }));
+        let _ = request.answer.send(if is_repeat { Ok(ApplyOutcome::Unknown) } else { Err(RecordError::Away) });
+    }
+}

@@ -1,0 +1,140 @@
+//! Reads what others have appended, and copies the log in its order.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+
+use super::link::Link;
+use super::{Run, SharedLogError};
+use crate::cluster::ClusterError;
+use crate::journal::{Durability, Entry, JournalError, record_length};
+use crate::state::event_log::{AppendRequest, Batch, FoldCommand};
+
+/// How many records one look reads, and after how many bytes it ends.
+const READ_RECORDS: u32 = 2000;
+const READ_BYTES: usize = 4 << 20;
+
+impl Run {
+    /// Reads what others have appended, up to `until`, and copies it.
+    pub(super) async fn follow(&mut self, until: u64) -> Result<(), SharedLogError> {
+        loop {
+            let Some(from) = self.log.mirror.end() else {
+                return Err(ClusterError::Damaged("it has no segment".to_owned()).into());
+            };
+            if from >= until {
+                return Ok(());
+            }
+            let Link::Up(connection) = &self.link else {
+                return Err(ClusterError::Lost("it is away".to_owned()).into());
+            };
+            let mut records = Vec::new();
+            let mut bytes = 0;
+            let mut rows = connection.read(from, READ_RECORDS).await?;
+            let mut is_all = true;
+            while let Some(row) = rows.next().await {
+                let (position, payload) = row?;
+                if position >= until {
+                    break;
+                }
+                bytes += payload.len();
+                records.push((position, payload));
+                if bytes >= READ_BYTES || records.len() == READ_RECORDS as usize {
+                    is_all = false;
+                    break;
+                }
+            }
+            drop(rows);
+            let is_empty = records.is_empty();
+            self.copy_records(records).await?;
+            if until == u64::MAX {
+                if is_all {
+                    if is_empty {
+                        self.begin_segments(None).await?;
+                    }
+                    return Ok(());
+                }
+            } else if is_empty {
+                self.begin_segments(Some(until)).await?;
+            }
+        }
+    }
+
+    async fn copy_records(&mut self, records: Vec<(u64, Bytes)>) -> Result<(), SharedLogError> {
+        let mut records = records.into_iter().peekable();
+        while let Some((first, _)) = records.peek() {
+            let first = *first;
+            if self.log.mirror.end() != Some(first) {
+                self.begin_segments(Some(first)).await?;
+            }
+            let (mut position, mut payloads, mut requests) = (first, Vec::new(), Vec::new());
+            while let Some((at, payload)) = records.next_if(|(at, _)| *at == position) {
+                let Some(entry) = Entry::from_payload(&payload) else { return Err(SharedLogError::Unknown(at)) };
+                position += record_length(payload.len());
+                requests.push((at, self.request_of_another(entry)));
+                payloads.push(payload);
+            }
+            self.copy(first, &payloads).await?;
+            self.enqueue(FoldCommand::Fold(Batch { requests, end: position }))?;
+        }
+        Ok(())
+    }
+
+    /// Nobody waits here for what another replica appended.
+    pub(super) fn request_of_another(&self, entry: Entry) -> AppendRequest {
+        let parsed = match &entry {
+            Entry::Callback(callback) => Some((self.log.parse_callback)(&callback.body)),
+            Entry::Event(_) | Entry::Kept(_) => None,
+        };
+        AppendRequest { entry, parsed, durability: Durability::Buffered, fence: None, answer: oneshot::channel().0 }
+    }
+
+    /// Begins the segments that follow the end of the copy; with `until`, they must lead there.
+    async fn begin_segments(&mut self, until: Option<u64>) -> Result<(), SharedLogError> {
+        const PAGE: u32 = 16;
+        loop {
+            let (Some(known), Some(end)) = (self.log.mirror.segment(), self.log.mirror.end()) else { return Ok(()) };
+            if until == Some(end) {
+                return Ok(());
+            }
+            let Link::Up(connection) = &self.link else {
+                return Err(ClusterError::Lost("it is away".to_owned()).into());
+            };
+            let next = connection.segments(known.base, PAGE).await?.first().copied();
+            match next.filter(|next| next.previous_end == end && until.is_none_or(|until| next.first() <= until)) {
+                Some(next) => self.log.mirror.begin(next)?,
+                None if until.is_none() => return Ok(()),
+                None => {
+                    let hole = format!("nothing follows on from position {end}");
+                    return Err(ClusterError::Damaged(hole).into());
+                }
+            }
+        }
+    }
+
+    /// Copies records to the end, for as long as the disk takes.
+    pub(super) async fn copy(&mut self, first: u64, payloads: &[Bytes]) -> Result<(), SharedLogError> {
+        loop {
+            if self.log.mirror.end() != Some(first) {
+                return Err(ClusterError::Damaged(format!("the copy does not follow on at {first}")).into());
+            }
+            match self.log.mirror.append(payloads.iter().map(AsRef::as_ref)) {
+                Ok(()) => break,
+                Err(error @ (JournalError::Taken(_) | JournalError::TooLarge(_))) => return Err(error.into()),
+                Err(error) => {
+                    tracing::error!(%error, "the shared log cannot be copied to this disk: it is tried again");
+                    self.set_failure(Some(error.to_string()));
+                    sleep(Duration::from_secs(1)).await;
+                }
+            }
+        }
+        self.set_failure(None);
+        let last = payloads.last().map(|payload| payload.len());
+        if let (Some(last), Some(end)) = (last, self.log.mirror.end()) {
+            self.last = payloads.last().map(|payload| (end - record_length(last), payload.clone()));
+        }
+        Ok(())
+    }
+}
