@@ -192,6 +192,17 @@ fn status_of_whole(answer: &[u8]) -> Result<Option<u16>, Failure> {
 }
 
 impl Outcome {
+    /// What came of several loads at once.
+    pub(crate) fn together(outcomes: Vec<Self>) -> Self {
+        let mut all = Self::default();
+        for outcome in outcomes {
+            all.elapsed = all.elapsed.max(outcome.elapsed);
+            all.latencies.extend(outcome.latencies);
+            all.refused += outcome.refused;
+        }
+        all
+    }
+
     /// Requests answered with 2xx.
     pub(crate) fn answered(&self) -> u64 {
         self.latencies.len() as u64

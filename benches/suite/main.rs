@@ -5,6 +5,7 @@
 mod against;
 mod archive;
 mod callback;
+mod cluster;
 mod disk;
 mod events;
 mod failure;
@@ -18,6 +19,7 @@ mod load;
 mod machine;
 mod media;
 mod peers;
+mod postgres;
 mod process;
 mod servers;
 mod table;
@@ -58,7 +60,7 @@ struct Arguments {
     #[arg(long, value_name = "COUNT", default_value_t = 5, requires = "against")]
     rounds: u32,
     /// What to measure; everything by default.
-    #[arg(value_parser = ["intake", "archive", "growth", "gateway", "events", "hostile"])]
+    #[arg(value_parser = ["intake", "archive", "growth", "gateway", "events", "hostile", "cluster"])]
     parts: Vec<String>,
 }
 
@@ -137,6 +139,9 @@ async fn measure(arguments: &Arguments) -> Result<usize, Failure> {
     }
     if wanted("hostile") {
         figures.extend(hostile::measure(&plan, arguments.hostile_seconds).await?);
+    }
+    if wanted("cluster") {
+        figures.extend(cluster::measure(&plan).await?);
     }
     std::fs::remove_dir_all(&plan.dir)?;
     println!("{}\n{}", machine::describe().join("\n"), table::terminal(&figures));

@@ -40,6 +40,25 @@ pub(crate) fn receiver(dir: &Path) -> Result<Option<Peer>, Failure> {
     Ok(Some(peer))
 }
 
+/// FastAPI with procrastinate, a queue in the PostgreSQL at `url`. `None` where it is not installed.
+pub(crate) fn queue(dir: &Path, url: &str) -> Result<Option<Peer>, Failure> {
+    let (Some(program), Some(procrastinate)) = (find("uvicorn"), find("procrastinate")) else { return Ok(None) };
+    fs::write(dir.join("callbacks.py"), include_str!("../peers/queue.py"))?;
+    let mut schema = Command::new(procrastinate);
+    schema.args(["--app", "callbacks.queue", "schema", "--apply"]).current_dir(dir);
+    let made = schema.env("DATABASE", url).env("PYTHONPATH", dir).output()?;
+    if !made.status.success() {
+        return Err(Failure(format!("procrastinate: {}", String::from_utf8_lossy(&made.stderr))));
+    }
+    let peer = start(dir, |address| {
+        let mut command = Command::new(program);
+        command.args(["callbacks:app", "--workers", "2", "--no-access-log", "--log-level", "warning"]);
+        command.args(["--port", &address.port().to_string()]).current_dir(dir).env("DATABASE", url);
+        Ok(command)
+    })?;
+    Ok(Some(peer))
+}
+
 /// Debian's `webhook`, which starts a program for each callback. `None` where it is not installed.
 pub(crate) fn webhook(dir: &Path) -> Result<Option<Peer>, Failure> {
     let Some(program) = find("webhook") else { return Ok(None) };
