@@ -14,15 +14,17 @@
 mod connect;
 mod log;
 mod member;
+mod notes;
 mod schema;
 mod shares;
 mod status;
 mod transfer;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
@@ -30,6 +32,7 @@ use crate::domain::Timestamp;
 
 pub use connect::{Connection, PostgresUrl, UrlError};
 pub use log::{Appended, BatchFate, Joined, LogConnection};
+pub use notes::Note;
 pub use shares::{SHARDS, Share, Shares, shard_of, text_key};
 pub use status::{ClusterStatus, ReplicaStatus, status};
 pub use transfer::{ImportError, Imported, export, import};
@@ -85,6 +88,9 @@ struct Inner {
     health: Mutex<Health>,
     readers: mpsc::Sender<oneshot::Sender<bool>>,
     reader_queue: Mutex<Option<mpsc::Receiver<oneshot::Sender<bool>>>>,
+    note_connection: tokio::sync::Mutex<Option<Arc<Connection>>>,
+    /// The runtime that [`Cluster::run`] was called in.
+    runtime: OnceLock<Handle>,
 }
 
 /// How the shared log fares, as seen from here.
@@ -120,6 +126,8 @@ impl Cluster {
                 health: Mutex::default(),
                 readers,
                 reader_queue: Mutex::new(Some(reader_queue)),
+                note_connection: tokio::sync::Mutex::default(),
+                runtime: OnceLock::new(),
             }),
         })
     }

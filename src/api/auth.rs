@@ -17,7 +17,7 @@ use subtle::ConstantTimeEq;
 use tracing::Instrument;
 
 use super::cookie::{self, Cookie, SESSION_PATH};
-use super::ended_sessions::EndedSessions;
+use super::ended_sessions::{self, EndedSessions};
 use super::{Api, ApiError, wait};
 
 /// What a token is good for.
@@ -51,6 +51,18 @@ pub(super) struct Caller {
     pub(super) scope: Scope,
     /// True for a session over which a page of ours asks.
     shows_origin: bool,
+    /// The session that it is.
+    session: Option<SessionId>,
+}
+
+/// A session among all that were opened.
+#[derive(Clone, Debug)]
+pub(super) struct SessionId {
+    /// The name of the token that it was opened with.
+    pub(super) token: Arc<str>,
+    pub(super) id: String,
+    /// When it ends by itself, in seconds since 1970 UTC.
+    pub(super) expires: u64,
 }
 
 /// The tokens, in the forms that they are compared in.
@@ -99,7 +111,9 @@ impl Access {
         let known = &self.tokens[token];
         let is_ours = |csrf: &[u8]| cookie::csrf_token(&known.sessions, &cookie).as_bytes().ct_eq(csrf).into();
         let scope = if csrf.is_some_and(is_ours) { known.scope } else { Scope::Read };
-        Some(Caller { shows_origin: csrf.is_some_and(is_ours), ..self.caller(token, scope) })
+        let session = SessionId { token: known.name.clone(), id: cookie.id(), expires: cookie.expires };
+        let shows_origin = csrf.is_some_and(is_ours);
+        Some(Caller { shows_origin, session: Some(session), ..self.caller(token, scope) })
     }
 
     /// The token of a session that is not over.
@@ -134,7 +148,7 @@ impl Access {
     }
 
     fn caller(&self, token: usize, scope: Scope) -> Caller {
-        Caller { name: self.tokens[token].name.clone(), token, scope, shows_origin: false }
+        Caller { name: self.tokens[token].name.clone(), token, scope, shows_origin: false, session: None }
     }
 }
 
@@ -143,7 +157,13 @@ pub(super) async fn guard(
     mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
-    let mut response = match admit(request.request()) {
+    let mut admitted = admit(request.request());
+    if let Ok(Caller { session: Some(session), .. }) = &admitted
+        && is_ended_elsewhere(&request, session).await
+    {
+        admitted = Err(unauthorized("this session was ended"));
+    }
+    let mut response = match admitted {
         Ok(caller) => {
             // Never the path: what is in it is the caller's.
             let (method, route) = (request.method().clone(), request.match_pattern().unwrap_or_default());
@@ -182,6 +202,16 @@ async fn is_stale(request: &ServiceRequest) -> bool {
         Some(cluster) => !cluster.caught_up().await,
         None => false,
     }
+}
+
+/// Whether another replica has ended the session. False while that cannot be asked.
+async fn is_ended_elsewhere(request: &ServiceRequest, session: &SessionId) -> bool {
+    let api = request.app_data::<Data<Api>>();
+    let Some(cluster) = api.and_then(|api| api.intake().log().cluster()) else { return false };
+    ended_sessions::is_ended_elsewhere(cluster, session).await.unwrap_or_else(|error| {
+        tracing::debug!(%error, "it is not known whether another replica has ended a session");
+        false
+    })
 }
 
 fn admit(request: &HttpRequest) -> Result<Caller, ApiError> {

@@ -7,7 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use super::auth::SessionId;
 use super::cookie::LASTS;
+use crate::cluster::{Cluster, ClusterError, Note};
 
 /// Sessions that were ended before their time, in memory and in a file, so that a restart brings none back.
 #[derive(Debug)]
@@ -70,9 +72,51 @@ impl EndedSessions {
         write(&self.path, &serde_json::to_vec(&*tokens)?)
     }
 
+    /// All of the token's sessions that end by then are ended; in seconds since 1970 UTC.
+    fn all_until(&self, token: &str) -> u64 {
+        self.lock().get(token).map_or(0, |of_token| of_token.until)
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, OfToken>> {
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Notes of the kind have the name of a token and the id of a session; or `*` and, as their text, until when all are ended.
+const NOTE: &str = "ended-session";
+
+fn note_key(token: &str, session: &str) -> String {
+    format!("{token}/{session}")
+}
+
+/// Tells the other replicas that a session was ended, which is known here.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub(super) async fn end_elsewhere(
+    ended: &EndedSessions,
+    cluster: &Cluster,
+    session: &SessionId,
+) -> Result<(), ClusterError> {
+    const LASTS_SECONDS: u32 = LASTS as u32;
+    let until = ended.all_until(&session.token);
+    if until >= session.expires {
+        let key = note_key(&session.token, "*");
+        return cluster.put_note(NOTE, &key, &until.to_string(), LASTS_SECONDS).await;
+    }
+    cluster.put_note(NOTE, &note_key(&session.token, &session.id), "", LASTS_SECONDS).await
+}
+
+/// Whether a replica has told that a session was ended.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub(super) async fn is_ended_elsewhere(cluster: &Cluster, session: &SessionId) -> Result<bool, ClusterError> {
+    let (of_all, of_this) = (note_key(&session.token, "*"), note_key(&session.token, &session.id));
+    let notes = cluster.notes(NOTE, &[&of_all, &of_this]).await?;
+    let is_ended =
+        |note: &Note| note.key != of_all || note.body.parse().is_ok_and(|until: u64| until >= session.expires);
+    Ok(notes.iter().any(is_ended))
 }
 
 fn read(path: &Path) -> io::Result<BTreeMap<String, OfToken>> {

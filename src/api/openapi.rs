@@ -2,8 +2,10 @@ use std::sync::LazyLock;
 
 use actix_web::HttpResponse;
 use actix_web::http::header::ContentType;
+use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::response::ResponseBuilder;
+use utoipa::openapi::schema::{Object, Schema, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required};
 use utoipa::{Modify, OpenApi};
@@ -73,6 +75,7 @@ impl Modify for Access {
                 name(operation);
             }
             if path.starts_with("/api/") {
+                get.iter_mut().for_each(may_be_stale);
                 get.iter_mut().for_each(|operation| guard(operation, &["token", "session"], None));
                 post.iter_mut().for_each(|operation| guard(operation, &["token"], Some("the token is for reading")));
                 delete.iter_mut().for_each(|operation| guard(operation, &["token"], Some("the token is for reading")));
@@ -98,6 +101,23 @@ fn name(operation: &mut Operation) {
         && tag != id
     {
         operation.operation_id = Some(format!("{tag}_{id}"));
+    }
+}
+
+/// Says of every good answer that it may come from a replica that cannot ask the others.
+fn may_be_stale(operation: &mut Operation) {
+    let description =
+        "`true` where replicas share a log and it cannot be reached: this is what the replica knows by itself";
+    let header = HeaderBuilder::new()
+        .description(Some(description))
+        .schema(Some(Schema::Object(Object::with_type(Type::String))))
+        .build();
+    for (status, response) in &mut operation.responses.responses {
+        if let RefOr::T(response) = response
+            && status.starts_with('2')
+        {
+            response.headers.insert("replyvault-stale".to_owned(), header.clone().into());
+        }
     }
 }
 

@@ -6,8 +6,9 @@ use actix_web::http::header::SET_COOKIE;
 use actix_web::web::{self, Data};
 use serde::Serialize;
 
-use super::auth::{Caller, Scope};
+use super::auth::{Caller, Scope, SessionId};
 use super::cookie::{Cookie, LASTS, NAME, cookies, now};
+use super::ended_sessions::end_elsewhere;
 use super::{Api, ApiError};
 use crate::domain::{Target, Timestamp};
 use crate::http::ErrorBody;
@@ -68,18 +69,28 @@ fn session(api: &Api, cookie: &Cookie) -> Option<Session> {
     delete, path = "/api/v1/session", tag = "session",
     responses(
         (status = 204, description = "the session is over and the cookie is gone"),
-        (status = 503, description = "the session is over until the next start", body = ErrorBody),
+        (
+            status = 503,
+            description = "the session is over until the next start, or on this replica alone",
+            body = ErrorBody,
+        ),
     )
 )]
 pub(super) async fn close(request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ApiError> {
     for cookie in cookies(&request).filter_map(Cookie::read) {
         let Some(token) = api.inner.access.token_of(&cookie) else { continue };
-        let ending = api.clone();
-        let ended =
-            web::block(move || ending.inner.access.ended.end(&token, &cookie.id(), cookie.expires, now())).await;
-        if let Err(error) = ended.map_err(std::io::Error::other).flatten() {
+        let session = SessionId { token, id: cookie.id(), expires: cookie.expires };
+        let (ending, ended) = (api.clone(), session.clone());
+        let ended = web::block(move || ending.inner.access.ended.end(&ended.token, &ended.id, ended.expires, now()));
+        if let Err(error) = ended.await.map_err(std::io::Error::other).flatten() {
             tracing::error!(%error, "that a session was ended cannot be written down");
             return Err(ApiError::unavailable("the session is over, and that cannot be written down right now"));
+        }
+        if let Some(cluster) = api.intake().log().cluster()
+            && let Err(error) = end_elsewhere(&api.inner.access.ended, cluster, &session).await
+        {
+            tracing::error!(%error, "other replicas cannot be told that a session was ended");
+            return Err(ApiError::unavailable("the session is over here, and other replicas cannot be told right now"));
         }
     }
     Ok(HttpResponse::NoContent().insert_header((SET_COOKIE, set_cookie(&request, &api, "", 0))).finish())

@@ -1,18 +1,21 @@
 //! Long work in the running service, one of a kind at a time. What is known of it is in memory: after a restart there
-//! are no tasks, and the work may be started again.
+//! are no tasks, and the work may be started again. Replicas know of each other's tasks, see [`shared`].
 
 pub(super) mod backfill;
 pub(super) mod reconcile;
 mod report;
+mod shared;
 pub(super) mod verify;
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, Json, Path};
 use serde::Serialize;
+use serde_json::{Value, json};
 use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use utoipa::ToSchema;
@@ -20,6 +23,7 @@ use utoipa::ToSchema;
 use self::report::{TaskReport, Watched};
 use super::list::List;
 use super::{Api, ApiError};
+use crate::cluster::ClusterError;
 use crate::domain::Timestamp;
 use crate::http::ErrorBody;
 use crate::reconcile::Reconciler;
@@ -67,6 +71,14 @@ pub(super) struct TaskView {
     error: Option<String>,
 }
 
+/// A task of this replica, or of another as that has shown it.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum AnyTask {
+    Here(Box<TaskView>),
+    Elsewhere(Value),
+}
+
 /// How far a task is.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ProgressView {
@@ -87,9 +99,10 @@ impl Tasks {
         }
     }
 
-    /// Starts `work`, unless one of its kind is running; then that one's id is the error.
+    /// Starts `work` under an id, unless one of its kind is running; then that one's id is the error.
     fn start(
         &self,
+        id: String,
         watched: Watched,
         work: impl Future<Output = Result<(), String>> + Send + 'static,
     ) -> Result<Arc<Task>, String> {
@@ -99,7 +112,6 @@ impl Tasks {
             return Err(running.id.clone());
         }
         let running = self.runtime.spawn(work);
-        let id = format!("task_{}", ulid::Ulid::generate().to_string().to_ascii_lowercase());
         let (end, abort) = (OnceLock::new(), running.abort_handle());
         let task = Arc::new(Task { id, watched, started_at: Timestamp::now(), end, abort });
         // The kinds are fewer than what is remembered, so one that has ended is among them.
@@ -152,15 +164,45 @@ impl Task {
     }
 }
 
-/// Answers with the task that was started, or with the one of its kind that runs.
-fn started(started: Result<Arc<Task>, String>, what: &str) -> Result<HttpResponse, ApiError> {
-    match started {
-        Ok(task) => Ok(HttpResponse::Accepted().json(task.view())),
+/// Starts a task and answers with it, or with the one of its kind that runs here or on another replica.
+async fn start(
+    api: &Api,
+    watched: Watched,
+    work: impl Future<Output = Result<(), String>> + Send + 'static,
+    what: &str,
+) -> Result<HttpResponse, ApiError> {
+    let tasks = &api.inner.tasks;
+    let conflict = |running: String| {
+        let message = format!("{what} is running already: {running}");
+        ApiError::new(StatusCode::CONFLICT, "already_running", message)
+    };
+    let id = format!("task_{}", ulid::Ulid::generate().to_string().to_ascii_lowercase());
+    let Some(cluster) = api.intake().log().cluster() else {
+        return tasks.start(id, watched, work).map(accepted).map_err(conflict);
+    };
+    let kind = watched.kind();
+    if let Some(running) = shared::claim(cluster, kind, &id).await.map_err(unreachable)? {
+        return Err(conflict(running));
+    }
+    match tasks.start(id.clone(), watched, work) {
+        Ok(task) => {
+            tasks.runtime.spawn(shared::publish(cluster.clone(), task.clone()));
+            Ok(accepted(task))
+        }
         Err(running) => {
-            let message = format!("{what} is running already: {running}");
-            Err(ApiError::new(StatusCode::CONFLICT, "already_running", message))
+            shared::give_up(cluster, kind, &id).await;
+            Err(conflict(running))
         }
     }
+}
+
+fn accepted(task: Arc<Task>) -> HttpResponse {
+    HttpResponse::Accepted().json(task.view())
+}
+
+fn unreachable(error: ClusterError) -> ApiError {
+    tracing::debug!(%error, "tasks of other replicas cannot be asked for");
+    ApiError::unavailable("the tasks of other replicas cannot be asked for right now")
 }
 
 /// Who asks the provider, if this service has a token for it.
@@ -170,18 +212,31 @@ fn provider_asker(api: &Api) -> Result<Reconciler, ApiError> {
     reconciler.ok_or_else(|| ApiError::new(StatusCode::CONFLICT, "no_provider_token", message))
 }
 
-/// Lists the last 50 tasks since the service was started, newest first, without their findings.
+/// Lists the last 50 tasks since the service was started, newest first, without their findings. Where there are replicas, the
+/// last 100 of all within seven days.
 #[utoipa::path(
     get, path = "/api/v1/tasks", tag = "tasks",
-    responses((status = 200, description = "all there are", body = List<TaskView>))
+    responses(
+        (status = 200, description = "all there are", body = List<TaskView>),
+        (status = 503, description = "other replicas' tasks cannot be asked for right now", body = ErrorBody),
+    )
 )]
-pub(super) async fn list(api: Data<Api>) -> Json<List<TaskView>> {
-    let items = api.inner.tasks.all().into_iter().map(|task| {
+pub(super) async fn list(api: Data<Api>) -> Result<Json<List<AnyTask>>, ApiError> {
+    let mut items = BTreeMap::new();
+    if let Some(cluster) = api.intake().log().cluster() {
+        for (id, mut view) in shared::all(cluster).await.map_err(unreachable)? {
+            if let Some(findings) = view["report"].get_mut("findings") {
+                *findings = json!([]);
+            }
+            items.insert(Reverse(id), AnyTask::Elsewhere(view));
+        }
+    }
+    for task in api.inner.tasks.all() {
         let mut view = task.view();
         view.report.shorten();
-        view
-    });
-    Json(List::new(items.collect(), None))
+        items.insert(Reverse(task.id.clone()), AnyTask::Here(Box::new(view)));
+    }
+    Ok(Json(List::new(items.into_values().collect(), None)))
 }
 
 /// Shows a task.
@@ -190,9 +245,16 @@ pub(super) async fn list(api: Data<Api>) -> Json<List<TaskView>> {
     responses(
         (status = 200, description = "the task", body = TaskView),
         (status = 404, description = "no such task since the service was started", body = ErrorBody),
+        (status = 503, description = "other replicas' tasks cannot be asked for right now", body = ErrorBody),
     )
 )]
-pub(super) async fn show(api: Data<Api>, id: Path<String>) -> Result<Json<TaskView>, ApiError> {
-    let found = api.inner.tasks.all().into_iter().find(|task| task.id == *id);
-    found.map(|task| Json(task.view())).ok_or_else(|| ApiError::not_found("task"))
+pub(super) async fn show(api: Data<Api>, id: Path<String>) -> Result<Json<AnyTask>, ApiError> {
+    if let Some(task) = api.inner.tasks.all().into_iter().find(|task| task.id == *id) {
+        return Ok(Json(AnyTask::Here(Box::new(task.view()))));
+    }
+    let elsewhere = match api.intake().log().cluster() {
+        Some(cluster) => shared::find(cluster, &id).await.map_err(unreachable)?,
+        None => None,
+    };
+    elsewhere.map(|view| Json(AnyTask::Elsewhere(view))).ok_or_else(|| ApiError::not_found("task"))
 }

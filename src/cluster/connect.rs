@@ -165,6 +165,11 @@ impl Connection {
         asked.map_err(|_| ClusterError::TimedOut(patience))?.map_err(|error| failed(&error))
     }
 
+    /// Whether the server was there when it was last heard of.
+    pub(super) fn is_open(&self) -> bool {
+        !self.client.is_closed()
+    }
+
     fn cancel(&self) {
         let (token, tls) = (self.client.cancel_token(), self.tls.clone());
         tokio::spawn(timeout(PostgresUrl::CONNECT, async move {

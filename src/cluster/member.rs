@@ -8,7 +8,7 @@ use tokio_postgres::types::Type;
 
 use super::connect::Connection;
 use super::shares::SHARDS;
-use super::{Cluster, ClusterError, log};
+use super::{Cluster, ClusterError, log, notes};
 
 /// Between two signs of life. One that gives none for 20 s, which the statements below say, is expelled.
 const BEAT: Duration = Duration::from_secs(3);
@@ -36,6 +36,7 @@ struct Member {
 impl Cluster {
     /// Keeps this replica a member for as long as it runs. The log's thread joins.
     pub async fn run(&self) {
+        let _ = self.inner.runtime.set(tokio::runtime::Handle::current());
         let readers = self.inner.reader_queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         let Some(mut readers) = readers else { return };
         let now = Instant::now();
@@ -124,6 +125,9 @@ impl Member {
         }
         self.balance(connection, epoch).await?;
         self.grant();
+        if self.cluster.shares().list().contains(&0) {
+            notes::remove_expired(connection).await?;
+        }
         Ok(())
     }
 

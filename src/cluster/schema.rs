@@ -19,7 +19,7 @@ const LEAST_SERVER: i32 = 150_000;
 /// Sees to it that the tables are there. `first` is where a log begins that is made now.
 pub(super) async fn prepare(connection: &Connection, first: SegmentStart) -> Result<(), ClusterError> {
     check_server(connection).await?;
-    let rows = connection.query("SELECT to_regclass('replyvault_lease') IS NOT NULL", &[]).await?;
+    let rows = connection.query("SELECT to_regclass('replyvault_note') IS NOT NULL", &[]).await?;
     if rows.first().is_some_and(|row| row.get(0)) {
         return check_version(connection).await;
     }
@@ -53,6 +53,10 @@ fn tables(version: i32, first: SegmentStart) -> String {
             CREATE TABLE IF NOT EXISTS replyvault_lease (
                 shard int PRIMARY KEY, holder text, epoch bigint
             ) WITH (fillfactor = 50);
+            CREATE TABLE IF NOT EXISTS replyvault_note (
+                kind text, key text, body text NOT NULL, written timestamptz NOT NULL, expires timestamptz NOT NULL,
+                PRIMARY KEY (kind, key)
+            );
             INSERT INTO replyvault_lease (shard) SELECT generate_series(0, {last_shard}) ON CONFLICT DO NOTHING;
             WITH made AS (
                 INSERT INTO replyvault_head (version, position, base) VALUES ({version}, {position}, {base})

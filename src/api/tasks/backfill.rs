@@ -7,7 +7,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::report::Watched;
-use super::{TaskView, provider_asker, started};
+use super::{TaskView, provider_asker, start};
 use crate::api::{Api, ApiError, extract};
 use crate::http::ErrorBody;
 use crate::reconcile::{Backfill, ListBackfill, Progress};
@@ -84,5 +84,5 @@ pub(in crate::api) async fn backfill(api: Data<Api>, payload: Payload) -> Result
         let progress = progress.clone();
         async move { reconciler.backfill(&what, &progress).await.map_err(|error| error.to_string()) }
     };
-    started(api.inner.tasks.start(Watched::Backfill(progress), work), "a backfill")
+    start(&api, Watched::Backfill(progress), work, "a backfill").await
 }

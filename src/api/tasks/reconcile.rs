@@ -6,7 +6,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::report::Watched;
-use super::{TaskView, provider_asker, started};
+use super::{TaskView, provider_asker, start};
 use crate::api::{Api, ApiError, extract};
 use crate::http::ErrorBody;
 use crate::reconcile::Progress;
@@ -37,5 +37,5 @@ pub(in crate::api) async fn reconcile(api: Data<Api>, payload: Payload) -> Resul
         let progress = progress.clone();
         async move { reconciler.reconcile(&progress).await.map_err(|error| error.to_string()) }
     };
-    started(api.inner.tasks.start(Watched::Reconcile(progress), work), "a reconciliation")
+    start(&api, Watched::Reconcile(progress), work, "a reconciliation").await
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::report::Watched;
-use super::{TaskView, started};
+use super::{TaskView, start};
 use crate::api::{Api, ApiError, extract};
 use crate::http::ErrorBody;
 use crate::repair::{Options, Progress, Sample};
@@ -45,5 +45,5 @@ pub(in crate::api) async fn verify(api: Data<Api>, payload: Payload) -> Result<H
         let progress = progress.clone();
         async move { verifier.run(options, &progress).await.map_err(|error| error.to_string()) }
     };
-    started(api.inner.tasks.start(Watched::Verify(progress), work), "a verification")
+    start(&api, Watched::Verify(progress), work, "a verification").await
 }

@@ -1,8 +1,11 @@
 //! Replicas that nothing happens to.
 
-use serde_json::json;
+use reqwest::Method;
+use reqwest::header::{COOKIE, SET_COOKIE};
+use serde_json::{Value, json};
 
 use super::{Replicas, until};
+use crate::support::child::{Process, TOKEN};
 use crate::support::vault::{completed, video_id};
 
 /// A callback that one replica has answered is seen through every other; each job is archived once, by whoever has its shard;
@@ -53,7 +56,7 @@ async fn a_ref_made_through_one_replica_takes_callbacks_through_another() {
         let made = processes[0]
             .client
             .post(format!("{}/api/v1/refs", processes[0].base))
-            .bearer_auth(crate::support::child::TOKEN)
+            .bearer_auth(TOKEN)
             .json(&json!({"replyRef": format!("ref-{number}")}))
             .send()
             .await
@@ -66,5 +69,64 @@ async fn a_ref_made_through_one_replica_takes_callbacks_through_another() {
         assert_eq!(sent.status(), 200, "{number}: {}", processes[1].log());
         let job = processes[0].get(&format!("/api/v1/jobs/{}", video_id(number))).await.unwrap();
         assert_eq!(job["replyRef"], format!("ref-{number}"));
+    }
+}
+
+/// Whatever replica a request comes to, it knows the tasks of the others and begins no second one of their kind.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_task_of_one_replica_is_shown_by_another_and_has_no_second_beside_it() {
+    let Some(replicas) = Replicas::prepare(2).await else { return };
+    let processes = replicas.start().await;
+    let start = async |process: &Process| {
+        let sent = process.client.post(format!("{}/api/v1/tasks/verify", process.base)).bearer_auth(TOKEN);
+        let sent = sent.send().await.unwrap();
+        (sent.status().as_u16(), sent.json::<Value>().await.unwrap())
+    };
+    until("it is known where the log is", || async { start(&processes[1]).await.0 == 202 }).await;
+    until("that one has ended", || async { start(&processes[0]).await.0 == 202 }).await;
+    let tasks = processes[1].get("/api/v1/tasks").await.unwrap();
+    let task = tasks["items"][0]["taskId"].as_str().unwrap().to_owned();
+    assert_eq!(processes[0].get("/api/v1/tasks").await.unwrap()["items"][0]["taskId"], task.as_str());
+    until("it is done", || async {
+        let shown = processes[1].get(&format!("/api/v1/tasks/{task}")).await;
+        shown.is_some_and(|shown| shown["kind"] == "verify" && shown["state"] == "done" && shown["endedAt"].is_string())
+    })
+    .await;
+    until("the next may begin", || async {
+        replicas.postgres.ask("SELECT count(*) FROM replyvault_note WHERE kind = 'running-task'").await == ["0"]
+    })
+    .await;
+    let running = "INSERT INTO replyvault_note VALUES
+        ('running-task', 'verify', 'task_of_another', clock_timestamp(), clock_timestamp() + interval '1 hour')";
+    replicas.postgres.run(running).await;
+    let (status, body) = start(&processes[0]).await;
+    assert_eq!((status, body["error"]["code"].as_str()), (409, Some("already_running")), "{body:#}");
+    assert!(body.to_string().contains("task_of_another"), "{body:#}");
+}
+
+/// A session that was ended through one replica is good for nothing on any other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_session_that_one_replica_has_ended_is_over_on_all() {
+    let Some(replicas) = Replicas::prepare(2).await else { return };
+    let processes = replicas.start().await;
+    for process in &processes {
+        until("it is a member", || async { super::cluster_check(process).await.as_deref() == Some("ok") }).await;
+    }
+    let ask = async |process: &Process, method: Method, path: &str, cookie: Option<&str>| {
+        let call = process.client.request(method, format!("{}{path}", process.base));
+        let call = match cookie {
+            Some(cookie) => call.header(COOKIE, cookie),
+            None => call.bearer_auth(TOKEN),
+        };
+        call.send().await.unwrap()
+    };
+    let opened = ask(&processes[0], Method::POST, "/api/v1/session", None).await;
+    let cookie = opened.headers()[SET_COOKIE].to_str().unwrap().split(';').next().unwrap().to_owned();
+    for process in &processes {
+        assert_eq!(ask(process, Method::GET, "/api/v1/stats", Some(&cookie)).await.status(), 200);
+    }
+    assert_eq!(ask(&processes[1], Method::DELETE, "/api/v1/session", Some(&cookie)).await.status(), 204);
+    for process in &processes {
+        assert_eq!(ask(process, Method::GET, "/api/v1/stats", Some(&cookie)).await.status(), 401);
     }
 }
