@@ -77,6 +77,7 @@ pub struct Cluster {
 struct Inner {
     url: PostgresUrl,
     id: String,
+    process: i64,
     shares: Shares,
     /// The epoch under which this replica is a member; `None` while it is none.
     epoch: watch::Sender<Option<u64>>,
@@ -119,6 +120,7 @@ impl Cluster {
             inner: Arc::new(Inner {
                 url,
                 id,
+                process: rand::random(),
                 shares: Shares::default(),
                 epoch: watch::Sender::new(None),
                 applied: watch::Sender::new(0),

@@ -19,6 +19,8 @@ use crate::journal::{SegmentStart, record_length};
 pub struct LogConnection {
     pub(super) connection: Connection,
     id: String,
+    /// Tells this process from others under the same name.
+    process: i64,
 }
 
 /// What a replica begins with.
@@ -54,8 +56,6 @@ pub enum BatchFate {
     Not(u64),
     /// This replica is no member any more.
     Expelled,
-    /// Another process is a member under the name of this replica.
-    Displaced,
 }
 
 /// Whoever expels waits for the row that this locks; who is expelled finds no row. The number of a batch is used up once, so
@@ -83,27 +83,35 @@ impl LogConnection {
         let mut connection = cluster.inner.url.connect().await?;
         schema::prepare(&connection, first).await?;
         connection.set_patience(Self::PATIENCE);
-        Ok(Self { connection, id: cluster.id().to_owned() })
+        Ok(Self { connection, id: cluster.id().to_owned(), process: cluster.inner.process })
     }
 
-    /// Becomes a member, in an epoch of its own: what this replica did in earlier ones counts no more.
+    /// Becomes a member, in an epoch of its own: what this replica did in earlier ones counts no more. The first time, that ends
+    /// the epoch of whichever process had its name before. Later it does not: `None` when another process has it now.
     ///
     /// # Errors
     /// When PostgreSQL does not answer.
-    pub async fn join(&self, name: &str) -> Result<Joined, ClusterError> {
+    pub async fn join(&self, name: &str, is_first: bool) -> Result<Option<Joined>, ClusterError> {
         let version = env!("CARGO_PKG_VERSION");
         let rows = self
             .connection
             .query(
-                "INSERT INTO replyvault_replica AS known (id, name, version, epoch, until, joined, serial)
-                 VALUES ($1, $2, $3, 1, clock_timestamp() + interval '20 s', clock_timestamp(), 0)
-                 ON CONFLICT (id) DO UPDATE SET name = $2, version = $3, epoch = known.epoch + 1,
+                "INSERT INTO replyvault_replica AS known (id, name, version, process, epoch, until, joined, serial)
+                 VALUES ($1, $2, $3, $4, 1, clock_timestamp() + interval '20 s', clock_timestamp(), 0)
+                 ON CONFLICT (id) DO UPDATE SET name = $2, version = $3, process = $4, epoch = known.epoch + 1,
                      until = clock_timestamp() + interval '20 s', joined = clock_timestamp(), serial = known.serial + 1
+                     WHERE $5 OR known.process = $4 OR known.until IS NULL OR known.until < clock_timestamp()
                  RETURNING epoch, serial, committed, start, drained",
-                &[(&self.id, Type::TEXT), (&name, Type::TEXT), (&version, Type::TEXT)],
+                &[
+                    (&self.id, Type::TEXT),
+                    (&name, Type::TEXT),
+                    (&version, Type::TEXT),
+                    (&self.process, Type::INT8),
+                    (&is_first, Type::BOOL),
+                ],
             )
             .await?;
-        joined(&rows)
+        if rows.is_empty() { Ok(None) } else { joined(&rows).map(Some) }
     }
 
     /// Takes the place of the connection before in the epoch that goes on: what that may still be doing is waited for, or
@@ -175,7 +183,7 @@ impl LogConnection {
         let rows = self
             .connection
             .query(
-                "SELECT epoch, serial, committed, start, until IS NOT NULL FROM replyvault_replica WHERE id = $1",
+                "SELECT epoch, serial, committed, start FROM replyvault_replica WHERE id = $1",
                 &[(&self.id, Type::TEXT)],
             )
             .await?;
@@ -184,7 +192,7 @@ impl LogConnection {
         Ok(match (number(0) == epoch, number(2) == serial) {
             (_, true) => BatchFate::Appended(number(3)),
             (true, false) => BatchFate::Not(number(1)),
-            (false, false) if row.get(4) => BatchFate::Displaced,
+            // Joining finds out whether another process has this name now.
             (false, false) => BatchFate::Expelled,
         })
     }

@@ -45,11 +45,12 @@ fn tables(version: i32, first: SegmentStart) -> String {
                 position bigint PRIMARY KEY, at timestamptz NOT NULL DEFAULT clock_timestamp(), payload bytea NOT NULL
             );
             CREATE TABLE IF NOT EXISTS replyvault_replica (
-                id text PRIMARY KEY, name text NOT NULL, version text NOT NULL,
+                id text PRIMARY KEY, name text NOT NULL, version text NOT NULL, process bigint,
                 epoch bigint NOT NULL, until timestamptz, joined timestamptz NOT NULL,
                 serial bigint NOT NULL, committed bigint NOT NULL DEFAULT 0, start bigint NOT NULL DEFAULT 0,
                 drained bigint NOT NULL DEFAULT 0, applied bigint NOT NULL DEFAULT 0, waiting bigint NOT NULL DEFAULT 0
             ) WITH (fillfactor = 10);
+            ALTER TABLE replyvault_replica ADD COLUMN IF NOT EXISTS process bigint;
             CREATE TABLE IF NOT EXISTS replyvault_lease (
                 shard int PRIMARY KEY, holder text, epoch bigint
             ) WITH (fillfactor = 50);

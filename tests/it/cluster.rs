@@ -1,7 +1,9 @@
 //! Replicas that share one log: real processes, a real PostgreSQL, a real S3 server.
 
+mod copies;
 mod faults;
 mod moves;
+mod ways;
 mod work;
 
 use std::collections::BTreeMap;

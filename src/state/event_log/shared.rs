@@ -75,6 +75,8 @@ struct Run {
     link: Link,
     /// While the log takes nothing.
     away: Option<Away>,
+    /// Whether this process has been a member.
+    has_joined: bool,
     /// The number of the last batch.
     serial: u64,
     /// A batch of which it is not known whether the log has it.
@@ -98,6 +100,7 @@ pub(super) fn run(log: SharedLog, waiting: mpsc::Receiver<LogCommand>) {
         log,
         link: Link::Down { retry_at: now, connecting: None },
         away: Some(Away::new()),
+        has_joined: false,
         serial: 0,
         doubtful: None,
         again: Vec::new(),
@@ -202,7 +205,7 @@ impl Run {
         queue: &mut FairQueue<Option<Target>, AppendRequest>,
         waiting: &mpsc::Receiver<LogCommand>,
     ) -> Result<(), SharedLogError> {
-        if self.log.cluster.epoch().borrow().is_none() && !self.rejoin().await {
+        if self.log.cluster.epoch().borrow().is_none() && !self.rejoin().await? {
             return Ok(());
         }
         if self.log.outage.waiting() > 0 {

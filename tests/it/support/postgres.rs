@@ -1,6 +1,6 @@
 //! A PostgreSQL server of its own, on a free port of this machine, that ends and is removed when dropped.
 
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -50,7 +50,10 @@ impl Postgres {
     }
 
     fn command(&self, name: &str) -> Command {
-        let mut command = Command::new(self.bin.join(name));
+        self.as_user(Command::new(self.bin.join(name)))
+    }
+
+    fn as_user(&self, mut command: Command) -> Command {
         command.current_dir(self.dir.path()).stdin(Stdio::null());
         if let Some((user, group)) = self.user {
             command.uid(user).gid(group);
@@ -120,6 +123,65 @@ impl Postgres {
     /// Takes that back.
     pub(crate) async fn empty_disk(&self) {
         self.run("DROP TRIGGER full_disk ON replyvault_journal").await;
+    }
+
+    /// Copies what it has, while it does not run, for [`Postgres::put_back`].
+    pub(crate) fn save(&self) {
+        self.copy("data", "saved");
+    }
+
+    /// Puts the copy in the place of what it has, while it does not run.
+    pub(crate) fn put_back(&self) {
+        std::fs::remove_dir_all(self.dir.path().join("data")).unwrap();
+        self.copy("saved", "data");
+    }
+
+    fn copy(&self, from: &str, to: &str) {
+        let place = self.dir.path();
+        let copied = Command::new("cp").arg("-a").args([place.join(from), place.join(to)]).status().unwrap();
+        assert!(copied.success());
+    }
+
+    /// Has it show this certificate, from now on.
+    pub(crate) async fn use_tls(&self, certificate: &str, key: &str) {
+        let data = self.dir.path().join("data");
+        for (name, text) in [("server.crt", certificate), ("server.key", key)] {
+            let path = data.join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+            if let Some((user, group)) = self.user {
+                chown(&path, Some(user), Some(group)).unwrap();
+            }
+        }
+        self.run("ALTER SYSTEM SET ssl = on").await;
+        self.run("SELECT pg_reload_conf()").await;
+        let on = async {
+            while self.run("SHOW ssl").await != ["on"] {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, on).await.expect("PostgreSQL uses no TLS");
+    }
+
+    /// A pool in front of it that listens at `port` for as long as this lives.
+    pub(crate) fn pool(&self, port: u16) -> impl Drop + use<> {
+        struct Pool(Child);
+        impl Drop for Pool {
+            fn drop(&mut self) {
+                let _ = self.0.kill();
+                let _ = self.0.wait();
+            }
+        }
+        let place = self.dir.path().join("pool.ini");
+        // With `any`, everybody is who the database's line says.
+        let settings = format!(
+            "[databases]\npostgres = host=127.0.0.1 port={} user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
+             auth_type = any\npool_mode = transaction\ndefault_pool_size = 4\n",
+            self.port
+        );
+        std::fs::write(&place, settings).unwrap();
+        let mut command = self.as_user(Command::new("pgbouncer"));
+        Pool(command.arg(place).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }
 
     pub(crate) fn url(&self) -> String {

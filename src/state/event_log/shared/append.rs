@@ -55,7 +55,6 @@ impl Run {
                         self.again = requests;
                         return Ok(());
                     }
-                    Ok(BatchFate::Displaced) => return Err(SharedLogError::Displaced),
                     Err(error) => {
                         self.doubtful = Some((serial, requests));
                         self.down(&error);

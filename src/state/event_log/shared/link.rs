@@ -38,10 +38,19 @@ impl Away {
 /// A new connection, and what was found on it.
 pub(super) struct Connected {
     connection: LogConnection,
-    copy: CopyCheck,
-    /// `None` where what was copied is lost: nobody joins then.
-    joined: Option<Joined>,
-    is_new_epoch: bool,
+    found: Found,
+}
+
+enum Found {
+    Member {
+        copy: CopyCheck,
+        joined: Joined,
+        is_new_epoch: bool,
+    },
+    /// The log lacks what was copied from it.
+    Lost(String),
+    /// Another process is a member under this name.
+    Displaced,
 }
 
 /// What was copied from the log so far.
@@ -56,8 +65,6 @@ enum CopyCheck {
     Follows,
     /// The copy goes on with the log's oldest segment; what stands between is in the archive.
     BeginsAt(SegmentStart),
-    /// The log lacks what was copied from it.
-    Lost(String),
 }
 
 /// Resolves when the connection that is being made is made, or cannot be; never while none is.
@@ -70,21 +77,29 @@ pub(super) async fn connected(link: &mut Link) -> Result<Connected, ClusterError
     }
 }
 
-async fn connect(cluster: Cluster, epoch: Option<u64>, copied: Copied) -> Result<Connected, ClusterError> {
+async fn connect(
+    cluster: Cluster,
+    epoch: Option<u64>,
+    is_first: bool,
+    copied: Copied,
+) -> Result<Connected, ClusterError> {
     let base = first_position();
     let first = SegmentStart { base, previous_end: 0, salt: rand::random() };
     let connection = LogConnection::open(&cluster, first).await?;
-    let copy = copied.check(&connection).await?;
-    if matches!(copy, CopyCheck::Lost(_)) {
-        return Ok(Connected { connection, copy, joined: None, is_new_epoch: false });
-    }
+    let copy = match copied.check(&connection).await? {
+        Ok(copy) => copy,
+        Err(lost) => return Ok(Connected { connection, found: Found::Lost(lost) }),
+    };
     if let Some(epoch) = epoch
-        && let Some(resumed) = connection.resume(epoch).await?
+        && let Some(joined) = connection.resume(epoch).await?
     {
-        return Ok(Connected { connection, copy, joined: Some(resumed), is_new_epoch: false });
+        return Ok(Connected { connection, found: Found::Member { copy, joined, is_new_epoch: false } });
     }
-    let joined = connection.join(&host_name()).await?;
-    Ok(Connected { connection, copy, joined: Some(joined), is_new_epoch: true })
+    let found = match connection.join(&host_name(), is_first).await? {
+        Some(joined) => Found::Member { copy, joined, is_new_epoch: true },
+        None => Found::Displaced,
+    };
+    Ok(Connected { connection, found })
 }
 
 fn host_name() -> String {
@@ -93,33 +108,33 @@ fn host_name() -> String {
 }
 
 impl Copied {
-    /// Whether the log still has what was copied from it, and the copy follows on.
-    async fn check(&self, connection: &LogConnection) -> Result<CopyCheck, ClusterError> {
+    /// Whether the log still has what was copied from it, and the copy follows on; what it lacks, otherwise.
+    async fn check(&self, connection: &LogConnection) -> Result<Result<CopyCheck, String>, ClusterError> {
         let Some(oldest) = connection.segments(0, 1).await?.first().copied() else {
             return Err(ClusterError::Damaged("it has no segment".to_owned()));
         };
-        let (Some(known), Some(end)) = (self.segment, self.end) else { return Ok(CopyCheck::BeginsAt(oldest)) };
+        let (Some(known), Some(end)) = (self.segment, self.end) else { return Ok(Ok(CopyCheck::BeginsAt(oldest))) };
         if known.base < oldest.base && end <= oldest.previous_end {
             if end < oldest.previous_end {
                 tracing::info!(from = end, to = oldest.base, "what this replica has missed is in the bucket");
             }
-            return Ok(CopyCheck::BeginsAt(oldest));
+            return Ok(Ok(CopyCheck::BeginsAt(oldest)));
         }
         let found = connection.segments(known.base - 1, 1).await?;
         if found.first().is_none_or(|found| (found.base, found.salt) != (known.base, known.salt)) {
-            return Ok(CopyCheck::Lost(format!("the segment at {}", known.base)));
+            return Ok(Err(format!("the segment at {}", known.base)));
         }
         let head = connection.head().await?;
         if head < end && end > known.first() {
-            return Ok(CopyCheck::Lost(format!("what stands from {head} to {end}")));
+            return Ok(Err(format!("what stands from {head} to {end}")));
         }
         if let Some((position, payload)) = &self.last
             && *position >= known.base
             && connection.record_at(*position).await?.is_none_or(|found| found != **payload)
         {
-            return Ok(CopyCheck::Lost(format!("the record at {position}")));
+            return Ok(Err(format!("the record at {position}")));
         }
-        Ok(CopyCheck::Follows)
+        Ok(Ok(CopyCheck::Follows))
     }
 }
 
@@ -149,13 +164,14 @@ impl Run {
         {
             let (segment, end) = (self.log.mirror.segment(), self.log.mirror.end());
             let copied = Copied { segment, end, last: self.last.clone() };
-            *connecting = Some(tokio::spawn(connect(self.log.cluster.clone(), epoch, copied)));
+            let is_first = !self.has_joined;
+            *connecting = Some(tokio::spawn(connect(self.log.cluster.clone(), epoch, is_first, copied)));
         }
     }
 
     /// A connection was made, or could not be.
     pub(super) async fn connected(&mut self, connected: Result<Connected, ClusterError>) -> Result<(), SharedLogError> {
-        let Connected { connection, copy, joined, is_new_epoch } = match connected {
+        let Connected { connection, found } = match connected {
             Ok(connected) => connected,
             // Nothing here gets better by itself, but nothing was lost either: who runs it may mend it.
             Err(error) => {
@@ -163,18 +179,18 @@ impl Run {
                 return Ok(());
             }
         };
-        match copy {
-            CopyCheck::Follows => {}
-            CopyCheck::Lost(what) => return Err(SharedLogError::LogLost(what)),
-            CopyCheck::BeginsAt(oldest) => {
-                self.log.mirror.begin(oldest)?;
-                if oldest.previous_end > 0 {
-                    // What stands before it is in the archive.
-                    self.enqueue(FoldCommand::Recover { error: StateError::Behind, end: 0 })?;
-                }
+        let (copy, joined, is_new_epoch) = match found {
+            Found::Member { copy, joined, is_new_epoch } => (copy, joined, is_new_epoch),
+            Found::Lost(what) => return Err(SharedLogError::LogLost(what)),
+            Found::Displaced => return Err(SharedLogError::Displaced),
+        };
+        if let CopyCheck::BeginsAt(oldest) = copy {
+            self.log.mirror.begin(oldest)?;
+            if oldest.previous_end > 0 {
+                // What stands before it is in the archive.
+                self.enqueue(FoldCommand::Recover { error: StateError::Behind, end: 0 })?;
             }
         }
-        let Some(joined) = joined else { return Ok(()) };
         self.serial = joined.serial;
         if is_new_epoch {
             self.became_member(joined.epoch);
@@ -199,23 +215,26 @@ impl Run {
         Ok(())
     }
 
-    fn became_member(&self, epoch: u64) {
+    fn became_member(&mut self, epoch: u64) {
+        self.has_joined = true;
         tracing::info!(epoch, replica = self.log.cluster.id(), "this replica is a member of the cluster");
         self.log.cluster.shares().lose();
         self.log.cluster.epoch().send_replace(Some(epoch));
     }
 
-    pub(super) async fn rejoin(&mut self) -> bool {
-        let Link::Up(connection) = &self.link else { return false };
-        match connection.join(&host_name()).await {
-            Ok(joined) => {
+    /// Becomes a member again. False when that cannot be right now.
+    pub(super) async fn rejoin(&mut self) -> Result<bool, SharedLogError> {
+        let Link::Up(connection) = &self.link else { return Ok(false) };
+        match connection.join(&host_name(), false).await {
+            Ok(Some(joined)) => {
                 self.serial = joined.serial;
                 self.became_member(joined.epoch);
-                true
+                Ok(true)
             }
+            Ok(None) => Err(SharedLogError::Displaced),
             Err(error) => {
                 self.down(&error);
-                false
+                Ok(false)
             }
         }
     }
