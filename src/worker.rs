@@ -1,15 +1,34 @@
 //! Takes what is due one recorded step further, until every file of a job is in the bucket or cannot be had.
 //!
-//! The order of writing is the law of this room: claim, object, record, manifest, end. Each step is journalled before
-//! the next is taken, every step may run twice, and a crash between any two loses nothing and doubles nothing. A job is
-//! worked on by whoever holds its lease; leases are in memory, so after a crash every job that is due is free.
+//! In the order in which a job passes through it:
+//!
+//! 1. `dispatch` takes up jobs that are due. `running` says for which there is room, `recovery` settles first what a crash
+//!    left open.
+//! 2. `job` takes one job as far as it can be taken now: it gives it a folder, and makes an attempt at each file that is due.
+//! 3. `attempt` tries a file's URLs, best first, and records why it failed (`attempt_error`) and when to try again (`retry`).
+//! 4. `transfer` brings in one file from one URL. It goes on with what an earlier attempt has sent (`uploads`), or opens the
+//!    file anew (`source`).
+//! 5. `receive` checks the bytes as they come and sends them part by part (`multipart`). `uploads` records how far they are.
+//! 6. `commit_object` makes the bytes an object, once: claim, object, record.
+//! 7. `manifest` writes the manifest when no file is left to be tried, and ends the job.
+//!
+//! Everything is written in this order: claim, object, record, manifest, end. Each step is in the journal before the next is
+//! taken, every step may run twice, and a crash between any two loses nothing and doubles nothing. Whoever holds a job's lease
+//! works on it. Leases are in memory, so after a crash every job that is due is free.
+//!
+//! Each job is worked on with a log that carries its lease's fence, so what stands for a job, an attempt or a transfer is made
+//! for it, and borrows what all share from `Resources`.
 //!
 //! The worker ends when [`Worker::stop`] is called: it takes up nothing new, lets what runs finish within the grace, and
 //! leaves the rest to be taken up again.
 
 mod attempt;
+mod attempt_error;
+mod backing_off;
+mod callback_bodies;
 mod commit_object;
 mod confirm;
+mod digest_locks;
 mod dispatch;
 mod file_type;
 mod job;
@@ -17,15 +36,19 @@ mod manifest;
 mod memory;
 mod multipart;
 mod part_buffer;
+mod receive;
 mod recovery;
-mod resume;
 mod retry;
+mod running;
+mod shards;
 mod source;
+mod storage_health;
 mod task;
 mod transfer;
+mod uploads;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
@@ -33,11 +56,16 @@ use tokio::sync::watch;
 pub use confirm::Confirmer;
 pub use source::ProviderMedia;
 
+use self::callback_bodies::CallbackBodies;
+use self::digest_locks::DigestLocks;
+use self::dispatch::Dispatcher;
 use self::memory::Memory;
+use self::source::MediaSource;
+use self::storage_health::StorageHealth;
 use crate::bucket::{Bucket, KeyTemplate};
-use crate::domain::{Digest, JobId};
+use crate::domain::JobId;
 use crate::fetch::Fetcher;
-use crate::state::{EventLog, State};
+use crate::state::EventLog;
 
 /// How the worker works.
 #[derive(Clone, Debug)]
@@ -61,37 +89,24 @@ pub type Refresh = Arc<dyn Fn(JobId) -> BoxFuture<'static, bool> + Send + Sync>;
 /// Archives what is due. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Worker {
-    inner: Arc<Inner>,
+    resources: Arc<Resources>,
     log: EventLog,
 }
 
-struct Inner {
+/// What all jobs share. None of it records anything.
+struct Resources {
     config: Config,
     bucket: Bucket,
-    fetcher: Fetcher,
-    refresh: Option<Refresh>,
-    provider: Option<ProviderMedia>,
-    /// One at a time holds a large body of a callback.
-    large_body: tokio::sync::Semaphore,
-    /// KiB of files that stood in bodies.
-    decoded: Arc<tokio::sync::Semaphore>,
-    /// For parts of files.
+    storage: StorageHealth,
+    source: MediaSource,
+    bodies: CallbackBodies,
     memory: Memory,
-    /// One at a time makes an object of given bytes visible.
-    digests: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
-    /// What storage fails with, while it fails; nothing new is taken up meanwhile.
-    storage_down: Mutex<Option<String>>,
+    digests: DigestLocks,
+    refresh: Option<Refresh>,
     stop: watch::Sender<bool>,
 }
 
 impl Worker {
-    /// Bytes of all parts of files in memory together, unless two single parts are more; the first 256 KiB of each file
-    /// come on top.
-    const PARTS: u64 = 64 << 20;
-
-    /// KiB of all files together that stood in callbacks' bodies and are on their way to the bucket.
-    const DECODED_KIB: u32 = 64 << 10;
-
     /// A worker that archives what `log`'s state says is due, from `fetcher` into `bucket`. Without `refresh`
     /// links that are dead stay so until a callback brings others; without `provider`, files wait that are to be had with a
     /// token alone.
@@ -103,58 +118,39 @@ impl Worker {
         refresh: Option<Refresh>,
         provider: Option<ProviderMedia>,
     ) -> Self {
-        let part_size = bucket.part_size();
-        let memory = Memory::new(Self::PARTS.max(2 * part_size), part_size);
-        Self {
-            inner: Arc::new(Inner {
-                config,
-                bucket,
-                fetcher,
-                refresh,
-                provider,
-                large_body: tokio::sync::Semaphore::new(1),
-                decoded: Arc::new(tokio::sync::Semaphore::new(Self::DECODED_KIB as usize)),
-                memory,
-                digests: Mutex::default(),
-                storage_down: Mutex::default(),
-                stop: watch::Sender::new(false),
-            }),
-            log,
-        }
+        let bodies = CallbackBodies::new(log.clone());
+        let resources = Resources {
+            config,
+            storage: StorageHealth::new(bucket.clone(), log.state().clone()),
+            source: MediaSource::new(fetcher, provider, bodies.clone()),
+            bodies,
+            memory: Memory::for_parts_of(bucket.part_size()),
+            digests: DigestLocks::default(),
+            refresh,
+            stop: watch::Sender::new(false),
+            bucket,
+        };
+        Self { resources: Arc::new(resources), log }
     }
 
-    /// The same for whoever acts in an epoch of the cluster: see [`EventLog::fenced`].
-    fn fenced(&self, fence: Option<u64>) -> Self {
-        Self { inner: self.inner.clone(), log: self.log.fenced(fence) }
+    /// Works until [`Worker::stop`] is called, and then for at most `grace` on what runs.
+    pub async fn run(&self, grace: Duration) {
+        Dispatcher::new(self.resources.clone(), self.log.clone()).run(grace).await;
     }
 
     /// Takes up nothing new from now on; [`Worker::run`] returns when what runs has finished or the grace is over.
     pub fn stop(&self) {
-        self.inner.stop.send_replace(true);
+        self.resources.stop.send_replace(true);
     }
 
-    fn state(&self) -> &State {
-        self.log.state()
-    }
-
-    /// Held while the object of some bytes is looked for, claimed and made visible.
-    async fn digest_lock(&self, digest: Digest) -> DigestGuard {
-        let lock = {
-            let mut locks = self.inner.digests.lock().unwrap_or_else(PoisonError::into_inner);
-            // Nobody waits for a lock that only the table still holds.
-            locks.retain(|_, lock| Arc::strong_count(lock) > 1);
-            locks.entry(digest).or_default().clone()
-        };
-        DigestGuard { _guard: lock.lock_owned().await }
+    /// What storage as a whole fails with, if it fails.
+    pub fn storage_failure(&self) -> Option<String> {
+        self.resources.storage.failure()
     }
 }
 
-struct DigestGuard {
-    _guard: tokio::sync::OwnedMutexGuard<()>,
-}
-
-impl std::fmt::Debug for Inner {
+impl std::fmt::Debug for Resources {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Worker").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Resources").field("config", &self.config).finish_non_exhaustive()
     }
 }

@@ -6,22 +6,21 @@ use bytes::Bytes;
 use fail::fail_point;
 use tokio::time::{Instant, sleep};
 
-use super::Worker;
-use super::attempt::AttemptError;
+use super::attempt_error::AttemptError;
+use super::digest_locks::DigestLocks;
 use super::memory::Claim as MemoryClaim;
 use super::part_buffer::PartBuffer;
-use crate::bucket::{BucketError, ObjectFolder, ObjectKey, PartId, Upload};
+use super::task::Task;
+use super::{Resources, shards};
+use crate::bucket::{Bucket, BucketError, ObjectKey, PartId, Upload};
 use crate::domain::{AssetId, Digest, JobId, StoredFile, Timestamp};
 use crate::journal::{Durability, Event};
-use crate::state::{ApplyOutcome, Claim, ClaimOutcome, MediaRecord};
+use crate::state::{ApplyOutcome, Claim, ClaimOutcome, EventLog, MediaRecord};
 
 /// A file that has come in whole and been checked.
 #[derive(Debug)]
 pub(super) struct ReceivedFile<'a> {
-    pub(super) job: &'a JobId,
-    pub(super) slot: &'a AssetId,
-    /// The job's folder.
-    pub(super) folder: &'a ObjectFolder,
+    pub(super) task: Task<'a>,
     /// Where it goes unless its bytes are somewhere already.
     pub(super) key: ObjectKey,
     pub(super) file: StoredFile,
@@ -44,15 +43,27 @@ impl Content {
     }
 }
 
-impl Worker {
+/// Makes objects of bytes, and records that through `log`.
+pub(super) struct ObjectCommit<'a> {
+    log: &'a EventLog,
+    bucket: &'a Bucket,
+    digests: &'a DigestLocks,
+}
+
+impl<'a> ObjectCommit<'a> {
+    pub(super) fn new(resources: &'a Resources, log: &'a EventLog) -> Self {
+        Self { log, bucket: &resources.bucket, digests: &resources.digests }
+    }
+
     /// Makes the bytes an object, or finds the one they are already, and records the file as stored. Says whether it was
     /// these bytes that became the object.
-    pub(super) async fn store(&self, arrived: ReceivedFile<'_>) -> Result<(StoredFile, bool), AttemptError> {
-        let ReceivedFile { job, slot, folder, mut key, mut file, content } = arrived;
-        let mut alone = self.digest_lock(file.sha256).await;
+    pub(super) async fn store(&self, received: ReceivedFile<'_>) -> Result<(StoredFile, bool), AttemptError> {
+        let ReceivedFile { task, mut key, mut file, content } = received;
+        let (job, slot) = (&task.job.id, &task.asset.slot);
+        let mut alone = self.digests.lock(file.sha256).await;
         let mut made_visible = false;
         loop {
-            if let Some(media) = self.state().media(&file.sha256)? {
+            if let Some(media) = self.log.state().media(&file.sha256)? {
                 let there: ObjectKey = parse(&media.key)?;
                 file.deduplicated = there != key;
                 file.key.clone_from(&media.key);
@@ -84,7 +95,7 @@ impl Worker {
                     if self.is_anothers(&claim)? {
                         drop(alone);
                         self.wait_for_another(&claim).await?;
-                        alone = self.digest_lock(file.sha256).await;
+                        alone = self.digests.lock(file.sha256).await;
                     } else {
                         self.settle_claim(&claim).await?;
                     }
@@ -95,7 +106,7 @@ impl Worker {
                     drop(alone);
                     if !self.settle_own(&owner, job, slot).await? {
                         let name = file.file.apart(&file.sha256);
-                        let apart = folder.file(&name);
+                        let apart = task.folder.file(&name);
                         if key == apart {
                             return Err(AttemptError::KeyTaken(key.as_str().to_owned()));
                         }
@@ -106,7 +117,7 @@ impl Worker {
                         apart.as_str().clone_into(&mut file.key);
                         (key, file.file) = (apart, name);
                     }
-                    alone = self.digest_lock(file.sha256).await;
+                    alone = self.digests.lock(file.sha256).await;
                 }
             }
         }
@@ -126,7 +137,7 @@ impl Worker {
     /// Whether a claim's job is worked on by another replica, or was until just now.
     fn is_anothers(&self, claim: &Claim) -> Result<bool, AttemptError> {
         let Some(cluster) = self.log.cluster() else { return Ok(false) };
-        Ok(!self.is_in(cluster.shares().held().1, &claim.job)?)
+        Ok(!shards::include(cluster.shares().held().1, self.log.state(), &claim.job)?)
     }
 
     /// Waits until the replica that has a claim has stored the object or given it up, or its job is this one's.
@@ -135,7 +146,7 @@ impl Worker {
         const PATIENCE: Duration = Duration::from_secs(60);
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until {
-            if self.state().claim(&claim.file.sha256)?.is_none() || !self.is_anothers(claim)? {
+            if self.log.state().claim(&claim.file.sha256)?.is_none() || !self.is_anothers(claim)? {
                 return Ok(());
             }
             sleep(LOOK).await;
@@ -147,7 +158,7 @@ impl Worker {
     /// the claim is released.
     pub(super) async fn settle_claim(&self, claim: &Claim) -> Result<(), AttemptError> {
         let Claim { job, slot, file } = claim.clone();
-        let found = match self.inner.bucket.digest(&parse(&file.key)?).await {
+        let found = match self.bucket.digest(&parse(&file.key)?).await {
             // It is stored again, which does no harm if it is there.
             Err(BucketError::NoListing) => None,
             found => found?,
@@ -163,15 +174,15 @@ impl Worker {
 
     /// Settles the claim on `sha256` if an earlier attempt at the same file left it. Returns whether it did.
     async fn settle_own(&self, sha256: &Digest, job: &JobId, slot: &AssetId) -> Result<bool, AttemptError> {
-        let _alone = self.digest_lock(*sha256).await;
-        match self.state().claim(sha256)?.filter(|claim| claim.job == *job && claim.slot == *slot) {
+        let _alone = self.digests.lock(*sha256).await;
+        match self.log.state().claim(sha256)?.filter(|claim| claim.job == *job && claim.slot == *slot) {
             Some(claim) => self.settle_claim(&claim).await.map(|()| true),
             None => Ok(false),
         }
     }
 
     async fn is_there(&self, media: &MediaRecord, key: &ObjectKey) -> Result<bool, AttemptError> {
-        match self.inner.bucket.size(key).await {
+        match self.bucket.size(key).await {
             Err(BucketError::NoListing) => Ok(false),
             size => Ok(size? == Some(media.bytes)),
         }
@@ -181,10 +192,10 @@ impl Worker {
         fail_point!("worker.put", |_| Err(AttemptError::Deferred));
         match content {
             Content::Whole { chunks, _memory } => {
-                self.inner.bucket.put(key, chunks, &file.content_type).await?;
+                self.bucket.put(key, chunks, &file.content_type).await?;
             }
             Content::Upload { upload, parts } if upload.key == *key => {
-                self.inner.bucket.complete_upload(&upload, parts, &file.sha256).await?;
+                self.bucket.complete_upload(&upload, parts, &file.sha256).await?;
             }
             // An upload cannot change its key.
             Content::Upload { .. } => return Err(AttemptError::ObjectMissing(key.as_str().to_owned())),
@@ -195,6 +206,6 @@ impl Worker {
 }
 
 /// Keys in records were valid when they were written.
-pub(super) fn parse(key: &str) -> Result<ObjectKey, AttemptError> {
+fn parse(key: &str) -> Result<ObjectKey, AttemptError> {
     Ok(key.parse()?)
 }

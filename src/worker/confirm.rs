@@ -122,7 +122,7 @@ impl Confirmer {
                     self.ended(&mut asking, ended).await;
                 }
                 () = self.state().confirmations_changed(), if has_room => {}
-                () = super::dispatch::changed(&mut shares) => {}
+                () = super::shards::changed(&mut shares) => {}
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
             }
         }

@@ -6,7 +6,7 @@
 
 use mime::Mime;
 
-use super::attempt::AttemptError;
+use super::attempt_error::AttemptError;
 use crate::domain::{FileName, Kind, Role};
 use crate::fetch::{MediaKind, MediaType};
 

@@ -1,19 +1,32 @@
 //! The manifest, which is written after all it names, and the end of a job, which follows it.
 
-use bytes::Bytes;
 use fail::fail_point;
 use serde_json::value::RawValue;
-use tokio::sync::SemaphorePermit;
 
-use super::Worker;
-use super::attempt::AttemptError;
-use crate::bucket::{Manifest, ObjectFolder};
+use super::Resources;
+use super::attempt_error::AttemptError;
+use super::callback_bodies::CallbackBodies;
+use super::storage_health::StorageHealth;
+use crate::bucket::{Bucket, Manifest, ObjectFolder};
 use crate::domain::{JobState, Timestamp};
-use crate::journal::{Durability, Event, JournalError};
+use crate::journal::{Durability, Event};
 use crate::provider;
-use crate::state::JobRecord;
+use crate::state::{EventLog, JobRecord};
 
-impl Worker {
+/// Ends jobs, and records that through `log`.
+pub(super) struct Ending<'a> {
+    log: &'a EventLog,
+    bucket: &'a Bucket,
+    storage: &'a StorageHealth,
+    bodies: &'a CallbackBodies,
+}
+
+impl<'a> Ending<'a> {
+    pub(super) fn new(resources: &'a Resources, log: &'a EventLog) -> Self {
+        let Resources { bucket, storage, bodies, .. } = resources;
+        Self { log, bucket, storage, bodies }
+    }
+
     /// Writes the manifest and records that the job ended in `end`.
     pub(super) async fn end(
         &self,
@@ -31,13 +44,13 @@ impl Worker {
             let callback = self.final_callback(decided_by).await?;
             let manifest = Manifest::new(&ended, callback, at);
             fail_point!("worker.manifest", |_| Err(AttemptError::Deferred));
-            let put = self.inner.bucket.put_manifest(&key, &manifest).await;
+            let put = self.bucket.put_manifest(&key, &manifest).await;
             // One that is refused alone is this job's trouble, which is held back.
             if let Err(error) = &put
                 && error.is_outage()
-                && !(error.may_concern_one_object() && self.inner.bucket.probe_write().await.is_ok())
+                && !self.storage.refuses_one_object(error).await
             {
-                self.storage_fails(error);
+                self.storage.fails(error);
             }
             put?;
             fail_point!("worker.manifest.done", |_| Err(AttemptError::Deferred));
@@ -55,41 +68,12 @@ impl Worker {
 
     /// The final callback as it came, its secrets hidden.
     async fn final_callback(&self, position: Option<u64>) -> Result<Option<Box<RawValue>>, AttemptError> {
-        let Some((body, turn)) = self.callback_body(position).await? else { return Ok(None) };
+        let Some((body, turn)) = self.bodies.read(position).await? else { return Ok(None) };
         if turn.is_none() {
             return Ok(provider::redacted(&body));
         }
         // It takes a moment.
         let redacted = tokio::task::spawn_blocking(move || provider::redacted(&body)).await;
         redacted.map_err(|_| AttemptError::Deferred)
-    }
-
-    /// The body of a callback as it came, and the turn of one that may be large; `None` when it is damaged.
-    pub(super) async fn callback_body(
-        &self,
-        position: Option<u64>,
-    ) -> Result<Option<(Bytes, Option<SemaphorePermit<'_>>)>, AttemptError> {
-        /// Of these every job that is worked on may have one in memory.
-        const SMALL_RECORD: usize = 1 << 20;
-        let Some(position) = position else { return Ok(None) };
-        let at = self.state().callback_at(position)?;
-        let journal = self.log.journal().clone();
-        let turn = if journal.record_size(at).is_some_and(|bytes| bytes <= SMALL_RECORD) {
-            None
-        } else {
-            Some(self.inner.large_body.acquire().await.map_err(|_| AttemptError::Deferred)?)
-        };
-        match tokio::task::spawn_blocking(move || journal.read(at)).await {
-            Ok(Ok(entry)) => Ok(entry.into_callback().map(|callback| (callback.body, turn))),
-            Ok(Err(error @ JournalError::NotFound(_))) => {
-                tracing::error!(position, %error, "a final callback is damaged and cannot be in its manifest");
-                Ok(None)
-            }
-            Ok(Err(error)) => {
-                tracing::warn!(position, %error, "a final callback cannot be read for its manifest yet");
-                Err(AttemptError::Deferred)
-            }
-            Err(_) => Err(AttemptError::Deferred),
-        }
     }
 }

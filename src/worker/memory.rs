@@ -57,8 +57,17 @@ pub(super) struct Claim {
 }
 
 impl Memory {
+    /// Bytes of all parts of files in memory together, unless two single parts are more; the first 256 KiB of each file
+    /// come on top.
+    const TOTAL_BYTES: u64 = 64 << 20;
+
+    /// The pool of a worker that sends parts of `part_size` bytes.
+    pub(super) fn for_parts_of(part_size: u64) -> Self {
+        Self::new(Self::TOTAL_BYTES.max(2 * part_size), part_size)
+    }
+
     /// A pool of `total` bytes, which is at least two parts of `part_size`. A quarter of it is out of reach of any one host.
-    pub(super) fn new(total: u64, part_size: u64) -> Self {
+    fn new(total: u64, part_size: u64) -> Self {
         let of_one_host = (total - total / 4).max(part_size);
         Self(Arc::new(Shared { total, of_one_host, pool: Mutex::default(), freed: Notify::new() }))
     }

@@ -7,10 +7,9 @@ use fail::fail_point;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 
-use super::Worker;
-use super::attempt::AttemptError;
+use super::attempt_error::AttemptError;
 use super::part_buffer::PartBuffer;
-use crate::bucket::{BucketError, PartId, Upload};
+use crate::bucket::{Bucket, BucketError, PartId, Upload};
 use crate::fetch::ResumePoint;
 
 /// Parts of one file on their way at once, besides the one being filled.
@@ -26,7 +25,7 @@ const RECORD_EVERY: Duration = Duration::from_secs(2);
 #[derive(Debug)]
 pub(super) struct MultipartUpload {
     pub(super) upload: Upload,
-    pub(super) tasks: JoinSet<Result<(usize, PartId), BucketError>>,
+    tasks: JoinSet<Result<(usize, PartId), BucketError>>,
     /// What the store has, by place.
     parts: BTreeMap<usize, PartId>,
     /// Where the download was behind each part that is not recorded yet. Parts are done in any order, and what is recorded
@@ -70,14 +69,14 @@ impl MultipartUpload {
     /// Sends the next part as soon as few enough are on their way. `point` is where the download was behind it.
     pub(super) async fn send(
         &mut self,
-        worker: &Worker,
+        bucket: &Bucket,
         part: PartBuffer,
         point: Option<ResumePoint>,
     ) -> Result<(), AttemptError> {
         while self.tasks.len() >= PARTS_IN_FLIGHT {
             self.wait_for_one().await?;
         }
-        let (bucket, upload, index) = (worker.inner.bucket.clone(), self.upload.clone(), self.started);
+        let (bucket, upload, index) = (bucket.clone(), self.upload.clone(), self.started);
         self.started += 1;
         self.points.extend(point.map(|point| (index, point)));
         self.tasks.spawn(async move {
@@ -93,19 +92,25 @@ impl MultipartUpload {
     /// Sends the last part, waits for all, and gives what makes the object.
     pub(super) async fn finish(
         &mut self,
-        worker: &Worker,
+        bucket: &Bucket,
         last: PartBuffer,
     ) -> Result<(Upload, Vec<PartId>), AttemptError> {
         if !last.is_empty() {
-            self.send(worker, last, None).await?;
+            self.send(bucket, last, None).await?;
         }
-        while !self.tasks.is_empty() {
+        while self.is_sending() {
             self.wait_for_one().await?;
         }
         Ok((self.upload.clone(), self.parts.values().cloned().collect()))
     }
 
-    async fn wait_for_one(&mut self) -> Result<(), AttemptError> {
+    /// Whether parts are on their way.
+    pub(super) fn is_sending(&self) -> bool {
+        !self.tasks.is_empty()
+    }
+
+    /// Waits until one of the parts on their way is there. May be dropped at any time.
+    pub(super) async fn wait_for_one(&mut self) -> Result<(), AttemptError> {
         match self.tasks.join_next().await {
             Some(ended) => self.ended(ended),
             None => Ok(()),
@@ -113,10 +118,7 @@ impl MultipartUpload {
     }
 
     /// Takes note of a part that was on its way.
-    pub(super) fn ended(
-        &mut self,
-        ended: Result<Result<(usize, PartId), BucketError>, JoinError>,
-    ) -> Result<(), AttemptError> {
+    fn ended(&mut self, ended: Result<Result<(usize, PartId), BucketError>, JoinError>) -> Result<(), AttemptError> {
         let (index, part) = ended.map_err(|error| BucketError::Unavailable(error.to_string()))??;
         self.parts.insert(index, part);
         Ok(())
@@ -152,7 +154,7 @@ impl MultipartUpload {
         Some(Checkpoint { first: self.recorded, parts, point })
     }
 
-    /// What [`Self::advance`] gave is in the journal, or cannot be written now; then it is tried again later.
+    /// What [`Self::checkpoint`] gave is in the journal, or cannot be written now; then it is tried again later.
     pub(super) fn recorded(&mut self, advance: &Checkpoint, written: bool) {
         self.recorded_at = Instant::now();
         if written {

@@ -1,10 +1,12 @@
 //! Where the bytes of a file are: at its link, at the provider itself, where the provider says, or in the callback's body.
 
-use bytes::Bytes;
-use tokio::sync::OwnedSemaphorePermit;
+use std::sync::Arc;
 
-use super::Worker;
-use super::attempt::AttemptError;
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::attempt_error::AttemptError;
+use super::callback_bodies::CallbackBodies;
 use super::task::Task;
 use crate::domain::{Access, Candidate, MediaUrl};
 use crate::fetch::{Download, FetchError, Fetcher};
@@ -19,34 +21,51 @@ pub struct ProviderMedia {
     pub fetcher: Fetcher,
 }
 
-impl Worker {
+/// Opens files wherever they are.
+pub(super) struct MediaSource {
+    fetcher: Fetcher,
+    provider: Option<ProviderMedia>,
+    bodies: CallbackBodies,
+    /// KiB of files that stood in bodies.
+    decoded: Arc<Semaphore>,
+}
+
+impl MediaSource {
+    /// KiB of all files together that stood in callbacks' bodies and are on their way to the bucket.
+    const DECODED_KIB: u32 = 64 << 10;
+
+    pub(super) fn new(fetcher: Fetcher, provider: Option<ProviderMedia>, bodies: CallbackBodies) -> Self {
+        Self { fetcher, provider, bodies, decoded: Arc::new(Semaphore::new(Self::DECODED_KIB as usize)) }
+    }
+
     /// Begins to fetch a file.
-    pub(super) async fn open(&self, task: Task<'_>, candidate: &Candidate) -> Result<Download, AttemptError> {
+    pub(super) async fn open(&self, task: Task<'_>) -> Result<Download, AttemptError> {
+        let Task { job, candidate, .. } = task;
         if let Some((fetcher, url)) = self.locate(candidate).await? {
             return Ok(fetcher.open(&url).await?);
         }
         // The body is read and decoded again for each of its files.
-        let (body, _turn) = self.callback_body(task.final_callback).await?.ok_or(AttemptError::NotInBody)?;
+        let (body, _turn) = self.bodies.read(job.final_callback).await?.ok_or(AttemptError::NotInBody)?;
         let url = candidate.url.clone();
         let decoded = tokio::task::spawn_blocking(move || provider::inline_media(&body, &url)).await;
         let bytes = decoded.ok().flatten().ok_or(AttemptError::NotInBody)?;
         let kib = u32::try_from(bytes.len().div_ceil(1024)).unwrap_or(u32::MAX).min(Self::DECODED_KIB);
-        let room = self.inner.decoded.clone().acquire_many_owned(kib).await.map_err(|_| AttemptError::Deferred)?;
-        Ok(self.inner.fetcher.at_hand(&candidate.url, Bytes::from_owner(Decoded { bytes, _room: room }))?)
+        let room = self.decoded.clone().acquire_many_owned(kib).await.map_err(|_| AttemptError::Deferred)?;
+        Ok(self.fetcher.at_hand(&candidate.url, Bytes::from_owner(Decoded { bytes, _room: room }))?)
     }
 
     /// From where a file is to be fetched, and by whom; `None` for one that stands in its callback's body.
     pub(super) async fn locate(&self, candidate: &Candidate) -> Result<Option<(Fetcher, MediaUrl)>, AttemptError> {
-        let provider = || self.inner.provider.as_ref().ok_or(AttemptError::NeedsToken);
+        let provider = || self.provider.as_ref().ok_or(AttemptError::NeedsToken);
         Ok(match candidate.access {
-            Access::Public => Some((self.inner.fetcher.clone(), candidate.url.clone())),
+            Access::Public => Some((self.fetcher.clone(), candidate.url.clone())),
             Access::Provider => {
                 let provider = provider()?;
                 let url = provider.client.media_url(&candidate.url).ok_or(FetchError::Changed)?;
                 Some((provider.fetcher.clone(), url))
             }
             // Anyone may have what is there: the token stays here.
-            Access::Lookup => Some((self.inner.fetcher.clone(), provider()?.client.media_link(&candidate.url).await?)),
+            Access::Lookup => Some((self.fetcher.clone(), provider()?.client.media_link(&candidate.url).await?)),
             Access::Inline => None,
         })
     }

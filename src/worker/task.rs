@@ -1,19 +1,20 @@
-use super::attempt::AttemptError;
+//! What a transfer is for.
+
+use super::attempt_error::AttemptError;
 use super::file_type::judge;
 use crate::bucket::{ObjectFolder, ObjectKey};
-use crate::domain::{Asset, FileName, JobId, Kind};
+use crate::domain::{Asset, Candidate, FileName, Job};
 use crate::fetch::{Download, MediaType};
 
-/// What a transfer is for.
+/// A file of a job that is to be fetched from one URL.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Task<'a> {
-    pub(super) job: &'a JobId,
-    /// What the job makes.
-    pub(super) kind: Kind,
-    /// The position of its final callback.
-    pub(super) final_callback: Option<u64>,
+    pub(super) job: &'a Job,
     pub(super) asset: &'a Asset,
+    /// The job's folder.
     pub(super) folder: &'a ObjectFolder,
+    /// From where.
+    pub(super) candidate: &'a Candidate,
     /// Set when the bytes must go there: to an object that has gone missing, or since their usual key is taken.
     pub(super) key: Option<&'a ObjectKey>,
     /// What the file turned out to be when it had come before: an upload is named at its beginning.
@@ -29,12 +30,17 @@ impl Task<'_> {
         }
     }
 
+    /// The key for a file of that name.
+    pub(super) fn key(&self, file: &FileName) -> ObjectKey {
+        self.key.cloned().unwrap_or_else(|| self.folder.file(file))
+    }
+
     /// The name and content type of the file, or why it is not wanted.
     pub(super) fn judge(
         &self,
         found: Option<MediaType>,
         download: &Download,
     ) -> Result<(FileName, String), AttemptError> {
-        judge(self.kind, self.asset.role, &self.asset.file, found, download.content_type())
+        judge(self.job.kind(), self.asset.role, &self.asset.file, found, download.content_type())
     }
 }
