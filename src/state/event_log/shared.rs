@@ -214,6 +214,9 @@ impl Run {
                 self.log.health.appending.set(None);
             }
             self.tell_health();
+            if !matches!(self.link, Link::Up(_)) {
+                return Ok(());
+            }
         }
         let mut requests = std::mem::take(&mut self.again);
         if requests.is_empty() {

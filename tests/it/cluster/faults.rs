@@ -114,6 +114,7 @@ async fn while_postgres_has_a_full_disk_callbacks_are_kept_and_then_put_into_the
         })
         .await;
     }
+    until("it has been tried again and again", || async { replicas.postgres.refusals() > 8 }).await;
     replicas.postgres.empty_disk().await;
     all_are_in_the_log_once(&replicas, &processes, 30).await;
     // It was tried again now and then, and said once.

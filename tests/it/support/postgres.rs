@@ -120,6 +120,12 @@ impl Postgres {
         .await;
     }
 
+    /// How often it has refused something because of that.
+    pub(crate) fn refusals(&self) -> usize {
+        let log = std::fs::read_to_string(self.dir.path().join("log")).unwrap();
+        log.matches("ERROR:  could not extend file").count()
+    }
+
     /// Takes that back.
     pub(crate) async fn empty_disk(&self) {
         self.run("DROP TRIGGER full_disk ON replyvault_journal").await;
