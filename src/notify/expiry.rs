@@ -1,5 +1,5 @@
 //! Looks for links that die within the hour while their files are not stored. One that dies while attempts at its file fail is
-//! noticed by the attempt; here are those that nobody tries in time.
+//! noticed by the attempt; here are those that nobody tries in time. A file that is being fetched is tried.
 
 use std::time::Duration;
 
@@ -35,10 +35,10 @@ impl Notifier {
             let (state, from) = (self.state().clone(), after.take());
             let page = tokio::task::spawn_blocking(move || expiring(&state, Timestamp::now(), from));
             let (jobs, next) = page.await.unwrap_or(Err(StateError::Rebuilding))?;
-            // One replica tells.
-            let Some(share) = self.state().share(0) else { return Ok(()) };
-            let log = self.inner.log.fenced(share.as_ref().map(Share::fence));
-            for job in jobs {
+            for (sequence, job) in jobs {
+                // The replica that works on it tells: it knows what is being fetched.
+                let Some(share) = self.state().share(sequence) else { continue };
+                let log = self.inner.log.fenced(share.as_ref().map(Share::fence));
                 let event = Event::LinksExpiring { at: Timestamp::now(), job };
                 if log.record(event, Durability::Buffered).await.is_err() {
                     return Ok(());
@@ -57,7 +57,7 @@ fn expiring(
     state: &State,
     now: Timestamp,
     after: Option<Vec<u8>>,
-) -> Result<(Vec<JobId>, Option<Vec<u8>>), StateError> {
+) -> Result<(Vec<(u64, JobId)>, Option<Vec<u8>>), StateError> {
     if after.is_none() && state.expiring(now, now.after(EventType::EXPIRES_WITHIN))? == 0 {
         return Ok((Vec::new(), None));
     }
@@ -74,8 +74,9 @@ fn expiring(
         let dies_at = job.link_expires_at().filter(|dies_at| *dies_at <= now.after(EventType::EXPIRES_WITHIN));
         let is_news = dies_at.is_some() && job.expiry_told < dies_at;
         let is_left = job.state == JobState::Archiving && now.since(job.updated_at) >= UNTOUCHED;
-        if is_news && is_left && is_told(&job)? {
-            jobs.push(job.id);
+        let is_fetched = state.is_fetching_any(sequence);
+        if is_news && is_left && !is_fetched && is_told(&job)? {
+            jobs.push((sequence, job.id));
         }
     }
     Ok((jobs, next))
@@ -89,7 +90,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::domain::{QuarantineReason, Route, Target};
+    use crate::domain::{AssetId, QuarantineReason, Route, Target};
     use crate::journal::{CallbackEntry, Entry, Journal};
     use crate::provider::{self, Parsed};
     use crate::state::{EventLog, ParsedCallback};
@@ -124,7 +125,7 @@ mod tests {
         complete(&log, 2, later(180)).await;
         let numbers = |at: Timestamp| {
             let (jobs, _) = expiring(log.state(), at, None).unwrap();
-            jobs.iter().map(|id| id.as_str().rsplit(':').next().unwrap().to_owned()).collect::<Vec<_>>()
+            jobs.iter().map(|(_, id)| id.as_str().rsplit(':').next().unwrap().to_owned()).collect::<Vec<_>>()
         };
         assert_eq!(numbers(later(5)), [""; 0], "nobody wants to be told");
         let events = vec![EventType::Expiring];
@@ -133,6 +134,10 @@ mod tests {
         log.record(Event::NotifyRoutes { routes: vec![route] }, Durability::Buffered).await.unwrap();
         assert_eq!(numbers(now), [""; 0], "it is being worked on");
         assert_eq!(numbers(later(5)), ["1"]);
+        let (found, _) = expiring(log.state(), later(5), None).unwrap();
+        let fetching = log.state().fetching(found[0].0, &AssetId::media());
+        assert_eq!(numbers(later(5)), [""; 0], "it is being fetched");
+        drop(fetching);
         let job = "user:1-minimax:2-video:1".parse().unwrap();
         log.record(Event::LinksExpiring { at: later(5), job }, Durability::Buffered).await.unwrap();
         assert_eq!(numbers(later(6)), [""; 0], "it was told");

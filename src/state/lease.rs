@@ -89,6 +89,11 @@ impl State {
         !fetching.is_empty() && fetching.contains(&(sequence, slot.clone()))
     }
 
+    /// True while any file of a job is being fetched.
+    pub fn is_fetching_any(&self, sequence: u64) -> bool {
+        lock(&self.shared.leases.files).iter().any(|(of, _)| *of == sequence)
+    }
+
     /// How many files are being fetched.
     pub fn fetching_count(&self) -> usize {
         lock(&self.shared.leases.files).len()
