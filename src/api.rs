@@ -44,6 +44,7 @@ pub use metrics::observe;
 
 use crate::bucket::{Bucket, Links};
 use crate::domain::{JobView, Timestamp};
+use crate::egress::Policy;
 use crate::http::ApiError;
 use crate::intake::Intake;
 use crate::reconcile::Reconciler;
@@ -75,6 +76,7 @@ pub struct Api {
 
 struct Inner {
     access: auth::Access,
+    receivers: Policy,
     intake: Intake,
     search: Search,
     bucket: Bucket,
@@ -93,9 +95,11 @@ struct Inner {
 
 impl Api {
     /// Answers from what `intake` writes to and from `bucket`. Without a `reconciler` nobody asks the
-    /// provider. Long tasks run on the runtime that this is called in.
+    /// provider. Long tasks run on the runtime that this is called in. Callers may name receivers of events that
+    /// `receivers` lets through.
     pub fn new(
         config: Config,
+        receivers: Policy,
         intake: Intake,
         search: Search,
         links: Links,
@@ -113,6 +117,7 @@ impl Api {
         let waiting = wait::Shares::default();
         let inner = Inner {
             access,
+            receivers,
             intake,
             search,
             bucket,

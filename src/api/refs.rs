@@ -11,6 +11,7 @@ use super::jobs::{ShowQuery, wants_presigned};
 use super::list::{List, bad_cursor, read_limit};
 use super::{Api, ApiError, extract, wait};
 use crate::domain::{JobView, MediaUrl, Origin, RefId, ReplyRef, Target, Timestamp};
+use crate::egress::Policy;
 use crate::http::ErrorBody;
 use crate::intake::NewRef;
 use crate::state::{JobFilter, JobRecord, RefRecord, State, StateError};
@@ -113,7 +114,7 @@ impl RefView {
 )]
 pub(super) async fn create(api: Data<Api>, caller: Caller, payload: Payload) -> Result<HttpResponse, ApiError> {
     let body: RefBody = extract::json(payload).await?;
-    let (record, created) = api.intake().register(body.check()?).await?;
+    let (record, created) = api.intake().register(body.check(&api.inner.receivers)?).await?;
     let location = format!("/api/v1/refs/{}", record.id);
     let mut response = if created { HttpResponse::Created() } else { HttpResponse::Ok() };
     if created {
@@ -128,13 +129,13 @@ impl RefBody {
     const MAX_LABEL_NAME: usize = 64;
     const MAX_LABEL_TEXT: usize = 256;
 
-    fn check(self) -> Result<NewRef, ApiError> {
+    fn check(self, receivers: &Policy) -> Result<NewRef, ApiError> {
         let Self { reply_ref, notify_url, labels } = self;
         let reply_ref = reply_ref.map(|text| ReplyRef::new(&text)).transpose();
         let reply_ref = reply_ref.map_err(|error| extract::unprocessable(&format!("replyRef: {error}")))?;
-        if !notify_url.as_deref().is_none_or(Self::is_web_url) {
-            let expected = format!("an absolute http or https URL of at most {} characters", Self::MAX_URL);
-            return Err(extract::unprocessable(&format!("notifyUrl: expected {expected}")));
+        if let Some(url) = &notify_url {
+            Self::check_receiver(url, receivers)
+                .map_err(|problem| extract::unprocessable(&format!("notifyUrl: {problem}")))?;
         }
         let labels = labels.unwrap_or_default();
         let fits = |text: &str, max: usize| text.chars().nth(max).is_none();
@@ -154,9 +155,15 @@ impl RefBody {
         Ok(NewRef { reply_ref, notify_url, labels })
     }
 
-    fn is_web_url(text: &str) -> bool {
+    /// Refuses what no event could ever be sent to.
+    fn check_receiver(text: &str, receivers: &Policy) -> Result<(), String> {
         let plain = !text.chars().any(|char| char.is_whitespace() || char.is_control());
-        plain && text.chars().nth(Self::MAX_URL).is_none() && MediaUrl::parse(text).is_ok()
+        let fits = plain && text.chars().nth(Self::MAX_URL).is_none();
+        let url = MediaUrl::parse(text)
+            .ok()
+            .filter(|_| fits)
+            .ok_or_else(|| format!("expected an absolute http or https URL of at most {} characters", Self::MAX_URL))?;
+        receivers.check_url(&url).map_err(|refusal| refusal.to_string())
     }
 }
 

@@ -112,8 +112,9 @@ async fn path_of(config: &Config, credentials: &Credentials, what: &str) -> Resu
 fn verdict(jobs: &[Value]) -> Result<(), Failure> {
     let Some(job) = jobs.iter().find(|job| text(job, "state") != "archived") else { return Ok(()) };
     let said = ["reason", "error", "message", "outcome"].map(|name| text(job, name));
-    let why = said.into_iter().find(|text| !text.is_empty()).unwrap_or("no reason given");
-    Err(Failure::runtime(format!("{}: {}: {why}", text(job, "jobId"), text(job, "state"))))
+    let state = text(job, "state");
+    let why = said.into_iter().find(|text| !text.is_empty() && *text != state).unwrap_or("no reason given");
+    Err(Failure::runtime(format!("{}: {}: {why}", text(job, "jobId"), state)))
 }
 
 async fn download(

@@ -24,6 +24,7 @@ use bytes::Bytes;
 use replyvault::api::{self, Api, Scope, Token};
 use replyvault::bucket::{self, Bucket};
 use replyvault::domain::{AssetId, Digest, FileName, MediaUrl, StoredFile, Target, Timestamp, Variant};
+use replyvault::egress;
 use replyvault::fetch::Fetcher;
 use replyvault::intake::{self, Intake, ReplyKeys, ReplyUrls};
 use replyvault::journal::Journal;
@@ -102,7 +103,12 @@ impl Vault {
         let verifier = Verifier::new(intake.log().clone(), bucket.clone(), fetcher, provider::redacted);
         let links = replyvault::bucket::Links::new(bucket.clone(), replyvault::bucket::LinkConfig::default());
         let search = Search::start(intake.log().state().clone(), intake.log().supervisor()).unwrap();
-        let api = Data::new(Api::new(config, intake.clone(), search, links, bucket.clone(), verifier, None));
+        let receivers = egress::Policy::new(egress::Config {
+            allowed_hosts: egress::AllowedHosts::Any,
+            allow_http: false,
+            allow_private_addresses: false,
+        });
+        let api = Data::new(Api::new(config, receivers, intake.clone(), search, links, bucket.clone(), verifier, None));
         let data = Data::new(intake.clone());
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());

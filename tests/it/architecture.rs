@@ -26,7 +26,22 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("notify", &["domain", "journal", "cluster", "state", "egress", "bucket", "delivery"]),
     ("thumbnail", &[]),
     ("search", &["domain", "state", "supervisor"]),
-    ("api", &["domain", "http", "cluster", "intake", "state", "search", "thumbnail", "bucket", "reconcile", "repair"]),
+    (
+        "api",
+        &[
+            "domain",
+            "http",
+            "egress",
+            "cluster",
+            "intake",
+            "state",
+            "search",
+            "thumbnail",
+            "bucket",
+            "reconcile",
+            "repair",
+        ],
+    ),
 ];
 
 const WIRING: &[&str] = &["app", "cli", "config", "telemetry", "lib", "main"];
