@@ -61,6 +61,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Bytes that have to be free there for the service to be ready; [`Config::MIN_FREE_BYTES`] is a good number.
     pub min_free_bytes: u64,
+    /// Where callers may have events sent.
+    pub receivers: Policy,
 }
 
 impl Config {
@@ -95,11 +97,9 @@ struct Inner {
 
 impl Api {
     /// Answers from what `intake` writes to and from `bucket`. Without a `reconciler` nobody asks the
-    /// provider. Long tasks run on the runtime that this is called in. Callers may name receivers of events that
-    /// `receivers` lets through.
+    /// provider. Long tasks run on the runtime that this is called in.
     pub fn new(
         config: Config,
-        receivers: Policy,
         intake: Intake,
         search: Search,
         links: Links,
@@ -107,7 +107,7 @@ impl Api {
         verifier: Verifier,
         reconciler: Option<Reconciler>,
     ) -> Self {
-        let Config { tokens, data_dir, min_free_bytes } = config;
+        let Config { tokens, data_dir, min_free_bytes, receivers } = config;
         let access = auth::Access::new(&tokens, &data_dir);
         let health = health::Health::new(data_dir, min_free_bytes);
         let answers = metrics::Answers::default();

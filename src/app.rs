@@ -33,7 +33,7 @@ use crate::api::{self, Api};
 use crate::bucket::{self, Bucket, Links, ObjectFolder};
 use crate::cluster::{ClusterError, PostgresUrl};
 use crate::config::Network;
-use crate::egress::{ClientSetupError, Policy};
+use crate::egress::ClientSetupError;
 use crate::fetch;
 use crate::gateway::{self, Gateway};
 use crate::intake::{self, Intake, ReplyUrls};
@@ -209,19 +209,9 @@ impl Running {
         let rewrite: relay::Rewrite = Arc::new(move |record, body| gateway::relayed(&urls, record, body));
         let relay = Relay::new(settings.relay, log.clone(), rewrite)?;
         let links = Links::new(bucket.clone(), settings.links);
-        let receivers = Policy::new(settings.notify.egress.clone());
         let notifier = Notifier::new(settings.notify, log.clone(), links.clone())?;
         let search = Search::start(log.state().clone(), log.supervisor()).map_err(StartError::Search)?;
-        let api = Api::new(
-            settings.api,
-            receivers,
-            intake.clone(),
-            search,
-            links,
-            bucket.clone(),
-            verifier,
-            reconciler.clone(),
-        );
+        let api = Api::new(settings.api, intake.clone(), search, links, bucket.clone(), verifier, reconciler.clone());
         notifier.record_routes().await;
         let (listeners, addresses): (_, Vec<_>) = listeners.into_iter().unzip();
         let supervisor = log.supervisor().clone();

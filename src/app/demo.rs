@@ -202,6 +202,11 @@ fn settings(dir: &std::path::Path, token: &SecretString, simulator: &Simulator) 
             tokens: vec![Token { name: "demo".to_owned(), token: token.clone(), scope: Scope::Admin }],
             data_dir: dir.to_owned(),
             min_free_bytes: 0,
+            receivers: egress::Policy::new(egress::Config {
+                allowed_hosts: AllowedHosts::Any,
+                allow_http: true,
+                allow_private_addresses: true,
+            }),
         },
         idle_timeout: Settings::IDLE_TIMEOUT,
         longest_unread: Settings::LONGEST_UNREAD,

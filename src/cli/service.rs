@@ -11,6 +11,7 @@ use crate::app::{self, DemoOptions, Running, Settings, StartError, TlsError, Tls
 use crate::bucket::OpenError;
 use crate::config::{self, Config, Credentials, DataDir, Watermark};
 use crate::domain::Target;
+use crate::egress;
 use crate::reconcile;
 use crate::state::RecoveryError;
 use crate::worker::{self, Confirmer};
@@ -68,6 +69,8 @@ pub(super) fn settings(config: &Config, credentials: &Credentials) -> Result<Set
             config::Scope::Admin => api::Scope::Admin,
         },
     });
+    let notify = config.notify(credentials.notify_keys.clone()).map_err(Failure::usage)?;
+    let receivers = egress::Policy::new(notify.egress.clone());
     Ok(Settings {
         listen: listen.map_err(|error| Failure::usage(config.error("server.listen", error)))?,
         tls: tls_files(config),
@@ -84,7 +87,7 @@ pub(super) fn settings(config: &Config, credentials: &Credentials) -> Result<Set
         gateway: config.gateway(credentials),
         confirm_patience: Confirmer::PATIENCE,
         relay: config.relay(),
-        notify: config.notify(credentials.notify_keys.clone()).map_err(Failure::usage)?,
+        notify,
         links: config.links(),
         worker: worker::Config {
             concurrency: config.fetch.concurrency,
@@ -97,6 +100,7 @@ pub(super) fn settings(config: &Config, credentials: &Credentials) -> Result<Set
             tokens: tokens.collect(),
             data_dir: config.data.dir.clone(),
             min_free_bytes: api::Config::MIN_FREE_BYTES,
+            receivers,
         },
         idle_timeout: Settings::IDLE_TIMEOUT,
         longest_unread: Settings::LONGEST_UNREAD,

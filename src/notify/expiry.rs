@@ -52,12 +52,11 @@ impl Notifier {
     }
 }
 
+/// Jobs by their numbers, and where the next page of the queue begins.
+type Found = (Vec<(u64, JobId)>, Option<Vec<u8>>);
+
 /// Jobs of one page of the queue whose links die soon, which nobody was told yet, and where the next page begins.
-fn expiring(
-    state: &State,
-    now: Timestamp,
-    after: Option<Vec<u8>>,
-) -> Result<(Vec<(u64, JobId)>, Option<Vec<u8>>), StateError> {
+fn expiring(state: &State, now: Timestamp, after: Option<Vec<u8>>) -> Result<Found, StateError> {
     if after.is_none() && state.expiring(now, now.after(EventType::EXPIRES_WITHIN))? == 0 {
         return Ok((Vec::new(), None));
     }

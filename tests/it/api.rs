@@ -89,6 +89,11 @@ impl Vault {
         let intake = Intake::new(config, urls, log, &dir.path().join("spool"));
         let bucket = Bucket::open(&options.storage).unwrap();
         let token = |name: &str, token: &str, scope| Token { name: name.to_owned(), token: token.into(), scope };
+        let receivers = egress::Policy::new(egress::Config {
+            allowed_hosts: egress::AllowedHosts::Any,
+            allow_http: false,
+            allow_private_addresses: false,
+        });
         let config = api::Config {
             tokens: vec![
                 token("ops", ADMIN, Scope::Admin),
@@ -97,18 +102,14 @@ impl Vault {
             ],
             data_dir: dir.path().to_owned(),
             min_free_bytes: options.min_free_bytes,
+            receivers,
         };
         let fetch = crate::support::vault::settings(dir.path()).fetch;
         let fetcher = Fetcher::new(&fetch).unwrap();
         let verifier = Verifier::new(intake.log().clone(), bucket.clone(), fetcher, provider::redacted);
         let links = replyvault::bucket::Links::new(bucket.clone(), replyvault::bucket::LinkConfig::default());
         let search = Search::start(intake.log().state().clone(), intake.log().supervisor()).unwrap();
-        let receivers = egress::Policy::new(egress::Config {
-            allowed_hosts: egress::AllowedHosts::Any,
-            allow_http: false,
-            allow_private_addresses: false,
-        });
-        let api = Data::new(Api::new(config, receivers, intake.clone(), search, links, bucket.clone(), verifier, None));
+        let api = Data::new(Api::new(config, intake.clone(), search, links, bucket.clone(), verifier, None));
         let data = Data::new(intake.clone());
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());

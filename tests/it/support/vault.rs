@@ -231,6 +231,11 @@ pub(crate) fn settings(dir: &Path) -> Settings {
             tokens: vec![Token { name: "test".to_owned(), token: TOKEN.into(), scope: Scope::Admin }],
             data_dir: dir.to_owned(),
             min_free_bytes: 0,
+            receivers: egress::Policy::new(egress::Config {
+                allowed_hosts: AllowedHosts::Any,
+                allow_http: true,
+                allow_private_addresses: true,
+            }),
         },
         idle_timeout: Settings::IDLE_TIMEOUT,
         longest_unread: Settings::LONGEST_UNREAD,
