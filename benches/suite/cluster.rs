@@ -54,7 +54,7 @@ pub(crate) async fn measure(plan: &Plan) -> Result<Vec<Figure>, Failure> {
                 // As many in a transaction as callers can be waiting for one.
                 bare.push(postgres.inserts(callbacks, CONNECTIONS, 700).await?);
             }
-            postgres.process.stop()?;
+            drop(postgres);
         }
         let vault = Settings::new(&folder(&dir, "alone")?)?.serve().await?;
         let mut outcome = burst(std::slice::from_ref(&vault), callbacks)?;

@@ -15,7 +15,7 @@ use crate::process::{Process, find, free_address};
 
 /// A running server with an empty database.
 pub(crate) struct Postgres {
-    pub(crate) process: Process,
+    _process: Process,
     address: SocketAddr,
 }
 
@@ -47,7 +47,7 @@ impl Postgres {
         let mut server = command("postgres");
         server.arg("-D").arg(&data).args(["-h", "127.0.0.1", "-p", &address.port().to_string(), "-k"]).arg(dir);
         let process = Process::start(&mut server, dir)?.listening(address)?;
-        Ok(Some(Self { process, address }))
+        Ok(Some(Self { _process: process, address }))
     }
 
     pub(crate) fn url(&self) -> String {
