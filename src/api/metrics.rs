@@ -15,6 +15,7 @@ use prometheus_client::registry::Registry;
 
 use super::Api;
 use super::stats::Snapshot;
+use crate::cluster::Cluster;
 use crate::domain::{JobState, Timestamp};
 use crate::reconcile::ProviderAccount;
 
@@ -78,6 +79,9 @@ fn registry(api: &Api, snapshot: Option<&Snapshot>) -> Registry {
         gauge("provider_ok", "0 while the provider answers nobody", u64::from(!reconciler.is_outage()));
         register_accounts(&mut registry, &reconciler.provider_accounts());
     }
+    if let Some(cluster) = api.intake().log().cluster() {
+        register_cluster(&mut registry, cluster);
+    }
     let mut gauge = |name: &str, help: &str, value: u64| registry.register(name, help, ConstGauge::new(value));
     let Some(snapshot) = snapshot else { return registry };
     let counters = &snapshot.counters;
@@ -117,6 +121,24 @@ fn registry(api: &Api, snapshot: Option<&Snapshot>) -> Registry {
     }
     registry.register("jobs", "Jobs by state", jobs);
     registry
+}
+
+/// This replica among the others.
+fn register_cluster(registry: &mut Registry, cluster: &Cluster) {
+    let mut gauge = |name: &str, help: &str, value: u64| registry.register(name, help, ConstGauge::new(value));
+    let health = cluster.health();
+    gauge("cluster_log_ok", "1 while the log that replicas share takes entries", health.away.is_none().into());
+    gauge(
+        "cluster_callbacks_waiting",
+        "Callbacks on this disk alone, until the shared log can be reached",
+        health.waiting,
+    );
+    gauge("cluster_member", "1 while this replica is a member", cluster.epoch().borrow().is_some().into());
+    let (_, shards) = cluster.shares().held();
+    gauge("cluster_shards", "Shards of the work that are this replica's, of 64", shards.count_ones().into());
+    let help =
+        "Where in the shared log the state of this replica is: the others' differ by how far one is behind, in bytes";
+    gauge("cluster_position", help, cluster.applied());
 }
 
 /// The provider's accounts, with a label for each: there are few.

@@ -1,11 +1,11 @@
 //! Ways to PostgreSQL: over TLS, and through a pool.
 
 use std::net::TcpListener;
-use std::process::{Command, Stdio};
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 
 use super::{Replicas, cluster_check, until};
+use crate::support::postgres::pgbouncer;
 use crate::support::vault::{completed, video_id};
 
 /// With a certificate of an authority that is named, the way to PostgreSQL is encrypted; with that of another, nothing is sent.
@@ -43,8 +43,7 @@ async fn over_tls_the_certificate_decides_whether_a_replica_joins() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn through_pgbouncer_in_transaction_mode_all_is_as_without() {
     let Some(mut replicas) = Replicas::prepare(2).await else { return };
-    let missing = Command::new("pgbouncer").arg("--version").stdout(Stdio::null()).status().is_err();
-    if missing {
+    if pgbouncer().is_none() {
         assert!(std::env::var_os("REPLYVAULT_TEST_CLIENTS").is_none(), "PgBouncer is not installed");
         return eprintln!("skipped: PgBouncer is not installed (apt-get install pgbouncer)");
     }

@@ -38,6 +38,26 @@ async fn what_one_replica_has_answered_is_seen_through_all_and_archived_once() {
         said == ["3"]
     })
     .await;
+    let metric = async |process: &Process, name: &str| -> u64 {
+        let sent = process.client.get(format!("{}/metrics", process.base)).send().await.unwrap();
+        let metrics = sent.text().await.unwrap();
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&format!("replyvault_cluster_{name} ")));
+        line.unwrap_or_else(|| panic!("no {name}: {metrics}")).parse().unwrap()
+    };
+    until("all shards are worked on", || async {
+        let mut shards = 0;
+        for process in &processes {
+            shards += metric(process, "shards").await;
+        }
+        shards == 64
+    })
+    .await;
+    for process in &processes {
+        for (name, value) in [("log_ok", 1), ("member", 1), ("callbacks_waiting", 0)] {
+            assert_eq!(metric(process, name).await, value, "{name}");
+        }
+        assert!(metric(process, "position").await > 0);
+    }
     for process in &processes {
         // So that each has read all of it when it stops.
         process.get("/api/v1/stats").await.unwrap();

@@ -186,7 +186,7 @@ impl Postgres {
             self.port
         );
         std::fs::write(&place, settings).unwrap();
-        let mut command = self.as_user(Command::new("pgbouncer"));
+        let mut command = self.as_user(Command::new(pgbouncer().expect("it was looked for")));
         Pool(command.arg(place).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }
 
@@ -242,6 +242,13 @@ fn binaries() -> Option<PathBuf> {
         found.into_iter().rev().find(|dir| has(dir))
     };
     in_path.or_else(installed)
+}
+
+/// Where PgBouncer is: in the path, or where Debian puts it.
+pub(crate) fn pgbouncer() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut found = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]).map(|dir| dir.join("pgbouncer"));
+    found.find(|program| program.is_file())
 }
 
 /// The processes that a process has begun.
