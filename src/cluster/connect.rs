@@ -187,10 +187,6 @@ impl Connection {
         let asked = timeout(PATIENCE, self.client.batch_execute(statements)).await;
         asked.map_err(|_| ClusterError::TimedOut(PATIENCE))?.map_err(|error| failed(&error))
     }
-
-    pub(super) fn client(&self) -> &Client {
-        &self.client
-    }
 }
 
 impl Drop for Connection {
@@ -199,7 +195,7 @@ impl Drop for Connection {
     }
 }
 
-pub(super) fn failed(error: &tokio_postgres::Error) -> ClusterError {
+fn failed(error: &tokio_postgres::Error) -> ClusterError {
     use tokio_postgres::error::SqlState;
     let text = describe(error);
     match error.code() {

@@ -1,16 +1,12 @@
 //! The log: appending to it, and reading it.
 
-use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt, stream};
-use tokio::time::error::Elapsed;
-use tokio::time::timeout;
 use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
-use super::connect::{Connection, failed};
+use super::connect::Connection;
 use super::{Cluster, ClusterError, schema};
 use crate::journal::{SegmentStart, record_length};
 
@@ -58,6 +54,14 @@ pub enum BatchFate {
     Expelled,
 }
 
+/// How long a statement may take: callers of ours wait behind it, and for ten seconds in all.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The same where so many bytes go along, at a MiB a second.
+const fn patience(bytes: u64) -> Duration {
+    PATIENCE.saturating_add(Duration::from_millis(bytes >> 10))
+}
+
 /// Whoever expels waits for the row that this locks; who is expelled finds no row. The number of a batch is used up once, so
 /// one that is sent again after a lost connection is appended once.
 const APPEND: &str = "WITH mine AS (
@@ -72,9 +76,6 @@ const APPEND: &str = "WITH mine AS (
     FROM head WHERE id = $1 RETURNING head.start, head.base";
 
 impl LogConnection {
-    /// How long a statement may take: callers wait behind it, and theirs is ten seconds. An append gets more for its size.
-    const PATIENCE: Duration = Duration::from_secs(3);
-
     /// Connects, and sees to it that the tables are there. A log that is made now begins at `first`.
     ///
     /// # Errors
@@ -82,7 +83,7 @@ impl LogConnection {
     pub async fn open(cluster: &Cluster, first: SegmentStart) -> Result<Self, ClusterError> {
         let mut connection = cluster.inner.url.connect().await?;
         schema::prepare(&connection, first).await?;
-        connection.set_patience(Self::PATIENCE);
+        connection.set_patience(PATIENCE);
         Ok(Self { connection, id: cluster.id().to_owned(), process: cluster.inner.process })
     }
 
@@ -152,11 +153,10 @@ impl LogConnection {
         }
         let payloads: Vec<&[u8]> = payloads.iter().map(AsRef::as_ref).collect();
         let (epoch, serial, drained) = (epoch.cast_signed(), serial.cast_signed(), drained.cast_signed());
-        let patience = Self::PATIENCE + Duration::from_millis(length.cast_unsigned() >> 10);
         let rows = self
             .connection
             .ask(
-                patience,
+                patience(length.cast_unsigned()),
                 APPEND,
                 &[
                     (&self.id, Type::TEXT),
@@ -228,38 +228,53 @@ impl LogConnection {
         head(&self.connection).await
     }
 
-    /// The records from the position `from` on, in order, at most `limit`. A response of any size is held a piece at a time.
+    /// The next records from the position `from` on and before `until`, in order: those that begin within a MiB, so at least
+    /// one if there is any.
     ///
     /// # Errors
     /// When PostgreSQL does not answer.
-    pub async fn read(
-        &self,
-        from: u64,
-        limit: u32,
-    ) -> Result<Pin<Box<dyn Stream<Item = Result<(u64, Bytes), ClusterError>> + Send>>, ClusterError> {
-        let (from, limit) = (from.cast_signed(), i64::from(limit));
-        let statement =
-            "SELECT position, payload FROM replyvault_journal WHERE position >= $1 ORDER BY position LIMIT $2";
-        let asking = self.connection.client().query_typed_raw(statement, [(from, Type::INT8), (limit, Type::INT8)]);
-        let late = |_: Elapsed| ClusterError::TimedOut(Self::PATIENCE);
-        let rows = timeout(Self::PATIENCE, asking).await.map_err(late)?.map_err(|error| failed(&error))?;
-        Ok(Box::pin(stream::unfold(Box::pin(rows), move |mut rows| async move {
-            let row = match timeout(Self::PATIENCE, rows.next()).await {
-                Ok(row) => row?.map_err(|error| failed(&error)),
-                Err(elapsed) => Err(late(elapsed)),
+    pub async fn read(&self, from: u64, until: u64) -> Result<Vec<(u64, Bytes)>, ClusterError> {
+        /// In positions: bytes, that is. A record that is longer comes alone, with the time that it takes.
+        const RANGE: u32 = 1 << 20;
+        // Between two segments positions may be far apart.
+        const STATEMENT: &str = "WITH first AS (
+                SELECT min(position) AS position FROM replyvault_journal WHERE position >= $1
+            )
+            SELECT record.position, CASE WHEN octet_length(payload) <= $3 THEN payload END, octet_length(payload)
+            FROM first, replyvault_journal AS record
+            WHERE record.position >= $1 AND record.position < LEAST($2, first.position + $3) ORDER BY record.position";
+        let (from, until, range) = (from.cast_signed(), i64::try_from(until).unwrap_or(i64::MAX), i64::from(RANGE));
+        let parameters: [super::connect::Parameter<'_>; 3] =
+            [(&from, Type::INT8), (&until, Type::INT8), (&range, Type::INT8)];
+        let rows = self.connection.ask(patience(2 * u64::from(RANGE)), STATEMENT, &parameters).await?;
+        let mut records = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let position = row.get::<_, i64>(0).cast_unsigned();
+            let payload = match row.get::<_, Option<&[u8]>>(1) {
+                Some(payload) => Bytes::copy_from_slice(payload),
+                None => self.payload(position, row.get::<_, i32>(2)).await?,
             };
-            let record = |row: Row| (row.get::<_, i64>(0).cast_unsigned(), Bytes::copy_from_slice(row.get(1)));
-            Some((row.map(record), rows))
-        })))
+            records.push((position, payload));
+        }
+        Ok(records)
     }
 
-    /// The payload at a position.
+    async fn payload(&self, position: u64, length: i32) -> Result<Bytes, ClusterError> {
+        let (at, length) = (position.cast_signed(), u64::try_from(length).unwrap_or_default());
+        let statement = "SELECT payload FROM replyvault_journal WHERE position = $1";
+        let rows = self.connection.ask(patience(length), statement, &[(&at, Type::INT8)]).await?;
+        let row =
+            rows.first().ok_or_else(|| ClusterError::Lost(format!("the record at {position} was just archived")))?;
+        Ok(Bytes::copy_from_slice(row.get(0)))
+    }
+
+    /// The SHA-256 of the payload at a position.
     ///
     /// # Errors
     /// When PostgreSQL does not answer.
-    pub async fn record_at(&self, position: u64) -> Result<Option<Vec<u8>>, ClusterError> {
+    pub async fn digest_at(&self, position: u64) -> Result<Option<Vec<u8>>, ClusterError> {
         let position = position.cast_signed();
-        let statement = "SELECT payload FROM replyvault_journal WHERE position = $1";
+        let statement = "SELECT sha256(payload) FROM replyvault_journal WHERE position = $1";
         let rows = self.connection.query(statement, &[(&position, Type::INT8)]).await?;
         Ok(rows.first().map(|row| row.get(0)))
     }

@@ -1,5 +1,7 @@
 //! From one machine to replicas and back; a replica that comes later.
 
+use serde_json::{Value, json};
+
 use super::{Replicas, until};
 use crate::support::vault::{completed, video_id};
 
@@ -85,4 +87,29 @@ async fn a_replica_that_comes_later_is_made_of_the_bucket_and_the_log() {
     processes[2].post_until_accepted(&completed(20, &replicas.media.generated(20, 1000))).await;
     processes[0].job_in(&video_id(20), "archived").await;
     assert_eq!(replicas.objects().len(), 42);
+}
+
+/// However large the callbacks in the log are, a replica that comes later has PostgreSQL send each once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_replica_that_comes_later_reads_large_callbacks_once() {
+    const CALLBACKS: u64 = 40;
+    let Some(replicas) = Replicas::prepare(2).await else { return };
+    let process = replicas.programs[0].start().await;
+    for number in 0..CALLBACKS {
+        let mut body = completed(number, "");
+        body["status"] = json!(1);
+        body["downloadURL"] = Value::Null;
+        body["padding"] = json!("x".repeat(3 << 20));
+        process.post_until_accepted(&body).await;
+    }
+    let sent = async || -> u64 {
+        let said = "SELECT idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'replyvault_journal'";
+        replicas.postgres.run(said).await[0].parse().unwrap()
+    };
+    let before = sent().await;
+    let later = replicas.programs[1].start().await;
+    assert!(later.get(&format!("/api/v1/jobs/{}", video_id(CALLBACKS - 1))).await.is_some());
+    until("it is counted", || async { sent().await >= before + CALLBACKS }).await;
+    let rows = sent().await - before;
+    assert!(rows < 5 * CALLBACKS, "{rows} rows were sent for {CALLBACKS} callbacks");
 }

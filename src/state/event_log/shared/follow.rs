@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
@@ -13,12 +12,8 @@ use crate::cluster::ClusterError;
 use crate::journal::{Durability, Entry, JournalError, record_length};
 use crate::state::event_log::{AppendRequest, Batch, FoldCommand};
 
-/// How many records one look reads, and after how many bytes it ends.
-const READ_RECORDS: u32 = 2000;
-const READ_BYTES: usize = 4 << 20;
-
 impl Run {
-    /// Reads what others have appended, up to `until`, and copies it.
+    /// Reads what others have appended before `until`, and copies it; all there is where `until` is the largest number.
     pub(super) async fn follow(&mut self, until: u64) -> Result<(), SharedLogError> {
         loop {
             let Some(from) = self.log.mirror.end() else {
@@ -30,33 +25,12 @@ impl Run {
             let Link::Up(connection) = &self.link else {
                 return Err(ClusterError::Lost("it is away".to_owned()).into());
             };
-            let mut records = Vec::new();
-            let mut bytes = 0;
-            let mut rows = connection.read(from, READ_RECORDS).await?;
-            let mut is_all = true;
-            while let Some(row) = rows.next().await {
-                let (position, payload) = row?;
-                if position >= until {
-                    break;
-                }
-                bytes += payload.len();
-                records.push((position, payload));
-                if bytes >= READ_BYTES || records.len() == READ_RECORDS as usize {
-                    is_all = false;
-                    break;
-                }
-            }
-            drop(rows);
-            let is_empty = records.is_empty();
-            self.copy_records(records).await?;
-            if until == u64::MAX {
-                if is_all {
-                    if is_empty {
-                        self.begin_segments(None).await?;
-                    }
-                    return Ok(());
-                }
-            } else if is_empty {
+            let records = connection.read(from, until).await?;
+            if !records.is_empty() {
+                self.copy_records(records).await?;
+            } else if until == u64::MAX {
+                return self.begin_segments(None).await;
+            } else {
                 self.begin_segments(Some(until)).await?;
             }
         }
@@ -107,8 +81,11 @@ impl Run {
                 Some(next) => self.log.mirror.begin(next)?,
                 None if until.is_none() => return Ok(()),
                 None => {
+                    // What comes next may just have been moved into the archive: connecting anew finds out.
+                    let oldest = connection.segments(0, 1).await?.first().map_or(0, |oldest| oldest.base);
                     let hole = format!("nothing follows on from position {end}");
-                    return Err(ClusterError::Damaged(hole).into());
+                    let is_archived = oldest > known.base;
+                    return Err(if is_archived { ClusterError::Lost(hole) } else { ClusterError::Damaged(hole) }.into());
                 }
             }
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use sha2::{Digest, Sha256};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -130,7 +131,7 @@ impl Copied {
         }
         if let Some((position, payload)) = &self.last
             && *position >= known.base
-            && connection.record_at(*position).await?.is_none_or(|found| found != **payload)
+            && connection.digest_at(*position).await?.is_none_or(|found| found != Sha256::digest(payload).as_slice())
         {
             return Ok(Err(format!("the record at {position}")));
         }
