@@ -186,6 +186,10 @@ async fn start(
     }
     match tasks.start(id.clone(), watched, work) {
         Ok(task) => {
+            // Whoever asks another replica next finds it there.
+            if let Err(error) = shared::write(cluster, &task).await {
+                tracing::debug!(%error, task = task.id, "other replicas do not know of a task yet");
+            }
             tasks.runtime.spawn(shared::publish(cluster.clone(), task.clone()));
             Ok(accepted(task))
         }

@@ -38,14 +38,22 @@ pub(super) async fn give_up(cluster: &Cluster, kind: &str, id: &str) {
     }
 }
 
+/// Writes down how far a task is.
+///
+/// # Errors
+/// When PostgreSQL does not answer.
+pub(super) async fn write(cluster: &Cluster, task: &Task) -> Result<(), ClusterError> {
+    let body = serde_json::to_string(&task.view()).unwrap_or_default();
+    cluster.put_note(TASK, &task.id, &body, REMEMBERED).await
+}
+
 /// Writes down how far a task is until it has ended.
 pub(super) async fn publish(cluster: Cluster, task: Arc<Task>) {
     let kind = task.watched.kind();
     let mut ended_at = None;
     loop {
         let has_ended = task.end.get().is_some();
-        let body = serde_json::to_string(&task.view()).unwrap_or_default();
-        match cluster.put_note(TASK, &task.id, &body, REMEMBERED).await {
+        match write(&cluster, &task).await {
             Ok(()) if has_ended => return give_up(&cluster, kind, &task.id).await,
             Ok(()) => {}
             Err(error) => tracing::debug!(%error, task = task.id, "other replicas do not know how far a task is"),

@@ -82,7 +82,7 @@ struct Run {
     /// A batch of which it is not known whether the log has it.
     doubtful: Option<(u64, Vec<AppendRequest>)>,
     /// What is to be appended before anything else.
-    again: Vec<AppendRequest>,
+    retry_first: Vec<AppendRequest>,
     /// The last record copied in this run.
     last: Option<(u64, Bytes)>,
     poll: Duration,
@@ -103,7 +103,7 @@ pub(super) fn run(log: SharedLog, waiting: mpsc::Receiver<LogCommand>) {
         has_joined: false,
         serial: 0,
         doubtful: None,
-        again: Vec::new(),
+        retry_first: Vec::new(),
         last: None,
         poll: *POLL.start(),
         poll_at: now,
@@ -121,7 +121,8 @@ impl Run {
         loop {
             self.begin_connecting();
             let is_up = matches!(self.link, Link::Up(_));
-            let has_work = is_up && (!queue.is_empty() || !self.again.is_empty() || self.log.outage.waiting() > 0);
+            let has_work =
+                is_up && (!queue.is_empty() || !self.retry_first.is_empty() || self.log.outage.waiting() > 0);
             let mut closed = waiting.is_closed() && waiting.is_empty();
             let is_over = closed && queue.is_empty();
             if !has_work && !is_over {
@@ -146,10 +147,10 @@ impl Run {
             }
             match &self.link {
                 Link::Up(_) => self.work(&mut queue, &waiting).await?,
-                Link::Down { .. } if closed || self.away_for() >= HOLD => self.keep_here(&mut queue),
+                Link::Down { .. } if closed || self.away_for() >= HOLD => self.store_locally(&mut queue),
                 Link::Down { .. } => {}
             }
-            if closed && queue.is_empty() && self.again.is_empty() {
+            if closed && queue.is_empty() && self.retry_first.is_empty() {
                 return self.leave().await;
             }
         }
@@ -213,12 +214,12 @@ impl Run {
                 self.drain(chunk).await?;
                 self.log.health.appending.set(None);
             }
-            self.tell_health();
+            self.report_health();
             if !matches!(self.link, Link::Up(_)) {
                 return Ok(());
             }
         }
-        let mut requests = std::mem::take(&mut self.again);
+        let mut requests = std::mem::take(&mut self.retry_first);
         if requests.is_empty() {
             requests = queue.take(BATCH_BYTES);
         }
@@ -231,7 +232,9 @@ impl Run {
             let before = self.log.mirror.end();
             match self.follow(u64::MAX).await {
                 Ok(()) => {}
-                Err(SharedLogError::Cluster(error)) if !matches!(error, ClusterError::Damaged(_)) => self.down(&error),
+                Err(SharedLogError::Cluster(error)) if !matches!(error, ClusterError::Damaged(_)) => {
+                    self.mark_unavailable(&error)
+                }
                 Err(error) => return Err(error),
             }
             let is_new = self.log.mirror.end() != before;

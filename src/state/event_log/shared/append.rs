@@ -22,7 +22,7 @@ impl Run {
     ) -> Result<(), SharedLogError> {
         loop {
             let Some(epoch) = *self.log.cluster.epoch().borrow() else {
-                self.again = requests;
+                self.retry_first = requests;
                 return Ok(());
             };
             requests = refuse(requests, epoch);
@@ -32,14 +32,14 @@ impl Run {
             let payloads: Vec<Bytes> = requests.iter().map(|request| request.entry.to_payload().into()).collect();
             let serial = self.serial + 1;
             let Link::Up(connection) = &self.link else {
-                self.again = requests;
+                self.retry_first = requests;
                 return Ok(());
             };
             self.log.health.appending.set(Some(std::time::Instant::now()));
             match connection.append(epoch, serial, &payloads, 0).await {
                 Ok(Some(appended)) => {
                     self.serial = serial;
-                    self.takes_entries();
+                    self.mark_available();
                     return self.appended_with(appended.start, requests, payloads, nobody_waits).await;
                 }
                 Ok(None) => match connection.fate(epoch, serial).await {
@@ -52,23 +52,23 @@ impl Run {
                         tracing::warn!(epoch, "this replica was expelled: what it had under way is refused");
                         self.log.cluster.shares().lose();
                         self.log.cluster.epoch().send_replace(None);
-                        self.again = requests;
+                        self.retry_first = requests;
                         return Ok(());
                     }
                     Err(error) => {
                         self.doubtful = Some((serial, requests));
-                        self.down(&error);
+                        self.mark_unavailable(&error);
                         return Ok(());
                     }
                 },
                 Err(error) if error.is_definite() => {
-                    self.again = requests;
-                    self.down(&error);
+                    self.retry_first = requests;
+                    self.mark_unavailable(&error);
                     return Ok(());
                 }
                 Err(error) => {
                     self.doubtful = Some((serial, requests));
-                    self.down(&error);
+                    self.mark_unavailable(&error);
                     return Ok(());
                 }
             }
@@ -95,7 +95,7 @@ impl Run {
                 for request in requests {
                     let _ = request.answer.send(Ok(ApplyOutcome::Deferred));
                 }
-                self.down(&error);
+                self.mark_unavailable(&error);
                 return Ok(());
             }
             Err(error) => return Err(error),
@@ -142,42 +142,41 @@ impl Run {
         match appended {
             Ok(start) => {
                 self.serial = serial;
-                self.takes_entries();
+                self.mark_available();
                 self.log.outage.chunk_drained(&chunk)?;
                 let requests = chunk.entries.into_iter().map(|entry| self.request_of_another(entry)).collect();
                 self.appended_with(start, requests, payloads, false).await
             }
             Err(error) => {
-                self.down(&error);
+                self.mark_unavailable(&error);
                 Ok(())
             }
         }
     }
 
     /// Keeps callbacks on this disk, and refuses the rest.
-    pub(super) fn keep_here(&mut self, queue: &mut FairQueue<Option<Target>, AppendRequest>) {
+    pub(super) fn store_locally(&mut self, queue: &mut FairQueue<Option<Target>, AppendRequest>) {
         if let Some((serial, requests)) = self.doubtful.take() {
             let (callbacks, others) = split(requests);
             let entries = callbacks.iter().map(|request| request.entry.clone()).collect();
             let kept = self.log.outage.keep_doubtful(serial, entries);
-            self.answer_kept(kept, callbacks);
+            self.answer_stored(kept, callbacks);
             refuse_away(others);
         }
-        let again = std::mem::take(&mut self.again);
-        let mut requests = again;
+        let mut requests = std::mem::take(&mut self.retry_first);
         while !requests.is_empty() || !queue.is_empty() {
             let (callbacks, others) = split(requests);
             if !callbacks.is_empty() {
                 let kept = self.log.outage.keep(callbacks.iter().map(|request| &request.entry));
-                self.answer_kept(kept, callbacks);
+                self.answer_stored(kept, callbacks);
             }
             refuse_away(others);
             requests = queue.take(BATCH_BYTES);
         }
-        self.tell_health();
+        self.report_health();
     }
 
-    fn answer_kept(&self, kept: Result<(), JournalError>, callbacks: Vec<AppendRequest>) {
+    fn answer_stored(&self, kept: Result<(), JournalError>, callbacks: Vec<AppendRequest>) {
         self.set_failure(kept.as_ref().err().map(ToString::to_string));
         if let Err(error) = &kept {
             tracing::error!(%error, "the shared log is away and this disk refuses: callbacks are answered 503");

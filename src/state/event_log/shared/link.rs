@@ -152,7 +152,7 @@ impl Run {
             Link::Down { retry_at, connecting } => {
                 let retry = if connecting.is_some() { *retry_at + Duration::from_secs(3600) } else { *retry_at };
                 let keep_at = self.away.as_ref().map_or(*retry_at, |away| away.since + HOLD);
-                let holds = !queue_is_empty || self.doubtful.is_some() || !self.again.is_empty();
+                let holds = !queue_is_empty || self.doubtful.is_some() || !self.retry_first.is_empty();
                 if holds && keep_at > Instant::now() { retry.min(keep_at) } else { retry }
             }
         }
@@ -176,7 +176,7 @@ impl Run {
             Ok(connected) => connected,
             // Nothing here gets better by itself, but nothing was lost either: who runs it may mend it.
             Err(error) => {
-                self.down(&error);
+                self.mark_unavailable(&error);
                 return Ok(());
             }
         };
@@ -205,13 +205,13 @@ impl Run {
             if joined.committed == serial {
                 self.appended(joined.start, requests).await?;
             } else {
-                self.again = requests;
+                self.retry_first = requests;
             }
         }
-        if self.again.is_empty() && self.log.outage.waiting() == 0 {
-            self.takes_entries();
+        if self.retry_first.is_empty() && self.log.outage.waiting() == 0 {
+            self.mark_available();
         }
-        self.tell_health();
+        self.report_health();
         self.poll_at = Instant::now();
         Ok(())
     }
@@ -234,24 +234,24 @@ impl Run {
             }
             Ok(None) => Err(SharedLogError::Displaced),
             Err(error) => {
-                self.down(&error);
+                self.mark_unavailable(&error);
                 Ok(false)
             }
         }
     }
 
     /// The log can be reached, and takes what is appended.
-    pub(super) fn takes_entries(&mut self) {
+    pub(super) fn mark_available(&mut self) {
         let Some(away) = self.away.take() else { return };
         if away.attempts > 0 {
             tracing::info!(away_for = ?away.since.elapsed(), waiting = self.log.outage.waiting(),
                 "the shared log can be reached again");
         }
-        self.tell_health();
+        self.report_health();
     }
 
     /// The log cannot be reached, or refuses what is appended.
-    pub(super) fn down(&mut self, error: &ClusterError) {
+    pub(super) fn mark_unavailable(&mut self, error: &ClusterError) {
         let why = error.to_string();
         let away = self.away.get_or_insert_with(Away::new);
         if away.attempts == 0 || away.why != why {
@@ -262,10 +262,10 @@ impl Run {
         let doublings = if error.is_definite() { away.attempts.min(MAX_DOUBLINGS) } else { 0 };
         (away.why, away.attempts) = (why, away.attempts.saturating_add(1));
         self.link = Link::Down { retry_at: Instant::now() + RETRY * 2_u32.pow(doublings), connecting: None };
-        self.tell_health();
+        self.report_health();
     }
 
-    pub(super) fn tell_health(&self) {
+    pub(super) fn report_health(&self) {
         let away = self.away.as_ref().map(|away| away.why.clone());
         self.log.cluster.set_health(ClusterHealth { away, waiting: self.log.outage.waiting() });
     }
