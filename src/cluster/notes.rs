@@ -1,10 +1,14 @@
 //! What replicas tell each other for a while and what is no part of the log: sessions that were ended, tasks that run.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_postgres::types::Type;
 
 use super::{Cluster, ClusterError, Connection};
+
+/// How long a statement may take: requests wait for it.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// One note.
 #[derive(Clone, Debug)]
@@ -95,14 +99,17 @@ impl Cluster {
 
     /// One connection for all notes; statements follow one another on it without waiting.
     async fn note_connection(&self) -> Result<Arc<Connection>, ClusterError> {
+        // A server that hangs keeps its connections open: nobody waits for it who need not.
+        if let Some(away) = self.health().away {
+            return Err(ClusterError::Lost(away));
+        }
         let mut kept = self.inner.note_connection.lock().await;
         if let Some(connection) = kept.as_ref().filter(|connection| connection.is_open()) {
             return Ok(connection.clone());
         }
-        if let Some(away) = self.health().away {
-            return Err(ClusterError::Lost(away));
-        }
-        let connection = Arc::new(self.connect_on_service_runtime().await?);
+        let mut connection = self.connect_on_service_runtime().await?;
+        connection.set_patience(PATIENCE);
+        let connection = Arc::new(connection);
         *kept = Some(connection.clone());
         Ok(connection)
     }

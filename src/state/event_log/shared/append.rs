@@ -45,6 +45,7 @@ impl Run {
                 Ok(None) => match connection.fate(epoch, serial).await {
                     Ok(BatchFate::Appended(start)) => {
                         self.serial = serial;
+                        self.mark_available();
                         return self.appended_with(start, requests, payloads, nobody_waits).await;
                     }
                     Ok(BatchFate::Not(serial)) => self.serial = serial,
