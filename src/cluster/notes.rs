@@ -97,6 +97,18 @@ impl Cluster {
         self.note_connection().await?.query(statement, &parameters).await.map(drop)
     }
 
+    /// Removes all notes of a kind but those with the highest keys.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer.
+    pub async fn trim_notes(&self, kind: &str, keep: u32) -> Result<(), ClusterError> {
+        let statement = "DELETE FROM replyvault_note WHERE kind = $1 AND key <= (
+                SELECT key FROM replyvault_note WHERE kind = $1 ORDER BY key DESC OFFSET $2 LIMIT 1)";
+        let keep = i64::from(keep);
+        let parameters: [super::connect::Parameter<'_>; 2] = [(&kind, Type::TEXT), (&keep, Type::INT8)];
+        self.note_connection().await?.query(statement, &parameters).await.map(drop)
+    }
+
     /// One connection for all notes; statements follow one another on it without waiting.
     async fn note_connection(&self) -> Result<Arc<Connection>, ClusterError> {
         // A server that hangs keeps its connections open: nobody waits for it who need not.

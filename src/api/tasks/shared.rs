@@ -20,6 +20,8 @@ const PAUSE: Duration = Duration::from_secs(5);
 const LEASE: u32 = 30;
 /// For how long it can be read what became of a task, in seconds.
 const REMEMBERED: u32 = 7 * 24 * 60 * 60;
+/// Of how many tasks, at most: a report can have hundreds of findings.
+const MAX_TASKS: u32 = 100;
 /// For how long it is tried to write that down.
 const PATIENCE: Duration = Duration::from_secs(10 * 60);
 
@@ -54,7 +56,12 @@ pub(super) async fn publish(cluster: Cluster, task: Arc<Task>) {
     loop {
         let has_ended = task.end.get().is_some();
         match write(&cluster, &task).await {
-            Ok(()) if has_ended => return give_up(&cluster, kind, &task.id).await,
+            Ok(()) if has_ended => {
+                if let Err(error) = cluster.trim_notes(TASK, MAX_TASKS).await {
+                    tracing::debug!(%error, "old tasks are forgotten after the next one");
+                }
+                return give_up(&cluster, kind, &task.id).await;
+            }
             Ok(()) => {}
             Err(error) => tracing::debug!(%error, task = task.id, "other replicas do not know how far a task is"),
         }

@@ -103,6 +103,9 @@ async fn a_task_of_one_replica_is_shown_by_another_and_has_no_second_beside_it()
         (sent.status().as_u16(), sent.json::<Value>().await.unwrap())
     };
     until("it is known where the log is", || async { start(&processes[1]).await.0 == 202 }).await;
+    let old = "INSERT INTO replyvault_note SELECT 'task', 'task_00' || number, '{}', clock_timestamp(),
+        clock_timestamp() + interval '1 day' FROM generate_series(100, 400) AS number";
+    replicas.postgres.run(old).await;
     until("that one has ended", || async { start(&processes[0]).await.0 == 202 }).await;
     let tasks = processes[1].get("/api/v1/tasks").await.unwrap();
     let task = tasks["items"][0]["taskId"].as_str().unwrap().to_owned();
@@ -116,6 +119,7 @@ async fn a_task_of_one_replica_is_shown_by_another_and_has_no_second_beside_it()
         replicas.postgres.ask("SELECT count(*) FROM replyvault_note WHERE kind = 'running-task'").await == ["0"]
     })
     .await;
+    assert_eq!(replicas.postgres.run("SELECT count(*) FROM replyvault_note WHERE kind = 'task'").await, ["100"]);
     let running = "INSERT INTO replyvault_note VALUES
         ('running-task', 'verify', 'task_of_another', clock_timestamp(), clock_timestamp() + interval '1 hour')";
     replicas.postgres.run(running).await;
