@@ -41,7 +41,7 @@ use crate::notify::{self, Notifier};
 use crate::provider;
 use crate::reconcile::{self, Reconciler};
 use crate::relay::{self, Relay};
-use crate::repair::{self, ArchiveKeys, Retention, Verifier, compare_with_archive, restore};
+use crate::repair::{self, ArchiveKeys, Retention, Snapshots, Verifier, compare_with_archive, restore};
 use crate::search::Search;
 use crate::state::{EventLog, RecoveryError};
 use crate::supervisor::Ended;
@@ -235,8 +235,15 @@ impl Running {
             });
             supervisor.watch("quarantine keeper", endless(keeping))
         });
-        if log.cluster().is_some() {
+        if let Some(cluster) = log.cluster().cloned() {
             background_tasks.spawn(supervisor.watch("journal copy", endless(trim_copy(log.clone()))));
+            let snapshots = Snapshots::new(bucket.clone(), settings.journal_keys.clone(), cluster);
+            let data_dir = settings.data_dir.clone();
+            let making = alone(log.clone(), move |log| {
+                let (snapshots, data_dir) = (snapshots.clone(), data_dir.clone());
+                async move { snapshots.run(log, &data_dir, Intake::parse_callback).await }
+            });
+            background_tasks.spawn(supervisor.watch("snapshot maker", endless(making)));
         }
         if let Some(reconciler) = reconciler {
             let reconciling = alone(log.clone(), move |_| {

@@ -21,6 +21,7 @@ mod report;
 mod restore;
 mod retention;
 mod sample;
+mod snapshot;
 mod upload;
 
 use std::sync::Arc;
@@ -30,7 +31,7 @@ use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::value::RawValue;
 
-pub use archive::{ArchiveKeys, OpenedSegment, open_event_log, open_segment, seal_segment};
+pub use archive::{ArchiveKeys, OpenedSegment, open_event_log, open_journal, open_segment, seal_segment};
 pub use backup::{Backup, BackupError, backup};
 pub use older_copy::compare_with_archive;
 pub use rebuild::{RebuildError, RebuildProgress, Rebuilt, rebuild};
@@ -38,6 +39,7 @@ pub use report::{Finding, FindingKind, Progress, Report};
 pub use restore::{RestoreError, restore};
 pub use retention::{Retention, RetentionError, trim_copy};
 pub use sample::{Sample, SampleError};
+pub use snapshot::{Pace, Snapshot, SnapshotError, Snapshots};
 
 use crate::backoff::with_retry;
 use crate::bucket::{Bucket, BucketError, ObjectKey};

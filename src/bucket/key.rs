@@ -15,7 +15,8 @@ pub(super) const MAX_SEGMENT: usize = 200;
 /// Relative, at most [`ObjectKey::MAX_BYTES`] bytes of ASCII letters, digits and `-_.=+@,!()`, in `/`-separated
 /// segments of 1 to 200 bytes, none of them `.` or `..`. So it can't leave the prefix, and no key can be taken for a
 /// staging file (`name#1`). Read from text it never lies below `_journal/`, `_replyvault/` or `_thumbs/`;
-/// only [`ObjectKey::journal`], `ObjectKey::marker` and [`ObjectKey::thumbnail`] do.
+/// only [`ObjectKey::journal`], [`ObjectKey::snapshot`], [`ObjectKey::snapshot_part`], `ObjectKey::marker` and
+/// [`ObjectKey::thumbnail`] do.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectKey(Box<str>);
 
@@ -41,6 +42,16 @@ impl ObjectKey {
         Self(format!("{JOURNAL}/{name}").into())
     }
 
+    /// The key of what tells of a snapshot of the state.
+    pub fn snapshot(name: &FileName) -> Self {
+        Self(format!("{}/{name}", Self::SNAPSHOTS).into())
+    }
+
+    /// The key of a part of a snapshot.
+    pub fn snapshot_part(name: &FileName) -> Self {
+        Self(format!("{}/{name}", Self::SNAPSHOT_PARTS).into())
+    }
+
     /// The key of the thumbnail of the bytes with a digest.
     pub fn thumbnail(of: &Digest) -> Self {
         let digest = of.to_string();
@@ -49,6 +60,9 @@ impl ObjectKey {
 
     /// The first segment below which what tells of the bucket itself lies.
     pub(super) const ABOUT: &str = "_replyvault";
+
+    const SNAPSHOTS: &str = "_replyvault/snapshots";
+    const SNAPSHOT_PARTS: &str = "_replyvault/snapshot-parts";
 
     /// The key of the marker that tells whose bucket this is.
     pub(super) fn marker() -> Self {
@@ -83,6 +97,11 @@ impl ObjectKey {
     pub(super) fn is_reserved(&self) -> bool {
         is_reserved(&self.0)
     }
+
+    /// Whether this is a part of a snapshot, or tells of one.
+    pub(super) fn is_snapshot(&self) -> bool {
+        self.is_below(&ObjectFolder::snapshots()) || self.is_below(&ObjectFolder::snapshot_parts())
+    }
 }
 
 impl ObjectFolder {
@@ -96,6 +115,16 @@ impl ObjectFolder {
     /// The folder of the journal's own segments.
     pub fn journal() -> Self {
         Self(JOURNAL.into())
+    }
+
+    /// The folder of what tells of snapshots.
+    pub fn snapshots() -> Self {
+        Self(ObjectKey::SNAPSHOTS.into())
+    }
+
+    /// The folder of the parts of snapshots.
+    pub fn snapshot_parts() -> Self {
+        Self(ObjectKey::SNAPSHOT_PARTS.into())
     }
 
     /// What a template makes of a job, which is a folder by the template's own checks.

@@ -149,6 +149,12 @@ impl Bucket {
         keys(self.clone(), listing, move |key| key.is_below(&folder))
     }
 
+    /// The same for snapshots of the state, [`ObjectFolder::snapshots`] or [`ObjectFolder::snapshot_parts`].
+    pub fn list_snapshots(&self, folder: ObjectFolder) -> BoxStream<'static, Result<(ObjectKey, u64), BucketError>> {
+        let listing = self.list_all(Some(&folder), None);
+        keys(self.clone(), listing, move |key| key.is_below(&folder) && key.is_snapshot())
+    }
+
     /// Every object below `folder`, or in the whole bucket, behind `after`, whoever wrote it. Names that are no key are left out.
     pub(super) fn list_all(
         &self,
@@ -170,15 +176,27 @@ impl Bucket {
         listed.boxed()
     }
 
-    /// Removes one of the journal's own segments; that it is not there is fine. No other object is ever removed.
+    /// Removes one of the journal's own segments; that it is not there is fine. Nothing but these and parts of snapshots is ever
+    /// removed.
     ///
     /// # Errors
     /// When the store fails; the segment may still be there.
     pub async fn remove_journal(&self, name: &FileName) -> Result<(), BucketError> {
-        let key = ObjectKey::journal(name);
+        self.remove(&ObjectKey::journal(name)).await
+    }
+
+    /// Removes what tells of a snapshot, or a part of one; that it is not there is fine. Any other key is left alone.
+    ///
+    /// # Errors
+    /// When the store fails; the object may still be there.
+    pub async fn remove_snapshot(&self, key: &ObjectKey) -> Result<(), BucketError> {
+        if key.is_snapshot() { self.remove(key).await } else { Ok(()) }
+    }
+
+    async fn remove(&self, key: &ObjectKey) -> Result<(), BucketError> {
         match self.store().objects.delete(&Path::from(key.as_str())).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(BucketError::of_store(&key, &error)),
+            Err(error) => Err(BucketError::of_store(key, &error)),
         }
     }
 

@@ -285,6 +285,11 @@ pub(super) enum ClusterCommand {
         after_help = "At the same position, all replicas print the same.\n\nExample:\n  replyvault cluster digest"
     )]
     Digest,
+    /// Put a snapshot of this replica's view into the bucket, so that a new replica starts fast
+    #[command(
+        after_help = "The service makes snapshots by itself as the log grows. This makes one now, with the service running or stopped.\n\nExample:\n  replyvault cluster snapshot"
+    )]
+    Snapshot,
 }
 
 #[derive(Debug, Subcommand)]

@@ -2,9 +2,11 @@
 
 use super::args::ClusterCommand;
 use super::{Failure, print};
-use crate::cluster::{self, ClusterError, PostgresUrl};
+use crate::cluster::{self, Cluster, ClusterError, PostgresUrl};
 use crate::config::{Config, DataDir, DataDirError};
+use crate::intake::Intake;
 use crate::journal::Journal;
+use crate::repair::{Pace, Snapshot, Snapshots, open_journal};
 use crate::state::State;
 
 /// Runs a command about the cluster.
@@ -14,6 +16,7 @@ pub(super) async fn run(config: &Config, command: ClusterCommand) -> Result<(), 
         ClusterCommand::Import => import(config).await,
         ClusterCommand::Export => export(config).await,
         ClusterCommand::Digest => digest(config),
+        ClusterCommand::Snapshot => snapshot(config).await,
     }
 }
 
@@ -122,6 +125,27 @@ async fn export(config: &Config) -> Result<(), Failure> {
     print(format!(
         "this data directory has the whole log, up to position {end}; without cluster.postgres it can be used alone\n"
     ))
+}
+
+/// Makes a snapshot from the copy of the log here, also beside the running service.
+async fn snapshot(config: &Config) -> Result<(), Failure> {
+    let (url, data) = (url(config)?, &config.data.dir);
+    if !cluster::is_replica(data) {
+        let expected = "expected the data directory of a replica that has been started once";
+        return Err(Failure::usage(config.error("data.dir", expected)));
+    }
+    let cluster = Cluster::new(url, data).map_err(failed)?;
+    let keys = config.journal_keys().map_err(Failure::usage)?;
+    let bucket = config.open_bucket().map_err(Failure::usage)?;
+    let journal = open_journal(data, &bucket, keys.clone()).map_err(Failure::runtime)?;
+    let snapshots = Snapshots::new(bucket, keys, cluster);
+    let made = snapshots.make(data, &journal, Intake::parse_callback, Pace::Full).await.map_err(Failure::runtime)?;
+    print(match made {
+        Some(Snapshot { position, bytes }) => {
+            format!("a snapshot of {} up to position {position} is in the bucket\n", bytesize::ByteSize(bytes))
+        }
+        None => "the newest snapshot in the bucket has all that the copy of the log here has\n".to_owned(),
+    })
 }
 
 /// Says what the view holds, for comparing it with those of other replicas at the same position.

@@ -291,6 +291,20 @@ impl LogConnection {
 }
 
 impl Cluster {
+    /// Whether the log has a record with this SHA-256 at a position, or had one there before its segment moved into the archive.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer, or has no log.
+    pub async fn has_record(&self, position: u64, sha256: &[u8]) -> Result<bool, ClusterError> {
+        let connection = self.inner.url.connect().await?;
+        let log = LogConnection { connection, id: self.id().to_owned(), process: self.inner.process };
+        let Some(oldest) = log.segments(0, 1).await?.first().copied() else { return Ok(false) };
+        if position < oldest.base {
+            return Ok(position < oldest.previous_end);
+        }
+        Ok(log.digest_at(position).await?.is_some_and(|found| found == sha256))
+    }
+
     /// Takes the segments before `base` out of the log, the records of each in steps. They are in the archive.
     /// This takes a connection of its own, so that nobody who appends waits for it.
     ///

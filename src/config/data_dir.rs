@@ -97,7 +97,7 @@ fn take(path: &Path) -> Result<File, DataDirError> {
 }
 
 /// What replyvault makes in a data directory, besides `state` and its copies.
-const OURS: [&str; 5] = ["journal", "spool", "lock", "secrets.toml", "bucket"];
+const OURS: [&str; 8] = ["journal", "outage", "snapshot", "spool", "lock", "replica", "secrets.toml", "bucket"];
 
 fn is_ours(name: &str) -> bool {
     let begins = ["state.", "secrets.toml.", "sessions.json", "bucket.json"];

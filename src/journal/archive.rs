@@ -1,3 +1,4 @@
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
@@ -7,7 +8,7 @@ use super::frame;
 use super::header::{self, FoundHeader};
 use super::{Entry, Journal, JournalError};
 
-/// Where segments are that are no longer here. Its calls block.
+/// Where segments are that are no longer here, and states that were made of them. Its calls block.
 pub trait Archive: std::fmt::Debug + Send + Sync {
     /// The segments there whose base is `from` or beyond, by their bases. Of several with one base, the longest comes first.
     ///
@@ -32,6 +33,13 @@ pub trait Archive: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// When the archive does not answer; what was done counts.
     fn renew(&self) -> Result<usize, ArchiveError>;
+
+    /// Puts a state that others have made into the folder `into`, which is not there yet, if there is one that goes far enough
+    /// beyond the position `applied` to be worth it. Returns the position up to which all is folded in there.
+    ///
+    /// # Errors
+    /// When it cannot be had: then something may be in the folder.
+    fn fetch_state(&self, applied: u64, into: &Path) -> Result<Option<u64>, ArchiveError>;
 
     /// Nobody waits any more: calls that run, and all after, fail soon.
     fn close(&self);
@@ -81,7 +89,7 @@ pub enum Patience {
 
 /// Why segments that are no longer here cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the journal's older segments cannot be read: {0}")]
+#[error("the journal's archive cannot be read: {0}")]
 pub struct ArchiveError(pub String);
 
 /// How the journal here stands to the archive.
@@ -208,6 +216,14 @@ impl Journal {
     /// When the archive does not answer; what was done counts.
     pub fn renew_archive(&self) -> Result<usize, ArchiveError> {
         self.archive.as_ref().map_or(Ok(0), |archive| archive.renew())
+    }
+
+    /// Puts a state from the archive into the folder `into`: see [`Archive::fetch_state`]. `None` without an archive.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    pub fn fetch_state(&self, applied: u64, into: &Path) -> Result<Option<u64>, ArchiveError> {
+        self.archive.as_ref().map_or(Ok(None), |archive| archive.fetch_state(applied, into))
     }
 
     pub(super) fn read_archived(&self, position: u64) -> Result<Entry, JournalError> {

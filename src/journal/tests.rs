@@ -194,6 +194,10 @@ impl Archive for Moved {
         Ok(0)
     }
 
+    fn fetch_state(&self, _: u64, _: &std::path::Path) -> Result<Option<u64>, ArchiveError> {
+        Ok(None)
+    }
+
     fn close(&self) {}
 }
 

@@ -24,11 +24,12 @@ use tokio::sync::watch;
 
 pub use self::keys::ArchiveKeys;
 use self::pieces::Pieces;
+use super::snapshot::Snapshots;
 use crate::backoff::with_retry;
 use crate::bucket::{Bucket, BucketError, ObjectKey};
 use crate::cluster::Cluster;
 use crate::domain::{Digest, FileName};
-use crate::journal::{Archive, ArchiveError, Archived, ArchivedBytes, Journal, Patience, StoredAs};
+use crate::journal::{Archive, ArchiveError, Archived, ArchivedBytes, Journal, JournalError, Patience, StoredAs};
 use crate::state::{EventLog, ParseCallback, RecoveryError};
 
 /// The most bytes a segment may have: more than a full one, the last batch behind it and the largest callback.
@@ -50,13 +51,22 @@ pub fn open_event_log(
     cluster: Option<Cluster>,
     parse_callback: ParseCallback,
 ) -> Result<EventLog, RecoveryError> {
-    let archive = Arc::new(SegmentArchive::new(bucket.clone(), keys));
-    let journal = Journal::open_in(dir)?.with_archive(archive);
+    let snapshots = cluster.clone().map(|cluster| Snapshots::new(bucket.clone(), keys.clone(), cluster));
+    let archive = SegmentArchive { snapshots, ..SegmentArchive::new(bucket.clone(), keys) };
+    let journal = Journal::open_in(dir)?.with_archive(Arc::new(archive));
     let state = dir.join("state");
     match cluster {
         Some(cluster) => EventLog::open_shared(journal, &state, &dir.join("outage"), cluster, parse_callback),
         None => EventLog::open(journal, &state, parse_callback),
     }
+}
+
+/// Opens the journal below `dir` to be read, with what `bucket` has of it. Needs a tokio runtime.
+///
+/// # Errors
+/// As for [`Journal::open`].
+pub fn open_journal(dir: &Path, bucket: &Bucket, keys: ArchiveKeys) -> Result<Journal, JournalError> {
+    Ok(Journal::open_in(dir)?.with_archive(Arc::new(SegmentArchive::new(bucket.clone(), keys))))
 }
 
 /// Whether an object has the name of an archived segment.
@@ -102,6 +112,8 @@ pub fn open_segment(keys: &ArchiveKeys, object: &[u8]) -> Result<OpenedSegment, 
 pub(super) struct SegmentArchive {
     bucket: Bucket,
     keys: ArchiveKeys,
+    /// Of the state, where there are other replicas that make some.
+    snapshots: Option<Snapshots>,
     runtime: Handle,
     /// What was found damaged, each said once.
     problems: Mutex<BTreeSet<String>>,
@@ -112,7 +124,7 @@ impl SegmentArchive {
     /// The archive in `bucket`. Needs a tokio runtime.
     pub(super) fn new(bucket: Bucket, keys: ArchiveKeys) -> Self {
         let (runtime, closed) = (Handle::current(), watch::Sender::new(false));
-        Self { bucket, keys, runtime, problems: Mutex::default(), closed }
+        Self { bucket, keys, snapshots: None, runtime, problems: Mutex::default(), closed }
     }
 
     /// What of the segments that were read was damaged.
@@ -120,7 +132,10 @@ impl SegmentArchive {
         self.problems.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
-    fn until_closed<T>(&self, work: impl Future<Output = Result<T, BucketError>>) -> Result<T, ArchiveError> {
+    fn until_closed<T, E: std::fmt::Display>(
+        &self,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, ArchiveError> {
         let mut closed = self.closed.subscribe();
         self.runtime.block_on(async {
             tokio::select! {
@@ -316,6 +331,11 @@ impl Archive for SegmentArchive {
             damaged += usize::from(!self.until_closed(self.seal_again(&segment))?);
         }
         Ok(damaged)
+    }
+
+    fn fetch_state(&self, applied: u64, into: &Path) -> Result<Option<u64>, ArchiveError> {
+        let Some(snapshots) = &self.snapshots else { return Ok(None) };
+        self.until_closed(snapshots.fetch(applied, into))
     }
 
     fn close(&self) {

@@ -59,6 +59,12 @@ pub enum RecoveryError {
         /// What the defect said.
         what: String,
     },
+    /// What it was made of lacks a part of the journal.
+    #[error("a part of the journal cannot be read")]
+    Gaps,
+    /// It was not to go on.
+    #[error("stopped before its end")]
+    Stopped,
     /// The system refuses another thread.
     #[error("a thread cannot be started: {0}")]
     Thread(std::io::Error),
@@ -79,7 +85,7 @@ impl RecoveryError {
             Self::Journal(error) => error.is_disk_full(),
             Self::State(error) => error.is_disk_full(),
             Self::MoveAside { source, .. } => source.kind() == std::io::ErrorKind::StorageFull,
-            Self::Defect { .. } | Self::Thread(_) => false,
+            Self::Defect { .. } | Self::Thread(_) | Self::Gaps | Self::Stopped => false,
         }
     }
 }
@@ -87,7 +93,7 @@ impl RecoveryError {
 /// sled's own default is 1 GB.
 const CACHE_BYTES: u64 = 48 << 20;
 /// Enough for what is read from both ends at once.
-const LEAST_CACHE_BYTES: u64 = 16 << 20;
+pub(super) const LEAST_CACHE_BYTES: u64 = 16 << 20;
 /// How many entries are folded in between two commits of a replay, at most.
 const REPLAY_BATCH: usize = 1000;
 /// From so many bytes on that they read and write, fewer.
@@ -173,7 +179,7 @@ impl State {
 
 /// sled does not notice all damage: noise in its file can make it open without an error and without half the records. So
 /// the records of every kind are counted and compared with the numbers that were written along with them.
-fn verify_counts(dir: &Path) -> Result<(), StateError> {
+pub(super) fn verify_counts(dir: &Path) -> Result<(), StateError> {
     // Whoever reads all of it once gains nothing from keeping it, and what is kept beside the cache goes with the handle.
     let store = open_store(dir, LEAST_CACHE_BYTES, Access::ReadOnly)?;
     let found = store.get(&META)?;
@@ -301,14 +307,16 @@ fn remove_aside(dir: &Path, kept: Option<&Path>) -> std::io::Result<usize> {
 }
 
 /// Folds in what the journal has beyond the store, but for the entries at `passed_over`, whose bodies go to quarantine.
+/// `go_on` is asked after each commit.
 pub(super) fn replay(
     store: &Store,
     journal: &Journal,
     parse_callback: ParseCallback,
     passed_over: &BTreeSet<u64>,
+    go_on: &mut dyn FnMut() -> bool,
 ) -> Result<Recovery, RecoveryError> {
     store.set_bulk(true);
-    let recovery = fold_in(store, journal, parse_callback, passed_over);
+    let recovery = fold_in(store, journal, parse_callback, passed_over, go_on);
     store.set_bulk(false);
     recovery
 }
@@ -318,6 +326,7 @@ fn fold_in(
     journal: &Journal,
     parse_callback: ParseCallback,
     passed_over: &BTreeSet<u64>,
+    go_on: &mut dyn FnMut() -> bool,
 ) -> Result<Recovery, RecoveryError> {
     let mut recovery = Recovery::default();
     let mut txn = Txn::begin_replay(store)?;
@@ -343,6 +352,9 @@ fn fold_in(
         pending += 1;
         if pending == REPLAY_BATCH || txn.bytes() > REPLAY_BATCH_BYTES {
             txn.commit(entries.end())?;
+            if !go_on() {
+                return Err(RecoveryError::Stopped);
+            }
             txn = Txn::begin_replay(store)?;
             pending = 0;
         }

@@ -3,6 +3,7 @@
 mod copies;
 mod faults;
 mod moves;
+mod snapshots;
 mod ways;
 mod work;
 

@@ -110,12 +110,14 @@ struct Attempt {
     aside: Aside,
     /// Entries that came upon a defect.
     passed_over: BTreeSet<u64>,
+    /// Whether it was looked for a state that others have made.
+    has_looked_for_snapshot: bool,
 }
 
 impl FoldThread {
     pub(super) fn run(self, opened: Option<Opened>, aside: Aside, batches: &Receiver<FoldCommand>) {
         let FoldState { state, behind } = &self.folding;
-        self.catch_up(Attempt { opened, aside, passed_over: BTreeSet::new() }, batches);
+        self.catch_up(Attempt { opened, aside, ..Attempt::default() }, batches);
         loop {
             // While it mends, and until then, nobody else folds.
             behind.fetch_sub(1, Ordering::AcqRel);
@@ -232,11 +234,19 @@ impl FoldThread {
     }
 
     fn bring_up_to_date(&self, work: &mut Attempt) -> Result<Recovery, RecoveryError> {
-        let opened = match &mut work.opened {
+        let state = &self.folding.state;
+        let opened = match work.opened.take() {
             Some(opened) => opened,
-            opened => opened.insert(self.folding.state.open_store(&mut work.aside)?),
+            None => state.open_store(&mut work.aside)?,
         };
-        open::replay(&opened.store, &self.journal, self.parse_callback, &work.passed_over)
+        let is_first = !std::mem::replace(&mut work.has_looked_for_snapshot, true);
+        let opened = if is_first && state.cluster().is_some() {
+            state.begin_with_snapshot(opened, &self.journal, &mut work.aside)?
+        } else {
+            opened
+        };
+        let opened = work.opened.insert(opened);
+        open::replay(&opened.store, &self.journal, self.parse_callback, &work.passed_over, &mut || true)
     }
 }
 

@@ -1,0 +1,121 @@
+//! Snapshots: a second state beside the one in use, folded from the same journal. Nobody reads it, so its files can be copied,
+//! and another replica begins with them instead of folding all of the log.
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::fold::ParseCallback;
+use super::open::{Aside, LEAST_CACHE_BYTES, Opened, open_store, replay, verify_counts};
+use super::records::VERSION;
+use super::store::{Access, Store};
+use super::txn::Txn;
+use super::{RecoveryError, State, StateError, StoreError};
+use crate::journal::Journal;
+
+/// How long the store may take to have all of it on the disk, and then to be let go of.
+const STORE_PATIENCE: Duration = Duration::from_secs(120);
+
+impl State {
+    /// The form of the records. A state of any other form is made anew when it is opened.
+    pub const FORM: u32 = VERSION;
+
+    /// Folds what `journal` has into the state in `dir`, from where that is, and closes it. One that cannot be used is made
+    /// anew. `go_on` is asked after every thousand entries at most. Returns the position that all before is folded in of.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// [`RecoveryError::Gaps`] when a part of the journal cannot be read: then the state is of no use. [`RecoveryError::Stopped`]
+    /// when `go_on` says no; the next call continues.
+    pub fn fold_aside(
+        dir: &Path,
+        journal: &Journal,
+        parse_callback: ParseCallback,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<u64, RecoveryError> {
+        let store = match open_sound(dir) {
+            Err(error) if error.is_damage() => {
+                tracing::warn!(%error, "the state that snapshots are made of is made anew");
+                let failed = |source| RecoveryError::MoveAside { path: dir.to_owned(), source };
+                std::fs::remove_dir_all(dir).map_err(failed)?;
+                open_sound(dir)?
+            }
+            opened => opened?,
+        };
+        let mut passed_over = BTreeSet::new();
+        let recovery = loop {
+            match replay(&store, journal, parse_callback, &passed_over, go_on) {
+                Err(RecoveryError::Defect { position, .. }) if passed_over.insert(position) => {}
+                replayed => break replayed?,
+            }
+        };
+        if recovery.has_gaps() {
+            return Err(RecoveryError::Gaps);
+        }
+        if !store.flush(STORE_PATIENCE).map_err(StateError::from)? {
+            return Err(StateError::from(StoreError::Stalled).into());
+        }
+        close(Arc::new(store))?;
+        Ok(recovery.applied)
+    }
+}
+
+impl State {
+    /// Puts a state that another replica has made in the place of `opened` where that is far behind it. Whatever prevents it: then
+    /// the log is folded.
+    pub(super) fn begin_with_snapshot(
+        &self,
+        opened: Opened,
+        journal: &Journal,
+        aside: &mut Aside,
+    ) -> Result<Opened, RecoveryError> {
+        let draft = self.shared.dir.with_extension("new");
+        let remove = || match std::fs::remove_dir_all(&draft) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                tracing::warn!(%error, path = %draft.display(), "what was copied of a snapshot cannot be removed");
+            }
+            _ => {}
+        };
+        remove();
+        let began = Instant::now();
+        let position = match journal.fetch_state(opened.applied, &draft) {
+            Ok(Some(position)) => position,
+            Ok(None) => return Ok(opened),
+            Err(error) => {
+                tracing::warn!(%error, "this replica cannot begin with a snapshot: it folds the log");
+                remove();
+                return Ok(opened);
+            }
+        };
+        close(opened.store)?;
+        let failed = |source| RecoveryError::MoveAside { path: self.shared.dir.clone(), source };
+        std::fs::remove_dir_all(&self.shared.dir).map_err(failed)?;
+        std::fs::rename(&draft, &self.shared.dir).map_err(failed)?;
+        tracing::info!(position, took = ?began.elapsed(), "this replica begins with a snapshot");
+        self.open_store(aside)
+    }
+}
+
+fn open_sound(dir: &Path) -> Result<Store, StateError> {
+    verify_counts(dir)?;
+    let store = open_store(dir, LEAST_CACHE_BYTES, Access::ReadWrite)?;
+    Txn::begin(&store)?;
+    Ok(store)
+}
+
+/// Returns when nobody reads the store any more, and its files are closed.
+fn close(store: Arc<Store>) -> Result<(), StateError> {
+    const POLL: Duration = Duration::from_millis(2);
+    let held = store.downgrade();
+    drop(store);
+    let until = Instant::now() + STORE_PATIENCE;
+    while held.strong_count() > 0 {
+        if Instant::now() >= until {
+            return Err(StateError::InUse);
+        }
+        std::thread::sleep(POLL);
+    }
+    Ok(())
+}
