@@ -19,6 +19,7 @@ mod outbox;
 mod query;
 mod queue;
 mod records;
+mod replay;
 mod snapshot;
 mod stopwatch;
 mod store;

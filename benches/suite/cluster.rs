@@ -16,7 +16,7 @@ use crate::vault::{Settings, Vault};
 /// Callbacks of a burst.
 const BURST: u64 = 50_000;
 /// What each replica must have alike.
-const NOTIFY_SECRET: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz";
+pub(crate) const NOTIFY_SECRET: &str = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz";
 
 /// What one burst gave.
 #[derive(Default)]
@@ -148,7 +148,7 @@ fn burst(vaults: &[Vault], callbacks: u64) -> Result<Outcome, Failure> {
     Ok(Outcome::together(outcomes?))
 }
 
-fn folder(dir: &Path, name: &str) -> Result<std::path::PathBuf, Failure> {
+pub(crate) fn folder(dir: &Path, name: &str) -> Result<std::path::PathBuf, Failure> {
     let folder = dir.join(name);
     std::fs::create_dir_all(&folder)?;
     Ok(folder)

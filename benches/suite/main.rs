@@ -21,6 +21,7 @@ mod media;
 mod peers;
 mod postgres;
 mod process;
+mod replica;
 mod servers;
 mod table;
 mod vault;
@@ -50,7 +51,7 @@ struct Arguments {
     /// How long one sender does its worst, in seconds; two minutes by default.
     #[arg(long, value_name = "SECONDS")]
     hostile_seconds: Option<u64>,
-    /// How many jobs the history has whose growth is measured; a million by default.
+    /// How many jobs there are where growth (a million by default) or a new replica (a hundred thousand) is measured.
     #[arg(long, value_name = "COUNT", conflicts_with = "smoke")]
     jobs: Option<u64>,
     /// Measures intake beside another build, whose program is in this folder, and nothing else.
@@ -60,7 +61,7 @@ struct Arguments {
     #[arg(long, value_name = "COUNT", default_value_t = 5, requires = "against")]
     rounds: u32,
     /// What to measure; everything by default.
-    #[arg(value_parser = ["intake", "archive", "growth", "gateway", "events", "hostile", "cluster"])]
+    #[arg(value_parser = ["intake", "archive", "growth", "gateway", "events", "hostile", "cluster", "replica"])]
     parts: Vec<String>,
 }
 
@@ -142,6 +143,9 @@ async fn measure(arguments: &Arguments) -> Result<usize, Failure> {
     }
     if wanted("cluster") {
         figures.extend(cluster::measure(&plan).await?);
+    }
+    if wanted("replica") {
+        figures.extend(replica::measure(&plan, arguments.jobs).await?);
     }
     std::fs::remove_dir_all(&plan.dir)?;
     println!("{}\n{}", machine::describe().join("\n"), table::terminal(&figures));

@@ -44,7 +44,7 @@ pub(super) enum Table {
     NotificationStates = b'S',
     /// Jobs, by sequence.
     Jobs = b'j',
-    /// Which digest a key of the bucket belongs to: hash.
+    /// Which digest a key of the bucket belongs to.
     ObjectKeys = b'k',
     /// How many jobs of the queue have a link that dies in a minute: minute.
     ExpiringLinks = b'l',
@@ -147,12 +147,12 @@ pub(super) fn in_queue(mut prefix: Vec<u8>, at_once: bool, time: Timestamp, sequ
     prefix
 }
 
-/// Behind the last key that begins with `prefix`, which does not consist of 255s alone.
 /// The keys that begin with `prefix`.
 pub(super) fn with_prefix(prefix: Vec<u8>) -> Range<Vec<u8>> {
     prefix.clone()..after_prefix(prefix)
 }
 
+/// Behind the last key that begins with `prefix`, which does not consist of 255s alone.
 pub(super) fn after_prefix(mut prefix: Vec<u8>) -> Vec<u8> {
     while prefix.pop_if(|last| *last == u8::MAX).is_some() {}
     if let Some(last) = prefix.last_mut() {
@@ -179,7 +179,7 @@ pub(super) fn job(sequence: u64) -> Vec<u8> {
 }
 
 pub(super) fn object_key(key: &str) -> Vec<u8> {
-    Table::ObjectKeys.key(&[&half_hash(key)])
+    Table::ObjectKeys.key(&[key.as_bytes()])
 }
 
 /// A job has at most 65,536 files.

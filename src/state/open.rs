@@ -1,22 +1,18 @@
 //! Opening the store, and making it anew when it cannot be trusted.
 
-use std::collections::BTreeSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
 
-use super::fold;
-use super::fold::ParseCallback;
 use super::keys::{META, Table};
 use super::records::{Counters, Meta, VERSION};
 use super::store::{Access, Store};
 use super::txn::Txn;
 use super::{State, StateError, StoreError};
 use crate::domain::{JobState, Timestamp};
-use crate::journal::{Damage, DamageKind, Entry, Journal, JournalError, make_private_dir};
+use crate::journal::{Damage, DamageKind, JournalError, make_private_dir};
 
 /// How the store was brought up to date with the journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -94,11 +90,6 @@ impl RecoveryError {
 const CACHE_BYTES: u64 = 48 << 20;
 /// Enough for what is read from both ends at once.
 pub(super) const LEAST_CACHE_BYTES: u64 = 16 << 20;
-/// How many entries are folded in between two commits of a replay, at most.
-const REPLAY_BATCH: usize = 1000;
-/// From so many bytes on that they read and write, fewer.
-const REPLAY_BATCH_BYTES: usize = 8 << 20;
-
 /// A store that can be read.
 #[derive(Debug)]
 pub(super) struct Opened {
@@ -304,64 +295,4 @@ fn remove_aside(dir: &Path, kept: Option<&Path>) -> std::io::Result<usize> {
         }
     }
     Ok(removed)
-}
-
-/// Folds in what the journal has beyond the store, but for the entries at `passed_over`, whose bodies go to quarantine.
-/// `go_on` is asked after each commit.
-pub(super) fn replay(
-    store: &Store,
-    journal: &Journal,
-    parse_callback: ParseCallback,
-    passed_over: &BTreeSet<u64>,
-    go_on: &mut dyn FnMut() -> bool,
-) -> Result<Recovery, RecoveryError> {
-    store.set_bulk(true);
-    let recovery = fold_in(store, journal, parse_callback, passed_over, go_on);
-    store.set_bulk(false);
-    recovery
-}
-
-fn fold_in(
-    store: &Store,
-    journal: &Journal,
-    parse_callback: ParseCallback,
-    passed_over: &BTreeSet<u64>,
-    go_on: &mut dyn FnMut() -> bool,
-) -> Result<Recovery, RecoveryError> {
-    let mut recovery = Recovery::default();
-    let mut txn = Txn::begin_replay(store)?;
-    let from = txn.meta.applied;
-    let mut entries = journal.replay(from)?;
-    let mut pending = 0;
-    while let Some(item) = entries.next() {
-        let (position, entry) = item?;
-        if let Some(gap) = entries.damage().iter().rfind(|damage| damage.kind == DamageKind::Missing) {
-            txn.meta.begins = txn.meta.begins.max(gap.to);
-        }
-        let fold_one = || match &entry {
-            _ if passed_over.contains(&position) => fold::pass_over(&mut txn, position, &entry),
-            Entry::Callback(callback) => {
-                fold::apply(&mut txn, position, &entry, Some(parse_callback(&callback.body))).map(drop)
-            }
-            Entry::Event(_) | Entry::Kept(_) => fold::apply(&mut txn, position, &entry, None).map(drop),
-        };
-        // What a defect left half done in the transaction goes with it.
-        catch_unwind(AssertUnwindSafe(fold_one))
-            .map_err(|panic| RecoveryError::Defect { position, what: super::panic_text(&*panic) })??;
-        recovery.replayed += 1;
-        pending += 1;
-        if pending == REPLAY_BATCH || txn.bytes() > REPLAY_BATCH_BYTES {
-            txn.commit(entries.end())?;
-            if !go_on() {
-                return Err(RecoveryError::Stopped);
-            }
-            txn = Txn::begin_replay(store)?;
-            pending = 0;
-        }
-    }
-    recovery.made_anew = from == 0 && recovery.replayed > 0;
-    recovery.applied = from.max(entries.end());
-    recovery.damage = entries.damage().to_vec();
-    txn.commit(recovery.applied)?;
-    Ok(recovery)
 }

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::fold::ParseCallback;
-use super::open::{Aside, LEAST_CACHE_BYTES, Opened, open_store, replay, verify_counts};
+use super::open::{Aside, LEAST_CACHE_BYTES, Opened, open_store, verify_counts};
 use super::records::VERSION;
+use super::replay::replay;
 use super::store::{Access, Store};
 use super::txn::Txn;
 use super::{RecoveryError, State, StateError, StoreError};

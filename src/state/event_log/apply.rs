@@ -11,7 +11,8 @@ use fail::fail_point;
 use tokio::sync::{oneshot, watch};
 
 use super::super::fold::{self, ApplyOutcome, ParsedCallback};
-use super::super::open::{self, Aside, Opened, Recovery, RecoveryError};
+use super::super::open::{Aside, Opened, Recovery, RecoveryError};
+use super::super::replay::replay;
 use super::super::txn::Txn;
 use super::super::{State, StateError, StoreError, panic_text};
 use super::{AppendRequest, Batch, FoldCommand, ParseCallback, RecordError};
@@ -246,7 +247,7 @@ impl FoldThread {
             opened
         };
         let opened = work.opened.insert(opened);
-        open::replay(&opened.store, &self.journal, self.parse_callback, &work.passed_over, &mut || true)
+        replay(&opened.store, &self.journal, self.parse_callback, &work.passed_over, &mut || true)
     }
 }
 

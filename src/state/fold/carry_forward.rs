@@ -39,7 +39,8 @@ pub(super) fn callback(txn: &mut Txn<'_>, position: u64, entry: &KeptCallback) -
 
 /// Nobody will ask for the callback that was first recorded at `position` again.
 pub(super) fn forget(txn: &mut Txn<'_>, position: u64) -> Result<(), StateError> {
-    if txn.contains(&keys::kept(position))? {
+    // Mostly nothing is, and then nothing needs to be looked up.
+    if txn.meta.counters.kept > 0 && txn.contains(&keys::kept(position))? {
         txn.remove(keys::kept(position));
         txn.meta.counters.kept = txn.meta.counters.kept.saturating_sub(1);
     }
