@@ -5,6 +5,7 @@
 //! journal is closed. Whatever is cut off is recorded and taken up again.
 
 mod access_log;
+mod background;
 mod body_drain;
 mod demo;
 mod forwarded;
@@ -22,15 +23,14 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 use url::Url;
 
 use crate::api::{self, Api};
-use crate::bucket::{self, Bucket, Links, ObjectFolder};
+use crate::bucket::{self, Bucket, Links};
 use crate::cluster::{ClusterError, PostgresUrl};
 use crate::config::Network;
 use crate::egress::ClientSetupError;
@@ -39,18 +39,19 @@ use crate::gateway::{self, Gateway};
 use crate::intake::{self, Intake, ReplyUrls};
 use crate::notify::{self, Notifier};
 use crate::provider;
-use crate::reconcile::{self, Reconciler};
+use crate::reconcile;
 use crate::relay::{self, Relay};
-use crate::repair::{self, ArchiveKeys, Retention, Snapshots, Verifier, compare_with_archive, restore};
+use crate::repair::{ArchiveKeys, Verifier};
 use crate::search::Search;
-use crate::state::{EventLog, RecoveryError};
-use crate::supervisor::Ended;
+use crate::state::RecoveryError;
+use crate::supervisor::{Ended, Supervisor};
 use crate::worker::{self, Confirmer, Worker};
 
 pub use demo::{DemoError, Options as DemoOptions, demo};
 pub use local_runner::LocalRunner;
 pub use tls::{TlsError, TlsFiles, own_certificate};
 
+use self::background::Background;
 use self::forwarded::TrustedProxies;
 use self::http::Http;
 use self::services::Services;
@@ -171,7 +172,7 @@ pub struct Running {
     relay_task: JoinHandle<()>,
     notifier: Notifier,
     notifier_task: JoinHandle<()>,
-    background_tasks: JoinSet<()>,
+    background: Background,
 }
 
 impl Running {
@@ -215,42 +216,16 @@ impl Running {
         notifier.record_routes().await;
         let (listeners, addresses): (_, Vec<_>) = listeners.into_iter().unzip();
         let supervisor = log.supervisor().clone();
-        let mut background_tasks = JoinSet::new();
         let (idle_timeout, longest_unread) = (settings.idle_timeout, settings.longest_unread);
+        let mut background = Background::new(log.clone());
         if let Some(certificate) = certificate {
-            background_tasks.spawn(supervisor.watch("certificate watcher", endless(certificate.watch())));
+            background.spawn("certificate watcher", certificate.watch());
         }
-        if let Some(cluster) = log.cluster().cloned() {
-            let membership = async move { cluster.run().await };
-            background_tasks.spawn(supervisor.watch("membership of the cluster", endless(membership)));
-        }
-        let (keep, of_retention) = (settings.journal_retention, bucket.clone());
-        let retention = alone(log.clone(), move |log| run_retention(log, of_retention.clone(), keep));
-        background_tasks.spawn(supervisor.watch("journal retention", endless(retention)));
-        background_tasks.spawn({
-            let intake = intake.clone();
-            let keeping = alone(log.clone(), move |_| {
-                let intake = intake.clone();
-                async move { intake.bound_quarantine().await }
-            });
-            supervisor.watch("quarantine keeper", endless(keeping))
-        });
-        if let Some(cluster) = log.cluster().cloned() {
-            background_tasks.spawn(supervisor.watch("journal copy", endless(trim_copy(log.clone()))));
-            let snapshots = Snapshots::new(bucket.clone(), settings.journal_keys.clone(), cluster);
-            let data_dir = settings.data_dir.clone();
-            let making = alone(log.clone(), move |log| {
-                let (snapshots, data_dir) = (snapshots.clone(), data_dir.clone());
-                async move { snapshots.run(log, &data_dir, Intake::parse_callback).await }
-            });
-            background_tasks.spawn(supervisor.watch("snapshot maker", endless(making)));
-        }
+        background.keep_journal(&bucket, settings.journal_retention);
+        background.share_log(&bucket, &settings.journal_keys, &settings.data_dir);
+        background.bound_quarantine(&intake);
         if let Some(reconciler) = reconciler {
-            let reconciling = alone(log.clone(), move |_| {
-                let reconciler = reconciler.clone();
-                async move { reconciler.run().await }
-            });
-            background_tasks.spawn(supervisor.watch("reconciler", endless(reconciling)));
+            background.reconcile(reconciler);
         }
         let proxies = TrustedProxies::new(settings.trusted_proxies);
         let http = Http {
@@ -268,27 +243,23 @@ impl Running {
         let server = http::serve(http).map_err(StartError::Http)?;
         let http = server.handle();
         let http_task = tokio::spawn(supervisor.watch("HTTP server", server));
-        background_tasks.spawn(supervisor.watch("HTTP acceptor", listening::watch(addresses)));
+        background.watch_listeners(addresses);
         let worker_task = {
             let worker = worker.clone();
-            supervisor.watch("worker", endless(async move { worker.run(shutdown_grace).await }))
+            spawn_watched(&supervisor, "worker", async move { worker.run(shutdown_grace).await })
         };
         let confirmer_task = {
             let confirmer = confirmer.clone();
-            supervisor.watch("confirmer", endless(async move { confirmer.run().await }))
+            spawn_watched(&supervisor, "confirmer", async move { confirmer.run().await })
         };
         let relay_task = {
             let relay = relay.clone();
-            supervisor.watch("relay", endless(async move { relay.run(shutdown_grace).await }))
+            spawn_watched(&supervisor, "relay", async move { relay.run(shutdown_grace).await })
         };
-        let worker_task = tokio::spawn(worker_task);
-        let confirmer_task = tokio::spawn(confirmer_task);
-        let relay_task = tokio::spawn(relay_task);
         let notifier_task = {
             let notifier = notifier.clone();
-            supervisor.watch("notifier", endless(async move { notifier.run(shutdown_grace).await }))
+            spawn_watched(&supervisor, "notifier", async move { notifier.run(shutdown_grace).await })
         };
-        let notifier_task = tokio::spawn(notifier_task);
         Ok(Self {
             address,
             intake,
@@ -304,7 +275,7 @@ impl Running {
             relay_task,
             notifier,
             notifier_task,
-            background_tasks,
+            background,
         })
     }
 
@@ -336,7 +307,7 @@ impl Running {
     /// Stops: see the module's head. Returns when all is recorded.
     pub async fn stop(self) {
         let Self { intake, api, worker, http, http_task, worker_task, confirmer, confirmer_task, .. } = self;
-        let Self { relay, relay_task, notifier, notifier_task, background_tasks, .. } = self;
+        let Self { relay, relay_task, notifier, notifier_task, background, .. } = self;
         worker.stop();
         confirmer.stop();
         relay.stop();
@@ -344,7 +315,7 @@ impl Running {
         api.stop();
         // Event streams would otherwise hold the stop up for the whole grace.
         intake.log().state().end_changes();
-        drop(background_tasks);
+        drop(background);
         let (_, worker_ended, confirmer_ended, relay_ended, notifier_ended) =
             tokio::join!(http.stop(true), worker_task, confirmer_task, relay_task, notifier_task);
         if let Err(error) = worker_ended.and(confirmer_ended).and(relay_ended).and(notifier_ended) {
@@ -358,89 +329,19 @@ impl Running {
     }
 }
 
-/// Does what one replica at a time may do: while this one has the first shard.
-async fn alone<W: Future<Output = ()> + Send>(log: EventLog, work: impl Fn(EventLog) -> W + Send) {
-    let Some(cluster) = log.cluster().cloned() else { return work(log).await };
-    let mut changes = cluster.shares().changes();
-    loop {
-        changes.mark_unchanged();
-        if let Some(share) = cluster.shares().enter(0) {
-            let log = log.fenced(Some(share.fence()));
-            let is_over = async {
-                while cluster.shares().held().0 == share.fence() && cluster.shares().held().1 & 1 != 0 {
-                    if changes.changed().await.is_err() {
-                        return;
-                    }
-                }
-            };
-            tokio::select! {
-                // It ends by itself when the service stops.
-                () = work(log) => return,
-                () = is_over => {}
-            }
-        } else if changes.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
-/// Removes from the copy here what left the shared log, once the state does not need it.
-async fn trim_copy(log: EventLog) {
-    const EVERY: Duration = Duration::from_secs(10);
-    log.recovered().await;
-    loop {
-        tokio::time::sleep(EVERY).await;
-        if let Err(error) = repair::trim_copy(&log).await {
-            tracing::debug!(%error, "what left the shared log cannot be removed here yet");
-        }
-    }
+/// Starts work that the service cannot do without.
+fn spawn_watched(
+    supervisor: &Supervisor,
+    name: &'static str,
+    work: impl Future<Output = ()> + Send + 'static,
+) -> JoinHandle<()> {
+    tokio::spawn(supervisor.watch(name, endless(work)))
 }
 
 /// Work that has nothing to say when it ends.
 async fn endless(work: impl Future<Output = ()>) -> Result<(), Infallible> {
     work.await;
     Ok(())
-}
-
-fn refresh(reconciler: Reconciler) -> worker::Refresh {
-    Arc::new(move |job| {
-        let reconciler = reconciler.clone();
-        Box::pin(async move { reconciler.refresh(&job).await })
-    })
-}
-
-/// Takes from the bucket what is missing in the journal, then moves the journal's old segments there.
-#[expect(
-    clippy::manual_async_fn,
-    reason = "that it may move between threads is said here, and not worked out by its caller"
-)]
-fn run_retention(log: EventLog, bucket: Bucket, keep: Duration) -> impl Future<Output = ()> + Send {
-    async move {
-        log.recovered().await;
-        // Another bucket tells of nothing, and nothing may move there. The worker says why, if that is so.
-        let holds_objects = || log.state().counters().map_or(true, |counters| counters.objects > 0);
-        while bucket.identify(holds_objects()).await.is_err() {
-            tokio::time::sleep(Duration::from_secs(5)).await;
-        }
-        // What a crash left of a segment on its way. Nobody but what follows writes there.
-        if let Err(error) = bucket.remove_staging(&ObjectFolder::journal(), &[]).await {
-            tracing::warn!(%error, "what a crash left among the archived segments cannot be removed");
-        }
-        if log.cluster().is_some() {
-            // What the shared log lacks, the state was made of with what the bucket has.
-            return Retention::new(log, Intake::parse_callback, keep).run().await;
-        }
-        let Some(recovery) = compare_with_archive(&log).await else { return };
-        if recovery.has_gaps() || recovery.made_anew || log.journal().standing().is_older_copy() {
-            match restore(&log, &bucket, Intake::parse_callback, &AtomicU64::default()).await {
-                Ok(jobs) => tracing::info!(jobs, "what the journal lacks was looked for in the bucket's manifests"),
-                Err(error) => {
-                    tracing::error!(%error, "the bucket's manifests were not all read: `rebuild` tries again")
-                }
-            }
-        }
-        Retention::new(log, Intake::parse_callback, keep).run().await;
-    }
 }
 
 fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {

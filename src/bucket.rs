@@ -22,12 +22,13 @@ mod template;
 mod upload;
 mod url;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use fail::fail_point;
 use object_store::path::Path;
 use object_store::{Attribute, Attributes, PutOptions};
+use parking_lot::Mutex;
 use secrecy::SecretString;
 
 pub use error::{BucketError, OpenError};
@@ -159,14 +160,14 @@ impl Bucket {
     }
 
     fn is_readable(&self, key: &ObjectKey) {
-        let mut readable = self.0.readable.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut readable = self.0.readable.lock();
         if readable.as_ref() != Some(key) {
             *readable = Some(key.clone());
         }
     }
 
     fn readable(&self) -> Option<ObjectKey> {
-        self.0.readable.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.readable.lock().clone()
     }
 
     fn store(&self) -> &backend::Store {

@@ -21,9 +21,10 @@ mod status;
 mod transfer;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::timeout;
@@ -146,12 +147,12 @@ impl Cluster {
 
     /// How the log fares.
     pub fn health(&self) -> Health {
-        self.inner.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.inner.health.lock().clone()
     }
 
     /// Takes note of how the log fares.
     pub fn set_health(&self, health: Health) {
-        *self.inner.health.lock().unwrap_or_else(PoisonError::into_inner) = health;
+        *self.inner.health.lock() = health;
     }
 
     /// Takes note of how far the view is.

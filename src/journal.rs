@@ -32,10 +32,11 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 
 use bytes::Bytes;
+use parking_lot::RwLock;
 
 pub use archive::{
     Archive, ArchiveError, Archived, ArchivedBytes, Patience, SEGMENT_HEAD, Standing, StoredAs, may_be_segment,
@@ -146,7 +147,7 @@ impl Journal {
             }
         }
         journal.opened_with = bases.last().copied();
-        *journal.segments.write().unwrap_or_else(PoisonError::into_inner) = bases;
+        *journal.segments.write() = bases;
         Ok(journal)
     }
 
@@ -299,7 +300,7 @@ impl Journal {
     }
 
     fn bases(&self) -> Vec<u64> {
-        self.segments.read().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+        self.segments.read().iter().copied().collect()
     }
 
     fn path(&self, base: u64) -> PathBuf {

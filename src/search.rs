@@ -19,8 +19,10 @@ mod codes;
 mod follow;
 mod rows;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use parking_lot::{Mutex, RwLock};
 
 pub use codes::Text;
 pub use rows::{Place, Query};
@@ -110,15 +112,15 @@ impl Search {
         self.rows().bytes()
     }
 
-    fn rows(&self) -> std::sync::RwLockReadGuard<'_, Rows> {
-        self.inner.rows.read().unwrap_or_else(PoisonError::into_inner)
+    fn rows(&self) -> parking_lot::RwLockReadGuard<'_, Rows> {
+        self.inner.rows.read()
     }
 
     fn catch_up(&self) -> Result<(), Incomplete> {
         if !self.inner.complete.load(Ordering::Acquire) {
             return Err(Incomplete);
         }
-        let mut follower = self.inner.follower.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut follower = self.inner.follower.lock();
         if follower.catch_up(&self.inner.rows) { Ok(()) } else { Err(Incomplete) }
     }
 }

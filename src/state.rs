@@ -29,9 +29,10 @@ mod waiters;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, broadcast};
 
 pub use event_log::{EventLog, RecordError};
@@ -197,15 +198,15 @@ impl State {
     }
 
     fn store(&self) -> Result<Arc<Store>, StateError> {
-        self.shared.store.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(StateError::Rebuilding)
+        self.shared.store.read().clone().ok_or(StateError::Rebuilding)
     }
 
     fn set_store(&self, store: Option<Arc<Store>>) {
         if let Some(store) = &store {
-            *self.shared.last.lock().unwrap_or_else(PoisonError::into_inner) = store.downgrade();
+            *self.shared.last.lock() = store.downgrade();
             self.shared.is_failing.store(false, Ordering::Relaxed);
         }
-        *self.shared.store.write().unwrap_or_else(PoisonError::into_inner) = store;
+        *self.shared.store.write() = store;
         self.shared.due_changed.notify_one();
         self.shared.confirmations_changed.notify_one();
         let _ = self.shared.outbox_updates.send(None);

@@ -2,10 +2,11 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+
 use std::time::{Duration, Instant};
 
 use futures_util::future::{FutureExt, Shared};
+use parking_lot::Mutex;
 use tokio::time::timeout;
 
 /// How long an answer may take.
@@ -47,7 +48,7 @@ impl CachedCheck {
     where
         F: Future<Output = Option<&'static str>> + Send + 'static,
     {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last.lock();
         // Polled here, since after a late answer nobody else may have.
         let is_old =
             |asked: &PendingCheck| asked.clone().now_or_never().is_some_and(|found| found.at.elapsed() >= self.keep);

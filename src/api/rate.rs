@@ -1,7 +1,8 @@
 //! How many callbacks came in each of the last minutes, since the start.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use crate::domain::Timestamp;
 
@@ -18,7 +19,7 @@ impl Rate {
     /// Notes that by `now` there were so many in all.
     pub(super) fn note(&self, now: Timestamp, callbacks: u64) {
         let minute = now.millis() / 60_000;
-        let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut samples = self.samples.lock();
         match samples.back_mut() {
             Some(last) if last.0 >= minute => last.1 = callbacks,
             last => {
@@ -37,7 +38,7 @@ impl Rate {
     /// The callbacks of each of the last minutes, the oldest first. Of minutes in which nobody looked, the next has them.
     pub(super) fn per_minute(&self, now: Timestamp) -> Vec<u64> {
         let this = now.millis() / 60_000;
-        let samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        let samples = self.samples.lock();
         let mut minutes = vec![0; MINUTES];
         for ((_, before), (minute, callbacks)) in samples.iter().zip(samples.iter().skip(1)) {
             let ago = this.saturating_sub(*minute) as usize;

@@ -9,11 +9,12 @@ pub(super) mod verify;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::web::{Data, Json, Path};
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
@@ -94,7 +95,7 @@ impl Tasks {
     }
 
     pub(super) fn stop(&self) {
-        for task in self.known.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+        for task in self.known.lock().iter() {
             task.abort.abort();
         }
     }
@@ -107,7 +108,7 @@ impl Tasks {
         work: impl Future<Output = Result<(), String>> + Send + 'static,
     ) -> Result<Arc<Task>, String> {
         let kind = watched.kind();
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock();
         if let Some(running) = known.iter().find(|task| task.watched.kind() == kind && task.end.get().is_none()) {
             return Err(running.id.clone());
         }
@@ -139,7 +140,7 @@ impl Tasks {
     }
 
     fn all(&self) -> Vec<Arc<Task>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).iter().rev().cloned().collect()
+        self.known.lock().iter().rev().cloned().collect()
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::ServiceRequest;
 use actix_web::http::StatusCode;
 use actix_web::http::header::HeaderMap;
+use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Api, ApiError, extract};
@@ -40,7 +41,7 @@ impl Shares {
     const MAX_OF_ONE: usize = 15_000;
 
     fn take(&self, token: &Arc<str>) -> Result<Place, ApiError> {
-        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.0.lock();
         let count = waiting.entry(token.clone()).or_default();
         if *count >= Self::MAX_OF_ONE {
             let message = format!("{} answers wait for this token already", Self::MAX_OF_ONE);
@@ -53,7 +54,7 @@ impl Shares {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut waiting = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = self.shares.lock();
         if let Some(count) = waiting.get_mut(&self.token) {
             *count -= 1;
             if *count == 0 {
@@ -123,6 +124,6 @@ mod tests {
         assert_eq!(places.len(), Shares::MAX_OF_ONE);
         assert!(shares.take(&other).is_ok());
         drop(places);
-        assert!(shares.take(&one).is_ok() && shares.0.lock().unwrap().is_empty());
+        assert!(shares.take(&one).is_ok() && shares.0.lock().is_empty());
     }
 }

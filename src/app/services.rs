@@ -1,4 +1,6 @@
-use super::{Settings, StartError, refresh};
+use std::sync::Arc;
+
+use super::{Settings, StartError};
 use crate::bucket::Bucket;
 use crate::cluster::Cluster;
 use crate::fetch::{self, Fetcher};
@@ -7,7 +9,7 @@ use crate::provider;
 use crate::reconcile::Reconciler;
 use crate::repair::open_event_log;
 use crate::state::EventLog;
-use crate::worker::{ProviderMedia, Worker};
+use crate::worker::{self, ProviderMedia, Worker};
 
 /// What archives, whoever tells it of jobs: the service without its doors.
 pub(super) struct Services {
@@ -51,4 +53,11 @@ fn provider_media(settings: &Settings, client: Option<&provider::Client>) -> Res
     let fetch = fetch::Config { egress: config.egress.clone(), ..settings.fetch.clone() };
     let fetcher = Fetcher::with_authorization(&fetch, authorization)?;
     Ok(Some(ProviderMedia { client: client.clone(), fetcher }))
+}
+
+fn refresh(reconciler: Reconciler) -> worker::Refresh {
+    Arc::new(move |job| {
+        let reconciler = reconciler.clone();
+        Box::pin(async move { reconciler.refresh(&job).await })
+    })
 }

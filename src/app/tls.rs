@@ -1,9 +1,10 @@
 //! HTTPS: the certificate and its key, read again when their files change.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
@@ -162,7 +163,7 @@ impl Certificate {
             return Ok(false);
         }
         let new = Arc::new(self.files.parse(&content)?);
-        *self.current.0.write().unwrap_or_else(PoisonError::into_inner) = new;
+        *self.current.0.write() = new;
         self.content = content;
         Ok(true)
     }
@@ -170,6 +171,6 @@ impl Certificate {
 
 impl ResolvesServerCert for Current {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.read().unwrap_or_else(PoisonError::into_inner).clone())
+        Some(self.0.read().clone())
     }
 }

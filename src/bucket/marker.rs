@@ -8,7 +8,8 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use futures_util::TryStreamExt;
 use object_store::{GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
@@ -75,11 +76,11 @@ impl Identity {
     }
 
     fn standing(&self) -> Standing {
-        self.standing.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.standing.lock().clone()
     }
 
     fn set(&self, standing: Standing) {
-        *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = standing;
+        *self.standing.lock() = standing;
     }
 
     /// Remembers the marker, for good.

@@ -1,8 +1,9 @@
 use std::io::{self, IsTerminal};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use parking_lot::Mutex;
 
 use super::output::{print, print_error};
 use crate::telemetry::escaped;
@@ -38,7 +39,7 @@ impl ProgressDisplay {
         if self.bar.message() != what {
             self.bar.set_message(what.to_owned());
         }
-        let mut last = self.last_line.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.last_line.lock();
         if !self.terminal && last.elapsed() >= LINE_EVERY {
             *last = Instant::now();
             print_error(&format!("{done}/{total} {what}"));

@@ -37,7 +37,7 @@ impl Cluster {
     /// Keeps this replica a member for as long as it runs. The log's thread joins.
     pub async fn run(&self) {
         let _ = self.inner.runtime.set(tokio::runtime::Handle::current());
-        let readers = self.inner.reader_queue.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let readers = self.inner.reader_queue.lock().take();
         let Some(mut readers) = readers else { return };
         let now = Instant::now();
         let mut member = Member { cluster: self.clone(), answers_since: now, last_beat: now, taken: Vec::new() };

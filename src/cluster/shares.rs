@@ -1,7 +1,8 @@
 //! Which part of the work is this replica's.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
 /// Into how many parts the work is divided: enough for ten replicas to have about the same.
@@ -135,7 +136,7 @@ impl Shares {
 
 impl Inner {
     fn lock(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock()
     }
 
     fn tell(&self) {

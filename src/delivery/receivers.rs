@@ -1,7 +1,8 @@
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::schedule;
@@ -76,7 +77,7 @@ impl Receivers {
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<String, ReceiverState>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock()
     }
 
     /// Lets a request through that takes `patience` at most.

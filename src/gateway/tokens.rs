@@ -1,8 +1,9 @@
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+
 use std::time::Instant;
 
 use actix_web::HttpRequest;
+use parking_lot::Mutex;
 use serde::Deserialize;
 use url::form_urlencoded;
 
@@ -23,7 +24,7 @@ impl StreamOwners {
     const MAX: usize = 10_000;
 
     fn insert(&self, token: Digest, authorization: HeaderValue) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.lock();
         if known.len() >= Self::MAX {
             known.retain(|_, (given, _)| given.elapsed() < StreamTokenRecord::LIVES);
         }
@@ -36,7 +37,7 @@ impl StreamOwners {
     }
 
     fn get(&self, token: &Digest) -> Option<HeaderValue> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.0.lock();
         let (given, authorization) = known.get(token)?;
         (given.elapsed() < StreamTokenRecord::LIVES).then(|| authorization.clone())
     }

@@ -36,7 +36,11 @@ impl From<RegisterError> for ApiError {
 
 impl From<StateError> for ApiError {
     fn from(error: StateError) -> Self {
-        tracing::error!(%error, "the state cannot be read");
+        match error {
+            // Whoever rebuilds it says so, once.
+            StateError::Rebuilding => tracing::debug!(%error, "the state cannot be read yet"),
+            error => tracing::error!(%error, "the state cannot be read"),
+        }
         Self::unavailable("the state cannot be read right now")
     }
 }

@@ -6,9 +6,10 @@
 mod fifo_map;
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use sha2::{Digest as _, Sha256};
 
 use self::fifo_map::FifoMap;
@@ -106,7 +107,7 @@ impl RateLimit {
 
 /// Whatever a panic left half done can be lived with: it may all be forgotten.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock()
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 /// So many slots. One key holds three quarters of them at most; a slot that becomes free goes to the waiting key that holds the
@@ -143,7 +144,7 @@ impl<K: Eq + Hash + Clone> Drop for Slot<K> {
 }
 
 fn lock<K: Eq + Hash + Clone>(shared: &Mutex<Shared<K>>) -> MutexGuard<'_, Shared<K>> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
+    shared.lock()
 }
 
 #[cfg(test)]

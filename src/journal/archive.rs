@@ -1,6 +1,7 @@
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use bytes::Bytes;
 
@@ -135,7 +136,7 @@ enum Surveyed {
 impl Journal {
     /// How what was here at the start stands to the archive, as far as it was asked.
     pub fn standing(&self) -> Standing {
-        match &*self.survey.state.lock().unwrap_or_else(PoisonError::into_inner) {
+        match &*self.survey.state.lock() {
             Surveyed::Not | Surveyed::Failed => Standing::Unknown,
             Surveyed::Done(archived) => self.compare(archived),
         }
@@ -149,7 +150,7 @@ impl Journal {
         let Some(archive) = &self.archive else { return Ok(Standing::InStep) };
         let archived = archive.segments(0, Patience::Thorough)?;
         let standing = self.compare(&archived);
-        *self.survey.state.lock().unwrap_or_else(PoisonError::into_inner) = Surveyed::Done(archived);
+        *self.survey.state.lock() = Surveyed::Done(archived);
         Ok(standing)
     }
 
@@ -163,7 +164,7 @@ impl Journal {
         if self.opened_with.is_none() {
             return Ok(Vec::new());
         }
-        let mut state = self.survey.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.survey.state.lock();
         if let Surveyed::Not = *state {
             *state = archive.segments(from, Patience::Brief).map_or(Surveyed::Failed, Surveyed::Done);
         }

@@ -8,7 +8,6 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
-use std::sync::PoisonError;
 
 use super::frame;
 use super::header::{HEADER_SIZE, Header};
@@ -93,7 +92,7 @@ impl Mirror {
     pub fn open(journal: Journal) -> Result<Self, JournalError> {
         let lock = Lock::take(&journal)?;
         let bases = journal.list()?;
-        *journal.segments.write().unwrap_or_else(PoisonError::into_inner) = bases;
+        *journal.segments.write() = bases;
         let mut mirror = Self { journal, lock, segment: None, buffer: Vec::new() };
         while let Some(base) = mirror.journal.newest() {
             if let Some(segment) = mirror.intact(base)? {
@@ -156,7 +155,7 @@ impl Mirror {
         let mut file =
             OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&path).map_err(failed)?;
         file.write_all(&header.encode()).map_err(failed)?;
-        self.journal.segments.write().unwrap_or_else(PoisonError::into_inner).insert(start.base);
+        self.journal.segments.write().insert(start.base);
         self.journal.note_end(start.first());
         self.segment = Some(Segment { file, path, start, end: start.first() });
         Ok(())

@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
@@ -76,7 +75,7 @@ impl Journal {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(self.failed(base, "removed", error)),
             _ => {}
         }
-        self.segments.write().unwrap_or_else(PoisonError::into_inner).remove(&base);
+        self.segments.write().remove(&base);
         let synced = File::open(&*self.dir).and_then(|dir| dir.sync_all());
         synced.map_err(|source| self.failed(base, "removed", source))
     }
@@ -115,7 +114,7 @@ impl Journal {
             Ok((_, unreadable)) => *unreadable == 0,
             Err(error) => !is_read_error(error),
         };
-        let mut known = self.unreadable.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.unreadable.write();
         if is_readable {
             known.remove(&base);
         } else if known.insert(base) {
@@ -131,7 +130,7 @@ impl Journal {
 
     /// How many segments have a stretch that the disk could not read the last time.
     pub fn unreadable_segments(&self) -> usize {
-        self.unreadable.read().unwrap_or_else(PoisonError::into_inner).len()
+        self.unreadable.read().len()
     }
 
     pub(super) fn failed(&self, base: u64, action: &'static str, source: io::Error) -> JournalError {

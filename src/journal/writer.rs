@@ -2,7 +2,6 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
-use std::sync::PoisonError;
 
 use fail::fail_point;
 use rustix::fs::{FallocateFlags, fallocate};
@@ -69,7 +68,7 @@ impl Writer {
         let bases = journal.list()?;
         // Of a segment that was begun and no more, the name is used up.
         let behind_newest = bases.last().map_or(0, |base| base + 1);
-        *journal.segments.write().unwrap_or_else(PoisonError::into_inner) = bases;
+        *journal.segments.write() = bases;
         let acknowledged = journal.intact_end()?;
         let next_base = journal.end()?.max(at_least).max(behind_newest);
         let segment_size = Self::SEGMENT_SIZE;
@@ -220,7 +219,7 @@ impl Writer {
         if !is_removed {
             self.next_base = header.base + HEADER_SIZE as u64;
             self.journal.note_end(self.next_base);
-            self.journal.segments.write().unwrap_or_else(PoisonError::into_inner).insert(header.base);
+            self.journal.segments.write().insert(header.base);
         }
         written.map_err(failed)?;
         let length = HEADER_SIZE as u64;

@@ -1,4 +1,3 @@
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::Reconciler;
@@ -23,7 +22,7 @@ impl Reconciler {
 
     /// The provider's accounts; empty until it has been asked for them.
     pub fn provider_accounts(&self) -> Vec<ProviderAccount> {
-        self.inner.accounts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.inner.accounts.lock().clone()
     }
 
     pub(super) fn has_expiring_account(&self) -> bool {
@@ -39,7 +38,7 @@ impl Reconciler {
             let credits = client.credits(&account).await.ok().flatten();
             accounts.push(ProviderAccount { account, login_expires_at: expires_at, credits });
         }
-        *self.inner.accounts.lock().unwrap_or_else(PoisonError::into_inner) = accounts;
+        *self.inner.accounts.lock() = accounts;
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -89,7 +90,7 @@ impl<R: Clone> Progress<R> {
 
     /// The report so far.
     pub fn report(&self) -> R {
-        self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.report.lock().clone()
     }
 
     pub(super) fn expect(&self, more: u64) {
@@ -101,7 +102,7 @@ impl<R: Clone> Progress<R> {
     }
 
     pub(super) fn count(&self, count: impl FnOnce(&mut R)) {
-        count(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner));
+        count(&mut self.report.lock());
     }
 
     pub(super) fn complete(&self, complete: impl FnOnce(&mut R)) {

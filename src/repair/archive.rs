@@ -14,11 +14,12 @@ mod tests;
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{FutureExt, TryStreamExt};
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
@@ -129,7 +130,7 @@ impl SegmentArchive {
 
     /// What of the segments that were read was damaged.
     pub(super) fn problems(&self) -> Vec<String> {
-        self.problems.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.problems.lock().iter().cloned().collect()
     }
 
     fn until_closed<T, E: std::fmt::Display>(
@@ -309,7 +310,7 @@ impl Archive for SegmentArchive {
         let mut found = self.until_closed(with_retry(BucketError::is_outage, || self.open(segment, from, length)))?;
         if let Some(problem) = &found.problem {
             let problem = format!("{}: {problem}", name::key(segment));
-            let mut known = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut known = self.problems.lock();
             if known.len() < MAX_PROBLEMS && known.insert(problem.clone()) {
                 tracing::error!(problem, "an archived segment of the journal cannot be read as it was written");
             }

@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -187,7 +188,7 @@ impl Progress {
 
     /// The report so far.
     pub fn report(&self) -> Report {
-        self.report.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.report.lock().clone()
     }
 
     pub(super) fn expect(&self, total: u64) {
@@ -199,7 +200,7 @@ impl Progress {
     }
 
     pub(super) fn count(&self, count: impl FnOnce(&mut Report)) {
-        count(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner));
+        count(&mut self.report.lock());
     }
 
     pub(super) fn complete(&self) {

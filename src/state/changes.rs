@@ -1,7 +1,8 @@
 //! Which jobs change, for whoever listens, and the latest of these changes for whoever lost the connection.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use tokio::sync::broadcast;
 
@@ -35,7 +36,7 @@ impl Changes {
 
     /// Tells that a job changed.
     pub(super) fn tell(&self, sequence: u64, state: JobState) {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut recent = self.recent.lock();
         recent.last += 1;
         if recent.sequences.len() == MAX_RECENT {
             recent.sequences.pop_front();
@@ -62,7 +63,7 @@ impl State {
     /// Of which job each change behind the one with this number was; the first of them has the next number. `None` when not all
     /// of them are kept any more, or there was no such change since the start.
     pub fn changed_since(&self, number: u64) -> Option<Vec<u64>> {
-        let recent = self.shared.changes.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let recent = self.shared.changes.recent.lock();
         let first = recent.last - recent.sequences.len() as u64 + 1;
         if number > recent.last || number + 1 < first {
             return None;
@@ -73,7 +74,7 @@ impl State {
 
     /// The number of the last change since the start; 0 before the first.
     pub fn last_change(&self) -> u64 {
-        self.shared.changes.recent.lock().unwrap_or_else(PoisonError::into_inner).last
+        self.shared.changes.recent.lock().last
     }
 
     /// Whether there will be no more changes.

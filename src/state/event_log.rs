@@ -9,22 +9,23 @@
 //! anew. Journalling goes on meanwhile: what comes in is answered with [`ApplyOutcome::Deferred`], and found in the journal
 //! before the store is given to readers again.
 
+mod append;
 mod apply;
 mod fair_queue;
 mod outage;
 mod shared;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::apply::{FoldState, FoldThread};
-use self::fair_queue::FairQueue;
 use self::outage::Outage;
 use super::fold::{ApplyOutcome, ParseCallback, ParsedCallback};
 use super::open::{Aside, Opened, Recovery, RecoveryError};
@@ -141,7 +142,7 @@ impl EventLog {
         writer.begin_behind(opened.as_ref().map_or(0, |opened| opened.applied))?;
         Self::start(journal, state, opened, aside, parse_callback, |parts| {
             let StartedParts { receiver, folding, batches, health, .. } = parts;
-            commit_all(writer, receiver, &folding, &batches, &health);
+            append::run(writer, receiver, &folding, &batches, &health);
         })
     }
 
@@ -309,7 +310,7 @@ impl EventLog {
 
     /// What the last append to the journal failed with, if it failed.
     pub fn journal_failure(&self) -> Option<String> {
-        self.health.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.health.failure.lock().clone()
     }
 
     /// How long the append that is under way has taken so far.
@@ -343,9 +344,9 @@ impl EventLog {
 
     /// Takes no more entries, and returns when all that were taken are recorded and folded in. Blocks.
     pub fn close(&self) {
-        drop(self.sender.lock().unwrap_or_else(PoisonError::into_inner).take());
+        drop(self.sender.lock().take());
         self.journal.close_archive();
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let threads = std::mem::take(&mut *self.threads.lock());
         for thread in threads {
             let _ = thread.join();
         }
@@ -368,7 +369,7 @@ impl EventLog {
     }
 
     async fn send(&self, order: LogCommand) -> Result<(), RecordError> {
-        let sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let sender = self.sender.lock().clone();
         sender.ok_or(RecordError::Stopping)?.send(order).await.map_err(|_| RecordError::Stopping)
     }
 }
@@ -389,80 +390,6 @@ fn open_state(dir: &Path, cluster: Option<Cluster>) -> (State, Option<Opened>, A
         tracing::error!(%error, "the state cannot be opened; callbacks are accepted while it is tried again");
     });
     (state, opened.ok(), aside)
-}
-
-fn commit_all(
-    mut writer: Writer,
-    mut waiting: mpsc::Receiver<LogCommand>,
-    folding: &FoldState,
-    batches: &SyncSender<FoldCommand>,
-    health: &Health,
-) {
-    let mut queue = FairQueue::new();
-    loop {
-        let mut next = if queue.is_empty() { waiting.blocking_recv() } else { waiting.try_recv().ok() };
-        if next.is_none() && queue.is_empty() {
-            return;
-        }
-        while let Some(order) = next {
-            match order {
-                LogCommand::Record(request) => queue.push(sender(&request), size(&request), *request),
-                LogCommand::StartOver => {
-                    let work = FoldCommand::Recover { error: StateError::Incomplete, end: writer.end() };
-                    if folding.enqueue(work, batches).is_err() {
-                        return;
-                    }
-                }
-                // There is no shared log.
-                LogCommand::RemoveBefore(_, answer) => drop(answer.send(Ok(()))),
-                LogCommand::Oldest(answer) => drop(answer.send(Err(RecordError::Away))),
-                LogCommand::BeginSegment(at_least, answer) => {
-                    let begun = health.appending.time(|| writer.begin_next(at_least));
-                    let begun = begun.map_err(|error| RecordError::Journal(Arc::new(error)));
-                    let _ = answer.send(begun);
-                }
-            }
-            next = if queue.len() < MAX_SORTED_REQUESTS { waiting.try_recv().ok() } else { None };
-        }
-        let requests = queue.take(BATCH_BYTES);
-        if requests.is_empty() {
-            continue;
-        }
-        let durability = requests.iter().map(|request| request.durability).max().unwrap_or(Durability::Synced);
-        let entries = requests.iter().map(|request| &request.entry);
-        let appended = health.appending.time(|| writer.append(entries, durability));
-        let failure = appended.as_ref().err().map(ToString::to_string);
-        let mut last = health.failure.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(failure) = &failure
-            && last.is_none()
-        {
-            tracing::error!(error = failure, "the journal cannot be written: callbacks are answered 503");
-        } else if failure.is_none() && last.is_some() {
-            tracing::info!("the journal can be written again");
-        }
-        *last = failure;
-        drop(last);
-        match appended {
-            Ok(positions) => {
-                let batch = Batch { requests: positions.into_iter().zip(requests).collect(), end: writer.end() };
-                // Whoever waits already is better served by the next write.
-                let nobody_waits = waiting.is_empty() && queue.is_empty();
-                let rest = if nobody_waits { folding.fold_if_idle(batch) } else { Some(FoldCommand::Fold(batch)) };
-                if rest.is_some_and(|work| folding.enqueue(work, batches).is_err()) {
-                    return;
-                }
-            }
-            Err(error) => {
-                if error.is_disk_full() {
-                    folding.state.make_room();
-                }
-                let error = Arc::new(error);
-                for request in requests {
-                    let _ = request.answer.send(Err(RecordError::Journal(error.clone())));
-                }
-            }
-        }
-    }
 }
 
 /// Whose share of a write an entry takes up: that of the URL it came over; `None` for what comes from within.

@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use super::{Shared, State};
 use crate::cluster::{Cluster, Share, shard_of};
 use crate::domain::AssetId;
+use parking_lot::{Mutex, MutexGuard};
 
 /// Jobs that are worked on, and files that are fetched.
 #[derive(Debug, Default)]
@@ -16,7 +17,7 @@ pub(super) struct Leases {
 }
 
 fn lock<T: Eq + Hash>(held: &Mutex<HashSet<T>>) -> MutexGuard<'_, HashSet<T>> {
-    held.lock().unwrap_or_else(PoisonError::into_inner)
+    held.lock()
 }
 
 /// The right to work on a job, for as long as it is held.

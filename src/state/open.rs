@@ -1,7 +1,7 @@
 //! Opening the store, and making it anew when it cannot be trusted.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sha2::{Digest as _, Sha256};
@@ -117,7 +117,7 @@ impl State {
         const POLL: Duration = Duration::from_millis(2);
         self.set_store(None);
         let until = Instant::now() + PATIENCE;
-        while self.shared.last.lock().unwrap_or_else(PoisonError::into_inner).strong_count() > 0 {
+        while self.shared.last.lock().strong_count() > 0 {
             if Instant::now() >= until {
                 return Err(StateError::InUse);
             }

@@ -1,5 +1,6 @@
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// How long the step that is under way has taken so far. One thread works, others look.
 #[derive(Debug, Default)]
@@ -16,10 +17,10 @@ impl Stopwatch {
 
     /// Zero while nothing is under way.
     pub(super) fn elapsed(&self) -> Duration {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).map_or(Duration::ZERO, |since| since.elapsed())
+        self.0.lock().map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     pub(super) fn set(&self, since: Option<Instant>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = since;
+        *self.0.lock() = since;
     }
 }

@@ -59,79 +59,81 @@ impl<'a> ObjectCommit<'a> {
     /// these bytes that became the object.
     pub(super) async fn store(&self, received: ReceivedFile<'_>) -> Result<(StoredFile, bool), AttemptError> {
         let ReceivedFile { task, mut key, mut file, content } = received;
-        let (job, slot) = (&task.job.id, &task.asset.slot);
         let mut alone = self.digests.lock(file.sha256).await;
-        let mut made_visible = false;
-        loop {
+        let made_visible = loop {
             if let Some(media) = self.log.state().media(&file.sha256)? {
-                let there: ObjectKey = parse(&media.key)?;
-                file.deduplicated = there != key;
-                file.key.clone_from(&media.key);
-                // One object has one type, whatever the server of this file says.
-                file.content_type.clone_from(&media.content_type);
-                if !self.is_there(&media, &there).await? {
-                    tracing::warn!(key = %there, sha256 = %file.sha256, "an object of the index is missing and stored again");
-                    self.make_visible(content, &there, &file).await?;
-                    file.deduplicated = false;
-                    made_visible = true;
-                }
-                break;
+                break self.reuse(&media, &key, &mut file, content).await?;
             }
-            let event =
-                Event::Claimed { at: Timestamp::now(), job: job.clone(), slot: slot.clone(), file: file.clone() };
-            fail_point!("worker.claim", |_| Err(AttemptError::Deferred));
-            let ApplyOutcome::Claim(outcome) = self.log.record(event, Durability::Synced).await? else {
-                return Err(AttemptError::Deferred);
-            };
-            fail_point!("worker.claim.done", |_| Err(AttemptError::Deferred));
-            match *outcome {
+            match self.claim(&task, &file).await? {
                 ClaimOutcome::Granted => {
                     self.make_visible(content, &key, &file).await?;
-                    made_visible = true;
-                    break;
+                    break true;
                 }
                 ClaimOutcome::AlreadyStored(_) => {}
-                ClaimOutcome::HeldBy(claim) => {
-                    if self.is_anothers(&claim)? {
-                        drop(alone);
-                        self.wait_for_another(&claim).await?;
-                        alone = self.digests.lock(file.sha256).await;
-                    } else {
-                        self.settle_claim(&claim).await?;
-                    }
-                }
                 ClaimOutcome::FileStored(stored) => return Ok((*stored, false)),
+                ClaimOutcome::HeldBy(claim) if self.is_anothers(&claim)? => {
+                    drop(alone);
+                    self.wait_for_another(&claim).await?;
+                    alone = self.digests.lock(file.sha256).await;
+                }
+                ClaimOutcome::HeldBy(claim) => self.settle_claim(&claim).await?,
                 ClaimOutcome::KeyTaken(owner) => {
                     // One lock at a time: another file may hold that of the owner and wait for this.
                     drop(alone);
-                    if !self.settle_own(&owner, job, slot).await? {
-                        let name = file.file.apart(&file.sha256);
-                        let apart = task.folder.file(&name);
-                        if key == apart {
-                            return Err(AttemptError::KeyTaken(key.as_str().to_owned()));
-                        }
-                        if let Content::Upload { .. } = content {
-                            return Err(AttemptError::ObjectMissing(apart.as_str().to_owned()));
-                        }
-                        tracing::warn!(%key, stored_as = %apart, "the key belongs to other bytes");
-                        apart.as_str().clone_into(&mut file.key);
-                        (key, file.file) = (apart, name);
+                    if !self.settle_own(&owner, &task.job.id, &task.asset.slot).await? {
+                        key = move_apart(&task, &key, &mut file, &content)?;
                     }
                     alone = self.digests.lock(file.sha256).await;
                 }
             }
-        }
-        let event = Event::Stored { job: job.clone(), slot: slot.clone(), file: file.clone() };
-        fail_point!("worker.stored", |_| Err(AttemptError::Deferred));
-        let recorded = self.log.record(event, Durability::Buffered).await?;
+        };
+        self.record_stored(&task, &file).await?;
         drop(alone);
-        match recorded {
-            ApplyOutcome::Deferred => Err(AttemptError::Deferred),
-            _ => {
-                fail_point!("worker.stored.done", |_| Err(AttemptError::Deferred));
-                Ok((file, made_visible))
-            }
+        Ok((file, made_visible))
+    }
+
+    /// Has the file be the object that the index names, which is stored again if it is gone. Returns whether it was.
+    async fn reuse(
+        &self,
+        media: &MediaRecord,
+        key: &ObjectKey,
+        file: &mut StoredFile,
+        content: Content,
+    ) -> Result<bool, AttemptError> {
+        let there: ObjectKey = parse(&media.key)?;
+        file.deduplicated = there != *key;
+        file.key.clone_from(&media.key);
+        // One object has one type, whatever the server of this file says.
+        file.content_type.clone_from(&media.content_type);
+        if self.is_there(media, &there).await? {
+            return Ok(false);
         }
+        tracing::warn!(key = %there, sha256 = %file.sha256, "an object of the index is missing and stored again");
+        self.make_visible(content, &there, file).await?;
+        file.deduplicated = false;
+        Ok(true)
+    }
+
+    async fn claim(&self, task: &Task<'_>, file: &StoredFile) -> Result<ClaimOutcome, AttemptError> {
+        let (job, slot) = (task.job.id.clone(), task.asset.slot.clone());
+        let event = Event::Claimed { at: Timestamp::now(), job, slot, file: file.clone() };
+        fail_point!("worker.claim", |_| Err(AttemptError::Deferred));
+        let recorded = self.log.record(event, Durability::Synced).await?;
+        fail_point!("worker.claim.done", |_| Err(AttemptError::Deferred));
+        match recorded {
+            ApplyOutcome::Claim(outcome) => Ok(*outcome),
+            _ => Err(AttemptError::Deferred),
+        }
+    }
+
+    async fn record_stored(&self, task: &Task<'_>, file: &StoredFile) -> Result<(), AttemptError> {
+        let event = Event::Stored { job: task.job.id.clone(), slot: task.asset.slot.clone(), file: file.clone() };
+        fail_point!("worker.stored", |_| Err(AttemptError::Deferred));
+        if let ApplyOutcome::Deferred = self.log.record(event, Durability::Buffered).await? {
+            return Err(AttemptError::Deferred);
+        }
+        fail_point!("worker.stored.done", |_| Err(AttemptError::Deferred));
+        Ok(())
     }
 
     /// Whether a claim's job is worked on by another replica, or was until just now.
@@ -203,6 +205,27 @@ impl<'a> ObjectCommit<'a> {
         fail_point!("worker.put.done", |_| Err(AttemptError::Deferred));
         Ok(())
     }
+}
+
+/// Gives a file another name and key, since its own belongs to other bytes.
+fn move_apart(
+    task: &Task<'_>,
+    key: &ObjectKey,
+    file: &mut StoredFile,
+    content: &Content,
+) -> Result<ObjectKey, AttemptError> {
+    let name = file.file.apart(&file.sha256);
+    let apart = task.folder.file(&name);
+    if *key == apart {
+        return Err(AttemptError::KeyTaken(key.as_str().to_owned()));
+    }
+    if let Content::Upload { .. } = content {
+        return Err(AttemptError::ObjectMissing(apart.as_str().to_owned()));
+    }
+    tracing::warn!(%key, stored_as = %apart, "the key belongs to other bytes");
+    apart.as_str().clone_into(&mut file.key);
+    file.file = name;
+    Ok(apart)
 }
 
 /// Keys in records were valid when they were written.

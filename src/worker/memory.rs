@@ -5,8 +5,9 @@
 //! after the other (the banker's algorithm). Parts on their way to the store give theirs back by themselves.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 /// Of each file so much is free, which one slot of the worker takes up at most once: small files wait for nobody.
@@ -132,7 +133,7 @@ impl Drop for Claim {
 
 impl Shared {
     fn pool(&self) -> MutexGuard<'_, Pool> {
-        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pool.lock()
     }
 }
 

@@ -1,8 +1,8 @@
 //! Whether storage as a whole works. While it fails, nothing new is taken up.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::sleep;
 
 use crate::backoff::doubling;
@@ -82,6 +82,6 @@ impl StorageHealth {
     }
 
     fn locked(&self) -> MutexGuard<'_, Option<String>> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner)
+        self.failure.lock()
     }
 }

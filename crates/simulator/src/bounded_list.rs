@@ -1,4 +1,4 @@
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use parking_lot::{Mutex, MutexGuard};
 
 /// What callers have put somewhere, in the order in which they did. Past its bound the oldest makes room.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl<T: Clone> Shelf<T> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Items<T>> {
-        self.items.lock().unwrap_or_else(PoisonError::into_inner)
+        self.items.lock()
     }
 }
 

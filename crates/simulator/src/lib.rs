@@ -23,13 +23,14 @@ mod stats;
 mod store;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::middleware::NormalizePath;
 use actix_web::{App, HttpServer, web};
+use parking_lot::{Mutex, RwLock};
 use secrecy::SecretString;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -198,7 +199,7 @@ impl Simulator {
 
     /// From now on GET of a job or a list goes wrong as the `get-` and `list-` faults here say; nothing else changes.
     pub fn set_read_faults(&self, faults: Faults) {
-        *self.shared.read_faults.write().unwrap_or_else(PoisonError::into_inner) = faults;
+        *self.shared.read_faults.write() = faults;
     }
 
     /// Resolves when every callback due was sent and answered.
@@ -209,7 +210,7 @@ impl Simulator {
 
     /// Stops at once: open transfers are cut, callbacks not yet sent never are.
     pub async fn stop(self) {
-        let mut tasks = std::mem::take(&mut *self.shared.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut tasks = std::mem::take(&mut *self.shared.tasks.lock());
         tasks.shutdown().await;
         self.server.stop(false).await;
     }

@@ -1,10 +1,11 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use actix_web::http::Uri;
+use parking_lot::{Mutex, RwLock};
 use secrecy::SecretString;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -60,7 +61,7 @@ impl Shared {
         });
         let jobs = made.ok().filter(|jobs: &Vec<_>| !jobs.is_empty())?;
         self.stats.jobs.add(jobs.len() as u64);
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tasks = self.tasks.lock();
         while tasks.try_join_next().is_some() {}
         for job in &jobs {
             let outstanding = Outstanding::new(&self);
@@ -114,13 +115,13 @@ impl Shared {
     /// Which of `faults` this GET of a job or a list meets, if any.
     pub(super) fn read_fault(&self, faults: &[Fault]) -> Option<Fault> {
         let turn = self.reads.fetch_add(1, Ordering::Relaxed);
-        let chances = self.read_faults.read().unwrap_or_else(PoisonError::into_inner);
+        let chances = self.read_faults.read();
         faults.iter().copied().find(|fault| self.dice.hits(chances.chance(*fault), fault.name(), "read", turn))
     }
 
     /// The running number of a request for this file.
     pub(super) fn cdn_turn(&self, path: &str) -> u64 {
-        let mut turns = self.cdn_turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut turns = self.cdn_turns.lock();
         let turn = turns.entry(path.to_owned()).or_insert(0);
         *turn += 1;
         *turn

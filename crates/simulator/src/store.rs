@@ -1,6 +1,7 @@
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::Arc;
 
+use parking_lot::{RwLock, RwLockReadGuard};
 use replyvault_domain::{JobId, Kind};
 
 use super::job::{Job, Published};
@@ -25,7 +26,7 @@ impl Store {
 
     /// Adds the jobs that `make` makes when told how many there are already; none when there are too many.
     pub(super) fn add<E>(&self, make: impl FnOnce(u64) -> Result<Vec<Job>, E>) -> Result<Vec<Arc<Job>>, E> {
-        let mut inner = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.0.write();
         if inner.jobs.len() >= Self::MAX_JOBS {
             return Ok(Vec::new());
         }
@@ -84,6 +85,6 @@ impl Store {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Inner> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.0.read()
     }
 }

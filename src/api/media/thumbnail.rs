@@ -2,7 +2,7 @@
 //! made again. Archiving knows nothing of them.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+
 use std::time::Duration;
 
 use actix_web::HttpResponse;
@@ -10,6 +10,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
 use actix_web::web::{self, Data, Path, Payload};
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::super::{Api, ApiError};
@@ -45,7 +46,7 @@ impl Thumbnails {
     const MAX_IMPOSSIBLE: usize = 4096;
 
     fn set_impossible(&self, sha256: Digest) {
-        let mut impossible = self.impossible.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut impossible = self.impossible.lock();
         if impossible.len() >= Self::MAX_IMPOSSIBLE {
             impossible.clear();
         }
@@ -53,7 +54,7 @@ impl Thumbnails {
     }
 
     fn is_impossible(&self, sha256: &Digest) -> bool {
-        self.impossible.lock().unwrap_or_else(PoisonError::into_inner).contains(sha256)
+        self.impossible.lock().contains(sha256)
     }
 }
 

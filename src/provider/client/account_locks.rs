@@ -1,6 +1,7 @@
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 
 /// Lets one request at a time through for each account.
@@ -17,7 +18,7 @@ impl AccountLocks {
     /// Waits until nobody else sends a request for `account`.
     pub(super) async fn turn(&self, account: &str) -> AccountGuard {
         let lock = {
-            let mut accounts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut accounts = self.0.lock();
             // Nobody waits for a lock that only the table still holds.
             accounts.retain(|_, lock| Arc::strong_count(lock) > 1);
             accounts.entry(account.to_owned()).or_default().clone()
@@ -43,6 +44,6 @@ mod tests {
         drop(first);
         drop(account_locks.turn("1").await);
         drop(account_locks.turn("3").await);
-        assert_eq!(account_locks.0.lock().unwrap().len(), 1, "what nobody uses is forgotten");
+        assert_eq!(account_locks.0.lock().len(), 1, "what nobody uses is forgotten");
     }
 }

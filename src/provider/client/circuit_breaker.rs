@@ -1,7 +1,8 @@
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use rand::RngExt;
 use tokio::time::Instant;
 
@@ -48,7 +49,7 @@ impl CircuitBreaker {
     const LONGEST: Duration = Duration::from_secs(60);
 
     fn known(&self) -> MutexGuard<'_, Accounts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// How many accounts the provider has put on hold.

@@ -34,6 +34,8 @@ use crate::state::StateError;
 
 /// How long the log may be away before callbacks are kept here: a connection that is made anew takes less.
 const HOLD: Duration = Duration::from_secs(1);
+/// Whoever is behind by more bytes of log copies them first.
+const FAR: u64 = 32 << 20;
 /// Between two looks for what others append, while they do and while they do not.
 const POLL: std::ops::RangeInclusive<Duration> = Duration::from_millis(5)..=Duration::from_millis(200);
 
@@ -85,6 +87,9 @@ struct Run {
     retry_first: Vec<AppendRequest>,
     /// The last record copied in this run.
     last: Option<(u64, Bytes)>,
+    /// Up to where the log is copied without being folded in: all of it is then folded in at once, which takes a fraction of the
+    /// time.
+    copy_to: u64,
     poll: Duration,
     poll_at: Instant,
 }
@@ -105,6 +110,7 @@ pub(super) fn run(log: SharedLog, waiting: mpsc::Receiver<LogCommand>) {
         doubtful: None,
         retry_first: Vec::new(),
         last: None,
+        copy_to: 0,
         poll: *POLL.start(),
         poll_at: now,
     };

@@ -12,9 +12,10 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use sled::IVec;
 
 pub(super) use super::block_iter::BlockIter;
@@ -80,7 +81,7 @@ impl Blocks {
             let mut counts: BTreeMap<u8, u64> = BTreeMap::new();
             while let Some(block) = if back { blocks.next_back() } else { blocks.next() } {
                 let (first, block) = block?;
-                let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut seen = seen.lock();
                 let met = match &seen[usize::from(!back)] {
                     Some(other) if back => first <= *other,
                     Some(other) => first >= *other,

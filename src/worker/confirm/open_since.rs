@@ -1,9 +1,10 @@
 //! For how long the provider has been asked about each job.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 /// Since when the provider has been asked about a job in this run and does not know of its end, by sequence.
@@ -29,6 +30,6 @@ impl OpenSince {
     }
 
     fn locked(&self) -> MutexGuard<'_, HashMap<u64, Instant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }

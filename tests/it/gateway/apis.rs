@@ -9,7 +9,7 @@ use replyvault::provider::{self, ClientConfig, Parsed};
 use serde_json::{Value, json};
 
 use super::provider::{Asked, CALLERS_TOKEN, Provider, gateway, loopback};
-use crate::apis::{expected, file, fixtures, redirected};
+use crate::apis::world::{expected, file, fixtures, redirected};
 use crate::support::apis::encoded;
 use crate::support::vault::{TOKEN, Vault};
 

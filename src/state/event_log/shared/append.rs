@@ -190,7 +190,7 @@ impl Run {
     }
 
     pub(super) fn set_failure(&self, failure: Option<String>) {
-        *self.log.health.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = failure;
+        *self.log.health.failure.lock() = failure;
     }
 }
 

@@ -10,6 +10,7 @@ use super::link::Link;
 use super::{Run, SharedLogError};
 use crate::cluster::ClusterError;
 use crate::journal::{Durability, Entry, JournalError, record_length};
+use crate::state::StateError;
 use crate::state::event_log::{AppendRequest, Batch, FoldCommand};
 
 impl Run {
@@ -47,13 +48,26 @@ impl Run {
             while let Some((at, payload)) = records.next_if(|(at, _)| *at == position) {
                 let Some(entry) = Entry::from_payload(&payload) else { return Err(SharedLogError::Unknown(at)) };
                 position += record_length(payload.len());
-                requests.push((at, self.request_of_another(entry)));
+                if at >= self.copy_to {
+                    requests.push((at, self.request_of_another(entry)));
+                }
                 payloads.push(payload);
             }
             self.copy(first, &payloads).await?;
-            self.enqueue(FoldCommand::Fold(Batch { requests, end: position }))?;
+            if position >= self.copy_to {
+                self.fold_copied(first, position, requests)?;
+            }
         }
         Ok(())
+    }
+
+    /// Has records folded in that were copied, with all before them that was copied and no more.
+    fn fold_copied(&mut self, first: u64, end: u64, requests: Vec<(u64, AppendRequest)>) -> Result<(), SharedLogError> {
+        if first < self.copy_to {
+            self.copy_to = 0;
+            return self.enqueue(FoldCommand::Recover { error: StateError::Behind, end });
+        }
+        self.enqueue(FoldCommand::Fold(Batch { requests, end }))
     }
 
     /// Nobody waits here for what another replica appended.

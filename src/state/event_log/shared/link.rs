@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::{HOLD, Run, SharedLogError};
+use super::{FAR, HOLD, Run, SharedLogError};
 use crate::cluster::{Cluster, ClusterError, Health as ClusterHealth, Joined, LogConnection, first_position};
 use crate::journal::SegmentStart;
 use crate::state::StateError;
@@ -45,6 +45,8 @@ pub(super) struct Connected {
 enum Found {
     Member {
         copy: CopyCheck,
+        /// The end of the log.
+        head: u64,
         joined: Joined,
         is_new_epoch: bool,
     },
@@ -91,13 +93,14 @@ async fn connect(
         Ok(copy) => copy,
         Err(lost) => return Ok(Connected { connection, found: Found::Lost(lost) }),
     };
+    let head = connection.head().await?;
     if let Some(epoch) = epoch
         && let Some(joined) = connection.resume(epoch).await?
     {
-        return Ok(Connected { connection, found: Found::Member { copy, joined, is_new_epoch: false } });
+        return Ok(Connected { connection, found: Found::Member { copy, head, joined, is_new_epoch: false } });
     }
     let found = match connection.join(&host_name(), is_first).await? {
-        Some(joined) => Found::Member { copy, joined, is_new_epoch: true },
+        Some(joined) => Found::Member { copy, head, joined, is_new_epoch: true },
         None => Found::Displaced,
     };
     Ok(Connected { connection, found })
@@ -180,8 +183,8 @@ impl Run {
                 return Ok(());
             }
         };
-        let (copy, joined, is_new_epoch) = match found {
-            Found::Member { copy, joined, is_new_epoch } => (copy, joined, is_new_epoch),
+        let (copy, head, joined, is_new_epoch) = match found {
+            Found::Member { copy, head, joined, is_new_epoch } => (copy, head, joined, is_new_epoch),
             Found::Lost(what) => return Err(SharedLogError::LogLost(what)),
             Found::Displaced => return Err(SharedLogError::Displaced),
         };
@@ -191,6 +194,9 @@ impl Run {
                 // What stands before it is in the archive.
                 self.enqueue(FoldCommand::Recover { error: StateError::Behind, end: 0 })?;
             }
+        }
+        if self.log.mirror.end().is_some_and(|end| head.saturating_sub(end) > FAR) {
+            self.copy_to = head;
         }
         self.serial = joined.serial;
         if is_new_epoch {

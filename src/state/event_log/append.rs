@@ -1,0 +1,88 @@
+//! The first thread where the journal is this machine's own: appends what waits, a share for each URL, and hands it on to be
+//! folded in.
+
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+use tokio::sync::mpsc;
+
+use super::apply::FoldState;
+use super::fair_queue::FairQueue;
+use super::{BATCH_BYTES, Batch, FoldCommand, Health, LogCommand, MAX_SORTED_REQUESTS, RecordError, sender, size};
+use crate::journal::{Durability, Writer};
+use crate::state::StateError;
+
+/// Runs until nothing more can come in.
+pub(super) fn run(
+    mut writer: Writer,
+    mut waiting: mpsc::Receiver<LogCommand>,
+    folding: &FoldState,
+    batches: &SyncSender<FoldCommand>,
+    health: &Health,
+) {
+    let mut queue = FairQueue::new();
+    loop {
+        let mut next = if queue.is_empty() { waiting.blocking_recv() } else { waiting.try_recv().ok() };
+        if next.is_none() && queue.is_empty() {
+            return;
+        }
+        while let Some(order) = next {
+            match order {
+                LogCommand::Record(request) => queue.push(sender(&request), size(&request), *request),
+                LogCommand::StartOver => {
+                    let work = FoldCommand::Recover { error: StateError::Incomplete, end: writer.end() };
+                    if folding.enqueue(work, batches).is_err() {
+                        return;
+                    }
+                }
+                // There is no shared log.
+                LogCommand::RemoveBefore(_, answer) => drop(answer.send(Ok(()))),
+                LogCommand::Oldest(answer) => drop(answer.send(Err(RecordError::Away))),
+                LogCommand::BeginSegment(at_least, answer) => {
+                    let begun = health.appending.time(|| writer.begin_next(at_least));
+                    let begun = begun.map_err(|error| RecordError::Journal(Arc::new(error)));
+                    let _ = answer.send(begun);
+                }
+            }
+            next = if queue.len() < MAX_SORTED_REQUESTS { waiting.try_recv().ok() } else { None };
+        }
+        let requests = queue.take(BATCH_BYTES);
+        if requests.is_empty() {
+            continue;
+        }
+        let durability = requests.iter().map(|request| request.durability).max().unwrap_or(Durability::Synced);
+        let entries = requests.iter().map(|request| &request.entry);
+        let appended = health.appending.time(|| writer.append(entries, durability));
+        let failure = appended.as_ref().err().map(ToString::to_string);
+        let mut last = health.failure.lock();
+        if let Some(failure) = &failure
+            && last.is_none()
+        {
+            tracing::error!(error = failure, "the journal cannot be written: callbacks are answered 503");
+        } else if failure.is_none() && last.is_some() {
+            tracing::info!("the journal can be written again");
+        }
+        *last = failure;
+        drop(last);
+        match appended {
+            Ok(positions) => {
+                let batch = Batch { requests: positions.into_iter().zip(requests).collect(), end: writer.end() };
+                // Whoever waits already is better served by the next write.
+                let nobody_waits = waiting.is_empty() && queue.is_empty();
+                let rest = if nobody_waits { folding.fold_if_idle(batch) } else { Some(FoldCommand::Fold(batch)) };
+                if rest.is_some_and(|work| folding.enqueue(work, batches).is_err()) {
+                    return;
+                }
+            }
+            Err(error) => {
+                if error.is_disk_full() {
+                    folding.state.make_room();
+                }
+                let error = Arc::new(error);
+                for request in requests {
+                    let _ = request.answer.send(Err(RecordError::Journal(error.clone())));
+                }
+            }
+        }
+    }
+}
