@@ -50,6 +50,9 @@ const SYNCED: &[&str] = &["journal.synced", "bucket.synced"];
 /// A disk that cannot read: `archive.rs` has a test of its own.
 const READING: &[&str] = &["journal.read"];
 
+/// Does not fail, but has snapshots made without minutes in between.
+const HURRYING: &[&str] = &["snapshot.hurry"];
+
 /// What must be the same whatever failed: every object's bytes, and what the API says of every job.
 type Outcome = (BTreeMap<String, String>, Vec<Value>);
 
@@ -107,6 +110,7 @@ fn the_list_of_points_is_that_of_the_source() {
         POINTS,
         SYNCED,
         READING,
+        HURRYING,
         crate::confirm::crash::POINTS,
         crate::notify::POINTS,
         crate::relay::POINTS,

@@ -102,14 +102,17 @@ async fn a_replica_that_comes_later_reads_large_callbacks_once() {
         body["padding"] = json!("x".repeat(3 << 20));
         process.post_until_accepted(&body).await;
     }
+    // Large payloads are in a table of their own, whose index is looked into once for each that is read.
     let sent = async || -> u64 {
-        let said = "SELECT idx_tup_fetch FROM pg_stat_user_tables WHERE relname = 'replyvault_journal'";
+        let said = "SELECT coalesce(idx_scan, 0) FROM pg_stat_all_tables
+            WHERE relid = (SELECT reltoastrelid FROM pg_class WHERE relname = 'replyvault_journal')";
         replicas.postgres.run(said).await[0].parse().unwrap()
     };
     let before = sent().await;
     let later = replicas.programs[1].start().await;
-    assert!(later.get(&format!("/api/v1/jobs/{}", video_id(CALLBACKS - 1))).await.is_some());
+    let last = format!("/api/v1/jobs/{}", video_id(CALLBACKS - 1));
+    until("it has all", || async { later.get(&last).await.is_some() }).await;
     until("it is counted", || async { sent().await >= before + CALLBACKS }).await;
     let rows = sent().await - before;
-    assert!(rows < 5 * CALLBACKS, "{rows} rows were sent for {CALLBACKS} callbacks");
+    assert!(rows < 2 * CALLBACKS, "{rows} payloads were read for {CALLBACKS} callbacks");
 }
