@@ -157,7 +157,11 @@ impl Vault {
         out.extend_from_slice(head.as_bytes());
     }
 
-    pub(crate) async fn until(&self, what: &str, check: impl AsyncFn(&Self) -> Result<bool, Failure>) -> Result<(), Failure> {
+    pub(crate) async fn until(
+        &self,
+        what: &str,
+        check: impl AsyncFn(&Self) -> Result<bool, Failure>,
+    ) -> Result<(), Failure> {
         let began = Instant::now();
         while !check(self).await? {
             if began.elapsed() > PATIENCE {
