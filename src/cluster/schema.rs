@@ -138,17 +138,17 @@ async fn check_server(connection: &Connection) -> Result<(), ClusterError> {
 }
 
 impl LogConnection {
-    /// The segments from the oldest on whose base is above `after`, at most `limit`.
+    /// The segments from the oldest on whose base is `from` or beyond, at most `limit`.
     ///
     /// # Errors
     /// When PostgreSQL does not answer.
-    pub async fn segments(&self, after: u64, limit: u32) -> Result<Vec<SegmentStart>, ClusterError> {
-        let (after, limit) = (after.cast_signed(), i64::from(limit));
+    pub async fn segments(&self, from: u64, limit: u32) -> Result<Vec<SegmentStart>, ClusterError> {
+        let (from, limit) = (from.cast_signed(), i64::from(limit));
         let rows = self
             .connection
             .query(
-                "SELECT base, previous_end, salt FROM replyvault_segment WHERE base > $1 ORDER BY base LIMIT $2",
-                &[(&after, Type::INT8), (&limit, Type::INT8)],
+                "SELECT base, previous_end, salt FROM replyvault_segment WHERE base >= $1 ORDER BY base LIMIT $2",
+                &[(&from, Type::INT8), (&limit, Type::INT8)],
             )
             .await?;
         let number = |row: &tokio_postgres::Row, column: usize| row.get::<_, i64>(column).cast_unsigned();

@@ -90,7 +90,7 @@ impl Run {
             let Link::Up(connection) = &self.link else {
                 return Err(ClusterError::Lost("it is away".to_owned()).into());
             };
-            let next = connection.segments(known.base, PAGE).await?.first().copied();
+            let next = connection.segments(known.base + 1, PAGE).await?.first().copied();
             match next.filter(|next| next.previous_end == end && until.is_none_or(|until| next.first() <= until)) {
                 Some(next) => self.log.mirror.begin(next)?,
                 None if until.is_none() => return Ok(()),

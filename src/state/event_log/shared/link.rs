@@ -124,7 +124,7 @@ impl Copied {
             }
             return Ok(Ok(CopyCheck::BeginsAt(oldest)));
         }
-        let found = connection.segments(known.base - 1, 1).await?;
+        let found = connection.segments(known.base, 1).await?;
         if found.first().is_none_or(|found| (found.base, found.salt) != (known.base, known.salt)) {
             return Ok(Err(format!("the segment at {}", known.base)));
         }
