@@ -230,7 +230,9 @@ impl FoldThread {
         total.passed_over = work.passed_over.into_iter().collect();
         report(&total);
         self.folding.state.set_store(Some(opened.store));
-        self.folding.state.set_applied(total.applied);
+        // A snapshot may be ahead of the copy of the log, and whoever works on a job reads callbacks there.
+        let copied = self.journal.end().unwrap_or_default();
+        self.folding.state.set_applied(total.applied.min(copied));
         self.recovered.send_replace(Some(total));
     }
 
