@@ -5,7 +5,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use parking_lot::{Mutex, MutexGuard};
-
 use serde::{Deserialize, Serialize};
 
 use super::auth::SessionId;

@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 use super::Api;
 use super::cached_check::CachedCheck;
 use crate::bucket::BucketError;
+use crate::journal::free_bytes;
 use crate::reconcile::Reconciler;
 
 /// How long a write to the journal may take. Callers wait for twice as long.
@@ -160,8 +161,8 @@ impl Api {
 
     async fn disk_problem(&self) -> Option<&'static str> {
         let (dir, least) = (self.inner.health.data_dir.clone(), self.inner.health.min_free_bytes);
-        let look = move || match rustix::fs::statvfs(&*dir) {
-            Ok(found) if found.f_bavail.saturating_mul(found.f_frsize) >= least => None,
+        let look = move || match free_bytes(&dir) {
+            Ok(free) if free >= least => None,
             Ok(_) => Some("too little room left"),
             Err(_) => Some("it cannot be looked at"),
         };

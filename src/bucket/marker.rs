@@ -9,10 +9,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use parking_lot::Mutex;
-
 use futures_util::TryStreamExt;
 use object_store::{GetOptions, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::backend::Uploads;

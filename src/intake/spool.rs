@@ -14,7 +14,7 @@ use super::IntakeError;
 use super::bodies::MAX_WAIT;
 use super::slots::{Slot, Slots, TooMany};
 use crate::domain::Target;
-use crate::journal::make_private_dir;
+use crate::journal::{free_bytes, make_private_dir};
 
 /// Bodies that may be on disk at a time.
 const FILES: usize = 8;
@@ -70,9 +70,7 @@ impl Spool {
         make_private_dir(&self.dir)?;
         self.emptied.call_once(|| self.empty());
         let file = tempfile::tempfile_in(&self.dir)?;
-        if let Ok(disk) = rustix::fs::fstatvfs(&file)
-            && disk.f_bavail.saturating_mul(disk.f_frsize) < RESERVE + self.max_bytes
-        {
+        if free_bytes(&self.dir).is_ok_and(|free| free < RESERVE + self.max_bytes) {
             return Err(io::ErrorKind::StorageFull.into());
         }
         Ok(file)

@@ -1,9 +1,8 @@
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
-use parking_lot::Mutex;
-
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use super::frame;
 use super::header::{self, FoundHeader};

@@ -3,7 +3,6 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 

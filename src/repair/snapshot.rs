@@ -81,8 +81,8 @@ pub enum SnapshotError {
     /// Another process makes one on this machine.
     #[error("a snapshot is being made by another process")]
     Busy,
-    /// The disk has too little room for a second state.
-    #[error("a second state needs {needed} bytes of disk, and {free} are free")]
+    /// The disk has too little room for one.
+    #[error("a snapshot needs {needed} bytes of disk, and {free} are free")]
     NoRoom {
         /// Bytes, with some in reserve.
         needed: u64,
@@ -202,7 +202,11 @@ impl Snapshots {
             return Ok(Some(known));
         }
         let (cleared, live) = (folder.clone(), live.to_owned());
-        blocking(move || cleared.clear().and_then(|()| cleared.expect_room(&live))).await?;
+        let clear = move || {
+            cleared.clear()?;
+            files::expect_room(cleared.path(), files::bytes_in(&live)?)
+        };
+        blocking(clear).await?;
         for id in self.list().await?.into_iter().rev().take(KEPT) {
             match self.fetch_one(id, &folder.state()).await {
                 Ok(Some(index)) => return Ok(Some(index)),

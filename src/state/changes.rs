@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 
 use parking_lot::Mutex;
-
 use tokio::sync::broadcast;
 
 use super::State;

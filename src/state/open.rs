@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fail::fail_point;
 use sha2::{Digest as _, Sha256};
 
 use super::keys::{META, Table};
@@ -35,6 +36,14 @@ impl Recovery {
     /// Whether something that was written to the journal was not there: then the bucket may know more.
     pub fn has_gaps(&self) -> bool {
         self.damage.iter().any(|damage| matches!(damage.kind, DamageKind::Garbled | DamageKind::Missing))
+    }
+
+    /// Whether the store takes far more room than it has to: so it is when much was folded in at once.
+    pub(super) fn is_sprawling(&self) -> bool {
+        /// Entries. A smaller store soon grows anyway.
+        const MANY: u64 = 100_000;
+        fail_point!("state.compact", |_| self.made_anew);
+        self.made_anew && self.replayed >= MANY
     }
 }
 

@@ -1,9 +1,11 @@
-//! Snapshots: a second state beside the one in use, folded from the same journal. Nobody reads it, so its files can be copied,
-//! and another replica begins with them instead of folding all of the log.
+//! A state in the place of another: one that takes less room, or that another replica has made.
+//!
+//! For the latter, a second state is folded from the same journal beside the one in use. Nobody reads it, so its files can be
+//! copied, and another replica begins with them instead of folding all of the log.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,7 +16,7 @@ use super::replay::replay;
 use super::store::{Access, Store};
 use super::txn::Txn;
 use super::{RecoveryError, State, StateError, StoreError};
-use crate::journal::Journal;
+use crate::journal::{Journal, free_bytes};
 
 /// How long the store may take to have all of it on the disk, and then to be let go of.
 const STORE_PATIENCE: Duration = Duration::from_secs(120);
@@ -59,11 +61,24 @@ impl State {
             return Err(StateError::from(StoreError::Stalled).into());
         }
         close(Arc::new(store))?;
+        if recovery.replayed > 0 {
+            compact(dir)?;
+        }
         Ok(recovery.applied)
     }
 }
 
 impl State {
+    /// Rewrites a state in as little room as it takes. Nobody else has it.
+    pub(super) fn compact(&self, opened: Opened, aside: &mut Aside) -> Result<Opened, RecoveryError> {
+        if !opened.store.flush(STORE_PATIENCE).map_err(StateError::from)? {
+            return Err(StateError::from(StoreError::Stalled).into());
+        }
+        close(opened.store)?;
+        compact(&self.shared.dir)?;
+        self.open_store(aside)
+    }
+
     /// Puts a state that another replica has made in the place of `opened` where that is far behind it. Whatever prevents it: then
     /// the log is folded.
     pub(super) fn begin_with_snapshot(
@@ -72,30 +87,80 @@ impl State {
         journal: &Journal,
         aside: &mut Aside,
     ) -> Result<Opened, RecoveryError> {
-        let draft = self.shared.dir.with_extension("new");
-        let remove = || match std::fs::remove_dir_all(&draft) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                tracing::warn!(%error, path = %draft.display(), "what was copied of a snapshot cannot be removed");
-            }
-            _ => {}
-        };
-        remove();
+        let draft = Draft::beside(&self.shared.dir);
         let began = Instant::now();
-        let position = match journal.fetch_state(opened.applied, &draft) {
+        let position = match journal.fetch_state(opened.applied, &draft.path) {
             Ok(Some(position)) => position,
             Ok(None) => return Ok(opened),
             Err(error) => {
                 tracing::warn!(%error, "this replica cannot begin with a snapshot: it folds the log");
-                remove();
                 return Ok(opened);
             }
         };
         close(opened.store)?;
-        let failed = |source| RecoveryError::MoveAside { path: self.shared.dir.clone(), source };
-        std::fs::remove_dir_all(&self.shared.dir).map_err(failed)?;
-        std::fs::rename(&draft, &self.shared.dir).map_err(failed)?;
+        draft.replace(&self.shared.dir)?;
         tracing::info!(position, took = ?began.elapsed(), "this replica begins with a snapshot");
         self.open_store(aside)
+    }
+}
+
+/// Rewrites the closed state in `dir` in as little room as it takes. Where that fails, it stays as it is.
+fn compact(dir: &Path) -> Result<(), RecoveryError> {
+    /// Bytes of disk that others need meanwhile.
+    const RESERVE: u64 = 1 << 30;
+    let draft = Draft::beside(dir);
+    let bytes_in =
+        |dir: &Path| -> std::io::Result<u64> { std::fs::read_dir(dir)?.map(|file| Ok(file?.metadata()?.len())).sum() };
+    let copy = || -> Result<bool, StoreError> {
+        let has_room = free_bytes(dir)? >= bytes_in(dir)?.saturating_add(RESERVE);
+        if has_room {
+            Store::compact(dir, &draft.path)?;
+        }
+        Ok(has_room)
+    };
+    match copy() {
+        Ok(true) => draft.replace(dir),
+        Ok(false) => Ok(()),
+        Err(error) => {
+            tracing::warn!(%error, path = %dir.display(), "the state takes more room than it has to: it cannot be rewritten");
+            Ok(())
+        }
+    }
+}
+
+/// A folder for a state that is to take the place of another.
+struct Draft {
+    path: PathBuf,
+}
+
+impl Draft {
+    /// Beside the state in `dir`, without what an earlier one left there.
+    fn beside(dir: &Path) -> Self {
+        let draft = Self { path: dir.with_extension("new") };
+        draft.remove();
+        draft
+    }
+
+    /// Puts it in the place of the closed state in `dir`. After a kill in between there is none, and it is made anew.
+    fn replace(self, dir: &Path) -> Result<(), RecoveryError> {
+        let failed = |source| RecoveryError::MoveAside { path: dir.to_owned(), source };
+        std::fs::remove_dir_all(dir).map_err(failed)?;
+        std::fs::rename(&self.path, dir).map_err(failed)
+    }
+
+    fn remove(&self) {
+        match std::fs::remove_dir_all(&self.path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                tracing::warn!(%error, path = %self.path.display(), "what was copied of a state cannot be removed");
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        self.remove();
     }
 }
 

@@ -1,8 +1,8 @@
 //! An embedded ordered store of records (bytes under bytes): a memtable over packed, compressed blocks in a sled tree.
 //!
 //! It knows nothing of what it stores. Its whole surface: [`Store::open`], [`Store::get`], [`Store::range`],
-//! [`Store::range_back`], [`Store::commit`], [`Store::flush`], [`Store::set_bulk`], [`Store::failure`], [`Store::downgrade`],
-//! [`Store::count`].
+//! [`Store::commit`], [`Store::flush`], [`Store::set_bulk`], [`Store::failure`], [`Store::downgrade`], [`Store::count`],
+//! [`Store::compact`].
 //!
 //! ```text
 //!  commit ──► memtable ──(writer thread, whole commits merged)──► blocks ──► sled ──(fsync)──► disk
@@ -25,6 +25,9 @@
 //! do it again (the state folds it in again from the journal). What sled has is always the result of a whole number of commits, in
 //! their order, so each commit can say in a record of its own how far it is. When [`Store::flush`] returns `true`, everything
 //! committed before the call is synced to the disk. Without it sled syncs what it has every two seconds.
+//!
+//! **Room.** Where much was written here and there, sled's files take several times as much as what they hold. [`Store::compact`]
+//! copies a closed store's blocks in their order.
 //!
 //! How it is shown to be right: `model.rs` runs this code under a scheduler that chooses each interleaving (shuttle);
 //! `tests.rs` compares it with a plain map through flushes, reopening and crashes.
@@ -77,6 +80,22 @@ impl Store {
             store.start_writer()?;
         }
         Ok(store)
+    }
+
+    /// Copies the store in `from`, which nobody has open, into `to`, a folder that is not there yet: the same records in as
+    /// little room as they take. It is on the disk then.
+    ///
+    /// # Errors
+    /// When one cannot be read or written; then something may be in `to`.
+    pub(in crate::state) fn compact(from: &Path, to: &Path) -> Result<(), StoreError> {
+        /// Read once, and written once.
+        const CACHE_BYTES: u64 = 8 << 20;
+        let blocks = Blocks::open(from, CACHE_BYTES, None)?;
+        let copy = Blocks::open(to, CACHE_BYTES, None)?;
+        blocks::guard(|| blocks.copy_to(&copy))?;
+        drop((blocks, copy));
+        Blocks::wait_until_closed(from)?;
+        Blocks::wait_until_closed(to)
     }
 
     /// How many flushed records there are, by the first byte of their keys. Reads every block and checks it.

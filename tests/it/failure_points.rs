@@ -50,8 +50,8 @@ const SYNCED: &[&str] = &["journal.synced", "bucket.synced"];
 /// A disk that cannot read: `archive.rs` has a test of its own.
 const READING: &[&str] = &["journal.read"];
 
-/// Does not fail, but has snapshots made without minutes in between.
-const HURRYING: &[&str] = &["snapshot.hurry"];
+/// Do not fail, but have snapshots made without minutes in between, and small states compacted as large ones are.
+const HURRYING: &[&str] = &["snapshot.hurry", "state.compact"];
 
 /// What must be the same whatever failed: every object's bytes, and what the API says of every job.
 type Outcome = (BTreeMap<String, String>, Vec<Value>);

@@ -15,7 +15,7 @@ use super::{SnapshotError, Snapshots, blocking};
 use crate::backoff::with_retry;
 use crate::bucket::BucketError;
 use crate::domain::Digest;
-use crate::journal::make_private_dir;
+use crate::journal::{free_bytes, make_private_dir};
 use crate::repair::archive::{open_segment, seal_segment};
 use crate::state::State;
 
@@ -38,6 +38,10 @@ impl Folder {
             Ok(()) | Err(TryLockError::Error(_)) => Ok(Self { path: path.to_owned(), _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(SnapshotError::Busy),
         }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Where the second state is.
@@ -78,15 +82,6 @@ impl Folder {
     pub(super) fn clear(&self) -> Result<(), SnapshotError> {
         remove(&self.state())
     }
-
-    /// That there is room for a state as large as the one in `live`, and some more.
-    pub(super) fn expect_room(&self, live: &Path) -> Result<(), SnapshotError> {
-        const RESERVE: u64 = 1 << 30;
-        let needed = files_in(live)?.iter().map(|file| file.bytes).sum::<u64>() + RESERVE;
-        let found = rustix::fs::statvfs(&self.path).map_err(|error| failed(&self.path, "looked at")(error.into()))?;
-        let free = found.f_bavail.saturating_mul(found.f_frsize);
-        if free >= needed { Ok(()) } else { Err(SnapshotError::NoRoom { needed, free }) }
-    }
 }
 
 /// Removes a folder, if it is there.
@@ -95,6 +90,19 @@ pub(super) fn remove(folder: &Path) -> Result<(), SnapshotError> {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(failed(folder, "removed")(error)),
         _ => Ok(()),
     }
+}
+
+/// That the disk has room for so many bytes in `folder`, and some more.
+pub(super) fn expect_room(folder: &Path, bytes: u64) -> Result<(), SnapshotError> {
+    const RESERVE: u64 = 1 << 30;
+    let needed = bytes.saturating_add(RESERVE);
+    let free = free_bytes(folder).map_err(failed(folder, "looked at"))?;
+    if free >= needed { Ok(()) } else { Err(SnapshotError::NoRoom { needed, free }) }
+}
+
+/// How many bytes the files below a folder have.
+pub(super) fn bytes_in(folder: &Path) -> Result<u64, SnapshotError> {
+    Ok(files_in(folder)?.iter().map(|file| file.bytes).sum())
 }
 
 /// Copies the second state into the bucket, but for the index, which it returns.
@@ -138,8 +146,12 @@ pub(super) async fn download(
     index: &Index,
     into: &Path,
 ) -> Result<(), SnapshotError> {
-    let (root, files) = (into.to_owned(), index.files.clone());
-    let writer = Arc::new(blocking(move || PartWriter::create(&root, &files)).await?);
+    let (root, files, bytes) = (into.to_owned(), index.files.clone(), index.bytes());
+    let create = move || {
+        expect_room(root.parent().unwrap_or(&root), bytes)?;
+        PartWriter::create(&root, &files)
+    };
+    let writer = Arc::new(blocking(create).await?);
     let get = |(number, expected): (usize, Digest)| {
         let writer = writer.clone();
         async move {

@@ -33,19 +33,10 @@ type Record = Result<(IVec, IVec), StoreError>;
 impl Store {
     /// The records of a range, in the order of their keys. Each is as it was at some moment since the range was asked for.
     pub(in crate::state) fn range(&self, range: impl RangeBounds<Vec<u8>>) -> Range<'_> {
-        self.records(range, false)
-    }
-
-    /// The records of a range, the last first.
-    pub(in crate::state) fn range_back(&self, range: impl RangeBounds<Vec<u8>>) -> Range<'_> {
-        self.records(range, true)
-    }
-
-    fn records(&self, range: impl RangeBounds<Vec<u8>>, back: bool) -> Range<'_> {
         let owned = |bound: Bound<&Vec<u8>>| bound.map(|key| IVec::from(key.as_slice()));
         Range {
             store: self,
-            back,
+            back: false,
             start: owned(range.start_bound()),
             end: owned(range.end_bound()),
             is_last: false,
@@ -57,6 +48,11 @@ impl Store {
 }
 
 impl Range<'_> {
+    /// The same, the last first. For one that nothing has been taken from.
+    pub(in crate::state) fn backwards(self) -> Self {
+        Self { back: true, ..self }
+    }
+
     fn next_window(&mut self) -> Result<(), StoreError> {
         let (start, end) = (self.start.clone(), self.end.clone());
         if is_empty(&start, &end) {

@@ -63,7 +63,7 @@ fn a_range_goes_on_beyond_a_window_of_the_memtable() {
     }
     let found = |range: range::Range<'_>| range.map(|record| record.unwrap().0.to_vec()).collect::<Vec<_>>();
     assert_eq!(found(store.range(..)), keys);
-    assert_eq!(found(store.range_back(..)), keys.iter().rev().cloned().collect::<Vec<_>>());
+    assert_eq!(found(store.range(..).backwards()), keys.iter().rev().cloned().collect::<Vec<_>>());
     assert_eq!(found(store.range(vec![0, 0, 2]..vec![0, 0, 3])), keys[512..768]);
 }
 
@@ -81,6 +81,32 @@ fn who_commits_waits_while_the_memtable_is_full() {
     assert!(store.flush(Duration::from_secs(600)).unwrap());
     assert_eq!(held_bytes(&store), 0);
     assert_eq!(store.count().unwrap()[&0], 8);
+}
+
+#[test]
+fn a_compacted_store_has_the_same_records_in_less_room() {
+    let (dir, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let records = |store: &Store| store.range(..).map(Result::unwrap).collect::<Vec<_>>();
+    let before = {
+        let store = open(dir.path());
+        for number in 0..20_000_u32 {
+            let key = number.wrapping_mul(2_654_435_761).to_be_bytes();
+            store.commit(vec![(key.as_slice().into(), Some(vec![number as u8; 40].into()))]).unwrap();
+            flush_some(&store, 100);
+        }
+        records(&store)
+    };
+    Store::compact(dir.path(), to.path()).unwrap();
+    let bytes = |dir: &Path| std::fs::metadata(dir.join("db")).unwrap().len();
+    assert!(bytes(to.path()) < bytes(dir.path()), "{} of {}", bytes(to.path()), bytes(dir.path()));
+    assert_eq!(records(&open(to.path())), before);
+}
+
+#[test]
+fn a_damaged_store_is_not_compacted() {
+    let (dir, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    sled::open(dir.path()).unwrap().insert("key", "no block at all").unwrap();
+    assert!(matches!(Store::compact(dir.path(), to.path()), Err(StoreError::Damaged(_))));
 }
 
 #[test]

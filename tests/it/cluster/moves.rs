@@ -1,5 +1,7 @@
 //! From one machine to replicas and back; a replica that comes later.
 
+use replyvault::domain::{Target, Timestamp};
+use replyvault::journal::{CallbackEntry, Durability, Entry, Journal, Writer};
 use serde_json::{Value, json};
 
 use super::{Replicas, until};
@@ -56,6 +58,39 @@ async fn a_vault_of_one_machine_moves_into_the_log_and_back() {
         alone.job_in(&video_id(number), "archived").await;
     }
     assert_eq!(replicas.objects().len(), 64);
+}
+
+/// A journal may begin at position 0, where no other segment can stand before it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_replica_that_comes_later_has_an_imported_journal_from_position_0_on() {
+    const CALLBACKS: u64 = 5;
+    let Some(mut replicas) = Replicas::prepare(1).await else { return };
+    let folder = replicas.programs[0].dir.join("data/journal");
+    let mut writer = Writer::new(Journal::open(&folder).unwrap(), 0).unwrap();
+    for number in 0..CALLBACKS {
+        let callback = CallbackEntry {
+            at: Timestamp::now(),
+            target: Target::Channel,
+            adopt: true,
+            sidecars: false,
+            confirm: false,
+            asked: false,
+            replay_of: None,
+            body: completed(number, &replicas.media.generated(number, 1000)).to_string().into(),
+        };
+        writer.append(&[Entry::Callback(callback)], Durability::Synced).unwrap();
+    }
+    drop(writer);
+    let said = replicas.programs[0].command(&["cluster", "import"]).output().unwrap();
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    let first = replicas.programs[0].start().await;
+    first.job_in(&video_id(CALLBACKS - 1), "archived").await;
+    replicas.add();
+    let later = replicas.programs[1].start().await;
+    for number in 0..CALLBACKS {
+        later.job_in(&video_id(number), "archived").await;
+    }
+    assert!(!later.log().contains("a part of the journal is missing"), "{}", later.log());
 }
 
 /// Old segments leave PostgreSQL for the bucket, and a replica that comes later is made of both.

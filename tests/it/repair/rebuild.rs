@@ -55,6 +55,14 @@ async fn a_state_made_anew_gives_the_same_answers() {
     archive.vault.start_again().await;
     assert_eq!(answers(&archive.vault).await, before);
     archive.vault.stop().await;
+    let mut program = archive.program();
+    program.failure_points = "state.compact=return".to_owned();
+    std::fs::write(&marker, "").unwrap();
+    let ended = run(&program, &["rebuild"]).await;
+    assert!(ended.stdout.contains("jobs: running 1, archived 3\n"), "{ended:?}");
+    archive.vault.start_again().await;
+    assert_eq!(answers(&archive.vault).await, before);
+    archive.vault.stop().await;
     assert!(archive.run(&["verify"]).await.result().contains("damage 0"));
 }
 

@@ -83,7 +83,7 @@ fn read(store: &Store, who: u8, seen: &mut u8) {
     *seen = value;
     for back in [false, true] {
         let range = vec![who]..vec![who + 1];
-        let records = if back { store.range_back(range) } else { store.range(range) };
+        let records = if back { store.range(range).backwards() } else { store.range(range) };
         let mut records: Vec<_> = records.map(|record| record.unwrap()).collect();
         if back {
             records.reverse();

@@ -30,6 +30,8 @@ enum Crash {
     Drop,
     /// The files are copied as they are, and the copy is opened.
     Copy,
+    /// The handle is dropped, and the store compacted.
+    Compact,
 }
 
 fn bound() -> impl Strategy<Value = Bound<u8>> {
@@ -44,7 +46,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Flush),
         3 => (bound(), bound(), any::<bool>()).prop_map(|(start, end, back)| Step::Range(start, end, back)),
         3 => any::<u8>().prop_map(Step::Get),
-        2 => prop_oneof![Just(Crash::Drop), Just(Crash::Copy)].prop_map(Step::Crash),
+        2 => prop_oneof![Just(Crash::Drop), Just(Crash::Copy), Just(Crash::Compact)].prop_map(Step::Crash),
     ]
 }
 
@@ -146,7 +148,7 @@ impl Bench {
     fn check_range(&self, start: Bound<u8>, end: Bound<u8>, back: bool) {
         let range = (start.map(key), end.map(key));
         let store = self.store();
-        let mut records = if back { store.range_back(range.clone()) } else { store.range(range.clone()) };
+        let mut records = if back { store.range(range.clone()).backwards() } else { store.range(range.clone()) };
         let mut found = Vec::new();
         found.extend(records.next());
         self.flush_some(40);
@@ -169,6 +171,11 @@ impl Bench {
         drop(self.store.take());
         if let Some(copy) = copy {
             self.dir = copy;
+        }
+        if matches!(crash, Crash::Compact) {
+            let compacted = tempfile::tempdir().unwrap();
+            Store::compact(self.dir.path(), compacted.path()).unwrap();
+            self.dir = compacted;
         }
         self.open();
         let found: Records = self
@@ -242,7 +249,7 @@ proptest! {
     fn so_it_is_while_the_writer_thread_flushes(steps in proptest::collection::vec(step(), 1..80)) {
         let mut bench = Bench::new(true);
         for step in steps {
-            bench.take(if let Step::Crash(_) = step { Step::Crash(Crash::Drop) } else { step });
+            bench.take(if let Step::Crash(Crash::Copy) = step { Step::Crash(Crash::Drop) } else { step });
         }
     }
 }
