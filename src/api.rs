@@ -162,27 +162,16 @@ impl Api {
         }
     }
 
-    /// Shows jobs, with the labels of their refs, and with links that the store signs where they are wanted.
-    async fn job_views(&self, records: Vec<JobRecord>, presigned: bool) -> Result<Vec<JobView>, ApiError> {
-        let read = move |state: &State| records.iter().map(|record| job_view(state, record)).collect();
-        let mut views: Vec<JobView> = self.read(read).await?;
-        for view in &mut views {
+    /// Adds links to jobs: ours, and those that the store signs where they are wanted.
+    async fn add_links(&self, views: &mut [JobView], presigned: bool) -> Result<(), ApiError> {
+        for view in views {
             self.inner.links.add(view);
             if presigned {
                 let signed = self.inner.links.add_presigned(view).await;
                 signed.map_err(|_| ApiError::unavailable("links cannot be signed right now"))?;
             }
         }
-        Ok(views)
-    }
-
-    async fn shown(&self, record: JobRecord) -> Result<JobView, ApiError> {
-        self.shown_with(record, false).await
-    }
-
-    async fn shown_with(&self, record: JobRecord, presigned: bool) -> Result<JobView, ApiError> {
-        let mut views = self.job_views(vec![record], presigned).await?;
-        views.pop().ok_or_else(|| ApiError::not_found("job"))
+        Ok(())
     }
 }
 
@@ -199,7 +188,12 @@ async fn note_rate(api: std::sync::Weak<Inner>) {
     }
 }
 
-/// Blocks.
+/// What is shown of jobs, but for links. Blocks: it belongs into the same [`Api::read`] that they are read in.
+fn job_views(state: &State, records: &[JobRecord]) -> Result<Vec<JobView>, StateError> {
+    records.iter().map(|record| job_view(state, record)).collect()
+}
+
+/// The same of one.
 fn job_view(state: &State, JobRecord { sequence, job }: &JobRecord) -> Result<JobView, StateError> {
     let mut view = JobView::new(job, |asset| state.is_fetching(*sequence, &asset.slot));
     view.labels = state.labels_of(job)?;

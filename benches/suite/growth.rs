@@ -20,6 +20,8 @@ struct Cost {
     /// Seconds that making its state anew takes.
     rebuild: f64,
     start: Samples,
+    /// Seconds from then on until jobs can be searched by words, when nothing else happens.
+    indexed: Samples,
 }
 
 /// How often what is quick is done.
@@ -56,6 +58,13 @@ pub(crate) async fn measure(plan: &Plan, jobs: Option<u64>) -> Result<Vec<Figure
             peer: Some(("with a tenth", tenth.start.clone())),
             limit: Limit::AtMost(3.0),
         },
+        Figure {
+            what: "from then on until words are searched".to_owned(),
+            unit: Unit::Seconds,
+            ours: whole.indexed.clone(),
+            peer: Some(("with a tenth", tenth.indexed.clone())),
+            limit: Limit::None,
+        },
     ];
     for (what, folder) in [("state", "state"), ("journal", "journal")] {
         figures.push(Figure {
@@ -80,14 +89,18 @@ impl Cost {
         history.write(&settings.data())?;
         let began = Instant::now();
         let rebuilt = Process::start(settings.command()?.arg("rebuild"), &dir)?.ended(began)?;
-        let mut start = Samples::default();
+        let (mut start, mut indexed) = (Samples::default(), Samples::default());
         for _ in 0..STARTS {
             let began = Instant::now();
             let vault = settings.serve().await?;
             start.push(began.elapsed().as_secs_f64());
+            let began = Instant::now();
+            let is_indexed = async |vault: &Vault| Ok(vault.get("/api/v1/jobs?q=boat").await.is_ok());
+            vault.until("all jobs are indexed", is_indexed).await?;
+            indexed.push(began.elapsed().as_secs_f64());
             vault.process.stop()?;
         }
-        Ok(Self { settings, rebuild: rebuilt.wall.as_secs_f64(), start })
+        Ok(Self { settings, rebuild: rebuilt.wall.as_secs_f64(), start, indexed })
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::timeout;
 
-use super::{Api, ApiError};
+use super::{Api, ApiError, job_view};
 use crate::domain::JobState;
 use crate::state::{JobChanged, State};
 
@@ -162,8 +162,10 @@ fn changes_since(state: &State, number: u64) -> Option<impl Iterator<Item = JobC
 }
 
 async fn tell(api: &Api, sequence: u64) -> Result<Option<String>, ApiError> {
-    let Some(record) = api.read(move |state| state.job_at(sequence)).await? else { return Ok(None) };
-    Ok(Some(serde_json::to_string(&api.shown(record).await?).unwrap_or_default()))
+    let read = move |state: &State| state.job_at(sequence)?.map(|record| job_view(state, &record)).transpose();
+    let Some(mut job) = api.read(read).await? else { return Ok(None) };
+    api.add_links(std::slice::from_mut(&mut job), false).await?;
+    Ok(Some(serde_json::to_string(&job).unwrap_or_default()))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use self::find::{JobsCursor, find, in_order_heard, look, must_be_read};
 use super::auth::Caller;
 use super::list::{List, bad_cursor, read_limit};
 use super::refs::reply_ref_parameter;
-use super::{Api, ApiError, extract, wait};
+use super::{Api, ApiError, extract, job_view, job_views, wait};
 use crate::domain::{JobId, JobState, JobView, Kind, Timestamp};
 use crate::http::ErrorBody;
 use crate::search::{DayCount, Incomplete, Query, Text};
@@ -186,24 +186,25 @@ pub(super) async fn list(request: HttpRequest, api: Data<Api>) -> Result<Json<Li
     let presigned = wants_presigned(query.links.as_deref())?;
     let searches = query.needs_index();
     let search = api.inner.search.clone();
-    let (records, next) = api
-        .read(move |state| {
-            let after = match cursor {
-                Some(JobsCursor::Heard(before)) => return in_order_heard(state, &filter, limit, Some(before)).map(Ok),
-                Some(JobsCursor::Made(after)) => Some(after),
-                None => None,
-            };
-            match find(state, &search, &filter, &wanted, after, skip, limit) {
-                // What needs no index goes without it in the first seconds.
-                Ok(Err(Incomplete)) if !searches && after.is_none() => {
-                    in_order_heard(state, &filter, limit, None).map(Ok)
-                }
-                found => found,
-            }
-        })
-        .await?
-        .map_err(indexing)?;
-    Ok(Json(List::new(api.job_views(records, presigned).await?, next)))
+    let look = move |state: &State| {
+        let after = match cursor {
+            Some(JobsCursor::Heard(before)) => return in_order_heard(state, &filter, limit, Some(before)).map(Ok),
+            Some(JobsCursor::Made(after)) => Some(after),
+            None => None,
+        };
+        match find(state, &search, &filter, &wanted, after, skip, limit) {
+            // What needs no index goes without it in the first seconds.
+            Ok(Err(Incomplete)) if !searches && after.is_none() => in_order_heard(state, &filter, limit, None).map(Ok),
+            found => found,
+        }
+    };
+    let read = move |state: &State| match look(state)? {
+        Ok((records, next)) => Ok(Ok((job_views(state, &records)?, next))),
+        Err(incomplete) => Ok(Err(incomplete)),
+    };
+    let (mut jobs, next) = api.read(read).await?.map_err(indexing)?;
+    api.add_links(&mut jobs, presigned).await?;
+    Ok(Json(List::new(jobs, next)))
 }
 
 /// Counts jobs by the day they were made on, in UTC, newest first. Where words are given by how they begin, `resolution` or
@@ -284,16 +285,18 @@ pub(super) async fn show(
     let ShowQuery { wait, links } = extract::query(&request)?;
     let presigned = wants_presigned(links.as_deref())?;
     let id = job_id(&id)?;
+    let by_id = id.clone();
+    let read = move |state: &State| state.job(&by_id)?.map(|record| job_view(state, &record)).transpose();
     let found = match wait::limit(wait.as_deref())? {
-        None => api.read(move |state| state.job(&id)).await?,
+        None => api.read(read).await?,
         Some(limit) => {
             let waiter = api.state().wait_for_job(&id);
-            let read = move |state: &State| state.job(&id);
-            api.read_until(&caller.name, limit, waiter, read, |record| record.job.state.is_end()).await?
+            api.read_until(&caller.name, limit, waiter, read, |job| job.state.is_end()).await?
         }
     };
-    let record = found.ok_or_else(|| ApiError::not_found("job"))?;
-    Ok(Json(api.shown_with(record, presigned).await?))
+    let mut job = found.ok_or_else(|| ApiError::not_found("job"))?;
+    api.add_links(std::slice::from_mut(&mut job), presigned).await?;
+    Ok(Json(job))
 }
 
 /// Makes a job's stuck files due again.
@@ -309,7 +312,9 @@ pub(super) async fn show(
 pub(super) async fn retry(api: Data<Api>, id: Path<String>) -> Result<HttpResponse, ApiError> {
     let record = api.intake().retry(job_id(&id)?).await?;
     let record = record.ok_or_else(|| ApiError::not_found("job"))?;
-    Ok(HttpResponse::Accepted().json(api.shown(record).await?))
+    let mut job = api.read(move |state| job_view(state, &record)).await?;
+    api.add_links(std::slice::from_mut(&mut job), false).await?;
+    Ok(HttpResponse::Accepted().json(job))
 }
 
 pub(super) fn job_id(text: &str) -> Result<JobId, ApiError> {

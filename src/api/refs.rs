@@ -9,12 +9,12 @@ use utoipa::{IntoParams, ToSchema};
 use super::auth::{Caller, Scope};
 use super::jobs::{ShowQuery, wants_presigned};
 use super::list::{List, bad_cursor, read_limit};
-use super::{Api, ApiError, extract, wait};
+use super::{Api, ApiError, extract, job_views, wait};
 use crate::domain::{JobView, MediaUrl, Origin, RefId, ReplyRef, Target, Timestamp};
 use crate::egress::Policy;
 use crate::http::ErrorBody;
 use crate::intake::NewRef;
-use crate::state::{JobFilter, JobRecord, RefRecord, State, StateError};
+use crate::state::{JobFilter, RefRecord, State, StateError};
 
 /// A ref to register.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -243,17 +243,17 @@ pub(super) async fn show(
             api.read_until(&caller.name, limit, waiter, read, |(_, jobs, _)| have_ended(jobs)).await?
         }
     };
-    let (record, jobs, more_jobs) = found.ok_or_else(|| ApiError::not_found("ref"))?;
+    let (record, mut jobs, more_jobs) = found.ok_or_else(|| ApiError::not_found("ref"))?;
     let ended = have_ended(&jobs);
-    let jobs = api.job_views(jobs, presigned).await?;
+    api.add_links(&mut jobs, presigned).await?;
     Ok(Json(RefWithJobs { of: RefView::new(record, &api, &caller), jobs, ended, more_jobs }))
 }
 
-fn have_ended(jobs: &[JobRecord]) -> bool {
-    !jobs.is_empty() && jobs.iter().all(|record| record.job.state.is_end())
+fn have_ended(jobs: &[JobView]) -> bool {
+    !jobs.is_empty() && jobs.iter().all(|job| job.state.is_end())
 }
 
-fn with_jobs(state: &State, of: RefRecord) -> Result<(RefRecord, Vec<JobRecord>, bool), StateError> {
+fn with_jobs(state: &State, of: RefRecord) -> Result<(RefRecord, Vec<JobView>, bool), StateError> {
     const MAX_JOBS_SHOWN: usize = 100;
     /// Jobs of a deleted ref of the same name are passed over, so many at most.
     const PAGES: usize = 10;
@@ -271,7 +271,7 @@ fn with_jobs(state: &State, of: RefRecord) -> Result<(RefRecord, Vec<JobRecord>,
     }
     let more = before.is_some() || jobs.len() > MAX_JOBS_SHOWN;
     jobs.truncate(MAX_JOBS_SHOWN);
-    Ok((of, jobs, more))
+    Ok((of, job_views(state, &jobs)?, more))
 }
 
 /// Deletes a ref: its URL answers 401 from then on, its jobs stay.

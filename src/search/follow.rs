@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
-
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
@@ -173,8 +172,8 @@ impl Search {
     /// Indexes all jobs on a thread that others go before: at a start everybody waits for the processors. Returns whether all
     /// are indexed.
     fn index_all_behind_others(&self) -> bool {
-        /// About a tenth of what others get.
-        const NICENESS: i32 = 10;
+        /// About a seventieth of what others get.
+        const NICENESS: i32 = 19;
         std::thread::scope(|scope| {
             let index = || {
                 // Linux sets it for the calling thread alone. Without it, indexing merely gets in the way.

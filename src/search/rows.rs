@@ -1,6 +1,6 @@
 //! The rows, by the day that jobs were made on.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::RangeInclusive;
 
 use super::codes::{self, Text};
@@ -58,8 +58,9 @@ struct Row {
 
 #[derive(Debug, Default)]
 struct Day {
-    /// Oldest first.
-    rows: Vec<Row>,
+    /// Oldest first. All jobs are indexed from the newest on, later ones come at the other end: neither may move those that are
+    /// here.
+    rows: VecDeque<Row>,
     codes: Vec<u32>,
     /// Of `codes`, those that no row has any more.
     unused: usize,
@@ -176,7 +177,7 @@ impl Rows {
     fn remove(&mut self, place: Place) {
         let Some(day) = self.days.get_mut(&day_of(place.made)) else { return };
         let Ok(index) = day.slot((place.made.millis() % DAY_MS) as u32, place.sequence) else { return };
-        let row = day.rows.remove(index);
+        let Some(row) = day.rows.remove(index) else { return };
         day.unused += usize::from(row.codes);
         self.count(row.state, -1);
     }
@@ -229,7 +230,7 @@ impl Rows {
                 None => day.rows.len(),
             };
             let knows_words = *number >= self.words_from;
-            for row in day.rows[..end].iter().rev() {
+            for row in day.rows.range(..end).rev() {
                 if !filter.takes(knows_words.then_some(day), row) {
                     continue;
                 }

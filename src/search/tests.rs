@@ -1,4 +1,6 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
 
 use super::codes::codes_of;
 use super::rows::{Place, Query, Rows};
@@ -68,6 +70,33 @@ fn pages_go_on_where_the_last_ended_and_can_begin_anywhere() {
         for skip in [0, 1, 9, 10, 11, 55, 99, 100] {
             let expected: Vec<u64> = (1..=100 - skip as u64).rev().take(3).collect();
             assert_eq!(sequences(rows.find(&query, None, skip, 3)), expected, "{skip}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Newest first, as they are indexed, oldest first, as they come, or in any order.
+    #[test]
+    fn in_whatever_order_jobs_come_they_are_found_newest_first(
+        mut numbers in proptest::collection::vec(0..3000_u64, 1..200),
+        order in 0..3_u8,
+        skip in 0..200_usize,
+    ) {
+        match order {
+            0 => numbers.sort_unstable(),
+            1 => numbers.sort_unstable_by(|a, b| b.cmp(a)),
+            _ => {}
+        }
+        let mut rows = Rows::default();
+        for &number in &numbers {
+            put(&mut rows, place(20_000 + number / 1000, number), JobState::Archived, "boat");
+        }
+        let expected: BTreeSet<u64> = numbers.into_iter().collect();
+        for query in [Query::default(), text("boat")] {
+            let found = sequences(rows.find(&query, None, skip, 1000));
+            prop_assert_eq!(found, expected.iter().rev().skip(skip).copied().collect::<Vec<_>>());
         }
     }
 }
