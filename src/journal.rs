@@ -13,7 +13,6 @@
 //! place is reported as missing.
 
 mod archive;
-mod disk;
 mod entry;
 mod event;
 mod frame;
@@ -42,7 +41,6 @@ use parking_lot::RwLock;
 pub use archive::{
     Archive, ArchiveError, Archived, ArchivedBytes, Patience, SEGMENT_HEAD, Standing, StoredAs, may_be_segment,
 };
-pub use disk::free_bytes;
 pub use entry::{CallbackEntry, Entry, KeptCallback, Quarantined};
 pub use event::Event;
 pub use mirror::{MAX_PAYLOAD, Mirror, SegmentStart, record_length, sync_segments};

@@ -12,6 +12,7 @@ pub mod cluster;
 pub mod config;
 pub mod decompress;
 pub mod delivery;
+pub mod disk;
 pub mod egress;
 pub mod fetch;
 pub mod gateway;

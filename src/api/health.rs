@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use super::Api;
 use super::cached_check::CachedCheck;
 use crate::bucket::BucketError;
-use crate::journal::free_bytes;
+use crate::disk::free_bytes;
 use crate::reconcile::Reconciler;
 
 /// How long a write to the journal may take. Callers wait for twice as long.

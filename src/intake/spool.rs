@@ -13,8 +13,9 @@ use tokio::time::timeout;
 use super::IntakeError;
 use super::bodies::MAX_WAIT;
 use super::slots::{Slot, Slots, TooMany};
+use crate::disk::free_bytes;
 use crate::domain::Target;
-use crate::journal::{free_bytes, make_private_dir};
+use crate::journal::make_private_dir;
 
 /// Bodies that may be on disk at a time.
 const FILES: usize = 8;

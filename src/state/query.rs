@@ -11,8 +11,7 @@ use super::records::{
     Claim, Counters, JobRecord, MediaRecord, Meta, QuarantineRecord, RefRecord, Reference, StreamTokenRecord,
     UploadRecord,
 };
-use super::store::IVec;
-use super::store::StoreError;
+use super::store::{Backwards, IVec, StoreError};
 use super::stored_job::Header;
 use super::{State, StateError};
 use crate::domain::{Asset, AssetId, Digest, Job, JobId, JobState, Kind, RefId, ReplyRef, Timestamp};
@@ -131,7 +130,7 @@ impl State {
                 .ok_or_else(|| StateError::Untrue("a job's key has no number".to_owned()))?;
             Ok((sequence, Header::read(&value)?.without_files()))
         };
-        store.range(Table::Jobs.prefix()..end).backwards().take(limit).map(read).collect()
+        store.range(Backwards(Table::Jobs.prefix()..end)).take(limit).map(read).collect()
     }
 
     /// One file of a job. Costs the same however many others the job has.
@@ -213,7 +212,7 @@ impl State {
         let start = Table::Refs.prefix();
         let end = before.map_or_else(|| vec![Table::Refs as u8 + 1], keys::reply_ref_id);
         let (mut items, mut bytes) = (Vec::new(), 0);
-        for item in store.range(start..end).backwards() {
+        for item in store.range(Backwards(start..end)) {
             let value = item?.1;
             bytes += value.len();
             if is_full(items.len(), limit, bytes) {
@@ -236,7 +235,7 @@ impl State {
         let end = before.map_or_else(|| keys::prefix_end(start.clone()), |id| keys::gateway_ref(name, id));
         let mut named = self.reply_ref_named(name)?.filter(|record| before.is_none_or(|before| record.id < *before));
         let (mut items, mut bytes) = (Vec::new(), 0);
-        for item in store.range(start..end).backwards() {
+        for item in store.range(Backwards(start..end)) {
             let Some(id) = keys::ref_in(&item?.0) else { continue };
             for next in [named.take_if(|named| named.id > id), self.reply_ref(&id)?].into_iter().flatten() {
                 bytes += next.bytes();
@@ -422,7 +421,7 @@ impl State {
         let range = (Bound::Included(prefix.to_vec()), Bound::Excluded(end));
         let mut page = Page { items: Vec::new(), next: None };
         let (mut last, mut bytes) = (None, 0);
-        for (looked_at, item) in store.range(range).backwards().enumerate() {
+        for (looked_at, item) in store.range(Backwards(range)).enumerate() {
             if page.items.len() == limit || looked_at == MAX_LOOKED_AT {
                 page.next = last;
                 break;

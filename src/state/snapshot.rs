@@ -16,7 +16,8 @@ use super::replay::replay;
 use super::store::{Access, Store};
 use super::txn::Txn;
 use super::{RecoveryError, State, StateError, StoreError};
-use crate::journal::{Journal, free_bytes};
+use crate::disk::free_bytes;
+use crate::journal::Journal;
 
 /// How long the store may take to have all of it on the disk, and then to be let go of.
 const STORE_PATIENCE: Duration = Duration::from_secs(120);
@@ -62,7 +63,7 @@ impl State {
         }
         close(Arc::new(store))?;
         if recovery.replayed > 0 {
-            compact(dir)?;
+            compact(dir, go_on)?;
         }
         Ok(recovery.applied)
     }
@@ -75,7 +76,7 @@ impl State {
             return Err(StateError::from(StoreError::Stalled).into());
         }
         close(opened.store)?;
-        compact(&self.shared.dir)?;
+        compact(&self.shared.dir, &mut || true)?;
         self.open_store(aside)
     }
 
@@ -104,19 +105,16 @@ impl State {
     }
 }
 
-/// Rewrites the closed state in `dir` in as little room as it takes. Where that fails, it stays as it is.
-fn compact(dir: &Path) -> Result<(), RecoveryError> {
+/// Rewrites the closed state in `dir` in as little room as it takes. Where that fails, or `go_on` says no, it stays as it is.
+fn compact(dir: &Path, go_on: &mut dyn FnMut() -> bool) -> Result<(), RecoveryError> {
     /// Bytes of disk that others need meanwhile.
     const RESERVE: u64 = 1 << 30;
     let draft = Draft::beside(dir);
     let bytes_in =
         |dir: &Path| -> std::io::Result<u64> { std::fs::read_dir(dir)?.map(|file| Ok(file?.metadata()?.len())).sum() };
-    let copy = || -> Result<bool, StoreError> {
+    let mut copy = || -> Result<bool, StoreError> {
         let has_room = free_bytes(dir)? >= bytes_in(dir)?.saturating_add(RESERVE);
-        if has_room {
-            Store::compact(dir, &draft.path)?;
-        }
-        Ok(has_room)
+        Ok(has_room && Store::compact(dir, &draft.path, go_on)?)
     };
     match copy() {
         Ok(true) => draft.replace(dir),

@@ -56,6 +56,7 @@ use self::blocks::Blocks;
 pub(super) use self::engine::{Shared, Store};
 pub use self::error::StoreError;
 use self::flush_control::Limits;
+pub(super) use self::range::Backwards;
 
 /// What a commit writes under a key; `None` removes what is there.
 pub(super) type Write = (IVec, Option<IVec>);
@@ -83,19 +84,25 @@ impl Store {
     }
 
     /// Copies the store in `from`, which nobody has open, into `to`, a folder that is not there yet: the same records in as
-    /// little room as they take. It is on the disk then.
+    /// little room as they take, on the disk. `go_on` is asked after some hundred kilobytes. Returns whether it was copied whole;
+    /// otherwise something may be in `to`.
     ///
     /// # Errors
-    /// When one cannot be read or written; then something may be in `to`.
-    pub(in crate::state) fn compact(from: &Path, to: &Path) -> Result<(), StoreError> {
+    /// When one cannot be read or written.
+    pub(in crate::state) fn compact(
+        from: &Path,
+        to: &Path,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<bool, StoreError> {
         /// Read once, and written once.
         const CACHE_BYTES: u64 = 8 << 20;
         let blocks = Blocks::open(from, CACHE_BYTES, None)?;
         let copy = Blocks::open(to, CACHE_BYTES, None)?;
-        blocks::guard(|| blocks.copy_to(&copy))?;
+        let is_whole = blocks::guard(|| blocks.copy_to(&copy, go_on))?;
         drop((blocks, copy));
         Blocks::wait_until_closed(from)?;
-        Blocks::wait_until_closed(to)
+        Blocks::wait_until_closed(to)?;
+        Ok(is_whole)
     }
 
     /// How many flushed records there are, by the first byte of their keys. Reads every block and checks it.

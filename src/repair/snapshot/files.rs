@@ -14,8 +14,9 @@ use super::format::{Index, MAX_SEALED, PART, RecordDigest, SnapshotId, StoredFil
 use super::{SnapshotError, Snapshots, blocking};
 use crate::backoff::with_retry;
 use crate::bucket::BucketError;
+use crate::disk::free_bytes;
 use crate::domain::Digest;
-use crate::journal::{free_bytes, make_private_dir};
+use crate::journal::make_private_dir;
 use crate::repair::archive::{open_segment, seal_segment};
 use crate::state::State;
 

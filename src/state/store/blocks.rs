@@ -159,15 +159,15 @@ impl Blocks {
         guard(|| Ok(self.tree.apply_batch(batch)?))
     }
 
-    /// Copies all blocks to `other`, which is empty.
+    /// Copies all blocks to `other`, which is empty, as long as `go_on` says yes. Returns whether all are there.
     ///
     /// # Errors
     /// Also when one of them is damaged.
-    pub(super) fn copy_to(&self, other: &Self) -> Result<(), StoreError> {
+    pub(super) fn copy_to(&self, other: &Self, go_on: &mut dyn FnMut() -> bool) -> Result<bool, StoreError> {
         /// Blocks that are written at a time. sled takes a third more room for ten times as many, and twice as much for one.
         const AT_ONCE: usize = 1000;
         let mut blocks = self.tree.iter();
-        loop {
+        while go_on() {
             let (mut batch, mut copied) = (sled::Batch::default(), 0);
             for block in blocks.by_ref().take(AT_ONCE) {
                 let (first, block) = block?;
@@ -177,9 +177,11 @@ impl Blocks {
             }
             other.tree.apply_batch(batch)?;
             if copied < AT_ONCE {
-                return other.sync();
+                other.sync()?;
+                return Ok(true);
             }
         }
+        Ok(false)
     }
 
     /// Has the system put on the disk what was written.

@@ -1,7 +1,7 @@
 //! Reading a range of keys from the memtable and the blocks at once.
 
 use std::collections::VecDeque;
-use std::ops::{Bound, RangeBounds};
+use std::ops::{Bound, RangeBounds, RangeFrom, RangeFull, RangeInclusive};
 
 use sled::IVec;
 
@@ -28,17 +28,58 @@ pub(in crate::state) struct Range<'a> {
 /// How many records of the memtable are copied at a time.
 const WINDOW: usize = 128;
 
+/// A range of keys, and which of them comes first.
+pub(in crate::state) trait Keys {
+    /// Whether the last comes first.
+    const ARE_BACKWARDS: bool = false;
+
+    /// Where it starts and ends.
+    fn bounds(&self) -> (Bound<&Vec<u8>>, Bound<&Vec<u8>>);
+}
+
+/// A range whose last key comes first.
+pub(in crate::state) struct Backwards<R>(pub(in crate::state) R);
+
+impl<R: RangeBounds<Vec<u8>>> Keys for Backwards<R> {
+    const ARE_BACKWARDS: bool = true;
+
+    fn bounds(&self) -> (Bound<&Vec<u8>>, Bound<&Vec<u8>>) {
+        (self.0.start_bound(), self.0.end_bound())
+    }
+}
+
+/// `Backwards` could be a range of its own one day, so each kind is named.
+macro_rules! forwards {
+    ($($range:ty),*) => {
+        $(impl Keys for $range {
+            fn bounds(&self) -> (Bound<&Vec<u8>>, Bound<&Vec<u8>>) {
+                (self.start_bound(), self.end_bound())
+            }
+        })*
+    };
+}
+
+forwards!(
+    RangeFull,
+    RangeInclusive<Vec<u8>>,
+    std::ops::Range<Vec<u8>>,
+    RangeFrom<Vec<u8>>,
+    (Bound<Vec<u8>>, Bound<Vec<u8>>)
+);
+
 type Record = Result<(IVec, IVec), StoreError>;
 
 impl Store {
-    /// The records of a range, in the order of their keys. Each is as it was at some moment since the range was asked for.
-    pub(in crate::state) fn range(&self, range: impl RangeBounds<Vec<u8>>) -> Range<'_> {
+    /// The records of a range such as `from..to`, in the order of their keys; of one in [`Backwards`], the last first. Each is as
+    /// it was at some moment since the range was asked for.
+    pub(in crate::state) fn range<K: Keys>(&self, keys: K) -> Range<'_> {
+        let (start, end) = keys.bounds();
         let owned = |bound: Bound<&Vec<u8>>| bound.map(|key| IVec::from(key.as_slice()));
         Range {
             store: self,
-            back: false,
-            start: owned(range.start_bound()),
-            end: owned(range.end_bound()),
+            back: K::ARE_BACKWARDS,
+            start: owned(start),
+            end: owned(end),
             is_last: false,
             in_memory: VecDeque::new(),
             on_disk: None,
@@ -48,11 +89,6 @@ impl Store {
 }
 
 impl Range<'_> {
-    /// The same, the last first. For one that nothing has been taken from.
-    pub(in crate::state) fn backwards(self) -> Self {
-        Self { back: true, ..self }
-    }
-
     fn next_window(&mut self) -> Result<(), StoreError> {
         let (start, end) = (self.start.clone(), self.end.clone());
         if is_empty(&start, &end) {

@@ -63,7 +63,7 @@ fn a_range_goes_on_beyond_a_window_of_the_memtable() {
     }
     let found = |range: range::Range<'_>| range.map(|record| record.unwrap().0.to_vec()).collect::<Vec<_>>();
     assert_eq!(found(store.range(..)), keys);
-    assert_eq!(found(store.range(..).backwards()), keys.iter().rev().cloned().collect::<Vec<_>>());
+    assert_eq!(found(store.range(Backwards(..))), keys.iter().rev().cloned().collect::<Vec<_>>());
     assert_eq!(found(store.range(vec![0, 0, 2]..vec![0, 0, 3])), keys[512..768]);
 }
 
@@ -96,17 +96,34 @@ fn a_compacted_store_has_the_same_records_in_less_room() {
         }
         records(&store)
     };
-    Store::compact(dir.path(), to.path()).unwrap();
+    assert!(Store::compact(dir.path(), to.path(), &mut || true).unwrap());
     let bytes = |dir: &Path| std::fs::metadata(dir.join("db")).unwrap().len();
     assert!(bytes(to.path()) < bytes(dir.path()), "{} of {}", bytes(to.path()), bytes(dir.path()));
     assert_eq!(records(&open(to.path())), before);
 }
 
 #[test]
+fn compacting_ends_when_it_is_told_to() {
+    let (dir, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let mut asked = 0;
+    let mut go_on = || {
+        asked += 1;
+        asked < 2
+    };
+    {
+        let store = open(dir.path());
+        let large = |number: u32| (number.to_be_bytes().as_slice().into(), Some(vec![number as u8; 600].into()));
+        store.commit((0..20_000).map(large).collect()).unwrap();
+        flush_some(&store, 10);
+    }
+    assert!(!Store::compact(dir.path(), to.path(), &mut go_on).unwrap());
+}
+
+#[test]
 fn a_damaged_store_is_not_compacted() {
     let (dir, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     sled::open(dir.path()).unwrap().insert("key", "no block at all").unwrap();
-    assert!(matches!(Store::compact(dir.path(), to.path()), Err(StoreError::Damaged(_))));
+    assert!(matches!(Store::compact(dir.path(), to.path(), &mut || true), Err(StoreError::Damaged(_))));
 }
 
 #[test]

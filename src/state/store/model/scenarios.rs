@@ -5,6 +5,7 @@ use std::time::Duration;
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, MaxSteps, Runner, rand::Rng, rand::thread_rng, thread};
 
+use super::super::Backwards;
 use super::disk::{Blocks, Records};
 use super::engine::Store;
 use super::flush_control::Limits;
@@ -83,7 +84,7 @@ fn read(store: &Store, who: u8, seen: &mut u8) {
     *seen = value;
     for back in [false, true] {
         let range = vec![who]..vec![who + 1];
-        let records = if back { store.range(range).backwards() } else { store.range(range) };
+        let records = if back { store.range(Backwards(range)) } else { store.range(range) };
         let mut records: Vec<_> = records.map(|record| record.unwrap()).collect();
         if back {
             records.reverse();

@@ -148,7 +148,7 @@ impl Bench {
     fn check_range(&self, start: Bound<u8>, end: Bound<u8>, back: bool) {
         let range = (start.map(key), end.map(key));
         let store = self.store();
-        let mut records = if back { store.range(range.clone()).backwards() } else { store.range(range.clone()) };
+        let mut records = if back { store.range(Backwards(range.clone())) } else { store.range(range.clone()) };
         let mut found = Vec::new();
         found.extend(records.next());
         self.flush_some(40);
@@ -174,7 +174,7 @@ impl Bench {
         }
         if matches!(crash, Crash::Compact) {
             let compacted = tempfile::tempdir().unwrap();
-            Store::compact(self.dir.path(), compacted.path()).unwrap();
+            assert!(Store::compact(self.dir.path(), compacted.path(), &mut || true).unwrap());
             self.dir = compacted;
         }
         self.open();
