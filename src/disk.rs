@@ -1,7 +1,12 @@
-//! How much room a disk has.
+//! How much room a disk has, and how much files take up.
 
 use std::io;
 use std::path::Path;
+
+use walkdir::WalkDir;
+
+/// What stays free for others, in bytes, when a state is copied: 1 GiB.
+pub const RESERVE: u64 = 1 << 30;
 
 /// Bytes that this user may still write to the file system that `path` is on.
 ///
@@ -10,4 +15,16 @@ use std::path::Path;
 pub fn free_bytes(path: &Path) -> io::Result<u64> {
     let found = rustix::fs::statvfs(path)?;
     Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
+/// Bytes of all files below a folder.
+///
+/// # Errors
+/// When it cannot be listed.
+pub fn bytes_in(folder: &Path) -> io::Result<u64> {
+    let bytes = |entry: walkdir::Result<walkdir::DirEntry>| {
+        let metadata = entry?.metadata()?;
+        Ok(if metadata.is_file() { metadata.len() } else { 0 })
+    };
+    WalkDir::new(folder).into_iter().map(bytes).sum()
 }

@@ -24,6 +24,7 @@ use self::format::{Index, RecordDigest, SnapshotId};
 use super::archive::ArchiveKeys;
 use crate::bucket::{Bucket, BucketError, ObjectFolder};
 use crate::cluster::{Cluster, ClusterError};
+use crate::disk::bytes_in;
 use crate::journal::{Journal, JournalError};
 use crate::state::{EventLog, ParseCallback, RecoveryError, State};
 
@@ -204,7 +205,8 @@ impl Snapshots {
         let (cleared, live) = (folder.clone(), live.to_owned());
         let clear = move || {
             cleared.clear()?;
-            files::expect_room(cleared.path(), files::bytes_in(&live)?)
+            let bytes = bytes_in(&live).map_err(files::failed(&live, "measured"))?;
+            files::expect_room(cleared.path(), bytes)
         };
         blocking(clear).await?;
         for id in self.list().await?.into_iter().rev().take(KEPT) {

@@ -39,7 +39,7 @@ impl Recovery {
     }
 
     /// Whether the store takes far more room than it has to: so it is when much was folded in at once.
-    pub(super) fn is_sprawling(&self) -> bool {
+    pub(super) fn needs_compaction(&self) -> bool {
         /// Entries. A smaller store soon grows anyway.
         const MANY: u64 = 100_000;
         fail_point!("state.compact", |_| self.made_anew);

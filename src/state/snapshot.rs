@@ -16,8 +16,8 @@ use super::replay::replay;
 use super::store::{Access, Store};
 use super::txn::Txn;
 use super::{RecoveryError, State, StateError, StoreError};
-use crate::disk::free_bytes;
-use crate::journal::Journal;
+use crate::disk::{RESERVE, bytes_in, free_bytes};
+use crate::journal::{Journal, make_private_dir};
 
 /// How long the store may take to have all of it on the disk, and then to be let go of.
 const STORE_PATIENCE: Duration = Duration::from_secs(120);
@@ -107,13 +107,10 @@ impl State {
 
 /// Rewrites the closed state in `dir` in as little room as it takes. Where that fails, or `go_on` says no, it stays as it is.
 fn compact(dir: &Path, go_on: &mut dyn FnMut() -> bool) -> Result<(), RecoveryError> {
-    /// Bytes of disk that others need meanwhile.
-    const RESERVE: u64 = 1 << 30;
     let draft = Draft::beside(dir);
-    let bytes_in =
-        |dir: &Path| -> std::io::Result<u64> { std::fs::read_dir(dir)?.map(|file| Ok(file?.metadata()?.len())).sum() };
     let mut copy = || -> Result<bool, StoreError> {
         let has_room = free_bytes(dir)? >= bytes_in(dir)?.saturating_add(RESERVE);
+        make_private_dir(&draft.path)?;
         Ok(has_room && Store::compact(dir, &draft.path, go_on)?)
     };
     match copy() {

@@ -83,7 +83,7 @@ impl Store {
         Ok(store)
     }
 
-    /// Copies the store in `from`, which nobody has open, into `to`, a folder that is not there yet: the same records in as
+    /// Copies the store in `from`, which nobody has open, into `to`, an empty folder: the same records in as
     /// little room as they take, on the disk. `go_on` is asked after some hundred kilobytes. Returns whether it was copied whole;
     /// otherwise something may be in `to`.
     ///

@@ -83,6 +83,7 @@ impl Archive {
 fn command(program: &Program, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_replyvault"));
     command.args(arguments).current_dir(&program.dir).env_clear().envs(program.settings.iter().cloned());
+    command.env("FAILPOINTS", &program.failure_points);
     command
 }
 

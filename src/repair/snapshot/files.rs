@@ -14,7 +14,7 @@ use super::format::{Index, MAX_SEALED, PART, RecordDigest, SnapshotId, StoredFil
 use super::{SnapshotError, Snapshots, blocking};
 use crate::backoff::with_retry;
 use crate::bucket::BucketError;
-use crate::disk::free_bytes;
+use crate::disk::{RESERVE, free_bytes};
 use crate::domain::Digest;
 use crate::journal::make_private_dir;
 use crate::repair::archive::{open_segment, seal_segment};
@@ -95,15 +95,9 @@ pub(super) fn remove(folder: &Path) -> Result<(), SnapshotError> {
 
 /// That the disk has room for so many bytes in `folder`, and some more.
 pub(super) fn expect_room(folder: &Path, bytes: u64) -> Result<(), SnapshotError> {
-    const RESERVE: u64 = 1 << 30;
     let needed = bytes.saturating_add(RESERVE);
     let free = free_bytes(folder).map_err(failed(folder, "looked at"))?;
     if free >= needed { Ok(()) } else { Err(SnapshotError::NoRoom { needed, free }) }
-}
-
-/// How many bytes the files below a folder have.
-pub(super) fn bytes_in(folder: &Path) -> Result<u64, SnapshotError> {
-    Ok(files_in(folder)?.iter().map(|file| file.bytes).sum())
 }
 
 /// Copies the second state into the bucket, but for the index, which it returns.
@@ -251,7 +245,7 @@ impl PartWriter {
     }
 }
 
-fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> SnapshotError {
+pub(super) fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> SnapshotError {
     let path = path.to_owned();
     move |source| SnapshotError::Io { path, action, source }
 }

@@ -112,7 +112,7 @@ struct Attempt {
     /// Entries that came upon a defect.
     passed_over: BTreeSet<u64>,
     /// Whether the store takes far more room than it has to.
-    is_sprawling: bool,
+    needs_compaction: bool,
     /// Whether it was looked for a state that others have made.
     has_looked_for_snapshot: bool,
 }
@@ -181,12 +181,12 @@ impl FoldThread {
             });
             let error = match attempt {
                 Ok(recovery) => {
-                    work.is_sprawling = recovery.is_sprawling();
+                    work.needs_compaction = recovery.needs_compaction();
                     total.replayed += recovery.replayed;
                     total.damage.extend(recovery.damage);
                     total.applied = recovery.applied;
                     total.made_anew |= recovery.made_anew;
-                    if recovery.applied >= deferred_end && !work.is_sprawling {
+                    if recovery.applied >= deferred_end && !work.needs_compaction {
                         break;
                     }
                     continue;
@@ -252,7 +252,7 @@ impl FoldThread {
             opened
         };
         let opened =
-            if std::mem::take(&mut work.is_sprawling) { state.compact(opened, &mut work.aside)? } else { opened };
+            if std::mem::take(&mut work.needs_compaction) { state.compact(opened, &mut work.aside)? } else { opened };
         let opened = work.opened.insert(opened);
         replay(&opened.store, &self.journal, self.parse_callback, &work.passed_over, &mut || true)
     }

@@ -48,7 +48,7 @@ impl<R: RangeBounds<Vec<u8>>> Keys for Backwards<R> {
     }
 }
 
-/// `Backwards` could be a range of its own one day, so each kind is named.
+/// Each kind is named: an implementation for all ranges would overlap with that for `Backwards`.
 macro_rules! forwards {
     ($($range:ty),*) => {
         $(impl Keys for $range {

@@ -60,6 +60,7 @@ async fn a_state_made_anew_gives_the_same_answers() {
     std::fs::write(&marker, "").unwrap();
     let ended = run(&program, &["rebuild"]).await;
     assert!(ended.stdout.contains("jobs: running 1, archived 3\n"), "{ended:?}");
+    assert!(!ended.stderr.contains("others could read it"), "{ended:?}");
     archive.vault.start_again().await;
     assert_eq!(answers(&archive.vault).await, before);
     archive.vault.stop().await;

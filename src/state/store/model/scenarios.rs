@@ -5,10 +5,10 @@ use std::time::Duration;
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, MaxSteps, Runner, rand::Rng, rand::thread_rng, thread};
 
-use super::super::Backwards;
 use super::disk::{Blocks, Records};
 use super::engine::Store;
 use super::flush_control::Limits;
+use super::range::Backwards;
 use super::{IVec, StoreError, Write, sync};
 
 /// Interleavings tried of each scenario, by each of two schedulers.
