@@ -7,9 +7,9 @@ use tokio::time::Instant;
 
 use super::schedule;
 
-/// Those that are delivered to, by scheme, host and port, so that none of them takes the place of others. One that has not answered yet gets
-/// one request at a time, and each answer makes it twice as many: so one that hangs holds no more than one. Most refs have
-/// the same few: while one of these is down, one request at a time looks whether it is back.
+/// Those that are delivered to, by scheme, host and port, so that none of them takes the place of others. One that has not
+/// answered yet gets one request at a time, and each answer makes it twice as many: so one that hangs holds no more than one.
+/// Most refs have the same few: while one of these is down, one request at a time looks whether it is back.
 #[derive(Debug)]
 pub struct Receivers {
     known: Mutex<HashMap<String, ReceiverState>>,

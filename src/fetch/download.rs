@@ -162,8 +162,8 @@ impl Download {
         self.next_within(usize::MAX).await
     }
 
-    /// The next bytes as they came from the wire, at most `limit` of them, which must not be zero, and never none; `None` at the end, when the length and every checksum
-    /// that the server declared have proved right.
+    /// The next bytes as they came from the wire, at most `limit` of them, which must not be zero, and never none; `None` at
+    /// the end, when the length and every checksum that the server declared have proved right.
     ///
     /// After an interruption it asks for the rest, up to three times, if the server gave a strong ETag, or
     /// ranges and a checksum. Once it has returned an error or `None`, it returns the same again.

@@ -76,7 +76,8 @@ impl Questions {
         }
     }
 
-    /// The time by the provider's clock and the body of an answer to what is asked below the provider's base URL; `None` without a good one.
+    /// The time by the provider's clock and the body of an answer to what is asked below the provider's base URL; `None`
+    /// without a good one.
     async fn get(&self, caller: &Caller, path: &str) -> Option<(u64, Bytes)> {
         let _turn = self.turns.acquire().await.ok()?;
         let url = MediaUrl::parse(&format!("{}/{path}", self.upstream.base)).ok()?;

@@ -40,8 +40,8 @@ const BRIEF: Duration = Duration::from_secs(5);
 /// How many different problems are remembered.
 const MAX_PROBLEMS: usize = 100;
 
-/// Opens journal and state below `dir`, the journal as a copy of what `cluster` shares if there is one; what is no longer there of the journal is read from `bucket`. Needs a tokio
-/// runtime.
+/// Opens journal and state below `dir`, the journal as a copy of what `cluster` shares if there is one; what is no longer there
+/// of the journal is read from `bucket`. Needs a tokio runtime.
 ///
 /// # Errors
 /// As for [`EventLog::open`], or when the journal cannot be opened.

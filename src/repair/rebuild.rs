@@ -97,8 +97,9 @@ pub enum RebuildError {
     Stopped,
 }
 
-/// Makes the state below `dir` anew from the journal there and in `bucket`, and from manifests of jobs that neither has.
-/// Nobody else may use it meanwhile; `progress` is told how far it is. What cannot be read is tried again, and is never taken for missing.
+/// Makes the state below `dir` anew from the journal there and in `bucket`, and from manifests of jobs that neither has. Nobody
+/// else may use it meanwhile; `progress` is told how far it is. What cannot be read is tried again, and is never taken for
+/// missing.
 ///
 /// # Errors
 /// When journal or bucket cannot be read, or the state not be removed or written.

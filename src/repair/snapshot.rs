@@ -4,8 +4,8 @@
 //! files into the bucket. What is put there last, the index, makes the snapshot one. The two newest stay; so whoever fetches one
 //! while the next is made can finish.
 //!
-//! A snapshot is a convenience. Whatever is wrong with it (another version's, damaged, of a log that PostgreSQL no longer has, not
-//! to be had), the replica folds the log as if there were none.
+//! A snapshot is a convenience. Whatever is wrong with it (another version's, damaged, of a log that PostgreSQL no longer has,
+//! not to be had), the replica folds the log as if there were none.
 
 mod files;
 mod format;
@@ -125,8 +125,8 @@ impl Snapshots {
         Self { bucket, keys, cluster }
     }
 
-    /// Makes one whenever the log has grown by enough, as long as it runs, in the folder `snapshot` below `data`. To be run by one
-    /// replica at a time.
+    /// Makes one whenever the log has grown by enough, as long as it runs, in the folder `snapshot` below `data`. To be run by
+    /// one replica at a time.
     pub async fn run(self, log: EventLog, data: &Path, parse_callback: ParseCallback) {
         if log.recovered().await.is_none() {
             return;

@@ -34,6 +34,8 @@ pub(super) struct Follower {
 
 /// How many jobs are read at a time.
 const PAGE: usize = 256;
+/// How many are read before others get a turn while all are indexed: a fraction of a millisecond's work.
+const TURN: usize = 32;
 /// For how long changes may wait before they are taken in although nobody asks.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Changes within a pause that are taken in at once; of more, callbacks come thick.
@@ -250,13 +252,16 @@ impl Search {
         self.lock().newest = None;
         loop {
             let mut follower = self.lock();
-            let Ok(page) = follower.state.job_headers(PAGE, before) else { return false };
+            let Ok(page) = follower.state.job_headers(TURN, before) else { return false };
             for (sequence, job) in &page {
                 follower.newest = follower.newest.max(Some(*sequence));
                 follower.put(&self.inner.rows, *sequence, job);
             }
             follower.catch_up(&self.inner.rows);
-            if page.len() < PAGE {
+            drop(follower);
+            // Niceness alone does not do it: Linux lets even this thread finish its time slice before one that wakes up.
+            std::thread::yield_now();
+            if page.len() < TURN {
                 self.inner.complete.store(true, Ordering::Release);
                 return true;
             }

@@ -1,9 +1,9 @@
 //! The one way into the state: journal first, then fold, in the same order.
 //!
-//! Two threads share the work. The first takes what waits, a share for each URL that it came over, appends it in one write
-//! and one sync (group commit), and hands the batch on; the second folds the batch in and answers those who wait, while the first is already
-//! writing the next. When there is no next, and the second has nothing to do, the first folds in itself: one thread less to
-//! wake. An answer therefore means: on disk, and visible to readers.
+//! Two threads share the work. The first takes what waits, a share for each URL that it came over, appends it in one write and
+//! one sync (group commit), and hands the batch on; the second folds the batch in and answers those who wait, while the first
+//! is already writing the next. When there is no next, and the second has nothing to do, the first folds in itself: one thread
+//! less to wake. An answer therefore means: on disk, and visible to readers.
 //!
 //! At the start, and when the store fails, the second thread brings the store up to date from the journal, or makes it
 //! anew. Journalling goes on meanwhile: what comes in is answered with [`ApplyOutcome::Deferred`], and found in the journal

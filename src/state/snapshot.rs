@@ -80,8 +80,8 @@ impl State {
         self.open_store(aside)
     }
 
-    /// Puts a state that another replica has made in the place of `opened` where that is far behind it. Whatever prevents it: then
-    /// the log is folded.
+    /// Puts a state that another replica has made in the place of `opened` where that is far behind it. Whatever prevents it:
+    /// then the log is folded.
     pub(super) fn begin_with_snapshot(
         &self,
         opened: Opened,

@@ -22,9 +22,9 @@
 //! behind a CRC-32C, each key without what it shares with the one before; large records 4 KiB together, compressed with LZ4.
 //!
 //! **What is durable when.** A commit that returned is visible and nothing more: a crash takes it. Whoever commits must be able to
-//! do it again (the state folds it in again from the journal). What sled has is always the result of a whole number of commits, in
-//! their order, so each commit can say in a record of its own how far it is. When [`Store::flush`] returns `true`, everything
-//! committed before the call is synced to the disk. Without it sled syncs what it has every two seconds.
+//! do it again (the state folds it in again from the journal). What sled has is always the result of a whole number of commits,
+//! in their order, so each commit can say in a record of its own how far it is. When [`Store::flush`] returns `true`,
+//! everything committed before the call is synced to the disk. Without it sled syncs what it has every two seconds.
 //!
 //! **Room.** Where much was written here and there, sled's files take several times as much as what they hold. [`Store::compact`]
 //! copies a closed store's blocks in their order.

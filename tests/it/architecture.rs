@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// What each module may import from its own crate. `domain` and the simulator are crates of their own. `app`, `cli` and the like, which wire the modules, may import all.
+/// What each module may import from its own crate. `domain` and the simulator are crates of their own. `app`, `cli` and the
+/// like, which wire the modules, may import all.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("supervisor", &[]),
     ("backoff", &[]),

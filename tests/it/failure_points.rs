@@ -12,8 +12,8 @@ use crate::support::media::{MediaServer, mp4};
 use crate::support::ranged::{Ranged, RangedServer};
 use crate::support::vault::{completed, video_id};
 
-/// All named points but those of confirming, telling and passing on, which have tests of their own; another test holds the lists against the
-/// source.
+/// All named points but those of confirming, telling and passing on, which have tests of their own; another test holds the
+/// lists against the source.
 const POINTS: &[&str] = &[
     "journal.write",
     "journal.sync",

@@ -1,8 +1,9 @@
 //! A small stand-in for the provider and its CDN, for `demo`, `simulate` and tests.
 //!
-//! It speaks the provider's APIs, that under `/v1/minimax` with all of its calls, calls back, and serves real, small media under `/cdn/`. What goes
-//! wrong is decided by [`Faults`] and a seed: for one seed the n-th job, its callbacks and the n-th request for one of
-//! its files fare alike in every run, however they interleave. It ends with [`Simulator::stop`], or with its runtime.
+//! It speaks the provider's APIs, that under `/v1/minimax` with all of its calls, calls back, and serves real, small media
+//! under `/cdn/`. What goes wrong is decided by [`Faults`] and a seed: for one seed the n-th job, its callbacks and the n-th
+//! request for one of its files fare alike in every run, however they interleave. It ends with [`Simulator::stop`], or with its
+//! runtime.
 
 mod account_data;
 mod api;

@@ -36,8 +36,8 @@ pub(in crate::api) struct ZipQuery {
     ids: String,
 }
 
-/// Sends the stored files of some jobs as one ZIP archive, uncompressed, each job's in a folder. It is made while it is sent, from
-/// one file at a time, and its length is known before. When a file cannot be read, the connection ends early.
+/// Sends the stored files of some jobs as one ZIP archive, uncompressed, each job's in a folder. It is made while it is sent,
+/// from one file at a time, and its length is known before. When a file cannot be read, the connection ends early.
 #[utoipa::path(
     get, path = "/api/v1/jobs/zip", tag = "jobs", params(ZipQuery),
     responses(

@@ -1,7 +1,7 @@
 //! Bodies that are multipart forms, rewritten as they come: files among the fields may be of any size.
 //!
-//! [`MultipartRewriter`] is given the body piece by piece and gives it back, but for the fields that hold the callback, until the end
-//! of the form. There it stops, so that the caller can add the fields that are to be there instead.
+//! [`MultipartRewriter`] is given the body piece by piece and gives it back, but for the fields that hold the callback, until
+//! the end of the form. There it stops, so that the caller can add the fields that are to be there instead.
 
 use actix_web::http::header::{ContentDisposition, HeaderValue};
 use bytes::{Buf, Bytes, BytesMut};

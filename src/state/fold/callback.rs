@@ -120,7 +120,8 @@ struct Association {
     claims: bool,
 }
 
-/// Finds the ref (`over` is that over whose URL it came), or the reason to keep the body aside; no ref leaves the job tied as it is.
+/// Finds the ref (`over` is that over whose URL it came), or the reason to keep the body aside; no ref leaves the job tied as
+/// it is.
 fn associate_ref(
     txn: &mut Txn<'_>,
     position: u64,

@@ -82,8 +82,8 @@ pub(super) fn from_manifest(txn: &mut Txn<'_>, position: u64, job: &Job) -> Resu
     }
     let is_known = known.is_some();
     let open = import_job(txn, position, position, known, job)?;
-    // A kill may come between a manifest and the record of the end that it tells of: then this is where that becomes known, and is
-    // told. Of a job that was lost as a whole nobody knows whom to tell what.
+    // A kill may come between a manifest and the record of the end that it tells of: then this is where that becomes known, and
+    // is told. Of a job that was lost as a whole nobody knows whom to tell what.
     if is_known { put_job(txn, open, None, None) } else { put_job_quietly(txn, open, None, None) }
 }
 
