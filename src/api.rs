@@ -227,12 +227,6 @@ pub fn routes(config: &mut ServiceConfig) {
 
 fn v1(config: &mut ServiceConfig) {
     config
-        .service(resource("/refs", "GET, HEAD, POST").route(get().to(refs::list)).route(web::post().to(refs::create)))
-        .service(
-            resource("/refs/{refId}", "DELETE, GET, HEAD")
-                .route(get().to(refs::show))
-                .route(web::delete().to(refs::delete)),
-        )
         .service(resource("/jobs", "GET, HEAD").route(get().to(jobs::list)))
         .service(resource("/jobs/days", "GET, HEAD").route(get().to(jobs::days)))
         .service(resource("/jobs/zip", "GET, HEAD").route(get().to(jobs::zip::zip)))
@@ -247,6 +241,12 @@ fn v1(config: &mut ServiceConfig) {
                 .route(web::post().to(media::thumbnail::keep)),
         )
         .service(resource("/media/{sha256}/content", "GET, HEAD").route(get().to(media::content)))
+        .service(resource("/refs", "GET, HEAD, POST").route(get().to(refs::list)).route(web::post().to(refs::create)))
+        .service(
+            resource("/refs/{refId}", "DELETE, GET, HEAD")
+                .route(get().to(refs::show))
+                .route(web::delete().to(refs::delete)),
+        )
         .service(
             resource("/quarantine", "DELETE, GET, HEAD")
                 .route(get().to(quarantine::list))

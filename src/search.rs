@@ -1,6 +1,6 @@
 //! Finds jobs by time, words and labels without reading them: an index in memory over all jobs.
 //!
-//! Every job is a row of 24 bytes under the day it was made on, and four bytes for each word of its `replyRef` and prompt and
+//! Every job is a row of 20 bytes under the day it was made on, and four bytes for each word of its `replyRef` and prompt and
 //! for each of its labels. Words have [`MAX_CODE_BYTES`] together: when there are more, those of the oldest day are forgotten,
 //! and a query for words that reaches back so far reads these jobs from the state, a bounded number for each page. A query
 //! walks these rows, and only what it finds is read from the state. The index is made anew at each start, on a thread of its

@@ -165,9 +165,8 @@ pub(super) async fn guard(
     }
     let mut response = match admitted {
         Ok(caller) => {
-            // Never the path: what is in it is the caller's.
-            let (method, route) = (request.method().clone(), request.match_pattern().unwrap_or_default());
-            let span = tracing::info_span!("api", token = &*caller.name, %method, route);
+            let method = request.method().clone();
+            let span = tracing::info_span!("api", token = &*caller.name, %method, route = tracing::field::Empty);
             request.extensions_mut().insert(caller);
             wait::drop_headers(&mut request);
             let is_stale = is_stale(&request).await;
@@ -177,6 +176,11 @@ pub(super) async fn guard(
                 response.headers_mut().insert(name, HeaderValue::from_static("true"));
             }
             let status = response.status().as_u16();
+            // Not free to know, and look-ups usually leave no line.
+            if !method.is_safe() || tracing::enabled!(tracing::Level::DEBUG) {
+                // Never the path: what is in it is the caller's.
+                span.record("route", response.request().match_pattern());
+            }
             if method.is_safe() {
                 tracing::debug!(parent: &span, status, "answered");
             } else {

@@ -125,13 +125,14 @@ impl Parts {
             .app_data(proxies)
             .wrap(from_fn(around))
             .configure(intake::routes)
+            .configure(api::routes)
+            // Last, since it has the most patterns to compare a path with.
             .configure(|app| {
                 if let Some(gateway) = gateway {
                     app.app_data(gateway);
                     gateway::routes(app);
                 }
-            })
-            .configure(api::routes);
+            });
         let http = HttpService::build()
             .client_request_timeout(HEAD_TIME)
             .keep_alive(KEEP_ALIVE)

@@ -43,8 +43,10 @@ pub struct Query {
     pub text: Text,
 }
 
-/// A job. What it is found by stands in the day's `codes`.
+/// A job. What it is found by stands in the day's `codes`. There is one for every job, so it is not padded to a multiple of eight
+/// bytes.
 #[derive(Clone, Copy, Debug)]
+#[repr(Rust, packed(4))]
 struct Row {
     sequence: u64,
     /// Milliseconds since midnight.

@@ -20,6 +20,7 @@
 //!
 //! **Blocks** (`blocks.rs`, `block_iter.rs`, `codec.rs`): about half a kilobyte of neighbouring records in one entry of sled,
 //! behind a CRC-32C, each key without what it shares with the one before; large records 4 KiB together, compressed with LZ4.
+//! An empty store that is filled in bulk keeps a Bloom filter of its keys: most keys that are asked for then are new.
 //!
 //! **What is durable when.** A commit that returned is visible and nothing more: a crash takes it. Whoever commits must be able to
 //! do it again (the state folds it in again from the journal). What sled has is always the result of a whole number of commits,

@@ -13,9 +13,11 @@ use std::fs::{File, TryLockError};
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use fastbloom::AtomicBloomFilter;
+use parking_lot::{Mutex, RwLock};
 use sled::IVec;
 
 pub(super) use super::block_iter::BlockIter;
@@ -27,6 +29,10 @@ use super::{StoreError, Write};
 #[derive(Debug)]
 pub(super) struct Blocks {
     tree: sled::Db,
+    /// Set before anything is written.
+    is_written: AtomicBool,
+    /// Keys that were written. While it is there, nothing is in the tree that is not in it.
+    written: RwLock<Option<AtomicBloomFilter>>,
 }
 
 /// A handle that was closed keeps its lock until the last reader and sled's own threads have let go of it: five seconds.
@@ -55,7 +61,7 @@ impl Blocks {
             }
             tree = open()?;
         }
-        Ok(Self { tree: tree? })
+        Ok(Self { tree: tree?, is_written: AtomicBool::new(false), written: RwLock::default() })
     }
 
     /// Waits until sled's threads have let go of the tree in `dir`, whose handles are closed: then its folder can be moved.
@@ -74,7 +80,21 @@ impl Blocks {
         Err(StoreError::Refused(format!("{} stays locked", dir.display())))
     }
 
+    /// Begins or ends to remember which keys are written, so that those that were not are not looked for. Only an empty tree
+    /// begins: to fill one asks mostly for what is not there.
+    pub(super) fn filter_misses(&self, filter: bool) {
+        /// 16 MiB of memory. Of ten million records one miss in 200 is looked for, of a hundred million all are.
+        const BITS: usize = 1 << 27;
+        const HASHES: u32 = 4;
+        let mut written = self.written.write();
+        let is_empty = !self.is_written.load(Ordering::SeqCst) && self.tree.is_empty();
+        *written = (filter && is_empty).then(|| AtomicBloomFilter::with_num_bits(BITS).hashes(HASHES));
+    }
+
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<IVec>, StoreError> {
+        if self.written.read().as_ref().is_some_and(|written| !written.contains(key)) {
+            return Ok(None);
+        }
         let Some((_, block)) = guard(|| self.block_of(key))? else { return Ok(None) };
         let block = DecodedBlock::of(&block)?;
         let mut records = block.records();
@@ -140,6 +160,13 @@ impl Blocks {
 
     /// Writes all of `writes`, or nothing of it.
     pub(super) fn write(&self, writes: BTreeMap<IVec, Option<IVec>>) -> Result<(), StoreError> {
+        // Before the lock: whoever begins to remember keys sees it, or has begun by the time that they are put down here.
+        self.is_written.store(true, Ordering::SeqCst);
+        if let Some(written) = &*self.written.read() {
+            for (key, _) in writes.iter().filter(|(_, value)| value.is_some()) {
+                written.insert(key.as_ref());
+            }
+        }
         let mut batch = sled::Batch::default();
         let mut writes = writes.into_iter().peekable();
         let mut group: Vec<Write> = Vec::new();

@@ -108,6 +108,7 @@ impl Store {
 
     /// Says that from now on, or no longer, much is committed and nobody reads.
     pub(in crate::state) fn set_bulk(&self, bulk: bool) {
+        self.shared.blocks.filter_misses(bulk);
         self.shared.lock().control.bulk = bulk;
         self.shared.work.notify_one();
     }

@@ -50,6 +50,40 @@ fn sled_has_whole_commits_in_their_order() {
 }
 
 #[test]
+fn what_was_written_before_much_is_committed_is_found_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let found = |key: &str| store.get(key.as_bytes()).unwrap().is_some();
+    for [before, meanwhile] in [["a", "b"], ["c", "d"]] {
+        store.commit(vec![put(before, "1")]).unwrap();
+        flush_some(&store, 1);
+        store.set_bulk(true);
+        store.commit(vec![put(meanwhile, "1")]).unwrap();
+        assert!(found(before) && found(meanwhile));
+        flush_some(&store, 1);
+        assert!(found(before) && found(meanwhile) && !found("e"));
+        store.set_bulk(false);
+    }
+}
+
+#[test]
+fn what_is_written_into_an_empty_store_in_bulk_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    store.set_bulk(true);
+    let keys: Vec<IVec> = (0..5000_u32).map(|number| number.to_be_bytes().as_slice().into()).collect();
+    for some in keys.chunks(100) {
+        store.commit(some.iter().map(|key| (key.clone(), Some(b"x".into()))).collect()).unwrap();
+        flush_some(&store, 100);
+    }
+    assert_eq!(held_bytes(&store), 0);
+    assert!(keys.iter().all(|key| store.get(key).unwrap().is_some()));
+    assert_eq!(store.get(&5000_u32.to_be_bytes()).unwrap(), None);
+    store.set_bulk(false);
+    assert!(keys.iter().all(|key| store.get(key).unwrap().is_some()));
+}
+
+#[test]
 fn a_range_goes_on_beyond_a_window_of_the_memtable() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());

@@ -21,6 +21,8 @@ enum Step {
     /// Reads a range, and flushes a batch in the middle of it.
     Range(Bound<u8>, Bound<u8>, bool),
     Get(u8),
+    /// Says that much is committed, or no longer.
+    Bulk(bool),
     Crash(Crash),
 }
 
@@ -46,6 +48,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Flush),
         3 => (bound(), bound(), any::<bool>()).prop_map(|(start, end, back)| Step::Range(start, end, back)),
         3 => any::<u8>().prop_map(Step::Get),
+        1 => any::<bool>().prop_map(Step::Bulk),
         2 => prop_oneof![Just(Crash::Drop), Just(Crash::Copy), Just(Crash::Compact)].prop_map(Step::Crash),
     ]
 }
@@ -206,6 +209,7 @@ impl Bench {
                 let found = self.store().get(&key(it)).unwrap();
                 assert_eq!(found.as_deref(), self.now().get(&key(it)).map(Vec::as_slice));
             }
+            Step::Bulk(bulk) => self.store().set_bulk(bulk),
             Step::Crash(crash) => self.crash(crash),
         }
     }
@@ -234,9 +238,11 @@ proptest! {
 
     #[test]
     fn a_store_is_what_a_map_would_be_and_after_a_crash_what_it_was_after_a_commit(
+        fills in any::<bool>(),
         steps in proptest::collection::vec(step(), 1..60),
     ) {
         let mut bench = Bench::new(false);
+        bench.take(Step::Bulk(fills));
         steps.into_iter().for_each(|step| bench.take(step));
     }
 }
