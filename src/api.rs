@@ -27,6 +27,7 @@ mod stats;
 mod tasks;
 mod wait;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,7 +51,7 @@ use crate::intake::Intake;
 use crate::reconcile::Reconciler;
 use crate::repair::Verifier;
 use crate::search::Search;
-use crate::state::{JobRecord, State, StateError};
+use crate::state::{JobRecord, LabelReader, State, StateError};
 
 /// Who may ask, and what readiness looks at.
 #[derive(Clone, Debug)]
@@ -188,16 +189,19 @@ async fn note_rate(api: std::sync::Weak<Inner>) {
     }
 }
 
-/// What is shown of jobs, but for links. Blocks: it belongs into the same [`Api::read`] that they are read in.
+/// What is shown of jobs, newest first, but for links. Blocks: it belongs into the same [`Api::read`] that they are read in.
 fn job_views(state: &State, records: &[JobRecord]) -> Result<Vec<JobView>, StateError> {
-    records.iter().map(|record| job_view(state, record)).collect()
+    let mut reader = LabelReader::default();
+    records.iter().map(|record| Ok(view_of(state, record, reader.labels_of(state, &record.job)?))).collect()
 }
 
 /// The same of one.
-fn job_view(state: &State, JobRecord { sequence, job }: &JobRecord) -> Result<JobView, StateError> {
-    let mut view = JobView::new(job, |asset| state.is_fetching(*sequence, &asset.slot));
-    view.labels = state.labels_of(job)?;
-    Ok(view)
+fn job_view(state: &State, record: &JobRecord) -> Result<JobView, StateError> {
+    Ok(view_of(state, record, state.labels_of(&record.job)?))
+}
+
+fn view_of(state: &State, JobRecord { sequence, job }: &JobRecord, labels: BTreeMap<String, String>) -> JobView {
+    JobView { labels, ..JobView::new(job, |asset| state.is_fetching(*sequence, &asset.slot)) }
 }
 
 impl std::fmt::Debug for Api {

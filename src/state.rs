@@ -12,6 +12,7 @@ mod event_log;
 mod fold;
 mod job_index;
 mod keys;
+mod labels;
 mod lease;
 mod notifications;
 mod open;
@@ -37,6 +38,7 @@ use tokio::sync::{Notify, broadcast};
 
 pub use event_log::{EventLog, RecordError};
 pub use fold::{ApplyOutcome, ClaimOutcome, ParseCallback, ParsedCallback, adopted_id};
+pub use labels::LabelReader;
 pub use lease::{Fetching, Lease};
 pub use open::{Recovery, RecoveryError};
 pub use query::{JobFilter, Page};

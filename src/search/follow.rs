@@ -1,6 +1,6 @@
 //! Keeps the index as the state is.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,8 @@ use tokio::sync::broadcast::error::RecvError;
 use super::codes::codes_of;
 use super::rows::{Place, Rows};
 use super::{Entry, Search};
-use crate::domain::{Job, JobState, RefId};
-use crate::state::{JobChanged, State, StateError};
+use crate::domain::{Job, JobState};
+use crate::state::{JobChanged, LabelReader, State, StateError};
 
 /// Reads what changed, and puts it into the rows.
 #[derive(Debug)]
@@ -26,8 +26,7 @@ pub(super) struct Follower {
     latest: Option<u64>,
     /// Set when changes were missed.
     missed: bool,
-    /// The labels of refs that were lately asked for: neighbours belong to the same few.
-    labels: HashMap<RefId, BTreeMap<String, String>>,
+    labels: LabelReader,
     /// The newest of the jobs that are known to have a row, as all before it.
     newest: Option<u64>,
 }
@@ -49,7 +48,7 @@ const RETRY: Duration = Duration::from_millis(100);
 
 impl Follower {
     pub(super) fn new(state: State) -> Self {
-        let (heard, changed, labels) = (state.last_change(), BTreeSet::new(), HashMap::new());
+        let (heard, changed, labels) = (state.last_change(), BTreeSet::new(), LabelReader::default());
         Self { state, heard, changed, latest: None, missed: false, labels, newest: None }
     }
 
@@ -101,14 +100,14 @@ impl Follower {
         if near.len() >= PAGE / NEIGHBOURS {
             for (sequence, job) in self.state.job_headers(PAGE, last.checked_add(1))? {
                 if near.contains(&sequence) {
-                    self.put(rows, sequence, &job);
+                    self.put(rows, sequence, &job)?;
                 }
             }
             return Ok(());
         }
         for &sequence in near {
             if let Some(job) = self.state.job_without_files(sequence)? {
-                self.put(rows, sequence, &job);
+                self.put(rows, sequence, &job)?;
             }
         }
         Ok(())
@@ -124,7 +123,7 @@ impl Follower {
             let is_new = |sequence: u64| self.newest.is_none_or(|newest| newest < sequence);
             let new = page.iter().take_while(|(sequence, _)| is_new(*sequence)).count();
             for (sequence, job) in &page[..new] {
-                self.put(rows, *sequence, job);
+                self.put(rows, *sequence, job)?;
             }
             if new < PAGE {
                 self.newest = newest;
@@ -133,8 +132,8 @@ impl Follower {
         }
     }
 
-    fn put(&mut self, rows: &RwLock<Rows>, sequence: u64, job: &Job) {
-        let labels = self.labels_of(job);
+    fn put(&mut self, rows: &RwLock<Rows>, sequence: u64, job: &Job) -> Result<(), StateError> {
+        let labels = self.labels.labels_of(&self.state, job)?;
         let mut rows = rows.write();
         let entry = Entry {
             place: Place { made: job.created_at, sequence },
@@ -144,21 +143,7 @@ impl Follower {
             codes: codes_of(job, &labels),
         };
         rows.put(&entry);
-    }
-
-    /// A ref's labels are given to it once.
-    fn labels_of(&mut self, job: &Job) -> BTreeMap<String, String> {
-        const MAX_REFS: usize = 1024;
-        let Some(id) = &job.ref_id else { return BTreeMap::new() };
-        if let Some(labels) = self.labels.get(id) {
-            return labels.clone();
-        }
-        let Ok(Some(record)) = self.state.ref_including_deleted(id) else { return BTreeMap::new() };
-        if self.labels.len() == MAX_REFS {
-            self.labels.clear();
-        }
-        self.labels.insert(id.clone(), record.labels.clone());
-        record.labels
+        Ok(())
     }
 
     /// Whether the rows are as many as the state has jobs, in each state.
@@ -255,7 +240,9 @@ impl Search {
             let Ok(page) = follower.state.job_headers(TURN, before) else { return false };
             for (sequence, job) in &page {
                 follower.newest = follower.newest.max(Some(*sequence));
-                follower.put(&self.inner.rows, *sequence, job);
+                if follower.put(&self.inner.rows, *sequence, job).is_err() {
+                    return false;
+                }
             }
             follower.catch_up(&self.inner.rows);
             drop(follower);

@@ -121,6 +121,34 @@ async fn refs_of_the_gateway_may_repeat_a_reference_and_take_nothing_from_one_th
 }
 
 #[tokio::test]
+async fn labels_of_many_jobs_are_those_of_each() {
+    const JOBS: u32 = 200;
+    let bench = Bench::new().await;
+    for number in 1..=JOBS {
+        let labels = [("number".to_owned(), number.to_string())].into();
+        let reply_ref = ReplyRef::new(&format!("boat-{number}")).unwrap();
+        bench.event(Event::RefAdded { at: now(), id: ref_id(number), reply_ref, notify_url: None, labels }).await;
+        // Every third job has the ref of the one before it, every fifth has none.
+        let over = Target::Ref(ref_id(if number.is_multiple_of(3) { number - 1 } else { number }));
+        bench.post(if number.is_multiple_of(5) { Target::Channel } else { over }, done(number, None)).await;
+    }
+    for number in (7..=JOBS).step_by(7) {
+        bench.event(Event::RefRemoved { at: now(), id: ref_id(number) }).await;
+    }
+    let state = bench.log.state();
+    let scattered = (0..JOBS).map(|number| 1 + number * 77 % JOBS);
+    for order in [(1..=JOBS).rev().collect::<Vec<_>>(), (1..=JOBS).collect(), scattered.collect()] {
+        let mut reader = LabelReader::default();
+        for number in order {
+            let job = bench.job(number);
+            let labels = reader.labels_of(state, &job).unwrap();
+            assert_eq!(labels, state.labels_of(&job).unwrap(), "job {number}");
+            assert_eq!(labels.len(), usize::from(job.ref_id.is_some()), "job {number}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_answer_to_a_call_ties_its_job_unless_another_ref_has_claimed_it() {
     let bench = Bench::new().await;
     bench.add_ref(1, "one").await;
