@@ -51,7 +51,7 @@ use crate::intake::Intake;
 use crate::reconcile::Reconciler;
 use crate::repair::Verifier;
 use crate::search::Search;
-use crate::state::{JobRecord, LabelReader, State, StateError};
+use crate::state::{JobRecord, State, StateError};
 
 /// Who may ask, and what readiness looks at.
 #[derive(Clone, Debug)]
@@ -189,10 +189,10 @@ async fn note_rate(api: std::sync::Weak<Inner>) {
     }
 }
 
-/// What is shown of jobs, newest first, but for links. Blocks: it belongs into the same [`Api::read`] that they are read in.
+/// What is shown of jobs, but for links. Blocks: it belongs into the same [`Api::read`] that they are read in.
 fn job_views(state: &State, records: &[JobRecord]) -> Result<Vec<JobView>, StateError> {
-    let mut reader = LabelReader::default();
-    records.iter().map(|record| Ok(view_of(state, record, reader.labels_of(state, &record.job)?))).collect()
+    let labels = state.labels_of_all(records.iter().map(|record| &record.job))?;
+    Ok(records.iter().map(|record| view_of(state, record, labels.of(&record.job))).collect())
 }
 
 /// The same of one.

@@ -38,7 +38,7 @@ use tokio::sync::{Notify, broadcast};
 
 pub use event_log::{EventLog, RecordError};
 pub use fold::{ApplyOutcome, ClaimOutcome, ParseCallback, ParsedCallback, adopted_id};
-pub use labels::LabelReader;
+pub use labels::Labels;
 pub use lease::{Fetching, Lease};
 pub use open::{Recovery, RecoveryError};
 pub use query::{JobFilter, Page};

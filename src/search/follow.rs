@@ -12,7 +12,7 @@ use super::codes::codes_of;
 use super::rows::{Place, Rows};
 use super::{Entry, Search};
 use crate::domain::{Job, JobState};
-use crate::state::{JobChanged, LabelReader, State, StateError};
+use crate::state::{JobChanged, State, StateError};
 
 /// Reads what changed, and puts it into the rows.
 #[derive(Debug)]
@@ -26,7 +26,6 @@ pub(super) struct Follower {
     latest: Option<u64>,
     /// Set when changes were missed.
     missed: bool,
-    labels: LabelReader,
     /// The newest of the jobs that are known to have a row, as all before it.
     newest: Option<u64>,
 }
@@ -34,7 +33,7 @@ pub(super) struct Follower {
 /// How many jobs are read at a time.
 const PAGE: usize = 256;
 /// How many are read before others get a turn while all are indexed: a fraction of a millisecond's work.
-const TURN: usize = 32;
+const TURN: usize = 64;
 /// For how long changes may wait before they are taken in although nobody asks.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Changes within a pause that are taken in at once; of more, callbacks come thick.
@@ -48,8 +47,8 @@ const RETRY: Duration = Duration::from_millis(100);
 
 impl Follower {
     pub(super) fn new(state: State) -> Self {
-        let (heard, changed, labels) = (state.last_change(), BTreeSet::new(), LabelReader::default());
-        Self { state, heard, changed, latest: None, missed: false, labels, newest: None }
+        let (heard, changed) = (state.last_change(), BTreeSet::new());
+        Self { state, heard, changed, latest: None, missed: false, newest: None }
     }
 
     /// Takes in every change that was told of by now. What cannot be read stays for the next time. Returns whether the rows are
@@ -93,24 +92,19 @@ impl Follower {
     }
 
     /// Reads jobs whose numbers lie within a page.
-    fn put_all(&mut self, rows: &RwLock<Rows>, near: &BTreeSet<u64>) -> Result<(), StateError> {
+    fn put_all(&self, rows: &RwLock<Rows>, near: &BTreeSet<u64>) -> Result<(), StateError> {
         /// Records are packed: so many neighbours cost about as much as one that is looked up.
         const NEIGHBOURS: usize = 16;
         let Some(last) = near.last() else { return Ok(()) };
-        if near.len() >= PAGE / NEIGHBOURS {
-            for (sequence, job) in self.state.job_headers(PAGE, last.checked_add(1))? {
-                if near.contains(&sequence) {
-                    self.put(rows, sequence, &job)?;
-                }
-            }
-            return Ok(());
-        }
-        for &sequence in near {
-            if let Some(job) = self.state.job_without_files(sequence)? {
-                self.put(rows, sequence, &job)?;
-            }
-        }
-        Ok(())
+        let jobs = if near.len() >= PAGE / NEIGHBOURS {
+            let mut page = self.state.job_headers(PAGE, last.checked_add(1))?;
+            page.retain(|(sequence, _)| near.contains(sequence));
+            page
+        } else {
+            let read = |&sequence| Ok(self.state.job_without_files(sequence)?.map(|job| (sequence, job)));
+            near.iter().filter_map(|sequence| read(sequence).transpose()).collect::<Result<_, StateError>>()?
+        };
+        self.put(rows, &jobs)
     }
 
     /// Reads the jobs that are newer than all that are known to have a row.
@@ -122,9 +116,7 @@ impl Follower {
             newest = newest.max(page.first().map(|(sequence, _)| *sequence));
             let is_new = |sequence: u64| self.newest.is_none_or(|newest| newest < sequence);
             let new = page.iter().take_while(|(sequence, _)| is_new(*sequence)).count();
-            for (sequence, job) in &page[..new] {
-                self.put(rows, *sequence, job)?;
-            }
+            self.put(rows, &page[..new])?;
             if new < PAGE {
                 self.newest = newest;
                 return Ok(());
@@ -132,17 +124,15 @@ impl Follower {
         }
     }
 
-    fn put(&mut self, rows: &RwLock<Rows>, sequence: u64, job: &Job) -> Result<(), StateError> {
-        let labels = self.labels.labels_of(&self.state, job)?;
-        let mut rows = rows.write();
-        let entry = Entry {
-            place: Place { made: job.created_at, sequence },
-            state: job.state,
-            kind: job.kind() as u8,
-            provider: rows.provider(&job.id.provider()),
-            codes: codes_of(job, &labels),
-        };
-        rows.put(&entry);
+    fn put(&self, rows: &RwLock<Rows>, jobs: &[(u64, Job)]) -> Result<(), StateError> {
+        let labels = self.state.labels_of_all(jobs.iter().map(|(_, job)| job))?;
+        for (sequence, job) in jobs {
+            let codes = codes_of(job, &labels.of(job));
+            let mut rows = rows.write();
+            let provider = rows.provider(&job.id.provider());
+            let place = Place { made: job.created_at, sequence: *sequence };
+            rows.put(&Entry { place, state: job.state, kind: job.kind() as u8, provider, codes });
+        }
         Ok(())
     }
 
@@ -238,12 +228,10 @@ impl Search {
         loop {
             let mut follower = self.lock();
             let Ok(page) = follower.state.job_headers(TURN, before) else { return false };
-            for (sequence, job) in &page {
-                follower.newest = follower.newest.max(Some(*sequence));
-                if follower.put(&self.inner.rows, *sequence, job).is_err() {
-                    return false;
-                }
+            if follower.put(&self.inner.rows, &page).is_err() {
+                return false;
             }
+            follower.newest = follower.newest.max(page.first().map(|(sequence, _)| *sequence));
             follower.catch_up(&self.inner.rows);
             drop(follower);
             // Niceness alone does not do it: Linux lets even this thread finish its time slice before one that wakes up.

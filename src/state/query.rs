@@ -1,6 +1,5 @@
 //! Reading the state.
 
-use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::time::Duration;
 
@@ -187,15 +186,6 @@ impl State {
             Some(record) => Ok(Some(record)),
             None => self.get(&keys::removed_ref(id)),
         }
-    }
-
-    /// The labels of a job's ref, deleted or not.
-    ///
-    /// # Errors
-    /// When the state cannot be read.
-    pub fn labels_of(&self, job: &Job) -> Result<BTreeMap<String, String>, StateError> {
-        let record = job.ref_id.as_ref().map(|id| self.ref_including_deleted(id)).transpose()?.flatten();
-        Ok(record.map(|record| record.labels).unwrap_or_default())
     }
 
     /// The ref that answers to a replyRef.
@@ -441,7 +431,7 @@ impl State {
         Ok(page)
     }
 
-    fn get<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StateError> {
+    pub(super) fn get<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StateError> {
         self.store()?.get(key)?.map(|value| Ok(postcard::from_bytes(&value)?)).transpose()
     }
 }
