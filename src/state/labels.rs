@@ -1,8 +1,8 @@
 //! The labels of jobs' refs.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
-use super::keys::{self, Table};
+use super::keys;
 use super::records::RefRecord;
 use super::{State, StateError};
 use crate::domain::{Job, RefId};
@@ -28,42 +28,31 @@ impl State {
         Ok(record.map(|record| record.labels).unwrap_or_default())
     }
 
-    /// The same for some jobs. Those that are listed together mostly belong to refs that stand together, which are read in one
-    /// go.
+    /// The same for some jobs. Jobs that are listed together mostly belong to refs that stand together: these are read in one
+    /// walk, the others one by one.
     ///
     /// # Errors
     /// When the state cannot be read.
     pub fn labels_of_all<'a>(&self, jobs: impl IntoIterator<Item = &'a Job>) -> Result<Labels, StateError> {
-        /// To pass so many records over is cheaper than to look for the next.
-        const MAX_PASSED: usize = 8;
+        /// To pass so many refs over for each that is wanted is cheaper than to look each up.
+        const MAX_PASSED: usize = 4;
         let store = self.store()?;
-        let ids: BTreeSet<&RefId> = jobs.into_iter().filter_map(|job| job.ref_id.as_ref()).collect();
+        let ids = jobs.into_iter().filter_map(|job| job.ref_id.as_ref());
+        let wanted: BTreeMap<Vec<u8>, &RefId> = ids.map(|id| (keys::reply_ref_id(id), id)).collect();
         let mut found = HashMap::new();
-        let mut wanted = ids.iter().map(|id| (keys::reply_ref_id(id), *id)).peekable();
-        let mut are_more = true;
-        while are_more && let Some((first, _)) = wanted.peek() {
-            let (mut passed, refs) = (0, first.clone()..vec![Table::Refs as u8 + 1]);
-            are_more = false;
-            for record in store.range(refs) {
+        if let (Some((first, _)), Some((last, _))) = (wanted.first_key_value(), wanted.last_key_value()) {
+            for record in store.range(first.clone()..=last.clone()).take(wanted.len() * (1 + MAX_PASSED)) {
                 let (key, value) = record?;
-                while wanted.next_if(|(wanted, _)| wanted.as_slice() < &*key).is_some() {}
-                if let Some((_, id)) = wanted.next_if(|(wanted, _)| wanted.as_slice() == &*key) {
+                if let Some(&id) = wanted.get(&*key) {
                     found.insert(id.clone(), postcard::from_bytes::<RefRecord>(&value)?.labels);
-                    passed = 0;
-                } else {
-                    passed += 1;
-                }
-                are_more = passed > MAX_PASSED;
-                if are_more || wanted.peek().is_none() {
-                    break;
                 }
             }
         }
-        for id in ids {
+        for &id in wanted.values() {
             if !found.contains_key(id)
-                && let Some(deleted) = self.get::<RefRecord>(&keys::removed_ref(id))?
+                && let Some(record) = self.ref_including_deleted(id)?
             {
-                found.insert(id.clone(), deleted.labels);
+                found.insert(id.clone(), record.labels);
             }
         }
         Ok(Labels(found))

@@ -431,7 +431,7 @@ impl State {
         Ok(page)
     }
 
-    pub(super) fn get<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StateError> {
+    fn get<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StateError> {
         self.store()?.get(key)?.map(|value| Ok(postcard::from_bytes(&value)?)).transpose()
     }
 }
