@@ -161,6 +161,7 @@ pub struct Running {
     address: SocketAddr,
     intake: Intake,
     api: Api,
+    search: Search,
     bucket: Bucket,
     worker: Worker,
     http: ServerHandle,
@@ -212,7 +213,8 @@ impl Running {
         let links = Links::new(bucket.clone(), settings.links);
         let notifier = Notifier::new(settings.notify, log.clone(), links.clone())?;
         let search = Search::start(log.state().clone(), log.supervisor()).map_err(StartError::Search)?;
-        let api = Api::new(settings.api, intake.clone(), search, links, bucket.clone(), verifier, reconciler.clone());
+        let api =
+            Api::new(settings.api, intake.clone(), search.clone(), links, bucket.clone(), verifier, reconciler.clone());
         notifier.record_routes().await;
         let (listeners, addresses): (_, Vec<_>) = listeners.into_iter().unzip();
         let supervisor = log.supervisor().clone();
@@ -264,6 +266,7 @@ impl Running {
             address,
             intake,
             api,
+            search,
             bucket,
             worker,
             http,
@@ -307,7 +310,7 @@ impl Running {
     /// Stops: see the module's head. Returns when all is recorded.
     pub async fn stop(self) {
         let Self { intake, api, worker, http, http_task, worker_task, confirmer, confirmer_task, .. } = self;
-        let Self { relay, relay_task, notifier, notifier_task, background, .. } = self;
+        let Self { relay, relay_task, notifier, notifier_task, background, search, .. } = self;
         worker.stop();
         confirmer.stop();
         relay.stop();
@@ -325,7 +328,7 @@ impl Running {
             tracing::error!(%error, "the HTTP server ended with a defect");
         }
         let log = intake.log().clone();
-        let _ = tokio::task::spawn_blocking(move || log.close()).await;
+        let _ = tokio::task::spawn_blocking(move || log.close_after(move || search.save())).await;
     }
 }
 

@@ -3,9 +3,9 @@
 //! Every job is a row of 20 bytes under the day it was made on, and four bytes for each word of its `replyRef` and prompt and
 //! for each of its labels. Words have [`MAX_CODE_BYTES`] together: when there are more, those of the oldest day are forgotten,
 //! and a query for words that reaches back so far reads these jobs from the state, a bounded number for each page. A query
-//! walks these rows, and only what it finds is read from the state. The index is made anew at each start, on a thread of its
-//! own, and follows the state's changes from then on. A query first takes in every change that was made before it, so whoever
-//! was answered 200 finds what was written.
+//! walks these rows, and only what it finds is read from the state. A clean stop saves the index beside the state, and the next
+//! start takes it up; after any other end it is made anew, on a thread of its own. From then on it follows the state's changes. A
+//! query first takes in every change that was made before it, so whoever was answered 200 finds what was written.
 //!
 //! | word | meaning |
 //! |---|---|
@@ -16,10 +16,14 @@
 /// The most bytes that the words of all jobs have: enough for three million jobs of twenty words each.
 pub const MAX_CODE_BYTES: usize = 256 << 20;
 
+/// The name of the file with the saved index.
+const FILE: &str = "search-index";
+
 mod codes;
 mod follow;
 mod rows;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -46,6 +50,8 @@ struct Inner {
     follower: Mutex<Follower>,
     /// Set once every job has a row.
     complete: AtomicBool,
+    /// Where a clean stop saves the rows.
+    file: PathBuf,
 }
 
 /// Not every job has a row that is up to date: the service started a moment ago, or the state cannot be read.
@@ -69,8 +75,9 @@ impl Search {
     /// When the system refuses another thread.
     pub fn start(state: State, supervisor: &Supervisor) -> std::io::Result<Self> {
         let wake = state.changes();
+        let file = state.file_beside(FILE);
         let follower = Mutex::new(Follower::new(state));
-        let inner = Arc::new(Inner { rows: RwLock::default(), follower, complete: AtomicBool::new(false) });
+        let inner = Arc::new(Inner { rows: RwLock::default(), follower, complete: AtomicBool::new(false), file });
         let search = Self { inner };
         let following = search.clone();
         supervisor.thread("search index", (), move |()| following.follow(wake))?;
@@ -111,6 +118,26 @@ impl Search {
     /// Bytes of memory that the index has, about.
     pub fn bytes(&self) -> usize {
         self.rows().bytes()
+    }
+
+    /// Saves the index for the next start, when nothing will be folded into the state any more. When it cannot be saved, the next
+    /// start reads all jobs. Blocks for as long as the disk takes for some dozens of bytes of each job.
+    pub fn save(&self) {
+        if !self.inner.complete.load(Ordering::Acquire) {
+            return;
+        }
+        let mut follower = self.inner.follower.lock();
+        if !follower.catch_up(&self.inner.rows) {
+            return;
+        }
+        let saved = match follower.position() {
+            Ok(position) => self.rows().save(&self.inner.file, position),
+            Err(_) => return,
+        };
+        if let Err(error) = saved {
+            tracing::warn!(%error, "the search index cannot be saved; the next start makes it anew");
+            let _ = std::fs::remove_file(&self.inner.file);
+        }
     }
 
     fn rows(&self) -> parking_lot::RwLockReadGuard<'_, Rows> {

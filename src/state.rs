@@ -30,7 +30,7 @@ mod waiters;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -127,6 +127,8 @@ struct Shared {
     last: Mutex<Weak<store::Shared>>,
     /// True while it cannot be opened or brought up to date.
     is_failing: AtomicBool,
+    /// The journal position it was brought up to at first, before anything changed that was told of.
+    recovered_at: OnceLock<u64>,
     /// Runs while a batch is being folded in, whatever that waits for: a read of sled, or room in the memtable.
     folding: Stopwatch,
     /// Told whenever a job becomes due or its due time changes.
@@ -160,6 +162,7 @@ impl State {
                 store: RwLock::new(None),
                 last: Mutex::default(),
                 is_failing: AtomicBool::new(false),
+                recovered_at: OnceLock::new(),
                 folding: Stopwatch::default(),
                 due_changed: Notify::new(),
                 confirmations_changed: Notify::new(),
@@ -181,6 +184,16 @@ impl State {
         };
         let hangs = self.shared.folding.elapsed() > MAX_FOLD_TIME || store.failure() == Some(StoreError::Stalled);
         hangs.then_some("the disk takes too long")
+    }
+
+    /// The journal position that the state was brought up to before its first change of this run; `None` until then.
+    pub fn recovered_at(&self) -> Option<u64> {
+        self.shared.recovered_at.get().copied()
+    }
+
+    /// A file that stays with the store: it goes when the store is made anew, put aside or replaced by a copy.
+    pub fn file_beside(&self, name: &str) -> PathBuf {
+        self.shared.dir.join(name)
     }
 
     /// Resolves when a job became due, or the time of one changed, since the last call.

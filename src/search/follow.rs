@@ -1,16 +1,18 @@
 //! Keeps the index as the state is.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use fail::fail_point;
 use parking_lot::RwLock;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::codes::codes_of;
 use super::rows::{Place, Rows};
-use super::{Entry, Search};
+use super::{Entry, Inner, Search};
 use crate::domain::{Job, JobState};
 use crate::state::{JobChanged, State, StateError};
 
@@ -49,6 +51,11 @@ impl Follower {
     pub(super) fn new(state: State) -> Self {
         let (heard, changed) = (state.last_change(), BTreeSet::new());
         Self { state, heard, changed, latest: None, missed: false, newest: None }
+    }
+
+    /// The journal position that the state is at.
+    pub(super) fn position(&self) -> Result<u64, StateError> {
+        self.state.applied()
     }
 
     /// Takes in every change that was told of by now. What cannot be read stays for the next time. Returns whether the rows are
@@ -164,7 +171,7 @@ impl Search {
 
     /// Indexes all jobs, then follows the changes that `wake` tells of, until there will be no more.
     pub(super) fn follow(&self, mut wake: Receiver<Option<JobChanged>>) {
-        while !self.index_all_behind_others() {
+        while !self.take_up_saved() && !self.index_all_behind_others() {
             if self.lock().state.changes_have_ended() {
                 return;
             }
@@ -216,12 +223,43 @@ impl Search {
         }
     }
 
+    /// Takes up what a clean stop saved, if it is of the state as it was before its first change in this run. Removes it: the next
+    /// start may find the state elsewhere. Returns whether all jobs are indexed.
+    fn take_up_saved(&self) -> bool {
+        let Inner { rows, complete, file, .. } = &*self.inner;
+        let mut follower = self.lock();
+        let Some(position) = follower.state.recovered_at() else { return false };
+        let saved = Rows::load(file, position);
+        if let Err(error) = std::fs::remove_file(file)
+            && error.kind() != ErrorKind::NotFound
+        {
+            // A later start may not come upon it either.
+            tracing::warn!(%error, path = %file.display(), "the saved search index cannot be removed");
+            return false;
+        }
+        match saved {
+            Ok(Some(saved)) => {
+                // Everything that was told of in this run may have changed them.
+                (follower.heard, follower.newest) = (0, saved.newest());
+                *rows.write() = saved;
+                complete.store(true, Ordering::Release);
+                true
+            }
+            Ok(None) => false,
+            Err(error) => {
+                tracing::debug!(%error, "there is no saved search index to be read");
+                false
+            }
+        }
+    }
+
     fn lock(&self) -> parking_lot::MutexGuard<'_, Follower> {
         self.inner.follower.lock()
     }
 
     /// Puts every job into the rows, newest first. False when the state cannot be read to its end.
     fn index_all(&self) -> bool {
+        fail_point!("search.index", |_| false);
         self.inner.rows.write().clear();
         let mut before = None;
         self.lock().newest = None;

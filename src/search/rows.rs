@@ -1,5 +1,7 @@
 //! The rows, by the day that jobs were made on.
 
+mod saved;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::RangeInclusive;
 
@@ -192,6 +194,11 @@ impl Rows {
     /// How many jobs are in a state.
     pub(super) fn in_state(&self, state: JobState) -> u64 {
         self.by_state[state as usize]
+    }
+
+    /// The job that was heard of last.
+    pub(super) fn newest(&self) -> Option<u64> {
+        self.days.values().flat_map(|day| &day.rows).map(|row| row.sequence).max()
     }
 
     pub(super) fn unsettled(&self) -> Vec<u64> {

@@ -1,3 +1,5 @@
+mod saved;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;

@@ -344,15 +344,29 @@ impl EventLog {
 
     /// Takes no more entries, and returns when all that were taken are recorded and folded in. Blocks.
     pub fn close(&self) {
+        self.close_after(|| ());
+    }
+
+    /// The same; `last` is done while the state can still be read and changes no more. It is not waited for longer than some
+    /// seconds, nor done at all when the disk is too slow to take in the state.
+    pub fn close_after(&self, last: impl FnOnce() + Send + 'static) {
         drop(self.sender.lock().take());
         self.journal.close_archive();
         let threads = std::mem::take(&mut *self.threads.lock());
         for thread in threads {
             let _ = thread.join();
         }
-        // What is not written by then is folded in again at the next start.
-        let _ = self.flush(STOP_PATIENCE);
-        // A hung disk must not hold up the stop.
+        // What is not written by then is folded in again at the next start. A hung disk must not hold up the stop.
+        if self.flush(STOP_PATIENCE).is_ok_and(|flushed| flushed) {
+            let (done, ended) = sync_channel::<()>(0);
+            let last = move || {
+                last();
+                drop(done);
+            };
+            if std::thread::Builder::new().name("last of all".to_owned()).spawn(last).is_ok() {
+                let _ = ended.recv_timeout(STOP_PATIENCE);
+            }
+        }
         let _ = self.state.release_store();
     }
 

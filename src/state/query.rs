@@ -392,6 +392,11 @@ impl State {
         Ok(page)
     }
 
+    /// Everything before this journal position is folded in.
+    pub fn applied(&self) -> Result<u64, StateError> {
+        Ok(self.get::<Meta>(&META)?.unwrap_or_default().applied)
+    }
+
     /// The numbers.
     pub fn counters(&self) -> Result<Counters, StateError> {
         Ok(self.get::<Meta>(&META)?.unwrap_or_default().counters)

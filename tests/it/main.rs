@@ -33,6 +33,7 @@ mod relay;
 mod repair;
 mod resume;
 mod retention;
+mod saved_index;
 mod shares;
 mod simulator;
 mod soak;

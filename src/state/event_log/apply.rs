@@ -232,6 +232,8 @@ impl FoldThread {
         total.moved_aside = work.aside.moved;
         total.passed_over = work.passed_over.into_iter().collect();
         report(&total);
+        // What is folded in from now on is told of.
+        self.folding.state.shared.recovered_at.get_or_init(|| total.applied);
         self.folding.state.set_store(Some(opened.store));
         // A snapshot may be ahead of the copy of the log, and whoever works on a job reads callbacks there.
         let copied = self.journal.end().unwrap_or_default();
