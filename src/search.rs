@@ -1,9 +1,8 @@
 //! Finds jobs by time, words and labels without reading them: an index in memory over all jobs.
 //!
-//! Every job is a row of 20 bytes under the day it was made on, and four bytes for each word of its `replyRef` and prompt and
-//! for each of its labels. Words have [`MAX_CODE_BYTES`] together: when there are more, those of the oldest day are forgotten,
-//! and a query for words that reaches back so far reads these jobs from the state, a bounded number for each page. A query
-//! walks these rows, and only what it finds is read from the state. A clean stop saves the index beside the state, and the next
+//! Every job is a row of 16 bytes in memory under the day it was made on. Each word of its `replyRef` and prompt and each of its
+//! labels has four bytes, most of them in a file beside the state. A query walks the rows, and their words if it asks for any, and
+//! only what it finds is read from the state. A clean stop saves the index beside the state, and the next
 //! start takes it up; after any other end it is made anew, on a thread of its own. From then on it follows the state's changes. A
 //! query first takes in every change that was made before it, so whoever was answered 200 finds what was written.
 //!
@@ -13,11 +12,12 @@
 //! | code | 32 bits that stand for a word, a label, a reference or a model |
 //! | resync | reading again the jobs that may have changed unnoticed |
 
-/// The most bytes that the words of all jobs have: enough for three million jobs of twenty words each.
-pub const MAX_CODE_BYTES: usize = 256 << 20;
-
 /// The name of the file with the saved index.
-const FILE: &str = "search-index";
+const SAVED: &str = "search-index";
+/// The name that the file with the words has when it is made.
+const WORDS: &str = "search-words";
+/// So many words of all jobs are in memory, in 4 MiB: those of the latest jobs, which still change.
+const MAX_IN_MEMORY: usize = 1 << 20;
 
 mod codes;
 mod follow;
@@ -51,7 +51,7 @@ struct Inner {
     /// Set once every job has a row.
     complete: AtomicBool,
     /// Where a clean stop saves the rows.
-    file: PathBuf,
+    saved: PathBuf,
 }
 
 /// Not every job has a row that is up to date: the service started a moment ago, or the state cannot be read.
@@ -75,9 +75,10 @@ impl Search {
     /// When the system refuses another thread.
     pub fn start(state: State, supervisor: &Supervisor) -> std::io::Result<Self> {
         let wake = state.changes();
-        let file = state.file_beside(FILE);
+        let (saved, words) = (state.file_beside(SAVED), state.file_beside(WORDS));
         let follower = Mutex::new(Follower::new(state));
-        let inner = Arc::new(Inner { rows: RwLock::default(), follower, complete: AtomicBool::new(false), file });
+        let rows = RwLock::new(Rows::new(words, MAX_IN_MEMORY));
+        let inner = Arc::new(Inner { rows, follower, complete: AtomicBool::new(false), saved });
         let search = Self { inner };
         let following = search.clone();
         supervisor.thread("search index", (), move |()| following.follow(wake))?;
@@ -97,7 +98,8 @@ impl Search {
         limit: usize,
     ) -> Result<Vec<Place>, Incomplete> {
         self.catch_up()?;
-        Ok(self.rows().find(query, after, skip, limit))
+        let found = self.rows().find(query, after, skip, limit);
+        found.map_err(|error| self.begin_anew(&error))
     }
 
     /// How many jobs match, by the day they were made on, newest first. Blocks as [`Self::find`] does.
@@ -106,13 +108,8 @@ impl Search {
     /// While jobs are being indexed.
     pub fn days(&self, query: &Query) -> Result<Vec<DayCount>, Incomplete> {
         self.catch_up()?;
-        Ok(self.rows().days(query))
-    }
-
-    /// Whether what is found has to be looked at. Of words that are given by how they begin the index knows three letters; of
-    /// jobs beyond [`MAX_CODE_BYTES`] it knows no words at all.
-    pub fn is_vague(&self, query: &Query) -> bool {
-        query.text.is_vague() || self.rows().is_vague(query)
+        let counted = self.rows().days(query);
+        counted.map_err(|error| self.begin_anew(&error))
     }
 
     /// Bytes of memory that the index has, about.
@@ -131,13 +128,20 @@ impl Search {
             return;
         }
         let saved = match follower.position() {
-            Ok(position) => self.rows().save(&self.inner.file, position),
+            Ok(position) => self.rows().save(&self.inner.saved, position),
             Err(_) => return,
         };
         if let Err(error) = saved {
             tracing::warn!(%error, "the search index cannot be saved; the next start makes it anew");
-            let _ = std::fs::remove_file(&self.inner.file);
+            let _ = std::fs::remove_file(&self.inner.saved);
         }
+    }
+
+    /// The words cannot be read: all jobs are indexed anew.
+    fn begin_anew(&self, error: &std::io::Error) -> Incomplete {
+        tracing::error!(%error, "the words of the search index cannot be read; it is made anew");
+        self.inner.complete.store(false, Ordering::Release);
+        Incomplete
     }
 
     fn rows(&self) -> parking_lot::RwLockReadGuard<'_, Rows> {

@@ -229,7 +229,7 @@ pub(super) async fn days(request: HttpRequest, api: Data<Api>) -> Result<Json<Li
     let search = api.inner.search.clone();
     let (counts, next) = api
         .read(move |state| {
-            if !must_be_read(&search, &filter, &wanted) {
+            if !must_be_read(&filter, &wanted) {
                 return Ok(search.days(&wanted).map(|days| (days, None)));
             }
             let found = match look(state, &search, &filter, &wanted, after, 0, usize::MAX)? {

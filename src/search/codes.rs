@@ -48,8 +48,8 @@ impl Text {
         self.whole.is_empty() && self.beginnings.is_empty()
     }
 
-    /// True when the index cannot tell: words that are given by more letters of their beginning than it knows.
-    pub(super) fn is_vague(&self) -> bool {
+    /// True when what is found has to be looked at: of words that are given by how they begin, the index knows three letters.
+    pub fn is_vague(&self) -> bool {
         self.beginnings.iter().any(|word| word.chars().count() > PREFIX_CHARS)
     }
 

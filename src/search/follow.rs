@@ -16,6 +16,15 @@ use super::{Entry, Inner, Search};
 use crate::domain::{Job, JobState};
 use crate::state::{JobChanged, State, StateError};
 
+/// Why the index cannot be brought up to date now.
+#[derive(Debug, thiserror::Error)]
+enum IndexError {
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error("the words of jobs cannot be written beside the state: {0}")]
+    Words(#[from] std::io::Error),
+}
+
 /// Reads what changed, and puts it into the rows.
 #[derive(Debug)]
 pub(super) struct Follower {
@@ -44,8 +53,12 @@ const FEW: usize = 64;
 const THICK: Duration = Duration::from_millis(200);
 /// So many jobs may wait at the most: whoever asks next waits for some tenths of a second.
 const MAX_BEHIND: usize = 100_000;
+/// How often to look whether the state can be read for the first time.
+const POLL: Duration = Duration::from_millis(10);
 /// How long to wait for the state when it cannot be read.
 const RETRY: Duration = Duration::from_millis(100);
+/// How long at most, when it cannot be read again and again, or words not be written.
+const MAX_RETRY: Duration = Duration::from_secs(10);
 
 impl Follower {
     pub(super) fn new(state: State) -> Self {
@@ -99,7 +112,7 @@ impl Follower {
     }
 
     /// Reads jobs whose numbers lie within a page.
-    fn put_all(&self, rows: &RwLock<Rows>, near: &BTreeSet<u64>) -> Result<(), StateError> {
+    fn put_all(&self, rows: &RwLock<Rows>, near: &BTreeSet<u64>) -> Result<(), IndexError> {
         /// Records are packed: so many neighbours cost about as much as one that is looked up.
         const NEIGHBOURS: usize = 16;
         let Some(last) = near.last() else { return Ok(()) };
@@ -115,7 +128,7 @@ impl Follower {
     }
 
     /// Reads the jobs that are newer than all that are known to have a row.
-    fn read_new(&mut self, rows: &RwLock<Rows>) -> Result<(), StateError> {
+    fn read_new(&mut self, rows: &RwLock<Rows>) -> Result<(), IndexError> {
         let (mut before, mut newest) = (None, self.newest);
         loop {
             let page = self.state.job_headers(PAGE, before)?;
@@ -131,14 +144,14 @@ impl Follower {
         }
     }
 
-    fn put(&self, rows: &RwLock<Rows>, jobs: &[(u64, Job)]) -> Result<(), StateError> {
+    fn put(&self, rows: &RwLock<Rows>, jobs: &[(u64, Job)]) -> Result<(), IndexError> {
         let labels = self.state.labels_of_all(jobs.iter().map(|(_, job)| job))?;
         for (sequence, job) in jobs {
             let codes = codes_of(job, &labels.of(job));
             let mut rows = rows.write();
             let provider = rows.provider(&job.id.provider());
             let place = Place { made: job.created_at, sequence: *sequence };
-            rows.put(&Entry { place, state: job.state, kind: job.kind() as u8, provider, codes });
+            rows.put(&Entry { place, state: job.state, kind: job.kind() as u8, provider, codes })?;
         }
         Ok(())
     }
@@ -169,19 +182,41 @@ impl Search {
         })
     }
 
+    /// Indexes all jobs anew, as often as it takes. False when there will be no more changes before that.
+    fn index_until_complete(&self) -> bool {
+        let mut pause = RETRY;
+        while !self.index_all_behind_others() {
+            if self.lock().state.changes_have_ended() {
+                return false;
+            }
+            std::thread::sleep(pause);
+            pause = (2 * pause).min(MAX_RETRY);
+        }
+        true
+    }
+
     /// Indexes all jobs, then follows the changes that `wake` tells of, until there will be no more.
     pub(super) fn follow(&self, mut wake: Receiver<Option<JobChanged>>) {
-        while !self.take_up_saved() && !self.index_all_behind_others() {
+        while self.lock().state.recovered_at().is_none() {
             if self.lock().state.changes_have_ended() {
                 return;
             }
-            std::thread::sleep(RETRY);
+            std::thread::sleep(POLL);
+        }
+        if !self.take_up_saved() && !self.index_until_complete() {
+            return;
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         // Without a clock of its own it only wakes for changes.
         let Ok(runtime) = runtime else { return };
         let (mut untrue, mut thick_until) = (0, Instant::now());
         loop {
+            if !self.inner.complete.load(Ordering::Acquire) {
+                untrue = 0;
+                if !self.index_until_complete() {
+                    break;
+                }
+            }
             let patience = if self.lock().changed.is_empty() { Duration::from_secs(1) } else { PAUSE };
             let woken = runtime.block_on(async { tokio::time::timeout(patience, wake.recv()).await });
             if let Ok(Ok(None) | Err(RecvError::Closed)) = woken {
@@ -210,14 +245,7 @@ impl Search {
             }
             match untrue {
                 1 => follower.missed = true,
-                4 => {
-                    drop(follower);
-                    untrue = 0;
-                    self.inner.complete.store(false, Ordering::Release);
-                    while !self.index_all_behind_others() {
-                        std::thread::sleep(RETRY);
-                    }
-                }
+                4 => self.inner.complete.store(false, Ordering::Release),
                 _ => {}
             }
         }
@@ -226,22 +254,22 @@ impl Search {
     /// Takes up what a clean stop saved, if it is of the state as it was before its first change in this run. Removes it: the next
     /// start may find the state elsewhere. Returns whether all jobs are indexed.
     fn take_up_saved(&self) -> bool {
-        let Inner { rows, complete, file, .. } = &*self.inner;
+        let Inner { rows, complete, saved, .. } = &*self.inner;
         let mut follower = self.lock();
         let Some(position) = follower.state.recovered_at() else { return false };
-        let saved = Rows::load(file, position);
-        if let Err(error) = std::fs::remove_file(file)
+        let loaded = rows.read().load(saved, position);
+        if let Err(error) = std::fs::remove_file(saved)
             && error.kind() != ErrorKind::NotFound
         {
             // A later start may not come upon it either.
-            tracing::warn!(%error, path = %file.display(), "the saved search index cannot be removed");
+            tracing::warn!(%error, path = %saved.display(), "the saved search index cannot be removed");
             return false;
         }
-        match saved {
-            Ok(Some(saved)) => {
+        match loaded {
+            Ok(Some(loaded)) => {
                 // Everything that was told of in this run may have changed them.
-                (follower.heard, follower.newest) = (0, saved.newest());
-                *rows.write() = saved;
+                (follower.heard, follower.newest) = (0, loaded.newest());
+                *rows.write() = loaded;
                 complete.store(true, Ordering::Release);
                 true
             }
@@ -266,7 +294,8 @@ impl Search {
         loop {
             let mut follower = self.lock();
             let Ok(page) = follower.state.job_headers(TURN, before) else { return false };
-            if follower.put(&self.inner.rows, &page).is_err() {
+            if let Err(error) = follower.put(&self.inner.rows, &page) {
+                tracing::warn!(%error, "jobs cannot be indexed yet");
                 return false;
             }
             follower.newest = follower.newest.max(page.first().map(|(sequence, _)| *sequence));

@@ -1,12 +1,18 @@
 //! The rows, by the day that jobs were made on.
 
+mod chunk;
+mod code_file;
 mod saved;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
+use std::io;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 
+use self::chunk::{Chunk, Row, RowCodes};
+use self::code_file::CodeFile;
 use super::codes::{self, Text};
-use super::{DayCount, Entry, MAX_CODE_BYTES};
+use super::{DayCount, Entry};
 use crate::domain::{JobState, Kind, ReplyRef, Timestamp};
 
 const DAY_MS: u64 = 86_400_000;
@@ -45,79 +51,52 @@ pub struct Query {
     pub text: Text,
 }
 
-/// A job. What it is found by stands in the day's `codes`. There is one for every job, so it is not padded to a multiple of eight
-/// bytes.
-#[derive(Clone, Copy, Debug)]
-#[repr(Rust, packed(4))]
-struct Row {
-    sequence: u64,
-    /// Milliseconds since midnight.
-    at: u32,
-    first_code: u32,
-    codes: u8,
-    state: u8,
-    kind: u8,
-    provider: u8,
-}
-
-#[derive(Debug, Default)]
-struct Day {
-    /// Oldest first. All jobs are indexed from the newest on, later ones come at the other end: neither may move those that are
-    /// here.
-    rows: VecDeque<Row>,
-    codes: Vec<u32>,
-    /// Of `codes`, those that no row has any more.
-    unused: usize,
-}
-
-/// All rows.
+/// All rows. What changes them or looks at codes fails when the disk does.
 #[derive(Debug)]
 pub(super) struct Rows {
     days: BTreeMap<u32, Day>,
-    /// The first day of whose jobs words are known; of those before, rows alone.
-    words_from: u32,
-    /// Codes that there is memory for in all days together.
-    codes: usize,
-    /// The most of them.
-    max_codes: usize,
     /// Where jobs stand that may still move: all but archived ones.
     unsettled: HashMap<u64, (Timestamp, JobState)>,
     by_state: [u64; JobState::ALL.len()],
     /// By their number.
     providers: Vec<String>,
-}
-
-impl Default for Rows {
-    fn default() -> Self {
-        Self::bounded(MAX_CODE_BYTES / size_of::<u32>())
-    }
+    /// Where codes are that are not in memory.
+    file: CodeFile,
+    in_memory: usize,
+    /// When more codes than these are in memory, all of them are written to the file.
+    max_in_memory: usize,
 }
 
 impl Rows {
-    /// None yet, and of at most so many codes.
-    pub(super) fn bounded(max_codes: usize) -> Self {
+    /// None yet. Codes that have no room in memory go to a file that is made at `path`.
+    pub(super) fn new(path: PathBuf, max_in_memory: usize) -> Self {
         let (days, unsettled, providers) = (BTreeMap::new(), HashMap::new(), Vec::new());
-        Self { days, words_from: 0, codes: 0, max_codes, unsettled, by_state: Default::default(), providers }
+        let (file, by_state) = (CodeFile::new(path), Default::default());
+        Self { days, unsettled, by_state, providers, file, in_memory: 0, max_in_memory }
     }
 
-    /// Whether the query asks for more than rows tell, of jobs of which they are all there is.
-    pub(super) fn is_vague(&self, query: &Query) -> bool {
-        self.words_from > query.from.map_or(0, day_of)
-            && self.filter(query).is_some_and(|filter| filter.asks_for_codes())
-    }
-
-    /// Forgets the words of the oldest day that has any, until there are few enough.
-    fn forget_words(&mut self) {
-        while self.codes > self.max_codes {
-            let Some((number, day)) = self.days.range_mut(self.words_from..).find(|(_, day)| day.codes.capacity() > 0)
-            else {
-                return;
-            };
-            self.codes -= day.codes.capacity();
-            (day.codes, day.unused) = (Vec::new(), 0);
-            day.rows.iter_mut().for_each(|row| (row.first_code, row.codes) = (0, 0));
-            self.words_from = number + 1;
+    /// Writes the codes that are in memory to the file.
+    fn spill(&mut self) -> io::Result<()> {
+        for chunk in self.days.values_mut().flat_map(|day| &mut day.chunks) {
+            let codes = chunk.codes_in_memory();
+            chunk.spill(&mut self.file)?;
+            self.in_memory -= codes;
         }
+        if self.file.is_sparse() { self.compact() } else { Ok(()) }
+    }
+
+    /// Copies the codes in the file to another one, without what is of no use any more.
+    fn compact(&mut self) -> io::Result<()> {
+        let mut copy = CodeFile::new(self.file.path().to_owned());
+        let (mut places, mut room) = (Vec::new(), Vec::new());
+        for chunk in self.days.values().flat_map(|day| &day.chunks) {
+            places.push(chunk.copy_codes(&self.file, &mut copy, &mut room)?);
+        }
+        for (chunk, place) in self.days.values_mut().flat_map(|day| &mut day.chunks).zip(places) {
+            place.into_iter().for_each(|at| chunk.use_copy(at));
+        }
+        self.file = copy;
+        Ok(())
     }
 
     /// The number that stands for a provider. Those beyond 255 share the last.
@@ -133,57 +112,43 @@ impl Rows {
     }
 
     /// Puts a job where it belongs, in the place of what was known of it.
-    pub(super) fn put(&mut self, entry: &Entry) {
-        self.put_row(entry);
-        self.forget_words();
-    }
-
-    fn put_row(&mut self, entry: &Entry) {
+    pub(super) fn put(&mut self, entry: &Entry) -> io::Result<()> {
         let Entry { place, state, kind, provider, ref codes } = *entry;
-        let codes: &[u32] = if day_of(place.made) < self.words_from { &[] } else { codes };
-        if let Some((made, _)) = self.unsettled.remove(&place.sequence)
+        if let Some((made, _)) = self.unsettled.get(&place.sequence).copied()
             && made != place.made
         {
-            self.remove(Place { made, ..place });
+            self.remove(Place { made, ..place })?;
         }
+        let (at, count) = ((place.made.millis() % DAY_MS) as u32, codes.len() as u8);
+        let row = Row { sequence: place.sequence, at, codes: count, state: state as u8, kind, provider };
+        let day = self.days.entry(day_of(place.made)).or_default();
+        let (before, more) = day.put(row, codes, &mut self.file)?;
+        self.in_memory = self.in_memory.saturating_add_signed(more);
+        self.unsettled.remove(&place.sequence);
         if state != JobState::Archived {
             self.unsettled.insert(place.sequence, (place.made, state));
         }
-        let day = self.days.entry(day_of(place.made)).or_default();
-        self.codes -= day.codes.capacity();
-        let at = (place.made.millis() % DAY_MS) as u32;
-        let slot = day.slot(at, place.sequence);
-        let before = slot.ok().map(|index| day.rows[index]);
-        let first_code = match before {
-            Some(row) if day.codes_of(&row) == codes => row.first_code,
-            before => {
-                day.unused += before.map_or(0, |row| usize::from(row.codes));
-                day.codes.extend_from_slice(codes);
-                (day.codes.len() - codes.len()) as u32
-            }
-        };
-        let codes = codes.len() as u8;
-        let row = Row { sequence: place.sequence, at, first_code, codes, state: state as u8, kind, provider };
-        match slot {
-            Ok(index) => day.rows[index] = row,
-            Err(index) => day.rows.insert(index, row),
-        }
-        if day.unused > 1024.max(day.codes.len() / 2) {
-            day.compact();
-        }
-        self.codes += day.codes.capacity();
-        if let Some(row) = before {
-            self.count(row.state, -1);
+        if let Some(before) = before {
+            self.count(before.state, -1);
         }
         self.count(state as u8, 1);
+        if self.in_memory > self.max_in_memory { self.spill() } else { Ok(()) }
     }
 
-    fn remove(&mut self, place: Place) {
-        let Some(day) = self.days.get_mut(&day_of(place.made)) else { return };
-        let Ok(index) = day.slot((place.made.millis() % DAY_MS) as u32, place.sequence) else { return };
-        let Some(row) = day.rows.remove(index) else { return };
-        day.unused += usize::from(row.codes);
-        self.count(row.state, -1);
+    fn remove(&mut self, place: Place) -> io::Result<()> {
+        let number = day_of(place.made);
+        let Some(day) = self.days.get_mut(&number) else { return Ok(()) };
+        let key = ((place.made.millis() % DAY_MS) as u32, place.sequence);
+        let (removed, more) = day.remove(key, &mut self.file)?;
+        self.in_memory = self.in_memory.saturating_add_signed(more);
+        if day.chunks.is_empty() {
+            self.days.remove(&number);
+        }
+        if let Some(row) = removed {
+            self.unsettled.remove(&place.sequence);
+            self.count(row.state, -1);
+        }
+        Ok(())
     }
 
     fn count(&mut self, state: u8, change: i64) {
@@ -198,7 +163,11 @@ impl Rows {
 
     /// The job that was heard of last.
     pub(super) fn newest(&self) -> Option<u64> {
-        self.days.values().flat_map(|day| &day.rows).map(|row| row.sequence).max()
+        self.chunks().flat_map(|chunk| &chunk.rows).map(|row| row.sequence).max()
+    }
+
+    fn chunks(&self) -> impl Iterator<Item = &Chunk> {
+        self.days.values().flat_map(|day| &day.chunks)
     }
 
     pub(super) fn unsettled(&self) -> Vec<u64> {
@@ -206,73 +175,92 @@ impl Rows {
     }
 
     pub(super) fn clear(&mut self) {
-        *self = Self::bounded(self.max_codes);
+        *self = Self::new(self.file.path().to_owned(), self.max_in_memory);
+    }
+
+    #[cfg(test)]
+    pub(super) fn file_bytes(&self) -> u64 {
+        self.file.end()
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let rows = |day: &Day| day.rows.capacity() * size_of::<Row>() + day.codes.capacity() * size_of::<u32>();
-        self.days.values().map(rows).sum::<usize>() + self.unsettled.capacity() * 32
+        let rows = |chunk: &Chunk| size_of::<Chunk>() + chunk.rows.capacity() * size_of::<Row>();
+        self.chunks().map(rows).sum::<usize>() + self.in_memory * size_of::<u32>() + self.unsettled.capacity() * 32
     }
 
-    pub(super) fn find(&self, query: &Query, after: Option<Place>, skip: usize, limit: usize) -> Vec<Place> {
-        let Some(filter) = self.filter(query) else { return Vec::new() };
+    pub(super) fn find(
+        &self,
+        query: &Query,
+        after: Option<Place>,
+        skip: usize,
+        limit: usize,
+    ) -> io::Result<Vec<Place>> {
+        let Some(filter) = self.filter(query) else { return Ok(Vec::new()) };
         let mut days = filter.days.clone();
         if let Some(after) = after {
             days = *days.start()..=day_of(after.made).min(*days.end());
         }
+        let (mut left, mut found, mut room) = (skip, Vec::new(), RowCodes::default());
         if days.is_empty() {
-            return Vec::new();
+            return Ok(found);
         }
-        let mut left = skip;
-        let mut found = Vec::new();
         for (number, day) in self.days.range(days).rev() {
-            // A day of which nothing is asked but the time is passed over as a whole.
-            if filter.takes_all && after.is_none() && left >= day.rows.len() {
-                left -= day.rows.len();
+            // Of the day that the last page ended in, the rest.
+            let end = after.filter(|after| day_of(after.made) == *number);
+            let end = end.map(|Place { made, sequence }| ((made.millis() % DAY_MS) as u32, sequence));
+            // A day of which nothing is asked but the time is passed over as a whole, and so is a chunk.
+            if filter.takes_all && end.is_none() && left >= day.rows {
+                left -= day.rows;
                 continue;
             }
-            // Of the day that the last page ended in, the rest.
-            let end = match after.filter(|after| day_of(after.made) == *number) {
-                Some(Place { made, sequence }) => {
-                    day.slot((made.millis() % DAY_MS) as u32, sequence).unwrap_or_else(|index| index)
-                }
-                None => day.rows.len(),
-            };
-            let knows_words = *number >= self.words_from;
-            for row in day.rows.range(..end).rev() {
-                if !filter.takes(knows_words.then_some(day), row) {
+            for chunk in day.chunks.iter().rev() {
+                let rows = match end {
+                    Some(end) => chunk.rows.partition_point(|row| row.key() < end),
+                    None => chunk.rows.len(),
+                };
+                if filter.takes_all && left >= rows {
+                    left -= rows;
                     continue;
                 }
-                let place = Place { made: time_of(*number, row.at), sequence: row.sequence };
-                if left > 0 {
-                    left -= 1;
-                    continue;
+                let mut matches = filter.in_chunk(chunk, &self.file, &mut room);
+                for index in (0..rows).rev() {
+                    if !matches.has(index)? {
+                        continue;
+                    }
+                    if left > 0 {
+                        left -= 1;
+                        continue;
+                    }
+                    if found.len() == limit {
+                        return Ok(found);
+                    }
+                    let row = &chunk.rows[index];
+                    found.push(Place { made: time_of(*number, row.at), sequence: row.sequence });
                 }
-                if found.len() == limit {
-                    return found;
-                }
-                found.push(place);
             }
         }
-        found
+        Ok(found)
     }
 
-    pub(super) fn days(&self, query: &Query) -> Vec<DayCount> {
-        let Some(filter) = self.filter(query) else { return Vec::new() };
+    pub(super) fn days(&self, query: &Query) -> io::Result<Vec<DayCount>> {
+        let Some(filter) = self.filter(query) else { return Ok(Vec::new()) };
+        let (mut counts, mut room) = (Vec::new(), RowCodes::default());
         if filter.days.is_empty() {
-            return Vec::new();
+            return Ok(counts);
         }
-        let count = |(number, day): (&u32, &Day)| {
-            let jobs = match filter.takes_all {
-                true => day.rows.len(),
-                false => {
-                    let words = (*number >= self.words_from).then_some(day);
-                    day.rows.iter().filter(|row| filter.takes(words, row)).count()
+        for (number, day) in self.days.range(filter.days.clone()).rev() {
+            let mut jobs = if filter.takes_all { day.rows as u64 } else { 0 };
+            for chunk in day.chunks.iter().filter(|_| !filter.takes_all) {
+                let mut matches = filter.in_chunk(chunk, &self.file, &mut room);
+                for index in 0..chunk.rows.len() {
+                    jobs += u64::from(matches.has(index)?);
                 }
-            };
-            DayCount { day: time_of(*number, 0), jobs: jobs as u64 }
-        };
-        self.days.range(filter.days.clone()).rev().map(count).filter(|day| day.jobs > 0).collect()
+            }
+            if jobs > 0 {
+                counts.push(DayCount { day: time_of(*number, 0), jobs });
+            }
+        }
+        Ok(counts)
     }
 
     /// `None` when nothing can match.
@@ -314,40 +302,121 @@ impl Filter {
         !self.codes.is_empty() || !self.beginnings.is_empty()
     }
 
-    /// Whether a row matches, or may: without the words of its `day`.
-    fn takes(&self, day: Option<&Day>, row: &Row) -> bool {
-        if (self.states != 0 && self.states & 1 << row.state == 0)
-            || self.kind.is_some_and(|kind| kind != row.kind)
-            || self.provider.is_some_and(|provider| provider != row.provider)
-        {
-            return false;
-        }
-        let Some(day) = day.filter(|_| self.asks_for_codes()) else { return true };
-        let codes = day.codes_of(row);
+    fn in_chunk<'a>(&'a self, chunk: &'a Chunk, file: &'a CodeFile, room: &'a mut RowCodes) -> Matches<'a> {
+        Matches { filter: self, chunk, file, codes: None, room: Some(room) }
+    }
+
+    fn takes_row(&self, row: &Row) -> bool {
+        (self.states == 0 || self.states & 1 << row.state != 0)
+            && self.kind.is_none_or(|kind| kind == row.kind)
+            && self.provider.is_none_or(|provider| provider == row.provider)
+    }
+
+    fn takes_codes(&self, codes: &[u32]) -> bool {
         self.codes.iter().all(|code| codes.contains(code))
             && self.beginnings.iter().all(|beginning| codes.iter().any(|code| (code >> 16) as u16 == *beginning))
     }
 }
 
-impl Day {
-    fn slot(&self, at: u32, sequence: u64) -> Result<usize, usize> {
-        self.rows.binary_search_by_key(&(at, sequence), |row| (row.at, row.sequence))
-    }
+/// Which rows of a chunk match. Their codes are read when the first row asks for them.
+struct Matches<'a> {
+    filter: &'a Filter,
+    chunk: &'a Chunk,
+    file: &'a CodeFile,
+    codes: Option<&'a RowCodes>,
+    room: Option<&'a mut RowCodes>,
+}
 
-    fn codes_of(&self, row: &Row) -> &[u32] {
-        let first = row.first_code as usize;
-        &self.codes[first..first + usize::from(row.codes)]
-    }
-
-    fn compact(&mut self) {
-        let mut codes = Vec::with_capacity(self.codes.len() - self.unused);
-        for row in &mut self.rows {
-            let first = row.first_code as usize;
-            row.first_code = codes.len() as u32;
-            codes.extend_from_slice(&self.codes[first..first + usize::from(row.codes)]);
+impl Matches<'_> {
+    fn has(&mut self, index: usize) -> io::Result<bool> {
+        let row = &self.chunk.rows[index];
+        if !self.filter.takes_row(row) || !self.filter.asks_for_codes() {
+            return Ok(self.filter.takes_row(row));
         }
-        (self.codes, self.unused) = (codes, 0);
+        if let Some(room) = self.room.take() {
+            self.codes = Some(self.chunk.codes(self.file, room)?);
+        }
+        Ok(self.codes.is_some_and(|codes| self.filter.takes_codes(codes.of(index, row))))
     }
+}
+
+/// The jobs of a day.
+#[derive(Debug, Default)]
+struct Day {
+    /// Oldest first, none of them empty.
+    chunks: Vec<Chunk>,
+    /// In all of them.
+    rows: usize,
+}
+
+impl Day {
+    /// Where a row is, or where it belongs: in which chunk, and where there.
+    fn find(&self, key: (u32, u64)) -> (usize, Result<usize, usize>) {
+        let behind = self.chunks.partition_point(|chunk| chunk.rows.first().is_some_and(|row| row.key() <= key));
+        let at = behind.saturating_sub(1);
+        let slot = self.chunks.get(at).map_or(Err(0), |chunk| chunk.rows.binary_search_by_key(&key, Row::key));
+        (at, slot)
+    }
+
+    /// Puts a row in the place of the one of the same job. Returns that, and how many codes more are in memory.
+    fn put(&mut self, row: Row, codes: &[u32], file: &mut CodeFile) -> io::Result<(Option<Row>, isize)> {
+        let (at, slot) = self.find(row.key());
+        if let Ok(index) = slot {
+            let chunk = &mut self.chunks[at];
+            let (before, known) = (chunk.codes_in_memory(), chunk.rows[index]);
+            chunk.replace(index, row, codes, file)?;
+            return Ok((Some(known), more(before, chunk)));
+        }
+        let (at, index, loaded) = self.make_room(at, slot.unwrap_or_else(|index| index), file)?;
+        let chunk = &mut self.chunks[at];
+        let before = chunk.codes_in_memory();
+        chunk.insert(index, row, codes, file)?;
+        self.rows += 1;
+        Ok((None, loaded + more(before, chunk)))
+    }
+
+    /// Sees to it that there is a chunk for another row, which is not full. Returns which and where there, and how many codes
+    /// more are in memory.
+    fn make_room(&mut self, at: usize, index: usize, file: &mut CodeFile) -> io::Result<(usize, usize, isize)> {
+        let Some(chunk) = self.chunks.get_mut(at) else {
+            self.chunks.push(Chunk::new());
+            return Ok((self.chunks.len() - 1, 0, 0));
+        };
+        if !chunk.is_full() {
+            return Ok((at, index, 0));
+        }
+        // Jobs come at one end, and are indexed anew from it to the other: what is full there stays full.
+        if index == 0 || index == chunk.rows.len() {
+            let new = if index == 0 { at } else { at + 1 };
+            self.chunks.insert(new, Chunk::new());
+            return Ok((new, 0, 0));
+        }
+        let before = chunk.codes_in_memory();
+        let later = chunk.split(file)?;
+        let middle = chunk.rows.len();
+        let loaded = more(before, chunk) + later.codes_in_memory() as isize;
+        self.chunks.insert(at + 1, later);
+        Ok(if index <= middle { (at, index, loaded) } else { (at + 1, index - middle, loaded) })
+    }
+
+    /// Takes a row away. Returns it, and how many codes more are in memory.
+    fn remove(&mut self, key: (u32, u64), file: &mut CodeFile) -> io::Result<(Option<Row>, isize)> {
+        let (at, Ok(index)) = self.find(key) else { return Ok((None, 0)) };
+        let chunk = &mut self.chunks[at];
+        let (before, row) = (chunk.codes_in_memory(), chunk.rows[index]);
+        chunk.remove(index, file)?;
+        let more = more(before, chunk);
+        if chunk.rows.is_empty() {
+            self.chunks.remove(at);
+        }
+        self.rows -= 1;
+        Ok((Some(row), more))
+    }
+}
+
+/// How many codes more a chunk has in memory than before.
+fn more(before: usize, chunk: &Chunk) -> isize {
+    chunk.codes_in_memory() as isize - before as isize
 }
 
 fn day_of(time: Timestamp) -> u32 {

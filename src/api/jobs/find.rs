@@ -2,7 +2,7 @@
 
 use crate::api::ApiError;
 use crate::api::list::bad_cursor;
-use crate::domain::{Job, Timestamp};
+use crate::domain::Timestamp;
 use crate::search::{Incomplete, Place, Query, Search};
 use crate::state::{JobFilter, JobRecord, State, StateError};
 
@@ -49,17 +49,8 @@ pub(in crate::api) struct Found {
 }
 
 /// Whether the index alone cannot tell how many match.
-pub(in crate::api) fn must_be_read(search: &Search, filter: &JobFilter, query: &Query) -> bool {
-    search.is_vague(query) || filter.resolution.is_some() || filter.duration.is_some()
-}
-
-/// Whether a job has the labels asked for. Reads them only where the index may not have told.
-fn has_labels(state: &State, job: &Job, query: &Query, is_vague: bool) -> Result<bool, StateError> {
-    if query.labels.is_empty() || !is_vague {
-        return Ok(true);
-    }
-    let labels = state.labels_of(job)?;
-    Ok(query.labels.iter().all(|(name, text)| labels.get(name) == Some(text)))
+pub(in crate::api) fn must_be_read(filter: &JobFilter, query: &Query) -> bool {
+    query.text.is_vague() || filter.resolution.is_some() || filter.duration.is_some()
 }
 
 type Page = (Vec<JobRecord>, Option<String>);
@@ -108,14 +99,14 @@ pub(in crate::api) fn look(
     let (mut after, mut skip, mut bytes) = (after, skip, 0);
     let mut looked_at = 0;
     // Of what has to be read, what is passed over has to be read, too.
-    let mut to_pass_over = if must_be_read(search, filter, query) { std::mem::take(&mut skip) } else { 0 };
+    let mut to_pass_over = if must_be_read(filter, query) { std::mem::take(&mut skip) } else { 0 };
     loop {
         let wanted = BATCH.min(limit.saturating_sub(found.jobs.len()).saturating_add(1));
         let places = match search.find(query, after, std::mem::take(&mut skip), wanted) {
             Ok(places) => places,
             Err(incomplete) => return Ok(Err(incomplete)),
         };
-        let (is_last, is_vague) = (places.len() < wanted, search.is_vague(query));
+        let is_last = places.len() < wanted;
         for place in places {
             if found.jobs.len() == limit || looked_at == MAX_LOOKED_AT {
                 found.next = after;
@@ -123,7 +114,7 @@ pub(in crate::api) fn look(
             }
             looked_at += 1;
             let Some(job) = state.job_without_files(place.sequence)? else { continue };
-            if filter.takes(&job) && query.text.is_in(&job) && has_labels(state, &job, query, is_vague)? {
+            if filter.takes(&job) && query.text.is_in(&job) {
                 if to_pass_over > 0 {
                     to_pass_over -= 1;
                 } else if counts {

@@ -81,8 +81,21 @@ impl Program {
         command
     }
 
-    /// Starts it and waits until it listens.
+    /// Starts it and waits until it listens and its state can be read.
     pub(crate) async fn start(&self) -> Process {
+        let process = self.listen().await;
+        let readable = async {
+            while process.touch("/api/v1/stats").await == Some(503) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let readable = tokio::time::timeout(PATIENCE, readable).await;
+        readable.unwrap_or_else(|_| panic!("its state cannot be read:\n{}", process.log()));
+        process
+    }
+
+    /// Starts it and waits until it listens: its state may not be readable yet, or never.
+    pub(crate) async fn listen(&self) -> Process {
         let log = self.dir.join("log.json");
         let file = std::fs::File::create(&log).unwrap();
         let limit = self.open_files.map_or_else(String::new, |limit| format!("ulimit -n {limit} && "));
