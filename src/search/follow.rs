@@ -166,17 +166,11 @@ impl Follower {
 }
 
 impl Search {
-    /// Indexes all jobs on a thread that others go before: at a start everybody waits for the processors. Returns whether all
-    /// are indexed.
+    /// Indexes all jobs on a thread that others soon go before: at a start everybody waits for the processors. Returns whether
+    /// all are indexed.
     fn index_all_behind_others(&self) -> bool {
-        /// About a seventieth of what others get.
-        const NICENESS: i32 = 19;
         std::thread::scope(|scope| {
-            let index = || {
-                // Linux sets it for the calling thread alone. Without it, indexing merely gets in the way.
-                let _ = rustix::process::setpriority_process(None, NICENESS);
-                self.index_all()
-            };
+            let index = || self.index_all();
             let indexing = std::thread::Builder::new().name("job indexer".to_owned()).spawn_scoped(scope, index);
             indexing.is_ok_and(|indexing| indexing.join().unwrap_or(false))
         })
@@ -285,13 +279,22 @@ impl Search {
         self.inner.follower.lock()
     }
 
-    /// Puts every job into the rows, newest first. False when the state cannot be read to its end.
+    /// Puts every job into the rows, newest first. False when the state cannot be read to its end, or words not be written.
     fn index_all(&self) -> bool {
         fail_point!("search.index", |_| false);
+        /// Jobs that are indexed in some hundredths of a second. Of so few, nobody has to wait for the words.
+        const FEW_JOBS: usize = 4096;
+        /// About a seventieth of what others get.
+        const NICENESS: i32 = 19;
         self.inner.rows.write().clear();
-        let mut before = None;
+        let (mut before, mut indexed) = (None, 0);
         self.lock().newest = None;
         loop {
+            if indexed == FEW_JOBS {
+                // Linux sets it for the calling thread alone. Without it, indexing merely gets in the way.
+                let _ = rustix::process::setpriority_process(None, NICENESS);
+            }
+            indexed += TURN;
             let mut follower = self.lock();
             let Ok(page) = follower.state.job_headers(TURN, before) else { return false };
             if let Err(error) = follower.put(&self.inner.rows, &page) {

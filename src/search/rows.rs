@@ -4,7 +4,7 @@ mod chunk;
 mod code_file;
 mod saved;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -55,8 +55,8 @@ pub struct Query {
 #[derive(Debug)]
 pub(super) struct Rows {
     days: BTreeMap<u32, Day>,
-    /// Where jobs stand that may still move: all but archived ones.
-    unsettled: HashMap<u64, (Timestamp, JobState)>,
+    /// When jobs were made that may still move: all but archived ones. A tree grows by little at a time.
+    unsettled: BTreeMap<u64, Timestamp>,
     by_state: [u64; JobState::ALL.len()],
     /// By their number.
     providers: Vec<String>,
@@ -70,7 +70,7 @@ pub(super) struct Rows {
 impl Rows {
     /// None yet. Codes that have no room in memory go to a file that is made at `path`.
     pub(super) fn new(path: PathBuf, max_in_memory: usize) -> Self {
-        let (days, unsettled, providers) = (BTreeMap::new(), HashMap::new(), Vec::new());
+        let (days, unsettled, providers) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
         let (file, by_state) = (CodeFile::new(path), Default::default());
         Self { days, unsettled, by_state, providers, file, in_memory: 0, max_in_memory }
     }
@@ -114,7 +114,7 @@ impl Rows {
     /// Puts a job where it belongs, in the place of what was known of it.
     pub(super) fn put(&mut self, entry: &Entry) -> io::Result<()> {
         let Entry { place, state, kind, provider, ref codes } = *entry;
-        if let Some((made, _)) = self.unsettled.get(&place.sequence).copied()
+        if let Some(made) = self.unsettled.get(&place.sequence).copied()
             && made != place.made
         {
             self.remove(Place { made, ..place })?;
@@ -124,9 +124,10 @@ impl Rows {
         let day = self.days.entry(day_of(place.made)).or_default();
         let (before, more) = day.put(row, codes, &mut self.file)?;
         self.in_memory = self.in_memory.saturating_add_signed(more);
-        self.unsettled.remove(&place.sequence);
-        if state != JobState::Archived {
-            self.unsettled.insert(place.sequence, (place.made, state));
+        if state == JobState::Archived {
+            self.unsettled.remove(&place.sequence);
+        } else {
+            self.unsettled.insert(place.sequence, place.made);
         }
         if let Some(before) = before {
             self.count(before.state, -1);
@@ -185,7 +186,7 @@ impl Rows {
 
     pub(super) fn bytes(&self) -> usize {
         let rows = |chunk: &Chunk| size_of::<Chunk>() + chunk.rows.capacity() * size_of::<Row>();
-        self.chunks().map(rows).sum::<usize>() + self.in_memory * size_of::<u32>() + self.unsettled.capacity() * 32
+        self.chunks().map(rows).sum::<usize>() + self.in_memory * size_of::<u32>() + self.unsettled.len() * 32
     }
 
     pub(super) fn find(

@@ -29,7 +29,9 @@ impl Place {
     async fn start(&self, failure_points: &str) -> Process {
         let mut program = Program::new(self.dir.path());
         program.failure_points = failure_points.to_owned();
-        program.start().await
+        let process = program.listen().await;
+        until("it is ready", async || process.touch("/readyz").await == Some(200)).await;
+        process
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::api::ApiError;
 use crate::api::list::bad_cursor;
-use crate::domain::Timestamp;
+use crate::domain::{Job, Timestamp};
 use crate::search::{Incomplete, Place, Query, Search};
 use crate::state::{JobFilter, JobRecord, State, StateError};
 
@@ -53,6 +53,36 @@ pub(in crate::api) fn must_be_read(filter: &JobFilter, query: &Query) -> bool {
     query.text.is_vague() || filter.resolution.is_some() || filter.duration.is_some()
 }
 
+/// A job that was read.
+enum Read {
+    WithoutFiles(Job),
+    Whole(JobRecord, usize),
+}
+
+impl Read {
+    fn without_files(state: &State, sequence: u64) -> Result<Option<Self>, StateError> {
+        Ok(state.job_without_files(sequence)?.map(Self::WithoutFiles))
+    }
+
+    fn with_files(state: &State, sequence: u64) -> Result<Option<Self>, StateError> {
+        Ok(state.weighed_job(sequence)?.map(|(record, size)| Self::Whole(record, size)))
+    }
+
+    fn get(&self) -> &Job {
+        match self {
+            Self::WithoutFiles(job) | Self::Whole(JobRecord { job, .. }, _) => job,
+        }
+    }
+
+    /// All of it, and about how many bytes it has.
+    fn whole(self, state: &State, sequence: u64) -> Result<Option<(JobRecord, usize)>, StateError> {
+        match self {
+            Self::WithoutFiles(_) => state.weighed_job(sequence),
+            Self::Whole(record, size) => Ok(Some((record, size))),
+        }
+    }
+}
+
 type Page = (Vec<JobRecord>, Option<String>);
 
 /// A page of jobs in the order in which they were first heard of.
@@ -99,7 +129,10 @@ pub(in crate::api) fn look(
     let (mut after, mut skip, mut bytes) = (after, skip, 0);
     let mut looked_at = 0;
     // Of what has to be read, what is passed over has to be read, too.
-    let mut to_pass_over = if must_be_read(filter, query) { std::mem::take(&mut skip) } else { 0 };
+    let must_be_read = must_be_read(filter, query);
+    let mut to_pass_over = if must_be_read { std::mem::take(&mut skip) } else { 0 };
+    // What most likely is on the page is read once.
+    let read = if counts || must_be_read { Read::without_files } else { Read::with_files };
     loop {
         let wanted = BATCH.min(limit.saturating_sub(found.jobs.len()).saturating_add(1));
         let places = match search.find(query, after, std::mem::take(&mut skip), wanted) {
@@ -113,13 +146,13 @@ pub(in crate::api) fn look(
                 return Ok(Ok(found));
             }
             looked_at += 1;
-            let Some(job) = state.job_without_files(place.sequence)? else { continue };
-            if filter.takes(&job) && query.text.is_in(&job) {
+            let Some(job) = read(state, place.sequence)? else { continue };
+            if filter.takes(job.get()) && query.text.is_in(job.get()) {
                 if to_pass_over > 0 {
                     to_pass_over -= 1;
                 } else if counts {
                     found.jobs.push((place, None));
-                } else if let Some((record, size)) = state.weighed_job(place.sequence)? {
+                } else if let Some((record, size)) = job.whole(state, place.sequence)? {
                     bytes += size;
                     if !found.jobs.is_empty() && bytes > MAX_PAGE_BYTES {
                         found.next = after;

@@ -120,10 +120,9 @@ impl Rows {
     fn count_loaded(&mut self) {
         for (number, day) in &self.days {
             for row in day.chunks.iter().flat_map(|chunk| &chunk.rows) {
-                let state = JobState::ALL[usize::from(row.state)];
                 self.by_state[usize::from(row.state)] += 1;
-                if state != JobState::Archived {
-                    self.unsettled.insert(row.sequence, (time_of(*number, row.at), state));
+                if row.state != JobState::Archived as u8 {
+                    self.unsettled.insert(row.sequence, time_of(*number, row.at));
                 }
             }
         }

@@ -81,16 +81,16 @@ impl Program {
         command
     }
 
-    /// Starts it and waits until it listens and its state can be read.
+    /// Starts it and waits until it listens, its state can be read and its jobs be searched.
     pub(crate) async fn start(&self) -> Process {
         let process = self.listen().await;
-        let readable = async {
-            while process.touch("/api/v1/stats").await == Some(503) {
+        let searchable = async {
+            while process.touch("/api/v1/jobs?q=any").await == Some(503) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        let readable = tokio::time::timeout(PATIENCE, readable).await;
-        readable.unwrap_or_else(|_| panic!("its state cannot be read:\n{}", process.log()));
+        let searched = tokio::time::timeout(PATIENCE, searchable).await;
+        searched.unwrap_or_else(|_| panic!("its jobs cannot be searched:\n{}", process.log()));
         process
     }
 

@@ -48,7 +48,24 @@ impl Vault {
         let running = Running::start(settings.clone()).await.unwrap();
         running.ready().await;
         let client = Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Self { dir, settings, running: Some(running), client }
+        let vault = Self { dir, settings, running: Some(running), client };
+        vault.searchable().await;
+        vault
+    }
+
+    /// Waits until the jobs it finds at its start are indexed.
+    async fn searchable(&self) {
+        let client = Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap();
+        let is_indexing = async || {
+            let sent = client.get(self.url("/api/v1/jobs?q=any")).bearer_auth(TOKEN).send().await;
+            sent.is_ok_and(|answer| answer.status() == StatusCode::SERVICE_UNAVAILABLE)
+        };
+        let indexed = async {
+            while is_indexing().await {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, indexed).await.expect("its jobs cannot be searched");
     }
 
     pub(crate) fn running(&self) -> &Running {
@@ -67,6 +84,7 @@ impl Vault {
         let running = Running::start(self.settings.clone()).await.unwrap();
         running.ready().await;
         self.running = Some(running);
+        self.searchable().await;
     }
 
     /// The same while the state may not be there yet.
