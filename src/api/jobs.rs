@@ -207,9 +207,8 @@ pub(super) async fn list(request: HttpRequest, api: Data<Api>) -> Result<Json<Li
     Ok(Json(List::new(jobs, next)))
 }
 
-/// Counts jobs by the day they were made on, in UTC, newest first. Where words are given by how they begin, `resolution` or
-/// `duration` is given, or jobs are asked for that are too many to index by words, a page looks at a bounded number of jobs: a
-/// day may then begin on one page and go on on the next.
+/// Counts jobs by the day they were made on, in UTC, newest first. Where words are given by how they begin, or `resolution` or
+/// `duration` is given, a page looks at a bounded number of jobs: a day may then begin on one page and go on on the next.
 #[utoipa::path(
     get, path = "/api/v1/jobs/days", tag = "jobs", params(JobsQuery),
     responses(

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use bytes::Bytes;
 use object_store::PutMultipartOptions;
 use object_store::multipart::PartId as StorePartId;
@@ -130,15 +132,33 @@ impl Bucket {
         match completed {
             Ok(()) => self.is_readable(&upload.key),
             Err(lost @ BucketError::UploadLost { .. }) => {
-                // The first answer may have been lost. Another object of that size proves nothing.
-                let is_there = self.size(&upload.key).await? == Some(bytes);
-                if !is_there || self.digest(&upload.key).await? != Some((*sha256, bytes)) {
+                // The first answer may have been lost.
+                if !self.appears(&upload.key, bytes, sha256).await? {
                     return Err(lost);
                 }
             }
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// Whether the object is there, or is soon. A completion that was not waited for may still be at work: some stores do not know
+    /// the upload then any more, and do not show the object yet.
+    async fn appears(&self, key: &ObjectKey, bytes: u64, sha256: &Digest) -> Result<bool, BucketError> {
+        /// Little beside the download that begins anew when it does not appear.
+        const PAUSES_MS: [u64; 5] = [0, 200, 500, 1000, 2000];
+        let pauses = match &self.store().uploads {
+            Uploads::Local(_) => &PAUSES_MS[..1],
+            Uploads::Remote(_) => &PAUSES_MS[..],
+        };
+        for &pause in pauses {
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            // Another object of that size proves nothing.
+            if self.size(key).await? == Some(bytes) && self.digest(key).await? == Some((*sha256, bytes)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Gives the upload up and frees its parts. An upload that the store does not know, completed or aborted before,

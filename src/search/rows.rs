@@ -331,8 +331,9 @@ struct Matches<'a> {
 impl Matches<'_> {
     fn has(&mut self, index: usize) -> io::Result<bool> {
         let row = &self.chunk.rows[index];
-        if !self.filter.takes_row(row) || !self.filter.asks_for_codes() {
-            return Ok(self.filter.takes_row(row));
+        let takes_row = self.filter.takes_row(row);
+        if !takes_row || !self.filter.asks_for_codes() {
+            return Ok(takes_row);
         }
         if let Some(room) = self.room.take() {
             self.codes = Some(self.chunk.codes(self.file, room)?);

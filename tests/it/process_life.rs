@@ -20,6 +20,7 @@ const PARTS: &[&str] = &[
     "quarantine keeper",
     "HTTP server",
     "HTTP acceptor",
+    "search index",
 ];
 
 /// How a service ends by itself: its exit code and what it says.

@@ -107,6 +107,29 @@ async fn a_completion_that_is_done_and_not_answered_counts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_completion_that_is_still_at_work_when_its_upload_is_unknown_counts() {
+    let (media, s3) = (MediaServer::start(), S3Server::start().await);
+    let vault = vault(&s3, Limits::default()).await;
+    let (mut is_done, mut hidden) = (false, 4);
+    s3.inject(move |call| {
+        if is_completion(call) && !std::mem::replace(&mut is_done, true) {
+            return Some(Fault::DoneThen(500));
+        }
+        // The upload is gone and the object not shown yet.
+        let asks = call.method == Method::HEAD || call.method == Method::GET;
+        let hides = is_done && hidden > 0 && asks && call.path.ends_with(".mp4");
+        hidden -= i32::from(hides);
+        hides.then_some(Fault::Refuse(404, "NoSuchKey", None))
+    });
+    let url = media.put("/1.mp4", mp4(1, LARGE), "video/mp4");
+    vault.callback(completed(1, &url)).await;
+    let job = vault.archived(&video_id(1)).await;
+    assert_eq!(job["assets"][0]["attempts"], 0, "{job:#}");
+    vault.assert_stored(&job, &mp4(1, LARGE)).await;
+    assert_eq!(media.hits("/1.mp4"), 1, "it was downloaded again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_completion_that_fails_until_the_client_gives_up_is_done_again() {
     survives(5, is_completion, Fault::Stall).await;
 }

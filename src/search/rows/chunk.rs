@@ -140,10 +140,25 @@ impl Chunk {
         Ok(())
     }
 
+    /// Whether the row there has these codes. Reads no more than its own.
+    fn has_codes(&self, index: usize, codes: &[u32], file: &CodeFile) -> io::Result<bool> {
+        let row = &self.rows[index];
+        match &self.place {
+            CodePlace::Memory(known) => Ok(known.of(index, row) == codes),
+            CodePlace::File(_) if usize::from(row.codes) != codes.len() => Ok(false),
+            CodePlace::File(at) => {
+                let before: u64 = self.rows[..index].iter().map(|row| u64::from(row.codes)).sum();
+                let mut known = Vec::new();
+                file.read(at + before * size_of::<u32>() as u64, codes.len(), &mut known)?;
+                Ok(known == codes)
+            }
+        }
+    }
+
     /// Puts a row in the place of the one there.
     pub(super) fn replace(&mut self, index: usize, row: Row, codes: &[u32], file: &mut CodeFile) -> io::Result<()> {
         let before = self.rows[index];
-        if self.codes(file, &mut RowCodes::default())?.of(index, &before) != codes {
+        if !self.has_codes(index, codes, file)? {
             let known = self.codes_mut(file)?;
             known.remove(index, before.codes);
             known.insert(index, codes);
