@@ -74,8 +74,12 @@ async fn of_two_copies_of_a_replica_the_first_stops() {
     until("it is a member", || async { cluster_check(&first).await.as_deref() == Some("ok") }).await;
     let original = replicas.programs[0].dir.join("data");
     let copy = replicas.add().dir.join("data");
-    let copied = Command::new("cp").arg("-r").args([&original, &copy]).status().unwrap();
-    assert!(copied.success());
+    // A file that goes away meanwhile makes it fail.
+    let is_copied = || async {
+        let _ = std::fs::remove_dir_all(&copy);
+        Command::new("cp").arg("-r").args([&original, &copy]).status().unwrap().success()
+    };
+    until("it is copied", is_copied).await;
     let second = replicas.programs[1].start().await;
     assert_eq!(first.exit_code().await, Some(1), "{}", first.log());
     assert!(first.log().contains("another process is a member of the cluster under the name"), "{}", first.log());
