@@ -1,10 +1,10 @@
-//! Finds jobs by time, words and labels without reading them: an index in memory over all jobs.
+//! Finds jobs by time, words and labels without reading them: an index over all jobs, in memory and a file.
 //!
 //! Every job is a row of 16 bytes in memory under the day it was made on. Each word of its `replyRef` and prompt and each of its
-//! labels has four bytes, most of them in a file beside the state. A query walks the rows, and their words if it asks for any, and
-//! only what it finds is read from the state. A clean stop saves the index beside the state, and the next
-//! start takes it up; after any other end it is made anew, on a thread of its own. From then on it follows the state's changes. A
-//! query first takes in every change that was made before it, so whoever was answered 200 finds what was written.
+//! labels has four bytes, most of them in the file, beside the state. A query walks the rows, and their words if it asks for any,
+//! and only what it finds is read from the state. A clean stop saves the index beside the state, and the next start takes it up;
+//! after any other end it is made anew, on a thread of its own. From then on it follows the state's changes. A query first takes
+//! in every change that was made before it, so whoever was answered 200 finds what was written.
 //!
 //! | word | meaning |
 //! |---|---|

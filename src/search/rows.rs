@@ -88,9 +88,9 @@ impl Rows {
     /// Copies the codes in the file to another one, without what is of no use any more.
     fn compact(&mut self) -> io::Result<()> {
         let mut copy = CodeFile::new(self.file.path().to_owned());
-        let (mut places, mut room) = (Vec::new(), Vec::new());
+        let (mut places, mut buffer) = (Vec::new(), Vec::new());
         for chunk in self.days.values().flat_map(|day| &day.chunks) {
-            places.push(chunk.copy_codes(&self.file, &mut copy, &mut room)?);
+            places.push(chunk.copy_codes(&self.file, &mut copy, &mut buffer)?);
         }
         for (chunk, place) in self.days.values_mut().flat_map(|day| &mut day.chunks).zip(places) {
             place.into_iter().for_each(|at| chunk.use_copy(at));
@@ -201,7 +201,7 @@ impl Rows {
         if let Some(after) = after {
             days = *days.start()..=day_of(after.made).min(*days.end());
         }
-        let (mut left, mut found, mut room) = (skip, Vec::new(), RowCodes::default());
+        let (mut left, mut found, mut buffer) = (skip, Vec::new(), RowCodes::default());
         if days.is_empty() {
             return Ok(found);
         }
@@ -223,7 +223,7 @@ impl Rows {
                     left -= rows;
                     continue;
                 }
-                let mut matches = filter.in_chunk(chunk, &self.file, &mut room);
+                let mut matches = filter.in_chunk(chunk, &self.file, &mut buffer);
                 for index in (0..rows).rev() {
                     if !matches.has(index)? {
                         continue;
@@ -245,14 +245,14 @@ impl Rows {
 
     pub(super) fn days(&self, query: &Query) -> io::Result<Vec<DayCount>> {
         let Some(filter) = self.filter(query) else { return Ok(Vec::new()) };
-        let (mut counts, mut room) = (Vec::new(), RowCodes::default());
+        let (mut counts, mut buffer) = (Vec::new(), RowCodes::default());
         if filter.days.is_empty() {
             return Ok(counts);
         }
         for (number, day) in self.days.range(filter.days.clone()).rev() {
             let mut jobs = if filter.takes_all { day.rows as u64 } else { 0 };
             for chunk in day.chunks.iter().filter(|_| !filter.takes_all) {
-                let mut matches = filter.in_chunk(chunk, &self.file, &mut room);
+                let mut matches = filter.in_chunk(chunk, &self.file, &mut buffer);
                 for index in 0..chunk.rows.len() {
                     jobs += u64::from(matches.has(index)?);
                 }
@@ -303,8 +303,8 @@ impl Filter {
         !self.codes.is_empty() || !self.beginnings.is_empty()
     }
 
-    fn in_chunk<'a>(&'a self, chunk: &'a Chunk, file: &'a CodeFile, room: &'a mut RowCodes) -> Matches<'a> {
-        Matches { filter: self, chunk, file, codes: None, room: Some(room) }
+    fn in_chunk<'a>(&'a self, chunk: &'a Chunk, file: &'a CodeFile, buffer: &'a mut RowCodes) -> Matches<'a> {
+        Matches { filter: self, chunk, file, codes: None, buffer: Some(buffer) }
     }
 
     fn takes_row(&self, row: &Row) -> bool {
@@ -325,7 +325,7 @@ struct Matches<'a> {
     chunk: &'a Chunk,
     file: &'a CodeFile,
     codes: Option<&'a RowCodes>,
-    room: Option<&'a mut RowCodes>,
+    buffer: Option<&'a mut RowCodes>,
 }
 
 impl Matches<'_> {
@@ -335,8 +335,8 @@ impl Matches<'_> {
         if !takes_row || !self.filter.asks_for_codes() {
             return Ok(takes_row);
         }
-        if let Some(room) = self.room.take() {
-            self.codes = Some(self.chunk.codes(self.file, room)?);
+        if let Some(buffer) = self.buffer.take() {
+            self.codes = Some(self.chunk.codes(self.file, buffer)?);
         }
         Ok(self.codes.is_some_and(|codes| self.filter.takes_codes(codes.of(index, row))))
     }

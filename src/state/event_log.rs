@@ -344,20 +344,15 @@ impl EventLog {
 
     /// Takes no more entries, and returns when all that were taken are recorded and folded in. Blocks.
     pub fn close(&self) {
-        self.close_after(|| ());
+        self.finish();
+        let _ = self.state.release_store();
     }
 
     /// The same; `last` is done while the state can still be read and changes no more. It is not waited for longer than some
     /// seconds, nor done at all when the disk is too slow to take in the state.
     pub fn close_after(&self, last: impl FnOnce() + Send + 'static) {
-        drop(self.sender.lock().take());
-        self.journal.close_archive();
-        let threads = std::mem::take(&mut *self.threads.lock());
-        for thread in threads {
-            let _ = thread.join();
-        }
-        // What is not written by then is folded in again at the next start. A hung disk must not hold up the stop.
-        if self.flush(STOP_PATIENCE).is_ok_and(|flushed| flushed) {
+        if self.finish() {
+            // A hung disk must not hold up the stop.
             let (done, ended) = sync_channel::<()>(0);
             let last = move || {
                 last();
@@ -368,6 +363,18 @@ impl EventLog {
             }
         }
         let _ = self.state.release_store();
+    }
+
+    /// Ends the threads when all is folded in. Returns whether the store has all of it on the disk; what it has not is folded in
+    /// again at the next start.
+    fn finish(&self) -> bool {
+        drop(self.sender.lock().take());
+        self.journal.close_archive();
+        let threads = std::mem::take(&mut *self.threads.lock());
+        for thread in threads {
+            let _ = thread.join();
+        }
+        self.flush(STOP_PATIENCE).is_ok_and(|flushed| flushed)
     }
 
     async fn submit(

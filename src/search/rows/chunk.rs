@@ -108,13 +108,13 @@ impl Chunk {
         }
     }
 
-    /// The codes of the rows, which are read into `room` if they are not in memory.
-    pub(super) fn codes<'a>(&'a self, file: &CodeFile, room: &'a mut RowCodes) -> io::Result<&'a RowCodes> {
+    /// The codes of the rows, which are read into `buffer` if they are not in memory.
+    pub(super) fn codes<'a>(&'a self, file: &CodeFile, buffer: &'a mut RowCodes) -> io::Result<&'a RowCodes> {
         match &self.place {
             CodePlace::Memory(codes) => Ok(codes),
             CodePlace::File(at) => {
-                room.read(&self.rows, file, *at)?;
-                Ok(room)
+                buffer.read(&self.rows, file, *at)?;
+                Ok(buffer)
             }
         }
     }
@@ -206,11 +206,11 @@ impl Chunk {
         &self,
         from: &CodeFile,
         to: &mut CodeFile,
-        room: &mut Vec<u32>,
+        buffer: &mut Vec<u32>,
     ) -> io::Result<Option<u64>> {
         let CodePlace::File(at) = self.place else { return Ok(None) };
-        from.read(at, self.count_codes(), room)?;
-        to.append(room).map(Some)
+        from.read(at, self.count_codes(), buffer)?;
+        to.append(buffer).map(Some)
     }
 
     /// Takes the codes from there from now on.

@@ -58,11 +58,11 @@ impl Rows {
             out.write_all(&length.to_le_bytes())?;
             out.write_all(name.as_bytes())?;
         }
-        let mut room = RowCodes::default();
+        let mut buffer = RowCodes::default();
         out.write_all(&(self.chunks().count() as u32).to_le_bytes())?;
         for (number, day) in &self.days {
             for chunk in &day.chunks {
-                chunk.save(*number, chunk.codes(&self.file, &mut room)?, &mut out)?;
+                chunk.save(*number, chunk.codes(&self.file, &mut buffer)?, &mut out)?;
             }
         }
         let Checked { mut inner, crc } = out.into_inner().map_err(io::IntoInnerError::into_error)?;
