@@ -20,6 +20,9 @@ mod shares;
 mod status;
 mod transfer;
 
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -96,12 +99,17 @@ struct Inner {
 }
 
 /// How the shared log fares, as seen from here.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Health {
     /// Why it cannot be reached, if it cannot.
     pub away: Option<String>,
     /// How many callbacks wait here until it can.
     pub waiting: u64,
+}
+
+impl Health {
+    /// Why the log cannot be reached before anything was tried.
+    pub const CONNECTING: &str = "it is being connected to";
 }
 
 impl Cluster {
@@ -126,7 +134,7 @@ impl Cluster {
                 epoch: watch::Sender::new(None),
                 applied: watch::Sender::new(0),
                 poke: Notify::new(),
-                health: Mutex::default(),
+                health: Mutex::new(Health { away: Some(Health::CONNECTING.to_owned()), waiting: 0 }),
                 readers,
                 reader_queue: Mutex::new(Some(reader_queue)),
                 note_connection: tokio::sync::Mutex::default(),
@@ -223,10 +231,11 @@ fn replica_id(data: &Path) -> std::io::Result<String> {
     let id = format!("{:032x}", rand::random::<u128>());
     let draft = data.join("replica.new");
     std::fs::create_dir_all(data)?;
-    std::fs::write(&draft, &id)?;
-    std::fs::File::open(&draft)?.sync_all()?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+    file.write_all(id.as_bytes())?;
+    file.sync_all()?;
     std::fs::rename(&draft, &path)?;
-    std::fs::File::open(data)?.sync_all()?;
+    File::open(data)?.sync_all()?;
     Ok(id)
 }
 

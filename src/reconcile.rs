@@ -205,6 +205,7 @@ impl Reconciler {
                 let pause = if scanned.is_ok() { Self::SCAN_EVERY } else { Self::SCAN_SOON };
                 scan_at = Instant::now() + pause;
             }
+            let resumed = self.inner.client.circuit_breaker().resumed();
             let paused = self.inner.client.circuit_breaker().paused_until();
             let now = Timestamp::now();
             while paused.is_none()
@@ -227,6 +228,7 @@ impl Reconciler {
                     Ok(None) | Err(RecvError::Closed) => return,
                     Err(RecvError::Lagged(_)) => scan_at = scan_at.min(Instant::now() + Self::SCAN_SOON),
                 },
+                () = resumed => {}
                 () = sleep_until(next.min(Instant::now() + LOOK)) => {}
             }
         }

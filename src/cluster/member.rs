@@ -34,11 +34,17 @@ struct Member {
 }
 
 impl Cluster {
-    /// Keeps this replica a member for as long as it runs. The log's thread joins.
+    /// Keeps this replica a member for as long as it runs. The log's thread makes the tables and joins: before that, there is
+    /// nothing to ask.
     pub async fn run(&self) {
         let _ = self.inner.runtime.set(tokio::runtime::Handle::current());
         let readers = self.inner.reader_queue.lock().take();
         let Some(mut readers) = readers else { return };
+        let mut epochs = self.inner.epoch.subscribe();
+        tokio::select! {
+            joined = epochs.wait_for(Option::is_some) => drop(joined),
+            () = refuse(&mut readers) => return,
+        }
         let now = Instant::now();
         let mut member = Member { cluster: self.clone(), answers_since: now, last_beat: now, taken: Vec::new() };
         loop {

@@ -34,6 +34,7 @@ fn tables(version: i32, first: SegmentStart) -> String {
     let last_shard = SHARDS - 1;
     format!(
         "SELECT pg_advisory_xact_lock({LOCK});
+            SET LOCAL client_min_messages = warning;
             CREATE TABLE IF NOT EXISTS replyvault_head (
                 one boolean PRIMARY KEY DEFAULT true CHECK (one),
                 version int NOT NULL, position bigint NOT NULL, base bigint NOT NULL

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::sleep;
 
 use super::Reconciler;
 use crate::backoff::doubling;
@@ -25,7 +25,7 @@ impl Reconciler {
         loop {
             // Whoever has it done now may have mended the token.
             if !self.is_token_refused() {
-                self.pause().await;
+                self.inner.client.circuit_breaker().pause().await;
             }
             match ask().await {
                 Err(ProviderError::Busy { .. }) => {}
@@ -37,13 +37,6 @@ impl Reconciler {
                 }
                 answer => return answer,
             }
-        }
-    }
-
-    async fn pause(&self) {
-        // Somebody else's question may have made it longer meanwhile.
-        while let Some(until) = self.inner.client.circuit_breaker().paused_until() {
-            sleep_until(until.max(Instant::now() + Duration::from_millis(1))).await;
         }
     }
 }

@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::OptionFuture;
 use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
@@ -88,6 +89,7 @@ impl Confirmer {
         let mut asking = InFlight::default();
         let mut shares = self.log.cluster().map(|cluster| cluster.shares().changes());
         while !*stop.borrow_and_update() {
+            let resumed = self.inner.client.as_ref().map(|client| client.circuit_breaker().resumed());
             let at_once = if self.is_unreachable() { 1 } else { Self::AT_ONCE };
             let backoff_until = asking.backoff_until.filter(|until| *until > Instant::now());
             let paused = backoff_until.max(self.paused_until());
@@ -100,6 +102,7 @@ impl Confirmer {
                 }
                 () = self.state().confirmations_changed(), if has_room => {}
                 () = shards::changed(&mut shares) => {}
+                Some(()) = OptionFuture::from(resumed) => {}
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
             }
         }

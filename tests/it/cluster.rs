@@ -14,10 +14,11 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::child::{Process, Program};
+use crate::support::child::{Process, Program, TOKEN};
 use crate::support::media::MediaServer;
 use crate::support::postgres::Postgres;
 use crate::support::s3::S3Server;
+use crate::support::vault::video_id;
 
 /// Some replicas and all that they need.
 pub(crate) struct Replicas {
@@ -52,10 +53,14 @@ impl Replicas {
         self.programs.last_mut().unwrap()
     }
 
+    /// Starts all of them, and waits until they are members and nothing is kept but in the log.
     pub(crate) async fn start(&self) -> Vec<Process> {
         let mut processes = Vec::new();
         for program in &self.programs {
             processes.push(program.start().await);
+        }
+        for process in &processes {
+            nothing_waits(process).await;
         }
         processes
     }
@@ -101,7 +106,36 @@ pub(crate) async fn until<F: Future<Output = bool>>(what: &str, is_so: impl Fn()
     tokio::time::timeout(Duration::from_secs(180), wait).await.unwrap_or_else(|_| panic!("never: {what}"));
 }
 
-/// A number of `/readyz`'s check of the cluster says.
+/// Waits until a replica can append to the log, and all that it has answered for is there.
+pub(crate) async fn nothing_waits(process: &Process) {
+    until("nothing waits", || async { cluster_check(process).await.as_deref() == Some("ok") }).await;
+}
+
+/// Waits until a replica has read all that is in the log now.
+pub(crate) async fn caught_up(process: &Process) {
+    until("it has read all of the log", || async { is_stale(process).await == Some(false) }).await;
+}
+
+/// Whether what a replica answers may be stale, or `None` when it does not answer.
+pub(crate) async fn is_stale(process: &Process) -> Option<bool> {
+    let sent = process.client.get(format!("{}/api/v1/stats", process.base)).bearer_auth(TOKEN).send().await.ok()?;
+    sent.status().is_success().then(|| sent.headers().contains_key("replyvault-stale"))
+}
+
+/// A job as one replica shows it right after another has answered for it: at once, unless the log was too slow for one of them,
+/// which is said.
+pub(crate) async fn seen(by: &Process, answered: &Process, number: u64) -> Value {
+    let path = format!("/api/v1/jobs/{}", video_id(number));
+    if let Some(job) = by.get(&path).await {
+        return job;
+    }
+    let logs = [answered.log(), by.log()];
+    assert!(logs.iter().any(|log| log.contains("the shared log is away")), "job {number} is not seen: {logs:#?}");
+    nothing_waits(answered).await;
+    by.get_when(&path, |_| true).await
+}
+
+/// What `/readyz` says of the cluster.
 pub(crate) async fn cluster_check(process: &Process) -> Option<String> {
     let sent = process.client.get(format!("{}/readyz", process.base)).send().await.ok()?;
     let body: Value = sent.json().await.ok()?;

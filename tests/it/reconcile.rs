@@ -277,16 +277,18 @@ async fn a_busy_provider_is_asked_again_later() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_on_hold_and_a_refused_token_are_said_and_left_alone() {
-    for (fault, says) in [("get-596=1", "an account is on hold"), ("get-401=1", "the token is refused")] {
-        let mut bench = Bench::start(&format!("drop=1,{fault}"), SHORT).await;
+    const ON_HOLD: &str = "get-596=1";
+    for (faults, says) in [(ON_HOLD, "an account is on hold"), ("get-401=1,list-401=1", "the token is refused")] {
+        let mut bench = Bench::start("drop=1", SHORT).await;
         bench.readyz(None).await;
+        bench.simulator.set_read_faults(faults.parse().unwrap());
         let video = bench.video().await;
         bench.readyz(Some(says)).await;
         let metrics = bench.vault.client.get(bench.vault.url("/metrics")).send().await.unwrap().text().await.unwrap();
-        let gauge = if fault == "get-596=1" { "provider_accounts_on_hold 1" } else { "provider_token_refused 1" };
+        let gauge = if faults == ON_HOLD { "provider_accounts_on_hold 1" } else { "provider_token_refused 1" };
         assert!(metrics.contains(gauge), "{metrics}");
         bench.simulator.set_read_faults("".parse().unwrap());
-        if fault == "get-596=1" {
+        if faults == ON_HOLD {
             // Another account is not concerned.
             let created = bench.create("videos/create", json!({"prompt": "a boat", "account": "8"})).await;
             let other = created["videoId"].as_str().unwrap();

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::{StreamExt, stream};
 use replyvault::app::Settings;
 use replyvault::domain::{RefId, ReplyRef, Target};
 use replyvault::egress::AllowedHosts;
@@ -24,11 +25,12 @@ fn two_hosts(settings: &mut Settings) {
 /// Posts callbacks about so many jobs, from number `from` on, whose files never come.
 async fn hang(vault: &Vault, slow: &SlowServer, from: u64, count: u64) {
     let url = vault.channel_url();
-    for number in from..from + count {
+    let posted = stream::iter(from..from + count).for_each_concurrent(32, async |number| {
         let body = completed(number, &slow.url(&format!("/hang/{number}"))).to_string();
         let answer = vault.client.post(&url).body(body).send().await.unwrap();
         assert_eq!(answer.status(), 200);
-    }
+    });
+    posted.await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use rand::RngExt;
-use tokio::time::Instant;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+use tokio::time::{Instant, sleep_until};
 
 use super::ProviderError;
 use crate::backoff::doubling;
@@ -13,7 +15,13 @@ use crate::backoff::doubling;
 ///
 /// An account on hold is left alone by the client itself. A pause is for whoever asks to keep: what waits for it is theirs.
 #[derive(Clone, Debug, Default)]
-pub struct CircuitBreaker(Arc<Mutex<Accounts>>);
+pub struct CircuitBreaker(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    accounts: Mutex<Accounts>,
+    resumed: Notify,
+}
 
 #[derive(Debug, Default)]
 struct Accounts {
@@ -49,7 +57,7 @@ impl CircuitBreaker {
     const LONGEST: Duration = Duration::from_secs(60);
 
     fn known(&self) -> MutexGuard<'_, Accounts> {
-        self.0.lock()
+        self.0.accounts.lock()
     }
 
     /// How many accounts the provider has put on hold.
@@ -83,6 +91,24 @@ impl CircuitBreaker {
     /// Until when nobody is to ask.
     pub fn paused_until(&self) -> Option<Instant> {
         self.known().until.filter(|until| *until > Instant::now())
+    }
+
+    /// Resolves once an answer ends a pause, also one that comes before this is first polled.
+    pub fn resumed(&self) -> Notified<'_> {
+        self.0.resumed.notified()
+    }
+
+    /// Waits until nobody is to wait any more.
+    pub async fn pause(&self) {
+        loop {
+            let resumed = self.resumed();
+            let Some(until) = self.paused_until() else { return };
+            tokio::select! {
+                () = resumed => {}
+                // Somebody else's question may have made it longer meanwhile.
+                () = sleep_until(until) => {}
+            }
+        }
     }
 
     /// How much longer an account is to be left alone.
@@ -138,6 +164,7 @@ impl CircuitBreaker {
             }
             (known.failures, known.failed_at, known.until, known.token_refused) = (0, None, None, false);
             known.unanswered.clear();
+            self.0.resumed.notify_waiters();
         }
     }
 
@@ -220,6 +247,25 @@ mod tests {
         assert_eq!((pause(), circuit_breaker.is_outage()), (None, false));
         circuit_breaker.record_outcome("1", "a", Instant::now(), Some(&ProviderError::TokenRefused));
         assert!(circuit_breaker.is_token_refused() && pause() == Some(300));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_ends_the_pause_of_whoever_waits() {
+        let circuit_breaker = CircuitBreaker::default();
+        let began = Instant::now();
+        circuit_breaker.pause().await;
+        circuit_breaker.record_outcome("1", "a", Instant::now(), Some(&ProviderError::TokenRefused));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let answer = async { circuit_breaker.record_outcome("2", "b", Instant::now(), None) };
+        tokio::join!(circuit_breaker.pause(), answer);
+        assert_eq!(began.elapsed(), Duration::from_secs(1));
+        let resumed = circuit_breaker.resumed();
+        circuit_breaker.record_outcome("1", "a", Instant::now(), Some(&busy(7)));
+        circuit_breaker.record_outcome("2", "b", Instant::now(), None);
+        resumed.await;
+        circuit_breaker.record_outcome("1", "a", Instant::now(), Some(&busy(7)));
+        circuit_breaker.pause().await;
+        assert_eq!(began.elapsed(), Duration::from_secs(8));
     }
 
     #[tokio::test(start_paused = true)]

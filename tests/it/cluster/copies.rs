@@ -4,7 +4,7 @@ use std::process::Command;
 
 use rustix::process::Signal;
 
-use super::{Replicas, cluster_check, until};
+use super::{Replicas, caught_up, nothing_waits, until};
 use crate::support::child::Process;
 use crate::support::vault::{completed, video_id};
 
@@ -31,8 +31,8 @@ async fn commits_that_postgres_has_lost_stop_the_replicas_and_come_back_from_one
         processes[1].job_in(&video_id(number), "archived").await;
     }
     for process in &processes {
-        until("nothing waits", || async { cluster_check(process).await.as_deref() == Some("ok") }).await;
-        process.get("/api/v1/stats").await.unwrap();
+        nothing_waits(process).await;
+        caught_up(process).await;
     }
     replicas.postgres.end(Signal::INT);
     replicas.postgres.put_back();
@@ -71,7 +71,7 @@ async fn commits_that_postgres_has_lost_stop_the_replicas_and_come_back_from_one
 async fn of_two_copies_of_a_replica_the_first_stops() {
     let Some(mut replicas) = Replicas::prepare(1).await else { return };
     let first = replicas.programs[0].start().await;
-    until("it is a member", || async { cluster_check(&first).await.as_deref() == Some("ok") }).await;
+    nothing_waits(&first).await;
     let original = replicas.programs[0].dir.join("data");
     let copy = replicas.add().dir.join("data");
     // A file that goes away meanwhile makes it fail.

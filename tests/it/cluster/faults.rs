@@ -7,7 +7,7 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rustix::process::Signal;
 
-use super::{Replicas, cluster_check, until};
+use super::{Replicas, caught_up, cluster_check, is_stale, nothing_waits, until};
 use crate::support::child::{Process, TOKEN};
 use crate::support::vault::{completed, video_id};
 
@@ -26,6 +26,7 @@ async fn what_a_killed_replica_had_under_way_is_taken_over_in_time() {
         replicas.media.delay(&path, Duration::from_secs(2));
         processes[0].post_until_accepted(&completed(number, &url)).await;
     }
+    nothing_waits(&processes[0]).await;
     processes[0].kill();
     let killed = Instant::now();
     for number in 0..20 {
@@ -74,9 +75,6 @@ async fn while_postgres_is_away_callbacks_are_kept_and_then_put_into_the_log_onc
 async fn while_postgres_hangs_callbacks_are_kept_and_then_put_into_the_log_once() {
     let Some(replicas) = Replicas::prepare(2).await else { return };
     let processes = replicas.start().await;
-    for process in &processes {
-        until("it is a member", || async { cluster_check(process).await.as_deref() == Some("ok") }).await;
-    }
     replicas.postgres.pause();
     let post = async |number: u64| {
         let url = replicas.media.generated(number, 1000);
@@ -95,14 +93,27 @@ async fn while_postgres_hangs_callbacks_are_kept_and_then_put_into_the_log_once(
     all_are_in_the_log_once(&replicas, &processes, 30).await;
 }
 
+/// A replica that starts while PostgreSQL hangs is none that works: it says so from the first moment on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_replica_that_starts_while_postgres_hangs_says_so() {
+    let Some(replicas) = Replicas::prepare(1).await else { return };
+    let process = replicas.programs[0].start().await;
+    nothing_waits(&process).await;
+    assert_eq!(process.terminate().await, Some(0), "{}", process.log());
+    replicas.postgres.pause();
+    let process = replicas.programs[0].listen().await;
+    assert_eq!(cluster_check(&process).await.unwrap(), "the shared log cannot be reached; 0 callbacks wait here");
+    assert_eq!(is_stale(&process).await, Some(true));
+    assert_eq!(process.post(&completed(0, &replicas.media.generated(0, 1000))).await, Some(200));
+    replicas.postgres.go_on();
+    all_are_in_the_log_once(&replicas, &[process], 1).await;
+}
+
 /// PostgreSQL that refuses what is appended, as it does when its disk is full, is as good as away too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn while_postgres_has_a_full_disk_callbacks_are_kept_and_then_put_into_the_log_once() {
     let Some(replicas) = Replicas::prepare(2).await else { return };
     let processes = replicas.start().await;
-    for process in &processes {
-        until("it is a member", || async { cluster_check(process).await.as_deref() == Some("ok") }).await;
-    }
     replicas.postgres.fill_disk().await;
     for number in 0..30 {
         let url = replicas.media.generated(number, 1000);
@@ -129,7 +140,7 @@ async fn all_are_in_the_log_once(replicas: &Replicas, processes: &[Process], cou
         processes[number as usize % processes.len()].job_in(&video_id(number), "archived").await;
     }
     for process in processes {
-        until("nothing waits", || async { cluster_check(process).await.as_deref() == Some("ok") }).await;
+        nothing_waits(process).await;
     }
     let callbacks =
         replicas.postgres.run("SELECT count(*) FROM replyvault_journal WHERE get_byte(payload, 0) = 1").await;
@@ -152,6 +163,7 @@ async fn a_replica_that_was_stopped_for_longer_than_its_lease_is_refused() {
         replicas.media.delay(&path, Duration::from_secs(3));
         processes[0].post_until_accepted(&completed(number, &url)).await;
     }
+    nothing_waits(&processes[0]).await;
     processes[0].signal(Signal::STOP);
     for number in 0..12 {
         processes[1].job_in(&video_id(number), "archived").await;
@@ -262,10 +274,7 @@ async fn whatever_dies_nothing_that_was_answered_is_lost_or_doubled() {
         processes[number as usize % 3].job_in(&video_id(number), "archived").await;
     }
     for process in &processes {
-        until("nothing waits", || async { cluster_check(process).await.as_deref() == Some("ok") }).await;
-        let sent =
-            process.client.get(format!("{}/api/v1/stats", process.base)).bearer_auth(TOKEN).send().await.unwrap();
-        assert!(!sent.headers().contains_key("replyvault-stale"));
+        nothing_waits(process).await;
     }
     assert_eq!(replicas.objects().len() as u64, 2 * jobs);
     let [killed, ended, crashed, cut, hung, full, stopped] = counts;
@@ -275,7 +284,7 @@ async fn whatever_dies_nothing_that_was_answered_is_lost_or_doubled() {
         began.elapsed(),
     );
     for process in &processes {
-        process.get("/api/v1/stats").await.unwrap();
+        caught_up(process).await;
     }
     for process in &processes {
         assert_eq!(process.terminate().await, Some(0), "{}", process.log());

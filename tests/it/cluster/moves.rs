@@ -4,7 +4,7 @@ use replyvault::domain::{Target, Timestamp};
 use replyvault::journal::{CallbackEntry, Durability, Entry, Journal, Writer};
 use serde_json::{Value, json};
 
-use super::{Replicas, until};
+use super::{Replicas, caught_up, until};
 use crate::support::vault::{completed, video_id};
 
 /// A vault of one machine becomes the first replica of several, with all that it has; and one machine's again.
@@ -42,7 +42,7 @@ async fn a_vault_of_one_machine_moves_into_the_log_and_back() {
     assert_eq!(processes[0].terminate().await, Some(0));
     let (code, said) = export(&replicas.programs[0]);
     assert!(code == Some(2) && said.contains("replicas still run"), "{said}");
-    processes[1].get("/api/v1/stats").await.unwrap();
+    caught_up(&processes[1]).await;
     assert_eq!(processes[1].terminate().await, Some(0));
     replicas.programs[1].settings.retain(|(key, _)| !key.contains("CLUSTER"));
     let refused = replicas.programs[1].command(&["serve"]).output().unwrap();

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Replicas, until};
+use super::{Replicas, caught_up, until};
 use crate::support::child::Program;
 use crate::support::vault::{completed, video_id};
 
@@ -64,7 +64,7 @@ async fn a_replica_that_comes_later_begins_with_a_snapshot() {
     later.post_until_accepted(&completed(JOBS + 1, &replicas.media.generated(JOBS + 1, 1000))).await;
     for process in [&first, &later] {
         process.job_in(&video_id(JOBS + 1), "archived").await;
-        process.get("/api/v1/stats").await.unwrap();
+        caught_up(process).await;
     }
     for process in [&first, &later] {
         assert_eq!(process.terminate().await, Some(0), "{}", process.log());

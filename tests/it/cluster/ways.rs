@@ -4,7 +4,7 @@ use std::net::TcpListener;
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 
-use super::{Replicas, cluster_check, until};
+use super::{Replicas, cluster_check, nothing_waits, seen, until};
 use crate::support::postgres::pgbouncer;
 use crate::support::vault::{completed, video_id};
 
@@ -23,7 +23,7 @@ async fn over_tls_the_certificate_decides_whether_a_replica_joins() {
         replicas.programs[0].set("CLUSTER__POSTGRES", format!("{url}?sslmode=verify-full&sslrootcert={root}"));
         let process = replicas.programs[0].start().await;
         if file == "right.pem" {
-            until("it is a member", || async { cluster_check(&process).await.as_deref() == Some("ok") }).await;
+            nothing_waits(&process).await;
             let used = "SELECT count(*) > 0 AND bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)
                         WHERE application_name = 'replyvault'";
             assert_eq!(replicas.postgres.run(used).await, ["t"]);
@@ -53,14 +53,10 @@ async fn through_pgbouncer_in_transaction_mode_all_is_as_without() {
         program.set("CLUSTER__POSTGRES", format!("postgres://postgres@127.0.0.1:{port}/postgres"));
     }
     let processes = replicas.start().await;
-    for process in &processes {
-        until("it is a member", || async { cluster_check(process).await.as_deref() == Some("ok") }).await;
-    }
     for number in 0..30 {
         let url = replicas.media.generated(number, 1000);
         processes[number as usize % 2].post_until_accepted(&completed(number, &url)).await;
-        let seen = processes[(number as usize + 1) % 2].get(&format!("/api/v1/jobs/{}", video_id(number))).await;
-        assert!(seen.is_some(), "job {number} is not seen");
+        seen(&processes[(number as usize + 1) % 2], &processes[number as usize % 2], number).await;
     }
     for number in 0..30 {
         processes[0].job_in(&video_id(number), "archived").await;

@@ -209,6 +209,26 @@ async fn forged_ends_whose_questions_fail_hold_up_no_other() {
     }
 }
 
+/// A refused token keeps everybody from asking for minutes, unless somebody who asks all the same gets an answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_to_anybody_ends_the_pause_after_a_refused_token() {
+    let bench = Bench::start("drop=1", Duration::ZERO).await;
+    let video = bench.video().await;
+    let truth = bench.truth(&video).await;
+    bench.simulator.set_read_faults("get-401=1".parse().unwrap());
+    bench.vault.callback(truth).await;
+    let refused = async {
+        while bench.vault.get("/readyz").await.1["checks"]["provider"] != "the token is refused" {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, refused).await.expect("nobody says that the token is refused");
+    bench.simulator.set_read_faults("".parse().unwrap());
+    let (status, _) = bench.vault.send("POST", "/api/v1/tasks/reconcile", &json!({})).await;
+    assert_eq!(status, 202);
+    bench.vault.archived(&video).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn questions_without_an_answer_are_shown() {
     let answers = MediaServer::start();

@@ -167,17 +167,22 @@ impl Process {
 
     /// The job once it is in `state`.
     pub(crate) async fn job_in(&self, id: &str, state: &str) -> Value {
+        self.get_when(&format!("/api/v1/jobs/{id}"), |job| job["state"] == state).await
+    }
+
+    /// What the API answers, once it does and that is `expected`.
+    pub(crate) async fn get_when(&self, path: &str, expected: impl Fn(&Value) -> bool) -> Value {
         let reached = async {
             loop {
-                match self.get(&format!("/api/v1/jobs/{id}")).await {
-                    Some(job) if job["state"] == state => return job,
+                match self.get(path).await {
+                    Some(answer) if expected(&answer) => return answer,
                     _ => tokio::time::sleep(Duration::from_millis(20)).await,
                 }
             }
         };
         match tokio::time::timeout(PATIENCE, reached).await {
-            Ok(job) => job,
-            Err(_) => panic!("{:#?}\n{}", self.get(&format!("/api/v1/jobs/{id}")).await, self.log()),
+            Ok(answer) => answer,
+            Err(_) => panic!("{:#?}\n{}", self.get(path).await, self.log()),
         }
     }
 

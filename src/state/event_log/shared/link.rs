@@ -32,7 +32,7 @@ pub(super) struct Away {
 
 impl Away {
     pub(super) fn new() -> Self {
-        Self { since: Instant::now(), why: "it is being connected to".to_owned(), attempts: 0 }
+        Self { since: Instant::now(), why: ClusterHealth::CONNECTING.to_owned(), attempts: 0 }
     }
 }
 
