@@ -33,6 +33,8 @@ impl Bench {
             settings.intake.confirm = true;
             settings.provider = Some(provider);
             settings.confirm_patience = patience;
+            // Nobody but whoever confirms asks.
+            settings.reconcile.minute = NEVER;
         });
         let vault = vault.await;
         let client = reqwest::Client::builder().no_proxy().build().unwrap();

@@ -213,7 +213,7 @@ async fn forged_ends_whose_questions_fail_hold_up_no_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_to_anybody_ends_the_pause_after_a_refused_token() {
     let bench = Bench::start("drop=1", Duration::ZERO).await;
-    let video = bench.video().await;
+    let (video, other) = (bench.video().await, bench.video().await);
     let truth = bench.truth(&video).await;
     bench.simulator.set_read_faults("get-401=1".parse().unwrap());
     bench.vault.callback(truth).await;
@@ -224,8 +224,9 @@ async fn an_answer_to_anybody_ends_the_pause_after_a_refused_token() {
     };
     tokio::time::timeout(PATIENCE, refused).await.expect("nobody says that the token is refused");
     bench.simulator.set_read_faults("".parse().unwrap());
-    let (status, _) = bench.vault.send("POST", "/api/v1/tasks/reconcile", &json!({})).await;
-    assert_eq!(status, 202);
+    let backfill = json!({"kind": "jobs", "ids": [other]});
+    let (status, body) = bench.vault.send("POST", "/api/v1/tasks/backfill", &backfill).await;
+    assert_eq!(status, 202, "{body}");
     bench.vault.archived(&video).await;
 }
 
