@@ -10,6 +10,7 @@
 mod changes;
 mod event_log;
 mod fold;
+mod job_batch;
 mod job_index;
 mod keys;
 mod labels;
@@ -38,6 +39,7 @@ use tokio::sync::{Notify, broadcast};
 
 pub use event_log::{EventLog, RecordError};
 pub use fold::{ApplyOutcome, ClaimOutcome, ParseCallback, ParsedCallback, adopted_id};
+pub use job_batch::JobBatch;
 pub use labels::Labels;
 pub use lease::{Fetching, Lease};
 pub use open::{Recovery, RecoveryError};
@@ -127,6 +129,8 @@ struct Shared {
     last: Mutex<Weak<store::Shared>>,
     /// True while it cannot be opened or brought up to date.
     is_failing: AtomicBool,
+    /// Whether any ref may have labels. Most have none, and then nothing need be read to know a job's.
+    has_labels: AtomicBool,
     /// The journal position it was brought up to at first, before anything changed that was told of.
     recovered_at: OnceLock<u64>,
     /// Runs while a batch is being folded in, whatever that waits for: a read of sled, or room in the memtable.
@@ -162,6 +166,7 @@ impl State {
                 store: RwLock::new(None),
                 last: Mutex::default(),
                 is_failing: AtomicBool::new(false),
+                has_labels: AtomicBool::new(true),
                 recovered_at: OnceLock::new(),
                 folding: Stopwatch::default(),
                 due_changed: Notify::new(),
@@ -220,6 +225,7 @@ impl State {
         if let Some(store) = &store {
             *self.shared.last.lock() = store.downgrade();
             self.shared.is_failing.store(false, Ordering::Relaxed);
+            self.shared.has_labels.store(labels::may_be_in(store), Ordering::SeqCst);
         }
         *self.shared.store.write() = store;
         self.shared.due_changed.notify_one();

@@ -1,9 +1,12 @@
 //! The labels of jobs' refs.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::Ordering;
 
-use super::keys;
-use super::records::RefRecord;
+use super::keys::{self, META};
+use super::query::read_neighbours;
+use super::records::{Counters, Meta, RefRecord};
+use super::store::Store;
 use super::{State, StateError};
 use crate::domain::{Job, RefId};
 
@@ -18,12 +21,35 @@ impl Labels {
     }
 }
 
+/// Whether any ref in a store may have labels.
+pub(super) fn may_be_in(store: &Store) -> bool {
+    match store.get(&META) {
+        Ok(Some(meta)) => postcard::from_bytes::<Meta>(&meta).map_or(true, |meta| meta.counters.refs_labelled > 0),
+        Ok(None) => false,
+        Err(_) => true,
+    }
+}
+
 impl State {
+    /// Takes note of what is going to be committed.
+    pub(super) fn note_labels(&self, counters: &Counters) {
+        if counters.refs_labelled > 0 {
+            self.shared.has_labels.store(true, Ordering::SeqCst);
+        }
+    }
+
+    pub(super) fn has_labels(&self) -> bool {
+        self.shared.has_labels.load(Ordering::SeqCst)
+    }
+
     /// The labels of a job's ref, deleted or not.
     ///
     /// # Errors
     /// When the state cannot be read.
     pub fn labels_of(&self, job: &Job) -> Result<BTreeMap<String, String>, StateError> {
+        if !self.has_labels() {
+            return Ok(BTreeMap::new());
+        }
         let record = job.ref_id.as_ref().map(|id| self.ref_including_deleted(id)).transpose()?.flatten();
         Ok(record.map(|record| record.labels).unwrap_or_default())
     }
@@ -34,20 +60,17 @@ impl State {
     /// # Errors
     /// When the state cannot be read.
     pub fn labels_of_all<'a>(&self, jobs: impl IntoIterator<Item = &'a Job>) -> Result<Labels, StateError> {
-        /// To pass so many refs over for each that is wanted is cheaper than to look each up.
-        const MAX_PASSED: usize = 4;
+        if !self.has_labels() {
+            return Ok(Labels(HashMap::new()));
+        }
         let store = self.store()?;
         let ids = jobs.into_iter().filter_map(|job| job.ref_id.as_ref());
         let wanted: BTreeMap<Vec<u8>, &RefId> = ids.map(|id| (keys::reply_ref_id(id), id)).collect();
         let mut found = HashMap::new();
-        if let (Some((first, _)), Some((last, _))) = (wanted.first_key_value(), wanted.last_key_value()) {
-            for record in store.range(first.clone()..=last.clone()).take(wanted.len() * (1 + MAX_PASSED)) {
-                let (key, value) = record?;
-                if let Some(&id) = wanted.get(&*key) {
-                    found.insert(id.clone(), postcard::from_bytes::<RefRecord>(&value)?.labels);
-                }
-            }
-        }
+        read_neighbours(&store, &wanted, |id, value| {
+            found.insert((*id).clone(), postcard::from_bytes::<RefRecord>(&value)?.labels);
+            Ok(true)
+        })?;
         for &id in wanted.values() {
             if !found.contains_key(id)
                 && let Some(record) = self.ref_including_deleted(id)?

@@ -1,5 +1,6 @@
 //! Reading the state.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use super::records::{
     Claim, Counters, JobRecord, MediaRecord, Meta, QuarantineRecord, RefRecord, Reference, StreamTokenRecord,
     UploadRecord,
 };
-use super::store::{Backwards, IVec, StoreError};
+use super::store::{Backwards, IVec, Store, StoreError};
 use super::stored_job::Header;
 use super::{State, StateError};
 use crate::domain::{Asset, AssetId, Digest, Job, JobId, JobState, Kind, RefId, ReplyRef, Timestamp};
@@ -67,12 +68,45 @@ fn is_full(items: usize, limit: usize, bytes: usize) -> bool {
     items == limit || (items > 0 && bytes > MAX_PAGE_BYTES)
 }
 
+/// Reads the records under some keys of one table, those that stand together in one walk, until `take` says no. Some of them
+/// are left out: the walk ends where it would pass over too many others.
+pub(super) fn read_neighbours<T>(
+    store: &Store,
+    wanted: &BTreeMap<Vec<u8>, T>,
+    mut take: impl FnMut(&T, IVec) -> Result<bool, StateError>,
+) -> Result<(), StateError> {
+    /// To pass so many over for each that is wanted is cheaper than to look each up.
+    const PASSED_FOR_EACH: usize = 4;
+    /// About as many as are read together anyhow.
+    const PASSED_IN_VAIN: usize = 16;
+    let (Some((first, _)), Some((last, _))) = (wanted.first_key_value(), wanted.last_key_value()) else {
+        return Ok(());
+    };
+    let (mut found, mut passed) = (0, 0);
+    for record in store.range(first.clone()..=last.clone()) {
+        let (key, value) = record?;
+        match wanted.get(&*key) {
+            Some(known) => {
+                found += 1;
+                if !take(known, value)? {
+                    break;
+                }
+            }
+            None => passed += 1,
+        }
+        if passed > PASSED_IN_VAIN + PASSED_FOR_EACH * found {
+            break;
+        }
+    }
+    Ok(())
+}
+
 /// Reads a job's own record and, with `read`, what goes with it, as they were at one moment: the others change only along
-/// with it, or one at a time.
+/// with it, or one at a time. `read` is told how many bytes that record has.
 fn stable<T>(
     get: impl Fn(&[u8]) -> Result<Option<IVec>, StateError>,
     sequence: u64,
-    read: impl Fn(Header) -> Result<T, StateError>,
+    read: impl Fn(Header, usize) -> Result<T, StateError>,
 ) -> Result<Option<T>, StateError> {
     /// More often than any job changes while it is read.
     const TRIES: usize = 16;
@@ -82,7 +116,7 @@ fn stable<T>(
         let Some(bytes) = &record else { return Ok(None) };
         let header = Header::read(bytes)?;
         let has_more = header.has_more();
-        let found = read(header);
+        let found = read(header, bytes.len());
         if !has_more || tries == TRIES {
             return found.map(Some);
         }
@@ -136,7 +170,7 @@ impl State {
     pub fn file_of(&self, sequence: u64, slot: &AssetId) -> Result<Option<Asset>, StateError> {
         let store = self.store()?;
         let get = |key: &[u8]| Ok(store.get(key)?);
-        let found = stable(get, sequence, |header| header.file(sequence, slot, &get))?;
+        let found = stable(get, sequence, |header, _| header.file(sequence, slot, &get))?;
         Ok(found.flatten().map(|(asset, _)| asset))
     }
 
@@ -144,7 +178,23 @@ impl State {
     pub fn weighed_job(&self, sequence: u64) -> Result<Option<(JobRecord, usize)>, StateError> {
         let store = self.store()?;
         let get = |key: &[u8]| Ok(store.get(key)?);
-        stable(get, sequence, |header| header.whole(sequence, &get))
+        stable(get, sequence, |header, bytes| {
+            let (job, more) = header.whole(sequence, &get)?;
+            Ok((job, bytes + more))
+        })
+    }
+
+    /// The same when its own record was just read, and has so many bytes.
+    pub(super) fn weighed_job_of(
+        &self,
+        sequence: u64,
+        header: Header,
+        bytes: usize,
+    ) -> Result<Option<(JobRecord, usize)>, StateError> {
+        match header.alone() {
+            Some(job) => Ok(Some((JobRecord { sequence, job }, bytes))),
+            None => self.weighed_job(sequence),
+        }
     }
 
     /// The job that holds a folder of the bucket.
@@ -163,9 +213,12 @@ impl State {
             (None, None) => Table::Jobs.prefix(),
         };
         let store = self.store()?;
-        self.page(&prefix, limit, before, |sequence, _| {
-            let Some(header) = store.get(&keys::job(sequence))? else { return Ok(None) };
-            if filter.takes(Header::read(&header)?.job()) { self.weighed_job(sequence) } else { Ok(None) }
+        let is_index = prefix != Table::Jobs.prefix();
+        self.page(&prefix, limit, before, |sequence, value| {
+            let found = if is_index { store.get(&keys::job(sequence))? } else { Some(value.clone()) };
+            let Some(record) = found else { return Ok(None) };
+            let header = Header::read(&record)?;
+            if filter.takes(header.job()) { self.weighed_job_of(sequence, header, record.len()) } else { Ok(None) }
         })
     }
 
@@ -409,7 +462,7 @@ impl State {
         prefix: &[u8],
         limit: usize,
         before: Option<u64>,
-        mut read: impl FnMut(u64, &[u8]) -> Result<Option<(T, usize)>, StateError>,
+        mut read: impl FnMut(u64, &IVec) -> Result<Option<(T, usize)>, StateError>,
     ) -> Result<Page<T>, StateError> {
         let store = self.store()?;
         let end = keys::with_job(prefix.to_vec(), before.unwrap_or(u64::MAX));

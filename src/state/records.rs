@@ -241,6 +241,8 @@ pub struct Counters {
     pub refs_of_gateway: u64,
     /// Refs that were deleted.
     pub refs_removed: u64,
+    /// Refs that have labels, deleted or not.
+    pub refs_labelled: u64,
     /// Files that consist of the objects in the index.
     pub references: u64,
     /// Jobs that are tied to a reference.
@@ -302,4 +304,4 @@ pub(super) struct Meta {
 }
 
 /// The form of the records; a store of any other is rebuilt from the journal.
-pub(super) const VERSION: u32 = 22;
+pub(super) const VERSION: u32 = 23;

@@ -138,6 +138,11 @@ impl Header {
         Job { assets: Vec::new(), ..self.job }
     }
 
+    /// The job, unless it has records beside this one.
+    pub(super) fn alone(self) -> Option<Job> {
+        (!self.has_more()).then_some(self.job)
+    }
+
     /// True when the job has records beside this one.
     pub(super) fn has_more(&self) -> bool {
         self.finals_apart || !self.files.is_empty()

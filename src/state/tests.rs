@@ -1,5 +1,6 @@
 mod claims;
 mod large_jobs;
+mod lists;
 mod recovery;
 mod refs;
 

@@ -4,7 +4,7 @@ use crate::api::ApiError;
 use crate::api::list::bad_cursor;
 use crate::domain::{Job, Timestamp};
 use crate::search::{Incomplete, Place, Query, Search};
-use crate::state::{JobFilter, JobRecord, State, StateError};
+use crate::state::{JobBatch, JobFilter, JobRecord, State, StateError};
 
 /// Where a page ends.
 #[derive(Clone, Copy, Debug)]
@@ -60,12 +60,12 @@ enum Read {
 }
 
 impl Read {
-    fn without_files(state: &State, sequence: u64) -> Result<Option<Self>, StateError> {
-        Ok(state.job_without_files(sequence)?.map(Self::WithoutFiles))
+    fn without_files(jobs: &JobBatch<'_>, sequence: u64) -> Result<Option<Self>, StateError> {
+        Ok(jobs.without_files(sequence)?.map(Self::WithoutFiles))
     }
 
-    fn with_files(state: &State, sequence: u64) -> Result<Option<Self>, StateError> {
-        Ok(state.weighed_job(sequence)?.map(|(record, size)| Self::Whole(record, size)))
+    fn with_files(jobs: &JobBatch<'_>, sequence: u64) -> Result<Option<Self>, StateError> {
+        Ok(jobs.weighed(sequence)?.map(|(record, size)| Self::Whole(record, size)))
     }
 
     fn get(&self) -> &Job {
@@ -75,9 +75,9 @@ impl Read {
     }
 
     /// All of it, and about how many bytes it has.
-    fn whole(self, state: &State, sequence: u64) -> Result<Option<(JobRecord, usize)>, StateError> {
+    fn whole(self, jobs: &JobBatch<'_>, sequence: u64) -> Result<Option<(JobRecord, usize)>, StateError> {
         match self {
-            Self::WithoutFiles(_) => state.weighed_job(sequence),
+            Self::WithoutFiles(_) => jobs.weighed(sequence),
             Self::Whole(record, size) => Ok(Some((record, size))),
         }
     }
@@ -140,19 +140,20 @@ pub(in crate::api) fn look(
             Err(incomplete) => return Ok(Err(incomplete)),
         };
         let is_last = places.len() < wanted;
+        let jobs = state.job_batch(places.iter().map(|place| place.sequence))?;
         for place in places {
             if found.jobs.len() == limit || looked_at == MAX_LOOKED_AT {
                 found.next = after;
                 return Ok(Ok(found));
             }
             looked_at += 1;
-            let Some(job) = read(state, place.sequence)? else { continue };
+            let Some(job) = read(&jobs, place.sequence)? else { continue };
             if filter.takes(job.get()) && query.text.is_in(job.get()) {
                 if to_pass_over > 0 {
                     to_pass_over -= 1;
                 } else if counts {
                     found.jobs.push((place, None));
-                } else if let Some((record, size)) = job.whole(state, place.sequence)? {
+                } else if let Some((record, size)) = job.whole(&jobs, place.sequence)? {
                     bytes += size;
                     if !found.jobs.is_empty() && bytes > MAX_PAGE_BYTES {
                         found.next = after;

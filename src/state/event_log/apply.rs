@@ -321,6 +321,7 @@ fn commit(state: &State, mut txn: Txn<'_>, applied: u64) -> Result<(), StateErro
     let (due_changed, confirmations_changed) = (txn.due_changed, txn.confirmations_changed);
     let outbox_updates = std::mem::take(&mut txn.outbox_updates);
     let notifications = std::mem::take(&mut txn.notifications);
+    state.note_labels(&txn.meta.counters);
     txn.commit(applied)?;
     if due_changed {
         state.shared.due_changed.notify_one();

@@ -75,6 +75,7 @@ pub(super) fn remove(txn: &mut Txn<'_>, id: &RefId, at: Timestamp) -> Result<App
 pub(super) fn put(txn: &mut Txn<'_>, record: &RefRecord) -> Result<(), StateError> {
     txn.put(keys::reply_ref_id(&record.id), record)?;
     txn.meta.counters.refs += 1;
+    txn.meta.counters.refs_labelled += u64::from(!record.labels.is_empty());
     if record.origin == Origin::Gateway {
         txn.mark(keys::gateway_ref(&record.reply_ref, &record.id));
         txn.meta.counters.refs_of_gateway += 1;

@@ -1,5 +1,7 @@
 //! Which ref a job belongs to, and what goes to quarantine.
 
+use std::collections::BTreeMap;
+
 use super::*;
 
 #[tokio::test]
@@ -145,6 +147,37 @@ async fn labels_of_many_jobs_are_those_of_each() {
             assert_eq!(labels.of(job).len(), usize::from(job.ref_id.is_some()), "{}", job.id);
         }
     }
+}
+
+/// Nothing is read to know that there are none.
+#[tokio::test]
+async fn the_first_labels_there_are_are_seen_at_once_and_after_every_start() {
+    let bench = Bench::new().await;
+    let add = async |bench: &Bench, number: u32, labels: BTreeMap<String, String>| {
+        let reply_ref = ReplyRef::new(&format!("boat-{number}")).unwrap();
+        bench.event(Event::RefAdded { at: now(), id: ref_id(number), reply_ref, notify_url: None, labels }).await;
+        bench.post(Target::Ref(ref_id(number)), done(number, None)).await;
+    };
+    let labels_of = |bench: &Bench, number: u32| {
+        let (state, job) = (bench.log.state(), bench.job(number));
+        let labels = state.labels_of(&job).unwrap();
+        assert_eq!(state.labels_of_all([&job]).unwrap().of(&job), labels);
+        labels
+    };
+    let some: BTreeMap<_, _> = [("project".to_owned(), "harbour".to_owned())].into();
+    add(&bench, 1, BTreeMap::new()).await;
+    assert!(labels_of(&bench, 1).is_empty() && !bench.log.state().has_labels());
+    let (bench, _) = bench.reopen().await;
+    assert!(labels_of(&bench, 1).is_empty() && !bench.log.state().has_labels());
+    add(&bench, 2, some.clone()).await;
+    assert_eq!((labels_of(&bench, 1), labels_of(&bench, 2)), (BTreeMap::new(), some.clone()));
+    bench.event(Event::RefRemoved { at: now(), id: ref_id(2) }).await;
+    let (bench, recovery) = bench.reopen().await;
+    assert_eq!((recovery.moved_aside, labels_of(&bench, 2)), (None, some.clone()));
+    bench.log.close();
+    std::fs::remove_dir_all(bench.dir.path().join("state")).unwrap();
+    let (bench, _) = bench.reopen().await;
+    assert_eq!(labels_of(&bench, 2), some);
 }
 
 #[tokio::test]
