@@ -26,6 +26,7 @@ mod large_bodies;
 mod load;
 mod notify;
 mod pipeline;
+mod private_files;
 mod process_life;
 mod properties;
 mod reconcile;

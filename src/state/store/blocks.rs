@@ -9,10 +9,11 @@
 //! them are packed together, and compressed: they resemble their neighbours.
 
 use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
+use std::fs::{self, File, Permissions, TryLockError};
 use std::ops::Bound;
+use std::os::unix::fs::PermissionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ use super::{StoreError, Write};
 /// The tree. sled answers some damage with a panic; here it becomes an error like others.
 #[derive(Debug)]
 pub(super) struct Blocks {
+    dir: PathBuf,
     tree: sled::Db,
     /// Set before anything is written.
     is_written: AtomicBool,
@@ -38,6 +40,22 @@ pub(super) struct Blocks {
 /// A handle that was closed keeps its lock until the last reader and sled's own threads have let go of it: five seconds.
 const LOCK_TRIES: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
+
+/// Takes sled's files from everyone but their owner: it makes them as open as the system lets it.
+fn close_files(dir: &Path) -> std::io::Result<()> {
+    for item in fs::read_dir(dir)? {
+        let item = item?;
+        // One that sled has just removed is closed enough.
+        let Ok(found) = item.metadata() else { continue };
+        let mode = found.permissions().mode();
+        if mode & 0o077 != 0
+            && let Err(error) = fs::set_permissions(item.path(), Permissions::from_mode(mode & 0o7700))
+        {
+            tracing::debug!(path = %item.path().display(), %error, "a file of the state stays open to others, in a folder that is not");
+        }
+    }
+    Ok(())
+}
 
 /// Calls sled.
 pub(super) fn guard<T>(call: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
@@ -61,7 +79,9 @@ impl Blocks {
             }
             tree = open()?;
         }
-        Ok(Self { tree: tree?, is_written: AtomicBool::new(false), written: RwLock::default() })
+        let tree = tree?;
+        close_files(dir)?;
+        Ok(Self { dir: dir.to_owned(), tree, is_written: AtomicBool::new(false), written: RwLock::default() })
     }
 
     /// Waits until sled's threads have let go of the tree in `dir`, whose handles are closed: then its folder can be moved.
@@ -213,7 +233,9 @@ impl Blocks {
 
     /// Has the system put on the disk what was written.
     pub(super) fn sync(&self) -> Result<(), StoreError> {
-        guard(|| Ok(self.tree.flush().map(drop)?))
+        guard(|| Ok(self.tree.flush().map(drop)?))?;
+        // It may have made new ones.
+        Ok(close_files(&self.dir)?)
     }
 
     /// The block that has the record under `key`, if there is one.
