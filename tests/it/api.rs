@@ -38,6 +38,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::s3::{S3Server, config as storage};
+use crate::support::stand_in;
 
 const ADMIN: &str = "admin-token-5d0f";
 const READ: &str = "read-token-77aa";
@@ -125,7 +126,7 @@ impl Vault {
                 .configure(intake::routes)
                 .configure(api::routes)
         });
-        let server = server.workers(1).disable_signals().listen(listener).unwrap().run();
+        let server = stand_in(server).listen(listener).unwrap().run();
         let handle = server.handle();
         tokio::spawn(server);
         let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());

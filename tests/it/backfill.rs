@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use crate::reconcile::Bench;
 use crate::support::apis::{create, encoded, fault};
 use crate::support::child::Program;
+use crate::support::stand_in;
 use crate::support::vault::PATIENCE;
 
 /// A provider whose answers show `time`.
@@ -168,7 +169,7 @@ async fn stuttering_provider(page: Value) -> std::net::SocketAddr {
             async move { HttpResponse::Ok().json(page) }
         }))
     });
-    tokio::spawn(server.workers(1).disable_signals().listen(listener).unwrap().run());
+    tokio::spawn(stand_in(server).listen(listener).unwrap().run());
     address
 }
 

@@ -12,6 +12,8 @@ use replyvault::domain::{Digest, Kind};
 use replyvault::simulator::{Config, Expected, Outcome, Simulator, Variant};
 use serde_json::{Value, json};
 
+use crate::support::stand_in;
+
 /// Receives callbacks and answers them all alike.
 struct Receiver {
     url: String,
@@ -33,7 +35,7 @@ impl Receiver {
             });
             App::new().route("/reply", reply)
         });
-        let server = server.workers(1).disable_signals().listen(listener).unwrap().run();
+        let server = stand_in(server).listen(listener).unwrap().run();
         let handle = server.handle();
         tokio::spawn(server);
         Self { url, seen, server: handle }

@@ -54,6 +54,8 @@ use store::Store;
 
 /// How long the receiver of a callback may take to answer.
 const CALLBACK_TIMEOUT: Duration = Duration::from_secs(30);
+/// For longer than clients keep a connection that they do not use.
+const KEEP_ALIVE: Duration = Duration::from_secs(120);
 
 /// Settings of a [`Simulator`].
 #[derive(Clone, Debug)]
@@ -161,6 +163,8 @@ impl Simulator {
                 .configure(api::configure)
                 .configure(cdn::configure)
         });
+        // Whoever comes from a busy machine may take longer for a request than a public server waits, and be idle for longer.
+        let server = server.client_request_timeout(Duration::ZERO).keep_alive(KEEP_ALIVE);
         let server = server.workers(1).disable_signals().listen(listener).map_err(listen)?.run();
         let handle = server.handle();
         tokio::spawn(server);

@@ -12,6 +12,7 @@ use replyvault::provider::ClientConfig;
 use serde_json::{Value, json};
 
 use crate::support::media::{mp4, png};
+use crate::support::stand_in;
 
 /// The provider and every CDN in one: any path is a file, except those of the calls that name one.
 pub(super) struct World {
@@ -39,7 +40,7 @@ impl World {
         let shared = Arc::new(Shared::default());
         let data = web::Data::new((base.clone(), shared.clone()));
         let server = HttpServer::new(move || App::new().app_data(data.clone()).default_service(web::to(serve)));
-        tokio::spawn(server.workers(1).disable_signals().listen(listener).unwrap().run());
+        tokio::spawn(stand_in(server).listen(listener).unwrap().run());
         Self { base, shared }
     }
 

@@ -9,6 +9,7 @@ use replyvault::egress::{self, AllowedHosts};
 use replyvault::gateway;
 use serde_json::Value;
 
+use crate::support::stand_in;
 use crate::support::vault::{TOKEN, Vault};
 
 /// The token that the vault has for the provider.
@@ -70,7 +71,7 @@ impl Provider {
                 },
             ))
         });
-        tokio::spawn(server.workers(1).disable_signals().listen(listener).unwrap().run());
+        tokio::spawn(stand_in(server).listen(listener).unwrap().run());
         Self { base_url, asked }
     }
 

@@ -11,6 +11,8 @@ use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use bytes::Bytes;
 use futures_util::StreamExt;
 
+use super::stand_in;
+
 /// Serves what was put under a path.
 pub(crate) struct MediaServer {
     pub(crate) host: String,
@@ -38,13 +40,8 @@ impl MediaServer {
         let host = listener.local_addr().unwrap().to_string();
         let shared = Arc::new(Shared::default());
         let data = web::Data::from(shared.clone());
-        let server = HttpServer::new(move || App::new().app_data(data.clone()).default_service(web::to(serve)))
-            .workers(1)
-            .disable_signals()
-            .listen(listener)
-            .unwrap()
-            .run();
-        tokio::spawn(server);
+        let server = HttpServer::new(move || App::new().app_data(data.clone()).default_service(web::to(serve)));
+        tokio::spawn(stand_in(server).listen(listener).unwrap().run());
         Self { host, shared }
     }
 

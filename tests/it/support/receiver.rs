@@ -8,6 +8,7 @@ use actix_web::dev::ServerHandle;
 use actix_web::http::StatusCode;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 
+use super::stand_in;
 use super::vault::PATIENCE;
 
 /// Keeps what it gets, and answers as it is told.
@@ -48,7 +49,7 @@ impl Receiver {
     pub(crate) fn up(&mut self) {
         let data = web::Data::from(self.shared.clone());
         let app = move || App::new().app_data(data.clone()).default_service(web::to(take));
-        let server = HttpServer::new(app).workers(1).disable_signals().bind(self.address).unwrap().run();
+        let server = stand_in(HttpServer::new(app)).bind(self.address).unwrap().run();
         self.server = Some(server.handle());
         tokio::spawn(server);
     }
