@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::Ordering;
 
-use super::keys::{self, META};
+use super::keys;
 use super::query::read_neighbours;
-use super::records::{Counters, Meta, RefRecord};
+use super::records::{Counters, RefRecord};
 use super::store::Store;
+use super::txn::Txn;
 use super::{State, StateError};
 use crate::domain::{Job, RefId};
 
@@ -23,11 +24,7 @@ impl Labels {
 
 /// Whether any ref in a store may have labels.
 pub(super) fn may_be_in(store: &Store) -> bool {
-    match store.get(&META) {
-        Ok(Some(meta)) => postcard::from_bytes::<Meta>(&meta).map_or(true, |meta| meta.counters.refs_labelled > 0),
-        Ok(None) => false,
-        Err(_) => true,
-    }
+    Txn::begin(store).map_or(true, |txn| txn.meta.counters.refs_labelled > 0)
 }
 
 impl State {

@@ -41,11 +41,10 @@ pub(super) struct Blocks {
 const LOCK_TRIES: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
-/// Takes sled's files from everyone but their owner: it makes them as open as the system lets it.
-fn close_files(dir: &Path) -> std::io::Result<()> {
-    for item in fs::read_dir(dir)? {
-        let item = item?;
-        // One that sled has just removed is closed enough.
+/// Takes sled's files from everyone but their owner: it makes them as open as the system lets it. Their folder is closed
+/// already, so what cannot be looked at right now is no reason to fail.
+fn close_files(dir: &Path) {
+    for item in fs::read_dir(dir).into_iter().flatten().flatten() {
         let Ok(found) = item.metadata() else { continue };
         let mode = found.permissions().mode();
         if mode & 0o077 != 0
@@ -54,7 +53,6 @@ fn close_files(dir: &Path) -> std::io::Result<()> {
             tracing::debug!(path = %item.path().display(), %error, "a file of the state stays open to others, in a folder that is not");
         }
     }
-    Ok(())
 }
 
 /// Calls sled.
@@ -80,7 +78,7 @@ impl Blocks {
             tree = open()?;
         }
         let tree = tree?;
-        close_files(dir)?;
+        close_files(dir);
         Ok(Self { dir: dir.to_owned(), tree, is_written: AtomicBool::new(false), written: RwLock::default() })
     }
 
@@ -235,7 +233,8 @@ impl Blocks {
     pub(super) fn sync(&self) -> Result<(), StoreError> {
         guard(|| Ok(self.tree.flush().map(drop)?))?;
         // It may have made new ones.
-        Ok(close_files(&self.dir)?)
+        close_files(&self.dir);
+        Ok(())
     }
 
     /// The block that has the record under `key`, if there is one.
