@@ -10,8 +10,8 @@
 mod changes;
 mod event_log;
 mod fold;
-mod job_batch;
 mod job_index;
+mod jobs;
 mod keys;
 mod labels;
 mod lease;
@@ -39,11 +39,11 @@ use tokio::sync::{Notify, broadcast};
 
 pub use event_log::{EventLog, RecordError};
 pub use fold::{ApplyOutcome, ClaimOutcome, ParseCallback, ParsedCallback, adopted_id};
-pub use job_batch::JobBatch;
+pub use jobs::{JobBatch, JobFilter};
 pub use labels::Labels;
 pub use lease::{Fetching, Lease};
 pub use open::{Recovery, RecoveryError};
-pub use query::{JobFilter, Page};
+pub use query::Page;
 pub use queue::{DueCursor, DueJob, Shown};
 pub use records::{
     Claim, Counters, JobChanged, JobRecord, JobSummary, MediaRecord, NotificationLane, NotificationsChanged,

@@ -1,4 +1,4 @@
-//! Reading the state.
+//! Reading the state, but for jobs and queues.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -8,13 +8,11 @@ use serde::de::DeserializeOwned;
 
 use super::keys::{self, META, Table};
 use super::records::{
-    Claim, Counters, JobRecord, MediaRecord, Meta, QuarantineRecord, RefRecord, Reference, StreamTokenRecord,
-    UploadRecord,
+    Claim, Counters, MediaRecord, Meta, QuarantineRecord, RefRecord, Reference, StreamTokenRecord, UploadRecord,
 };
-use super::store::{Backwards, IVec, Store, StoreError};
-use super::stored_job::Header;
+use super::store::{Backwards, IVec, Store};
 use super::{State, StateError};
-use crate::domain::{Asset, AssetId, Digest, Job, JobId, JobState, Kind, RefId, ReplyRef, Timestamp};
+use crate::domain::{AssetId, Digest, JobId, RefId, ReplyRef, Timestamp};
 
 /// One page of a list, newest first, of about a MiB at the most.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,42 +21,6 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// Where the next page starts, if there may be one.
     pub next: Option<u64>,
-}
-
-/// Which jobs a list shows.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct JobFilter {
-    /// Only those in this state.
-    pub state: Option<JobState>,
-    /// Only those of this kind.
-    pub kind: Option<Kind>,
-    /// Only those tied to this reference.
-    pub reply_ref: Option<ReplyRef>,
-    /// Only those made with this model.
-    pub model: Option<String>,
-    /// Only those of this resolution.
-    pub resolution: Option<String>,
-    /// Only those of this duration in seconds, give or take a twentieth of a second.
-    pub duration: Option<f64>,
-    /// Only those of this batch.
-    pub batch_id: Option<String>,
-}
-
-impl JobFilter {
-    /// Whether the list shows this job.
-    pub fn takes(&self, job: &Job) -> bool {
-        const TOLERANCE: f64 = 0.05;
-        let same = |wanted: &Option<String>, found: &Option<String>| wanted.is_none() || wanted == found;
-        self.state.is_none_or(|state| job.state == state)
-            && self.kind.is_none_or(|kind| job.kind() == kind)
-            && (self.reply_ref.is_none() || self.reply_ref == job.reply_ref)
-            && same(&self.model, &job.details.model)
-            && same(&self.resolution, &job.details.resolution)
-            && same(&self.batch_id, &job.details.batch_id)
-            && self
-                .duration
-                .is_none_or(|wanted| job.details.duration.is_some_and(|found| (found - wanted).abs() <= TOLERANCE))
-    }
 }
 
 /// The most bytes that the records on one page have together, unless there is one alone.
@@ -101,128 +63,14 @@ pub(super) fn read_neighbours<T>(
     Ok(())
 }
 
-/// Reads a job's own record and, with `read`, what goes with it, as they were at one moment: the others change only along
-/// with it, or one at a time. `read` is told how many bytes that record has.
-fn stable<T>(
-    get: impl Fn(&[u8]) -> Result<Option<IVec>, StateError>,
-    sequence: u64,
-    read: impl Fn(Header, usize) -> Result<T, StateError>,
-) -> Result<Option<T>, StateError> {
-    /// More often than any job changes while it is read.
-    const TRIES: usize = 16;
-    let key = keys::job(sequence);
-    let mut record = get(&key)?;
-    for tries in 1.. {
-        let Some(bytes) = &record else { return Ok(None) };
-        let header = Header::read(bytes)?;
-        let has_more = header.has_more();
-        let found = read(header, bytes.len());
-        if !has_more || tries == TRIES {
-            return found.map(Some);
-        }
-        let now = get(&key)?;
-        if now == record {
-            return found.map(Some);
-        }
-        record = now;
-    }
-    Ok(None)
-}
-
 /// The most records one page looks at: what a filter passes over must not hold a request up without limit.
 const MAX_LOOKED_AT: usize = 10_000;
 
 impl State {
-    /// A job by its id.
+    /// A ref that is not deleted.
     ///
     /// # Errors
     /// While the state is rebuilt, or when the store fails; so for all that follow.
-    pub fn job(&self, id: &JobId) -> Result<Option<JobRecord>, StateError> {
-        let Some(sequence) = self.get::<u64>(&keys::job_id(id))? else { return Ok(None) };
-        self.job_at(sequence)
-    }
-
-    /// A job by its sequence.
-    pub fn job_at(&self, sequence: u64) -> Result<Option<JobRecord>, StateError> {
-        Ok(self.weighed_job(sequence)?.map(|(record, _)| record))
-    }
-
-    /// A job by its sequence, as if it had no files. Costs the same however many it has.
-    pub fn job_without_files(&self, sequence: u64) -> Result<Option<Job>, StateError> {
-        let Some(record) = self.store()?.get(&keys::job(sequence))? else { return Ok(None) };
-        Ok(Some(Header::read(&record)?.without_files()))
-    }
-
-    /// At most `limit` jobs first heard of before `before`, newest first, as if they had no files.
-    pub fn job_headers(&self, limit: usize, before: Option<u64>) -> Result<Vec<(u64, Job)>, StateError> {
-        let end = before.map_or_else(|| keys::after(Table::Jobs), keys::job);
-        let store = self.store()?;
-        let read = |record: Result<(IVec, IVec), StoreError>| {
-            let (key, value) = record?;
-            let sequence = keys::trailing_number(&key)
-                .ok_or_else(|| StateError::Untrue("a job's key has no number".to_owned()))?;
-            Ok((sequence, Header::read(&value)?.without_files()))
-        };
-        store.range(Backwards(Table::Jobs.prefix()..end)).take(limit).map(read).collect()
-    }
-
-    /// One file of a job. Costs the same however many others the job has.
-    pub fn file_of(&self, sequence: u64, slot: &AssetId) -> Result<Option<Asset>, StateError> {
-        let store = self.store()?;
-        let get = |key: &[u8]| Ok(store.get(key)?);
-        let found = stable(get, sequence, |header, _| header.file(sequence, slot, &get))?;
-        Ok(found.flatten().map(|(asset, _)| asset))
-    }
-
-    /// A job, and about how many bytes it has.
-    pub fn weighed_job(&self, sequence: u64) -> Result<Option<(JobRecord, usize)>, StateError> {
-        let store = self.store()?;
-        let get = |key: &[u8]| Ok(store.get(key)?);
-        stable(get, sequence, |header, bytes| {
-            let (job, more) = header.whole(sequence, &get)?;
-            Ok((job, bytes + more))
-        })
-    }
-
-    /// The same when its own record was just read, and has so many bytes.
-    pub(super) fn weighed_job_of(
-        &self,
-        sequence: u64,
-        header: Header,
-        bytes: usize,
-    ) -> Result<Option<(JobRecord, usize)>, StateError> {
-        match header.alone() {
-            Some(job) => Ok(Some((JobRecord { sequence, job }, bytes))),
-            None => self.weighed_job(sequence),
-        }
-    }
-
-    /// The job that holds a folder of the bucket.
-    pub fn job_in_folder(&self, folder: &str) -> Result<Option<JobRecord>, StateError> {
-        match self.get::<u64>(&keys::folder(folder))? {
-            Some(sequence) => self.job_at(sequence),
-            None => Ok(None),
-        }
-    }
-
-    /// Jobs first heard of before `before`, newest first.
-    pub fn jobs(&self, filter: &JobFilter, limit: usize, before: Option<u64>) -> Result<Page<JobRecord>, StateError> {
-        let prefix = match (&filter.reply_ref, filter.state.and_then(keys::jobs_in_state)) {
-            (Some(name), _) => keys::jobs_of_ref(name),
-            (None, Some(prefix)) => prefix,
-            (None, None) => Table::Jobs.prefix(),
-        };
-        let store = self.store()?;
-        let is_index = prefix != Table::Jobs.prefix();
-        self.page(&prefix, limit, before, |sequence, value| {
-            let found = if is_index { store.get(&keys::job(sequence))? } else { Some(value.clone()) };
-            let Some(record) = found else { return Ok(None) };
-            let header = Header::read(&record)?;
-            if filter.takes(header.job()) { self.weighed_job_of(sequence, header, record.len()) } else { Ok(None) }
-        })
-    }
-
-    /// A ref that is not deleted.
     pub fn reply_ref(&self, id: &RefId) -> Result<Option<RefRecord>, StateError> {
         self.get(&keys::reply_ref_id(id))
     }
@@ -489,7 +337,7 @@ impl State {
         Ok(page)
     }
 
-    fn get<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StateError> {
+    pub(super) fn get<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StateError> {
         self.store()?.get(key)?.map(|value| Ok(postcard::from_bytes(&value)?)).transpose()
     }
 }
