@@ -20,7 +20,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::forwarded::TrustedProxies;
 use super::handshake;
-use super::idle_timeout::{HEAD_TIME, IdleTimeoutStream, Limits, Transport};
+use super::idle_timeout::{IdleTimeoutStream, Limits, Transport};
 use super::middleware::around;
 use crate::api::{self, Api};
 use crate::gateway::{self, Gateway};
@@ -134,7 +134,8 @@ impl Parts {
                 }
             });
         let http = HttpService::build()
-            .client_request_timeout(HEAD_TIME)
+            // It counts how long this thread was held up, too: connections time heads by what there is to read.
+            .client_request_timeout(Duration::ZERO)
             .keep_alive(KEEP_ALIVE)
             // Nothing is read of a connection that is to be closed; `unread` has already done so, within bounds.
             .client_disconnect_timeout(Duration::ZERO)

@@ -1,8 +1,8 @@
 //! What a connection may cost while it waits for a request, sends one, or does not read the answer.
 //!
-//! actix-web times the first head only, takes whatever arrives later for the end of waiting, and buffers 128 KiB and more of
-//! what it cannot use yet. So its connections come through here, fail when their time is over, and are read only as far as
-//! there is use for it.
+//! actix-web times the first head only, and refuses one that came in time when the thread was held up meanwhile. It takes
+//! whatever arrives later for the end of waiting, and buffers 128 KiB and more of what it cannot use yet. So its connections
+//! come through here, fail when their time is over and there is nothing to read, and are read only as far as there is use for it.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -23,7 +23,7 @@ use rustix::net::sockopt;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// How long a client may take for a head.
+/// How long a client may take for a head, from its first byte on.
 pub(super) const HEAD_TIME: Duration = Duration::from_secs(5);
 /// The largest head, in bytes.
 const MAX_HEAD_BYTES: usize = 16 << 10;

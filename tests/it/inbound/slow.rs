@@ -91,6 +91,18 @@ async fn half_a_head_is_answered_408_after_five_seconds() {
     assert!((4..9).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
 }
 
+/// The head timer of actix-web runs from the connection on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_opened_ahead_is_served() {
+    let vault = Vault::start().await;
+    let mut socket = TcpStream::connect(address(&vault)).await.unwrap();
+    // A head may take five.
+    sleep(Duration::from_secs(6)).await;
+    socket.write_all(b"GET /healthz HTTP/1.1\r\nhost: vault\r\nconnection: close\r\n\r\n").await.unwrap();
+    let answer = until_cut(&mut socket).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+}
+
 /// The head timer of actix-web covers the first head only.
 #[tokio::test(flavor = "multi_thread")]
 async fn half_a_second_head_does_not_hold_a_connection_for_ever() {
