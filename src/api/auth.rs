@@ -52,7 +52,7 @@ pub(super) struct Caller {
     /// True for a session over which a page of ours asks.
     shows_origin: bool,
     /// The session that it is.
-    session: Option<SessionId>,
+    pub(super) session: Option<SessionId>,
 }
 
 /// A session among all that were opened.
@@ -222,7 +222,8 @@ fn admit(request: &HttpRequest) -> Result<Caller, ApiError> {
     let api = request.app_data::<Data<Api>>();
     let access = &api.ok_or_else(|| ApiError::unavailable("the API is not set up"))?.inner.access;
     let only_reads = matches!(*request.method(), Method::GET | Method::HEAD);
-    let is_session = request.path() == SESSION_PATH;
+    // Routes are matched with the decoded path, and `path()` is not that.
+    let is_session = request.match_info().as_str() == SESSION_PATH;
     if let Some(header) = request.headers().get(AUTHORIZATION) {
         let presented = header.to_str().ok().and_then(bearer_token);
         let caller = presented.and_then(|token| access.bearer(token));

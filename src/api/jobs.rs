@@ -290,7 +290,11 @@ pub(super) async fn show(
     let found = match wait::limit(wait.as_deref())? {
         None => api.read(read).await?,
         Some(limit) => {
-            let waiter = api.state().wait_for_job(&id);
+            // A job may have other ids, such as the one in the path; its end wakes those who wait for its own, which never
+            // changes.
+            let own_id = move |state: &State| Ok(state.job(&id)?.map(|record| record.job.id));
+            let own_id = api.read(own_id).await?.ok_or_else(|| ApiError::not_found("job"))?;
+            let waiter = api.state().wait_for_job(&own_id);
             api.read_until(&caller.name, limit, waiter, read, |job| job.state.is_end()).await?
         }
     };

@@ -70,15 +70,22 @@ impl Modify for Access {
         components.add_security_scheme("token", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
         let cookie = SecurityScheme::ApiKey(ApiKey::Cookie(ApiKeyValue::new(cookie::NAME)));
         components.add_security_scheme("session", cookie);
+        let csrf = ApiKeyValue::with_description(cookie::CSRF_HEADER, "the session's `csrfToken`");
+        components.add_security_scheme("csrf", SecurityScheme::ApiKey(ApiKey::Header(csrf)));
         for (path, PathItem { get, head, post, delete, .. }) in &mut document.paths.paths {
             for operation in [&mut *get, &mut *post, &mut *delete].into_iter().flatten() {
                 name(operation);
             }
             if path.starts_with("/api/") {
                 get.iter_mut().for_each(may_be_stale);
-                get.iter_mut().for_each(|operation| guard(operation, &["token", "session"], None));
-                post.iter_mut().for_each(|operation| guard(operation, &["token"], Some("the token is for reading")));
-                delete.iter_mut().for_each(|operation| guard(operation, &["token"], Some("the token is for reading")));
+                get.iter_mut().for_each(|operation| guard(operation, COOKIE_SUFFICES, None));
+                // Any token opens a session and no session does; one ends by its cookie alone.
+                let (to_post, to_delete, forbidden) = match path == cookie::SESSION_PATH {
+                    true => (TOKEN_ALONE, COOKIE_SUFFICES, None),
+                    false => (COOKIE_AND_CSRF, COOKIE_AND_CSRF, Some("the token or session is for reading")),
+                };
+                post.iter_mut().for_each(|operation| guard(operation, to_post, forbidden));
+                delete.iter_mut().for_each(|operation| guard(operation, to_delete, forbidden));
             }
             // No body is an empty object.
             if let Some(Operation { request_body: Some(RefOr::T(body)), .. }) = post
@@ -121,9 +128,19 @@ fn may_be_stale(operation: &mut Operation) {
     }
 }
 
-fn guard(operation: &mut Operation, schemes: &[&str], forbidden: Option<&str>) {
-    let requirement = |scheme: &&str| SecurityRequirement::new(*scheme, Vec::<String>::new());
-    operation.security = Some(schemes.iter().map(requirement).collect());
+/// What a caller has to show, by the names of the schemes: all of one of these.
+type Requirements = &'static [&'static [&'static str]];
+
+const TOKEN_ALONE: Requirements = &[&["token"]];
+const COOKIE_SUFFICES: Requirements = &[&["token"], &["session"]];
+const COOKIE_AND_CSRF: Requirements = &[&["token"], &["session", "csrf"]];
+
+fn guard(operation: &mut Operation, requirements: Requirements, forbidden: Option<&str>) {
+    let requirement = |schemes: &&[&str]| {
+        let none = SecurityRequirement::default();
+        schemes.iter().fold(none, |all, scheme| all.add(*scheme, Vec::<String>::new()))
+    };
+    operation.security = Some(requirements.iter().map(requirement).collect());
     let refused = |description: &str| {
         let body = ContentBuilder::new().schema(Some(Ref::from_schema_name("ErrorBody"))).build();
         ResponseBuilder::new().description(description).content("application/json", body).build().into()

@@ -2,6 +2,7 @@
 
 use actix_web::HttpRequest;
 use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
 use actix_web::http::header::SET_COOKIE;
 use actix_web::web::{self, Data};
 use serde::Serialize;
@@ -34,6 +35,11 @@ pub(super) struct Session {
     responses((status = 200, description = "the cookie `replyvault_session` is set", body = Session))
 )]
 pub(super) async fn open(request: HttpRequest, api: Data<Api>, caller: Caller) -> Result<HttpResponse, ApiError> {
+    // What it opens would outlive it, and could open the next.
+    if caller.session.is_some() {
+        let message = "a session opens no other: expected a token";
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "forbidden", message));
+    }
     let expires = now() + LASTS;
     let value = api.inner.access.open_session(&caller, expires);
     let session = Cookie::read(&value).and_then(|cookie| session(&api, &cookie));

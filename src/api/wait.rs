@@ -22,7 +22,9 @@ const MAX_WAIT: Duration = Duration::from_secs(600);
 pub(super) fn drop_headers(request: &mut ServiceRequest) {
     const ROUTES: [&str; 2] = ["/api/v1/jobs/{jobId}", "/api/v1/refs/{refId}"];
     let may_wait = request.query_string().contains("wait=");
-    if may_wait && request.match_pattern().is_some_and(|route| ROUTES.contains(&route.as_str())) {
+    // Nothing is routed yet, and the request's own `match_pattern` would take the path before it is decoded.
+    let route = || request.resource_map().match_pattern(request.match_info().as_str());
+    if may_wait && route().is_some_and(|route| ROUTES.contains(&route.as_str())) {
         *request.headers_mut() = HeaderMap::new();
     }
 }

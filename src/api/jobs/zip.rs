@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use actix_web::body::SizedStream;
-use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use actix_web::http::{Method, StatusCode};
 use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use bytes::Bytes;
@@ -37,7 +37,8 @@ pub(in crate::api) struct ZipQuery {
 }
 
 /// Sends the stored files of some jobs as one ZIP archive, uncompressed, each job's in a folder. It is made while it is sent,
-/// from one file at a time, and its length is known before. When a file cannot be read, the connection ends early.
+/// from one file at a time, and its length is known before. When a file cannot be read, the connection ends early. HEAD answers
+/// the same without the archive, and reads no file.
 #[utoipa::path(
     get, path = "/api/v1/jobs/zip", tag = "jobs", params(ZipQuery),
     responses(
@@ -54,14 +55,20 @@ pub(in crate::api) async fn zip(request: HttpRequest, api: Data<Api>) -> Result<
     let length = length(files.iter().map(|(entry, _)| entry));
     let (year, month, day) = Timestamp::now().date();
     let disposition = format!("attachment; filename=\"replyvault-{year:04}-{month:02}-{day:02}.zip\"");
+    let mut response = HttpResponse::Ok();
+    response
+        .insert_header((CONTENT_TYPE, "application/zip"))
+        .insert_header((CONTENT_DISPOSITION, disposition))
+        .insert_header((CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox"));
+    // actix-web reads a body to its end even where it sends none of it.
+    if request.method() == Method::HEAD {
+        let nothing = stream::empty::<Result<Bytes, BucketError>>();
+        return Ok(response.body(SizedStream::new(length, nothing)));
+    }
     let writer = Writer::new(api.inner.bucket.clone(), files);
     let archive = stream::try_unfold(writer, Writer::next);
     let archive = archive.inspect_err(|error| tracing::warn!(%error, "an archive of files could not be sent whole"));
-    Ok(HttpResponse::Ok()
-        .insert_header((CONTENT_TYPE, "application/zip"))
-        .insert_header((CONTENT_DISPOSITION, disposition))
-        .insert_header((CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox"))
-        .body(SizedStream::new(length, archive)))
+    Ok(response.body(SizedStream::new(length, archive)))
 }
 
 fn read_ids(text: &str) -> Result<Vec<JobId>, ApiError> {

@@ -200,6 +200,43 @@ async fn a_session_cannot_be_made_up_or_prolonged() {
 }
 
 #[tokio::test]
+async fn no_spelling_of_the_path_lets_one_session_open_the_next() {
+    let vault = Vault::start().await;
+    for path in ["/api/v1/session", "/api/v1/sessio%6e", "/api/%761/session", "/%61pi/v1/%73ession"] {
+        let (pair, _) = cookie(&vault, ADMIN).await;
+        let with = |method| vault.request(method, path).header(COOKIE, &pair);
+        let shown = with(Method::GET).send().await.unwrap().json::<Value>().await.unwrap();
+        let csrf = shown["csrfToken"].as_str().unwrap();
+        let opened = with(Method::POST).header("X-Replyvault-Csrf", csrf).send().await.unwrap();
+        assert!(opened.headers().get(SET_COOKIE).is_none(), "{path}");
+        assert_eq!(refusal(opened).await, (401, "unauthorized".to_owned()), "{path}");
+        // To a token, and to a session's own end, it is the same path.
+        assert_eq!(status(vault.request(Method::POST, path).bearer_auth(READ)).await, 200, "{path}");
+        assert_eq!(status(with(Method::DELETE)).await, 204, "{path}");
+        assert_eq!(status(with(Method::GET)).await, 401, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_description_says_what_each_operation_is_asked_with() {
+    let vault = Vault::start().await;
+    let document = vault.get("/api/v1/openapi.json").await;
+    let (token, cookie) = (json!({"token": []}), json!({"session": []}));
+    let acting = json!({"session": [], "csrf": []});
+    for (method, path, security) in [
+        ("get", "/api/v1/jobs", json!([token, cookie])),
+        ("post", "/api/v1/refs", json!([token, acting])),
+        ("delete", "/api/v1/refs/{refId}", json!([token, acting])),
+        ("post", "/api/v1/session", json!([token])),
+        ("delete", "/api/v1/session", json!([token, cookie])),
+    ] {
+        assert_eq!(document["paths"][path][method]["security"], security, "{method} {path}");
+    }
+    let schemes = &document["components"]["securitySchemes"];
+    assert_eq!((&schemes["csrf"]["in"], &schemes["csrf"]["name"]), (&json!("header"), &json!("x-replyvault-csrf")));
+}
+
+#[tokio::test]
 async fn a_session_that_was_ended_is_good_for_nothing_and_others_are_let_be() {
     let vault = Vault::start().await;
     // Opened in the same second, with the same token.

@@ -1,6 +1,10 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use reqwest::Method;
 
 use super::*;
+use crate::support::raw;
 
 fn number(bytes: &[u8], at: usize, length: usize) -> usize {
     bytes[at..at + length].iter().rev().fold(0, |number, byte| number << 8 | usize::from(*byte))
@@ -77,6 +81,31 @@ async fn the_files_of_several_jobs_are_one_archive_from_memory() {
 async fn the_files_of_several_jobs_are_one_archive_from_s3() {
     let s3 = S3Server::start().await;
     conforms(&Vault::with(Options::new(s3.config(""))).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_head_of_an_archive_is_told_without_reading_a_file() {
+    let s3 = S3Server::start().await;
+    let vault = Vault::with(Options::new(s3.config(""))).await;
+    vault.stored(1, b"0123456789", "video/mp4").await;
+    let reads = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&reads);
+    s3.inject(move |call| {
+        if call.method == Method::GET {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+        None
+    });
+    let address = vault.base.strip_prefix("http://").unwrap().parse().unwrap();
+    let authorization = format!("Bearer {READ}");
+    let headers = [("Authorization", authorization.as_str())];
+    let path = path(&[id(1)]);
+    // Read until the connection is closed: what the server still does for the answer, it does before that.
+    let head = raw::call(address, "HEAD", &path, &headers, b"").await;
+    assert_eq!((head.status, head.body.len(), reads.load(Ordering::Relaxed)), (200, 0, 0));
+    let whole = raw::call(address, "GET", &path, &headers, b"").await;
+    assert_eq!((whole.status, whole.whole, reads.load(Ordering::Relaxed)), (200, true, 1));
+    assert_eq!(head.without_date(&whole).headers, whole.headers);
 }
 
 #[tokio::test]

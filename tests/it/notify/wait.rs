@@ -35,6 +35,26 @@ async fn an_answer_waits_until_a_job_or_all_of_a_refs_jobs_have_ended() {
     assert_eq!(job["assets"][0]["links"]["presigned"], Value::Null);
 }
 
+/// Speech has two ids.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_job_by_its_other_id_is_answered_at_its_end() {
+    let bench = Bench::start(|_| {}).await;
+    let (own, other) = ("user:1-minimax:2-audio:a7", "user:1-minimax:2-audio:991");
+    let running = json!({"audioId": own, "audio_id": other, "statusLabel": "processing", "statusFinal": false});
+    bench.vault.callback(running).await;
+    // Far longer than this test has patience.
+    let path = format!("/api/v1/jobs/{other}?wait=10m");
+    let ending = async {
+        while bench.vault.running().intake().log().state().waiters() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        bench.vault.callback(json!({"audioId": own, "statusLabel": "failed", "statusFinal": true})).await
+    };
+    let both = async { tokio::join!(bench.vault.get(&path), ending) };
+    let ((status, job), _) = tokio::time::timeout(PATIENCE, both).await.expect("it is not told of the end");
+    assert_eq!((status.as_u16(), &job["state"], &job["jobId"]), (200, &json!("failed"), &json!(own)));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_does_not_wait_for_those_who_wait() {
     let mut bench = Bench::start(|settings| settings.shutdown_grace = Duration::from_secs(30)).await;
