@@ -131,6 +131,7 @@ impl Gateway {
         let mut headers = headers::forwarded(request);
         admission.authorize(&mut headers);
         let caller = Caller {
+            key: access::token_digest(request),
             api,
             authorization: headers.get(header::AUTHORIZATION).cloned(),
             is_ours: admission.is_ours(),

@@ -33,6 +33,7 @@ pub use provider_answer::UnknownJobPolicy;
 pub use quarantine::{QuarantineFilter, QuarantineLimits};
 pub use refs::{NewRef, RegisterError};
 pub use reply_url::{ReplyKeys, ReplyUrls};
+pub(crate) use slots::{Slot, Slots, TooMany};
 
 use self::bodies::{Bodies, LargeBody, Received};
 use self::rate_limit::{RateLimit, SeenAs};
@@ -121,7 +122,7 @@ pub enum IntakeError {
     /// Larger than configured.
     #[error("the body has more than {0} bytes")]
     TooLarge(usize),
-    /// Too many progress callbacks for one job.
+    /// Too many progress callbacks for one job over one URL.
     #[error("more than {} progress callbacks a minute for one job", rate_limit::PER_MINUTE)]
     TooMany,
     /// It could not be made durable, or its ref cannot be looked up yet.
@@ -263,19 +264,19 @@ impl Intake {
             ParsedCallback::Job(observation) if observation.outcome.is_none() => Some(&observation.job),
             _ => None,
         };
-        if progress_of.is_some_and(|job| !self.inner.rate_limit.admit_progress(job)) {
+        if progress_of.is_some_and(|job| !self.inner.rate_limit.admit_progress(&target, job)) {
             return Err(IntakeError::TooMany);
         }
         let fingerprint = fingerprint.unwrap_or_else(|| RateLimit::fingerprint(&target, &body));
         match self.inner.rate_limit.known(&fingerprint) {
             Some(SeenAs::Job(job)) => {
-                if let Some(accepted) = self.repeat(job).await? {
+                if let Some(accepted) = self.repeat(&target, job).await? {
                     return Ok(accepted);
                 }
             }
             Some(SeenAs::Held(job, position)) => {
                 if self.still_counts(&job, position)?
-                    && let Some(accepted) = self.repeat(job).await?
+                    && let Some(accepted) = self.repeat(&target, job).await?
                 {
                     return Ok(accepted);
                 }
@@ -376,8 +377,8 @@ impl Intake {
     }
 
     /// Counts a body that is in the journal already. `None`: its job is not known any more.
-    async fn repeat(&self, job: JobId) -> Result<Option<Accepted>, IntakeError> {
-        if !self.inner.rate_limit.admit_repeat(&job) {
+    async fn repeat(&self, target: &Target, job: JobId) -> Result<Option<Accepted>, IntakeError> {
+        if !self.inner.rate_limit.admit_repeat(target, &job) {
             let known = self.state().job(&job)?;
             return Ok(known.map(|JobRecord { job, .. }| Accepted::Job {
                 is_final: job.outcome.is_some() || !job.unconfirmed.is_empty(),

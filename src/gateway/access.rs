@@ -49,14 +49,7 @@ impl Access {
 
     /// Whether the request's token may pass. Looks at all tokens, whichever matches.
     pub(super) fn admit(&self, request: &HttpRequest) -> Option<Admission> {
-        let mut presented = request.headers().get_all(AUTHORIZATION);
-        // Of two it could not be said which one the provider gets to see.
-        let (first, None) = (presented.next()?, presented.next()) else { return None };
-        let (scheme, token) = first.to_str().ok()?.trim().split_once(' ')?;
-        if !scheme.eq_ignore_ascii_case("bearer") {
-            return None;
-        }
-        let digest: [u8; 32] = Sha256::digest(token.trim().as_bytes()).into();
+        let digest = token_digest(request)?;
         let is_among =
             |known: &[[u8; 32]]| known.iter().fold(false, |any, known| any | bool::from(known.ct_eq(&digest)));
         match (is_among(&self.ours), is_among(&self.theirs)) {
@@ -89,6 +82,15 @@ impl Admission {
     pub(super) fn is_ours(&self) -> bool {
         matches!(self, Self::Vault(_))
     }
+}
+
+/// The SHA-256 of the request's token; `None` without one, and with several.
+pub(super) fn token_digest(request: &HttpRequest) -> Option<[u8; 32]> {
+    let mut presented = request.headers().get_all(AUTHORIZATION);
+    // Of two it could not be said which one the provider gets to see.
+    let (first, None) = (presented.next()?, presented.next()) else { return None };
+    let (scheme, token) = first.to_str().ok()?.trim().split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| Sha256::digest(token.trim().as_bytes()).into())
 }
 
 /// What everybody else gets.

@@ -2,47 +2,56 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use actix_web::body::{BodyStream, SizedStream};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_LENGTH, ETAG, HeaderName};
 use actix_web::{HttpResponse, HttpResponseBuilder};
 use bytes::{Bytes, BytesMut};
-use futures_util::Stream;
-use futures_util::stream::{BoxStream, once, unfold};
-use futures_util::{StreamExt, future};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use futures_util::stream::{BoxStream, unfold};
+use futures_util::{Stream, StreamExt};
+use tokio::time::timeout;
 
 use super::ask::Questions;
 use super::body::{BodyForwarder, poll_forward};
 use super::forward::{Exchange, upstream_error};
 use super::headers;
-use super::observe::{Caller, Creation, Observer};
+use super::observe::{Caller, CallerKey, Creation, Observer};
 use super::restore_callback::restored_text;
 use super::veil::{Unclear, Veil};
 use crate::egress::header::{self, HeaderMap};
 use crate::egress::{EgressError, Response};
 use crate::http::ApiError;
-use crate::intake::Intake;
+use crate::intake::{Intake, Slot, Slots, TooMany};
 use crate::provider::{Created, Endpoint};
 
 /// Answers of up to this many bytes are held without asking.
 const STREAM_ABOVE_BYTES: usize = 256 << 10;
 /// The largest answer that is held, in bytes.
 const MAX_BUFFERED_BYTES: usize = 16 << 20;
-/// How many of more than [`STREAM_ABOVE_BYTES`] are held at once.
+/// How many of more than [`STREAM_ABOVE_BYTES`] are held at once, until their callers have taken them; three for one caller.
 const MAX_LARGE_BUFFERED: usize = 4;
+/// How many may wait to be one of those; half of them for one caller.
+const MAX_WAITING: usize = 32;
+/// How long one may wait for that.
+const MAX_WAIT: Duration = Duration::from_secs(10);
 /// What is sent at a time of an answer that is held, in bytes.
 const CHUNK_BYTES: usize = 64 << 10;
 
 pub(super) type Pieces = BoxStream<'static, Result<Bytes, EgressError>>;
 
-/// The body of an answer that was to be read.
+/// The body of an answer that was to be read. With leave to hold what is in memory of it, where that is large.
 enum Buffered {
-    /// With leave to hold it, where it is large.
-    Whole(Bytes, Option<OwnedSemaphorePermit>),
-    /// Too much: what was read of it, and the rest.
-    TooLarge(Bytes, Box<Response>),
+    Whole(Bytes, Option<Slot<CallerKey>>),
+    /// Not to be held whole, and `why`: what was read of it, the rest, and what of the request's body is not sent yet.
+    Begun {
+        bytes: Bytes,
+        slot: Option<Slot<CallerKey>>,
+        rest: Box<Response>,
+        forwarder: Option<BodyForwarder>,
+        why: &'static str,
+    },
 }
 
 /// Hands answers on, and learns from them.
@@ -50,13 +59,13 @@ pub(super) struct Answers {
     pub(super) intake: Intake,
     pub(super) observer: Arc<Observer>,
     pub(super) questions: Arc<Questions>,
-    /// How many large answers may be held.
-    large: Arc<Semaphore>,
+    /// Leave to hold large answers.
+    large: Slots<CallerKey>,
 }
 
 impl Answers {
     pub(super) fn new(intake: Intake, observer: Arc<Observer>, questions: Arc<Questions>) -> Self {
-        Self { intake, observer, questions, large: Arc::new(Semaphore::new(MAX_LARGE_BUFFERED)) }
+        Self { intake, observer, questions, large: Slots::new(MAX_LARGE_BUFFERED, MAX_WAITING) }
     }
 
     /// Hands the provider's answer on, without any signature of ours. `creation` is known of calls that create jobs.
@@ -83,15 +92,15 @@ impl Answers {
         let length = response.content_length();
         if !caller.is_head && is_held(endpoint, response.headers()) {
             let head_of = response.headers().clone();
-            return match self.hold(response, forwarder).await? {
-                Buffered::Whole(body, permit) => {
+            return match self.hold(caller.key, response, forwarder).await? {
+                Buffered::Whole(body, slot) => {
                     self.observer.observe(endpoint, caller, creation.as_ref(), status, &body).await;
-                    self.shown(endpoint, head, &head_of, body, permit)
+                    self.shown(endpoint, head, &head_of, body, slot)
                 }
-                Buffered::TooLarge(begun, rest) => {
-                    tracing::warn!(?endpoint, bytes = begun.len(), "an answer is too large to be read for jobs");
-                    let begun = once(future::ready(Ok(begun)));
-                    Ok(streamed(head, length, self.veiled(begun.chain(rest.into_stream()).boxed()), None))
+                Buffered::Begun { bytes, slot, rest, forwarder, why } => {
+                    tracing::warn!(?endpoint, bytes = bytes.len(), why, "an answer is not read for jobs");
+                    let pieces = slices(bytes, slot).chain(rest.into_stream()).boxed();
+                    Ok(streamed(head, length, self.veiled(pieces), forwarder))
                 }
             };
         }
@@ -110,7 +119,7 @@ impl Answers {
         mut head: HttpResponseBuilder,
         headers: &HeaderMap,
         body: Bytes,
-        permit: Option<OwnedSemaphorePermit>,
+        slot: Option<Slot<CallerKey>>,
     ) -> Result<HttpResponse, ApiError> {
         let own = std::str::from_utf8(&body)
             .ok()
@@ -120,9 +129,9 @@ impl Answers {
         let changed = veiled.map_err(|error| unreadable(&error.to_string()))?.or(own);
         let is_changed = changed.is_some();
         let body = changed.unwrap_or(body);
-        let mut answer = match permit {
+        let mut answer = match slot {
             None => head.body(body),
-            Some(permit) => head.body(SizedStream::new(body.len() as u64, slices(body, permit))),
+            slot => head.body(SizedStream::new(body.len() as u64, slices(body, slot))),
         };
         if is_changed {
             // They are about the body as it was.
@@ -136,22 +145,35 @@ impl Answers {
         Ok(answer)
     }
 
-    async fn hold(&self, mut response: Response, mut forwarder: Option<BodyForwarder>) -> Result<Buffered, ApiError> {
+    /// Reads an answer to `caller` to its end, or as far as it may be held.
+    ///
+    /// # Errors
+    /// When the provider breaks it off.
+    async fn hold(
+        &self,
+        caller: CallerKey,
+        mut response: Response,
+        mut forwarder: Option<BodyForwarder>,
+    ) -> Result<Buffered, ApiError> {
         let mut body = BytesMut::new();
-        let mut permit = None;
-        loop {
+        let mut slot = None;
+        let why = loop {
             let chunk =
                 drive_while_waiting(&mut forwarder, response.chunk()).await.map_err(|error| upstream_error(&error))?;
-            let Some(chunk) = chunk else { return Ok(Buffered::Whole(body.freeze(), permit)) };
+            let Some(chunk) = chunk else { return Ok(Buffered::Whole(body.freeze(), slot)) };
             body.extend_from_slice(&chunk);
-            if body.len() > STREAM_ABOVE_BYTES && permit.is_none() {
-                let free = self.large.clone().acquire_owned();
-                permit = drive_while_waiting(&mut forwarder, free).await.ok();
+            if body.len() > STREAM_ABOVE_BYTES && slot.is_none() {
+                let free = timeout(MAX_WAIT, self.large.acquire(caller));
+                match drive_while_waiting(&mut forwarder, free).await {
+                    Ok(Ok(free)) => slot = Some(free),
+                    Ok(Err(TooMany)) | Err(_) => break "too many large ones are held",
+                }
             }
             if body.len() > MAX_BUFFERED_BYTES {
-                return Ok(Buffered::TooLarge(body.freeze(), Box::new(response)));
+                break "it is too large";
             }
-        }
+        };
+        Ok(Buffered::Begun { bytes: body.freeze(), slot, rest: Box::new(response), forwarder, why })
     }
 
     /// The same with our signatures hidden.
@@ -218,10 +240,10 @@ fn streamed(
 }
 
 /// A body that is held, with leave to do so until the last of it is sent.
-fn slices(body: Bytes, permit: OwnedSemaphorePermit) -> Pieces {
-    unfold((body, permit), |(mut body, permit)| async {
+fn slices(body: Bytes, slot: Option<Slot<CallerKey>>) -> Pieces {
+    unfold((body, slot), |(mut body, slot)| async {
         let next = body.split_to(CHUNK_BYTES.min(body.len()));
-        (!next.is_empty()).then(|| (Ok(next), (body, permit)))
+        (!next.is_empty()).then(|| (Ok(next), (body, slot)))
     })
     .boxed()
 }

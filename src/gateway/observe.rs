@@ -14,9 +14,15 @@ use crate::provider::{Answer, Api, CircuitBreaker, Created, Endpoint, made_by, p
 /// Jobs of one list that are looked up at a time.
 const MAX_CONCURRENT_OBSERVATIONS: usize = 16;
 
+/// Tells callers from one another: the SHA-256 of the token that a call came with; those that came without one are one
+/// caller.
+pub(super) type CallerKey = Option<[u8; 32]>;
+
 /// On whose behalf a call goes on.
 #[derive(Clone)]
 pub(super) struct Caller {
+    /// Who it is, where callers share something.
+    pub(super) key: CallerKey,
     /// The API that is called.
     pub(super) api: Api,
     /// What the provider sees.

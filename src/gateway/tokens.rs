@@ -96,7 +96,7 @@ impl Streams {
         Ok(known.map(|StreamTokenRecord { ours, account, .. }| {
             let own = || self.owners.get(&digest);
             let authorization = if ours { self.own.clone() } else { own() };
-            Stream { caller: Caller { api, authorization, is_ours: ours, is_head: false }, account }
+            Stream { caller: Caller { key: None, api, authorization, is_ours: ours, is_head: false }, account }
         }))
     }
 }

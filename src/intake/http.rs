@@ -89,7 +89,7 @@ pub struct ReplyPath {
         (status = 400, description = "not JSON, damaged in unpacking, or not whole within 30 seconds; two minutes above 1 MiB", body = ErrorBody),
         (status = 401, description = "wrong signature or unknown target", body = ErrorBody),
         (status = 413, description = "too large", body = ErrorBody),
-        (status = 429, description = "too many progress callbacks for one job", body = ErrorBody),
+        (status = 429, description = "too many progress callbacks for one job over this URL", body = ErrorBody),
         (status = 503, description = "could not be made durable, or too many large ones come at once", body = ErrorBody),
     )
 )]

@@ -10,13 +10,13 @@ use tokio::sync::oneshot;
 /// So many slots. One key holds three quarters of them at most; a slot that becomes free goes to the waiting key that holds the
 /// fewest, and among those who wait for one key to the first.
 #[derive(Debug)]
-pub(super) struct Slots<K: Eq + Hash + Clone> {
+pub(crate) struct Slots<K: Eq + Hash + Clone> {
     shared: Arc<Mutex<Shared<K>>>,
 }
 
 /// Too many wait already.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct TooMany;
+pub(crate) struct TooMany;
 
 #[derive(Debug)]
 struct Shared<K: Eq + Hash + Clone> {
@@ -32,13 +32,13 @@ struct Shared<K: Eq + Hash + Clone> {
 
 /// A slot, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Slot<K: Eq + Hash + Clone> {
+pub(crate) struct Slot<K: Eq + Hash + Clone> {
     key: K,
     shared: Arc<Mutex<Shared<K>>>,
 }
 
 impl<K: Eq + Hash + Clone> Slots<K> {
-    pub(super) fn new(slots: usize, max_waiting: usize) -> Self {
+    pub(crate) fn new(slots: usize, max_waiting: usize) -> Self {
         let share = (slots * 3).div_ceil(4);
         let (held, queues) = (HashMap::new(), HashMap::new());
         Self { shared: Arc::new(Mutex::new(Shared { free: slots, share, max_waiting, waiting: 0, held, queues })) }
@@ -58,7 +58,7 @@ impl<K: Eq + Hash + Clone> Slots<K> {
     ///
     /// # Errors
     /// When too many wait already.
-    pub(super) async fn acquire(&self, key: K) -> Result<Slot<K>, TooMany> {
+    pub(crate) async fn acquire(&self, key: K) -> Result<Slot<K>, TooMany> {
         let granted = {
             let mut shared = lock(&self.shared);
             shared.forget_leavers(&key);

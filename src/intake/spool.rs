@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Once};
 
 use tokio::time::timeout;
@@ -31,6 +32,8 @@ pub(super) struct Spool {
     emptied: Once,
     slots: Slots<Target>,
     max_bytes: u64,
+    /// What all files together may still grow by, in bytes.
+    reserved: Arc<AtomicU64>,
 }
 
 /// A body's file, until it is dropped.
@@ -38,14 +41,52 @@ pub(super) struct Spool {
 pub(super) struct SpoolFile {
     file: Arc<File>,
     bytes: u64,
+    reservation: Reservation,
     _slot: Slot<Target>,
+}
+
+/// What one file may still grow by, in bytes.
+#[derive(Debug)]
+struct Reservation {
+    bytes: u64,
+    all: Arc<AtomicU64>,
+}
+
+impl Reservation {
+    /// Reserves `bytes` of those that are `free`, beside what `all` have reserved.
+    ///
+    /// # Errors
+    /// When less than [`RESERVE`] would be left.
+    fn new(all: &Arc<AtomicU64>, bytes: u64, free: impl FnOnce() -> io::Result<u64>) -> io::Result<Self> {
+        // Before it is known whether they are free: of two at the same time, neither overlooks the other.
+        let reserved = all.fetch_add(bytes, Ordering::SeqCst) + bytes;
+        let reservation = Self { bytes, all: all.clone() };
+        if free().is_ok_and(|free| free < RESERVE + reserved) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(reservation)
+    }
+
+    /// So many are on the disk by now, and free no more.
+    fn shrink(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        self.all.fetch_sub(bytes, Ordering::SeqCst);
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.bytes, Ordering::SeqCst);
+    }
 }
 
 impl Spool {
     /// For bodies of at most `max_bytes` in `dir`, which is made when it is needed. Nobody else may use it.
     pub(super) fn new(dir: &Path, max_bytes: usize) -> Self {
         let slots = Slots::new(FILES, MAX_WAITING);
-        Self { dir: dir.to_owned(), emptied: Once::new(), slots, max_bytes: max_bytes as u64 }
+        let (emptied, reserved) = (Once::new(), Arc::default());
+        Self { dir: dir.to_owned(), emptied, slots, max_bytes: max_bytes as u64, reserved }
     }
 
     /// Whether somebody waits until one of the bodies is done with.
@@ -63,18 +104,16 @@ impl Spool {
             Ok(Err(TooMany)) | Err(_) => return Err(IntakeError::Unavailable("too many large bodies come in at once")),
         };
         let spool = self.clone();
-        let file = blocking(move || spool.open()).await?;
-        Ok(SpoolFile { file: Arc::new(file), bytes: 0, _slot: slot })
+        let (file, reservation) = blocking(move || spool.open()).await?;
+        Ok(SpoolFile { file: Arc::new(file), bytes: 0, reservation, _slot: slot })
     }
 
-    fn open(&self) -> io::Result<File> {
+    fn open(&self) -> io::Result<(File, Reservation)> {
         make_private_dir(&self.dir)?;
         self.emptied.call_once(|| self.empty());
         let file = tempfile::tempfile_in(&self.dir)?;
-        if free_bytes(&self.dir).is_ok_and(|free| free < RESERVE + self.max_bytes) {
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        Ok(file)
+        let reservation = Reservation::new(&self.reserved, self.max_bytes, || free_bytes(&self.dir))?;
+        Ok((file, reservation))
     }
 
     /// Where files cannot be without a name, a kill may have left one.
@@ -96,6 +135,7 @@ impl SpoolFile {
         let (file, at, bytes) = (self.file.clone(), self.bytes, piece.len() as u64);
         blocking(move || file.write_all_at(&piece, at)).await?;
         self.bytes += bytes;
+        self.reservation.shrink(bytes);
         Ok(())
     }
 
@@ -145,6 +185,25 @@ mod tests {
         file.append(b"c".to_vec()).await.unwrap();
         assert_eq!(file.read(b"de").unwrap(), b"abcde");
         assert_eq!(std::fs::read_dir(dir.path().join("spool")).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn files_leave_the_reserve_free_however_many_grow_at_once() {
+        const MAX: u64 = 1 << 20;
+        let dir = tempfile::tempdir().unwrap();
+        let spool = Arc::new(Spool::new(dir.path(), MAX as usize));
+        let mut file = spool.begin(&Target::Channel).await.unwrap();
+        let reserve = |free: u64| Reservation::new(&spool.reserved, MAX, || Ok(free));
+        let free = RESERVE + 2 * MAX;
+        let second = reserve(free).unwrap();
+        assert_eq!(reserve(free).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        drop(second);
+        // What is written counts once: it is not free any more.
+        file.append(vec![0; MAX as usize]).await.unwrap();
+        let second = reserve(free - MAX).unwrap();
+        assert!(reserve(free - MAX).is_err());
+        drop((file, second));
+        assert_eq!(spool.reserved.load(Ordering::SeqCst), 0);
     }
 
     #[tokio::test]

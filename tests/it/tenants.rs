@@ -73,6 +73,21 @@ async fn the_holder_of_a_refs_url_moves_no_job_of_another_ref_and_learns_nothing
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_progress_of_a_job_over_one_url_leaves_room_for_that_over_its_own() {
+    let vault = Vault::start().await;
+    let (_, theirs) = register(&vault, "theirs").await;
+    let (_, mine) = register(&vault, "mine").await;
+    let progress = |percent: u64| json!({"videoId": video_id(1), "status": 1, "percent": percent}).to_string();
+    assert_eq!(vault.post(&theirs, progress(1)).await.0, 200);
+    for percent in 1..=60 {
+        assert_eq!(vault.post(&mine, progress(percent)).await.0, 202, "{percent}");
+    }
+    assert_eq!(vault.post(&mine, progress(61)).await.0, 429);
+    assert_eq!(vault.post(&theirs, progress(62)).await.0, 200);
+    assert_eq!(vault.job(&video_id(1)).await["percent"], 62);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_forged_early_end_over_the_channel_yields_to_the_true_one() {
     let media = MediaServer::start();
     let url = media.put("/a.mp4", crate::support::media::mp4(1, 1000), "video/mp4");

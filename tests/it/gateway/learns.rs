@@ -1,14 +1,21 @@
 //! What the gateway learns from answers that pass.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix_web::HttpResponse;
+use bytes::Bytes;
 use serde_json::{Value, json};
+use tokio::io::{AsyncWriteExt, BufReader};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
-use super::provider::{Provider, gateway, vault};
+use super::provider::{CALLERS_TOKEN, Provider, gateway, vault};
 use crate::support::media::MediaServer;
-use crate::support::vault::{TOKEN, Vault, completed, video_id};
+use crate::support::raw;
+use crate::support::vault::{PATIENCE, TOKEN, Vault, completed, video_id};
 
 async fn get(vault: &Vault, path: &str) -> (u16, Value) {
     let response = vault.client.get(vault.url(&format!("/v1/minimax/{path}"))).bearer_auth(TOKEN).send().await.unwrap();
@@ -152,4 +159,47 @@ async fn answers_too_large_to_read_pass_all_the_same() {
     let provider = Provider::start(|_| HttpResponse::Ok().json(json!(["x".repeat(17 << 20)])));
     let vault = vault(&provider.base_url).await;
     assert_eq!(get(&vault, "videos").await.1[0].as_str().unwrap().len(), 17 << 20);
+}
+
+/// A caller with a token of its own who takes nothing of an answer but its head.
+async fn idle_caller(vault: SocketAddr) -> BufReader<TcpStream> {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(64 << 10).unwrap();
+    let mut stream = socket.connect(vault).await.unwrap();
+    let request =
+        format!("GET /v1/minimax/accounts HTTP/1.1\r\nHost: vault\r\nAuthorization: Bearer {CALLERS_TOKEN}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut stream = BufReader::new(stream);
+    assert_eq!(raw::head(&mut stream).await.0, 200);
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_who_take_nothing_keep_no_large_answer_of_another_waiting() {
+    // More than the system takes of what nobody reads.
+    let untaken = Bytes::from(json!({"x": "x".repeat(12 << 20)}).to_string());
+    let job = json!({"videoId": video_id(1), "status": 1, "percent": 10, "x": "x".repeat(300 << 10)}).to_string();
+    let provider = Provider::start(move |asked| {
+        let mut answer = HttpResponse::Ok();
+        answer.content_type("application/json");
+        if asked.target.ends_with("/accounts") { answer.body(untaken.clone()) } else { answer.body(job.clone()) }
+    });
+    let vault = vault(&provider.base_url).await;
+    let address = vault.running().address();
+    let mut idle = Vec::new();
+    for _ in 0..3 {
+        idle.push(idle_caller(address).await);
+    }
+    // More than may wait: one of them is answered at once, whether it is held or not.
+    let mut others: JoinSet<_> = (0..24).map(|_| idle_caller(address)).collect();
+    idle.push(timeout(PATIENCE, others.join_next()).await.expect("none is answered").unwrap().unwrap());
+    let path = format!("videos/{}", video_id(1));
+    let answer = timeout(PATIENCE, get(&vault, &path)).await.expect("it waits for callers who take nothing");
+    assert_eq!((answer.0, &answer.1["videoId"]), (200, &json!(video_id(1))));
+    assert_eq!(vault.job(&video_id(1)).await["state"], "running", "it was held and read");
+    // Those that cannot be held go on as well.
+    while let Some(other) = timeout(PATIENCE, others.join_next()).await.expect("they wait for ever") {
+        idle.push(other.unwrap());
+    }
+    assert_eq!(idle.len(), 27);
 }
