@@ -28,7 +28,8 @@ pub enum RegisterError {
 }
 
 impl Intake {
-    /// Registers a ref, durably. The flag is false when the same was registered already.
+    /// Registers a ref, durably. The flag is false when the same was registered already, or a callback had made it, which is
+    /// registered from then on.
     ///
     /// # Errors
     /// When the reference is registered with other content, or it cannot be recorded.
@@ -36,7 +37,8 @@ impl Intake {
         let (id, made) = generate_ref();
         let reply_ref = new.reply_ref.unwrap_or(made);
         let NewRef { notify_url, labels, .. } = new;
-        if let Some(known) = self.state().reply_ref_named(&reply_ref).ok().flatten() {
+        let known = self.state().reply_ref_named(&reply_ref).ok().flatten();
+        if let Some(known) = known.filter(|known| known.origin == Origin::Registered) {
             // Decided again, in order, when it is recorded; this spares the journal what changes nothing.
             let same = known.notify_url == notify_url && known.labels == labels;
             return if same { Ok((known, false)) } else { Err(RegisterError::Conflict) };

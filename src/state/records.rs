@@ -304,4 +304,4 @@ pub(super) struct Meta {
 }
 
 /// The form of the records; a store of any other is rebuilt from the journal.
-pub(super) const VERSION: u32 = 23;
+pub(super) const VERSION: u32 = 24;

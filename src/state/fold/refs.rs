@@ -12,6 +12,13 @@ use crate::domain::{Origin, RefId, ReplyRef, Timestamp};
 
 pub(super) fn register(txn: &mut Txn<'_>, wanted: RefRecord) -> Result<ApplyOutcome, StateError> {
     if let Some(known) = named(txn, &wanted.reply_ref)? {
+        if known.origin == Origin::Adopted {
+            // A callback was faster than whoever registers it: nobody has said anything else of it yet.
+            let record = RefRecord { id: known.id, made: known.made, created_at: known.created_at, ..wanted };
+            txn.put(keys::reply_ref_id(&record.id), &record)?;
+            txn.meta.counters.refs_labelled += u64::from(!record.labels.is_empty());
+            return Ok(ApplyOutcome::Ref { record: Box::new(record), created: false });
+        }
         let same = known.notify_url == wanted.notify_url && known.labels == wanted.labels;
         return Ok(if same {
             ApplyOutcome::Ref { record: Box::new(known), created: false }

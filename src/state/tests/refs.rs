@@ -40,8 +40,12 @@ async fn unknown_refs_are_adopted_or_kept_aside_and_looked_at_again() {
         matches!(bench.add_ref(9, "new").await, ApplyOutcome::Ref { created: false, record } if record.id == adopted.id)
     );
 
+    bench.post(Target::Channel, done(6, Some("fast"))).await;
     bench.adopt = false;
-    for (number, name) in [(2, None), (3, Some("new")), (4, Some("nobody"))] {
+    // It was adopted, and then registered.
+    bench.post(Target::Channel, done(7, Some("new"))).await;
+    assert_eq!(bench.job(7).ref_id, Some(adopted.id));
+    for (number, name) in [(2, None), (3, Some("fast")), (4, Some("nobody"))] {
         assert_eq!(
             reason(&bench.post(Target::Channel, done(number, name)).await),
             Some(QuarantineReason::UnknownReplyRef)

@@ -194,6 +194,20 @@ async fn a_ref_shows_its_newest_jobs_and_no_other_s() {
 }
 
 #[tokio::test]
+async fn a_ref_that_a_callback_made_can_be_registered() {
+    let vault = Vault::start().await;
+    vault.completed(1).await;
+    let adopted = vault.get(&format!("{REFS}?replyRef=boat")).await["items"][0].clone();
+    assert_eq!(adopted["origin"], "adopted");
+    let wanted = json!({"replyRef": "boat", "labels": {"project": "harbour"}});
+    let (status, registered) = vault.post(REFS, wanted.to_string()).await;
+    assert_eq!((status.as_u16(), &registered["origin"]), (200, &json!("registered")), "{registered}");
+    assert_eq!((&registered["refId"], &registered["labels"]), (&adopted["refId"], &wanted["labels"]));
+    let (status, _) = vault.post(REFS, json!({"replyRef": "boat"}).to_string()).await;
+    assert_eq!(status.as_u16(), 409, "by now somebody has said what it is");
+}
+
+#[tokio::test]
 async fn an_unknown_ref_is_not_found() {
     let vault = Vault::start().await;
     for path in ["x", "ref_", "ref_01jd0000000000000000000000", "ref_01JD0000000000000000000000", "%ff", "%2e%2e"] {
