@@ -68,7 +68,7 @@ impl Store {
         let latest = self.shared.lock().memtable.get(key);
         match latest {
             Some(value) => Ok(value),
-            None => self.shared.blocks.get(key),
+            None => self.shared.blocks.get(key).map_err(|error| self.shared.note_damage(error)),
         }
     }
 
@@ -113,7 +113,7 @@ impl Store {
         self.shared.work.notify_one();
     }
 
-    /// What the writer failed with, if it failed; [`StoreError::Stalled`] while sled takes too long.
+    /// What the writer failed with, or damage that a reader met, if there is any; [`StoreError::Stalled`] while sled takes too long.
     pub(in crate::state) fn failure(&self) -> Option<StoreError> {
         self.shared.lock().control.failure()
     }
@@ -139,6 +139,15 @@ impl Shared {
     /// A part of what the memtable has in a range.
     pub(super) fn window(&self, range: (Bound<&[u8]>, Bound<&[u8]>), back: bool, limit: usize) -> VecDeque<Write> {
         self.lock().memtable.window(range, back, limit)
+    }
+
+    /// Takes note of damage that a reader came upon: the store has to be made anew, whoever meets it first. Returns the error.
+    pub(super) fn note_damage(&self, error: StoreError) -> StoreError {
+        if matches!(error, StoreError::Damaged(_)) {
+            self.lock().control.failure.get_or_insert_with(|| error.clone());
+            self.progress.notify_all();
+        }
+        error
     }
 
     /// Makes the writer hurry until `enough` is true or `timeout` has passed. Returns whether it is, and the lock under which.

@@ -75,7 +75,7 @@ pub(super) struct FlushControl {
     pub(super) closing: bool,
     /// Since when the writer is inside a call of sled.
     pub(super) writing_since: Option<Instant>,
-    /// Set once, for good: the writer has ended.
+    /// Set once, for good: the writer has ended, or a reader came upon damage.
     pub(super) failure: Option<StoreError>,
     /// How many commits somebody waits to be on the disk.
     pub(super) sync_wanted: Option<u64>,

@@ -130,7 +130,7 @@ impl Iterator for Range<'_> {
                     // Past its end it would find what is written by now, and has been shown.
                     Ok(None) => self.on_disk = None,
                     Ok(record) => self.next_on_disk = record,
-                    Err(error) => return Some(Err(error)),
+                    Err(error) => return Some(Err(self.store.shared.note_damage(error))),
                 }
             }
             if self.memory_is_next() {
@@ -147,7 +147,7 @@ impl Iterator for Range<'_> {
                 None => {
                     if let Err(error) = self.next_window() {
                         self.is_last = true;
-                        return Some(Err(error));
+                        return Some(Err(self.store.shared.note_damage(error)));
                     }
                 }
             }

@@ -189,3 +189,17 @@ fn threads_that_commit_and_flush_leave_nothing_in_the_memtable() {
     assert!(store.flush(Duration::from_secs(600)).unwrap());
     assert_eq!((store.failure(), held_bytes(&store)), (None, 0));
 }
+
+#[test]
+fn damage_that_a_reader_meets_is_told() {
+    let reads: [fn(&Store) -> Result<(), StoreError>; 2] =
+        [|store| store.get(b"key").map(drop), |store| store.range(..).try_for_each(|record| record.map(drop))];
+    for read in reads {
+        let dir = tempfile::tempdir().unwrap();
+        sled::open(dir.path()).unwrap().insert("key", "no block at all").unwrap();
+        let store = open(dir.path());
+        assert_eq!(store.failure(), None);
+        assert!(matches!(read(&store), Err(StoreError::Damaged(_))));
+        assert!(matches!(store.failure(), Some(StoreError::Damaged(_))));
+    }
+}
