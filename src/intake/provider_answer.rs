@@ -31,12 +31,46 @@ impl Intake {
         observation: Box<Observation>,
         unknown: UnknownJobPolicy,
     ) -> Result<bool, IntakeError> {
-        let adopt = match unknown {
+        let adopt = self.adopts(unknown);
+        let is_news = self.changes_state(&observation, adopt)?;
+        self.record_news(is_news, adopt, body, observation).await
+    }
+
+    /// The same with an answer that nobody asked about this job for, and that comes again and again: links that were only signed
+    /// anew are no news in it. They would begin attempts anew each time.
+    ///
+    /// # Errors
+    /// As for [`Intake::observe`].
+    pub async fn observe_listed(
+        &self,
+        body: Bytes,
+        observation: Box<Observation>,
+        unknown: UnknownJobPolicy,
+    ) -> Result<bool, IntakeError> {
+        let adopt = self.adopts(unknown);
+        let is_news = match self.state().job(&observation.job)? {
+            Some(known) => self.changes_state(&known.job.with_known_links(&observation, Timestamp::now()), adopt)?,
+            None => self.changes_state(&observation, adopt)?,
+        };
+        self.record_news(is_news, adopt, body, observation).await
+    }
+
+    fn adopts(&self, unknown: UnknownJobPolicy) -> bool {
+        match unknown {
             UnknownJobPolicy::Adopt => true,
             UnknownJobPolicy::Configured => self.inner.config.adopt_unknown_refs,
             UnknownJobPolicy::Skip => false,
-        };
-        if !self.changes_state(&observation, adopt)? {
+        }
+    }
+
+    async fn record_news(
+        &self,
+        is_news: bool,
+        adopt: bool,
+        body: Bytes,
+        observation: Box<Observation>,
+    ) -> Result<bool, IntakeError> {
+        if !is_news {
             return Ok(false);
         }
         match self.record_answer(Target::Channel, adopt, body, observation).await? {

@@ -86,7 +86,7 @@ impl Reconciler {
             let client = &self.inner.client;
             let page = self.with_retry(|| client.list(list, account.as_deref(), None)).await?;
             for Answer { observation, body } in page.jobs {
-                self.inner.intake.observe(body, observation, unknown).await?;
+                self.inner.intake.observe_listed(body, observation, unknown).await?;
             }
         }
         Ok(())

@@ -178,6 +178,10 @@ impl AttemptError {
         match self {
             Self::Fetch(error) if error.class() == ErrorClass::Transient => 6,
             Self::Provider(ProviderError::NoAnswer(_) | ProviderError::Unreachable(_) | ProviderError::Failed(_)) => 6,
+            // "Not yet" for some minutes, where a file is made only when it is asked for.
+            Self::Provider(ProviderError::Gone) => 8,
+            // It only wants patience.
+            Self::Provider(ProviderError::Busy { .. } | ProviderError::OnHold) => u16::MAX,
             Self::NeedsToken | Self::Provider(ProviderError::TokenRefused | ProviderError::Forbidden) => 1,
             _ => 3,
         }
@@ -263,6 +267,14 @@ mod tests {
         ] {
             assert_eq!(error.keeps_upload(), keeps, "{error}");
         }
+    }
+
+    #[test]
+    fn a_provider_that_wants_patience_is_no_reason_for_a_worse_url() {
+        let busy = AttemptError::Provider(ProviderError::Busy { retry_after: None });
+        assert!(!busy.falls_back(11, 12) && busy.falls_back(12, 12), "the last attempt leaves nothing out");
+        assert!(!AttemptError::Provider(ProviderError::Gone).falls_back(7, 12), "it may still be made");
+        assert!(AttemptError::Provider(ProviderError::Forbidden).falls_back(1, 12));
     }
 
     #[test]

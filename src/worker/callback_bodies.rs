@@ -1,8 +1,10 @@
 //! Callbacks as they came, read again out of the journal.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::attempt_error::AttemptError;
@@ -15,15 +17,22 @@ pub(super) struct CallbackBodies {
     log: EventLog,
     /// Who holds it may have a large body in memory.
     large: Arc<Semaphore>,
+    /// How often the disk could not read one, by position.
+    failed_reads: Arc<Mutex<HashMap<u64, u32>>>,
 }
+
+/// How often the disk may fail to read a callback before its job goes on without it.
+const READ_ATTEMPTS: u32 = 4;
+/// Of so many it is counted. With more, all begin anew.
+const MAX_COUNTED: usize = 1024;
 
 impl CallbackBodies {
     pub(super) fn new(log: EventLog) -> Self {
-        Self { log, large: Arc::new(Semaphore::new(1)) }
+        Self { log, large: Arc::new(Semaphore::new(1)), failed_reads: Arc::default() }
     }
 
-    /// The body of the callback at `position` as it came, and the turn of one that may be large; `None` when it is damaged, or
-    /// there is no position.
+    /// The body of the callback at `position` as it came, and the turn of one that may be large; `None` when it is damaged, the
+    /// disk could not read it several times, or there is no position.
     ///
     /// # Errors
     /// When it cannot be read yet.
@@ -47,11 +56,26 @@ impl CallbackBodies {
                 tracing::error!(position, %error, "a final callback is damaged and cannot be in its manifest");
                 Ok(None)
             }
+            Ok(Err(error)) if error.is_read_error() && self.has_failed_often(position) => {
+                tracing::error!(position, %error, "the disk cannot read a final callback, which cannot be in its manifest");
+                Ok(None)
+            }
             Ok(Err(error)) => {
                 tracing::warn!(position, %error, "a final callback cannot be read for its manifest yet");
                 Err(AttemptError::Deferred)
             }
             Err(_) => Err(AttemptError::Deferred),
         }
+    }
+
+    /// Counts another time that the disk could not read a callback.
+    fn has_failed_often(&self, position: u64) -> bool {
+        let mut failed_reads = self.failed_reads.lock();
+        if failed_reads.len() >= MAX_COUNTED {
+            failed_reads.clear();
+        }
+        let failed = failed_reads.entry(position).or_default();
+        *failed = failed.saturating_add(1);
+        *failed >= READ_ATTEMPTS
     }
 }

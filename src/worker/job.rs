@@ -27,16 +27,19 @@ impl JobRun {
         Self { resources, log, sequence }
     }
 
-    /// Takes the job as far as it can be taken now. Failed attempts at its files are recorded.
+    /// Takes the job as far as it can be taken now at the host that its next file comes from: it has a place there, and at no
+    /// other. Failed attempts at its files are recorded.
     ///
     /// # Errors
     /// What kept that from being recorded, or the job from being ended.
     pub(super) async fn run(&self) -> Result<(), AttemptError> {
         let Some(record) = self.archiving()? else { return Ok(()) };
         let (record, folder) = self.place(record).await?;
-        let now = Timestamp::now();
+        let (now, host) = (Timestamp::now(), record.job.next_host());
         let is_due = |asset: &&Asset| {
-            asset.state == AssetState::Pending && asset.not_before.is_none_or(|at| at.has_come(now, Job::LONGEST_DELAY))
+            asset.state == AssetState::Pending
+                && asset.host() == host
+                && asset.not_before.is_none_or(|at| at.has_come(now, Job::LONGEST_DELAY))
         };
         for asset in record.job.assets.iter().filter(is_due) {
             Attempt::new(&self.resources, &self.log, &record, asset, &folder).run().await?;

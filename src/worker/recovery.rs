@@ -98,7 +98,7 @@ impl<'a> Recovery<'a> {
             for (name, record) in page {
                 let is_ours = shards::include(self.shards, self.state, &record.job)?;
                 if is_ours && !self.uploads.is_awaited(&name, &record)? {
-                    self.uploads.end(&name).await?;
+                    self.uploads.end_or_leave(&name).await?;
                 }
             }
         }

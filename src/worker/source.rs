@@ -45,7 +45,8 @@ impl MediaSource {
             return Ok(fetcher.open(&url).await?);
         }
         // The body is read and decoded again for each of its files.
-        let (body, _turn) = self.bodies.read(job.final_callback).await?.ok_or(AttemptError::NotInBody)?;
+        let position = candidate.url.body_position().or(job.final_callback);
+        let (body, _turn) = self.bodies.read(position).await?.ok_or(AttemptError::NotInBody)?;
         let url = candidate.url.clone();
         let decoded = tokio::task::spawn_blocking(move || provider::inline_media(&body, &url)).await;
         let bytes = decoded.ok().flatten().ok_or(AttemptError::NotInBody)?;

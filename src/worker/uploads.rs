@@ -1,5 +1,5 @@
 //! Uploads that outlive an attempt: recorded while they grow, gone on with by the next attempt, in this process or
-//! another, or aborted. None stays in the bucket without a job that is due.
+//! another, or aborted. None stays in the bucket without a job that is due, unless storage refuses to abort it.
 
 use fail::fail_point;
 use serde::{Deserialize, Serialize};
@@ -8,6 +8,7 @@ use super::Resources;
 use super::attempt::candidates;
 use super::attempt_error::AttemptError;
 use super::multipart::MultipartUpload;
+use super::storage_health::StorageHealth;
 use super::task::Task;
 use crate::bucket::{Bucket, Upload};
 use crate::domain::{AssetState, Digest, FileName, Job, JobState, MediaUrl, Timestamp};
@@ -20,6 +21,7 @@ use crate::state::{EventLog, UploadRecord};
 pub(super) struct Uploads<'a> {
     log: &'a EventLog,
     bucket: &'a Bucket,
+    storage: &'a StorageHealth,
     /// See [`super::Config::clean_only`].
     clean_only: bool,
 }
@@ -41,7 +43,8 @@ impl UploadCheckpoint {
 
 impl<'a> Uploads<'a> {
     pub(super) fn new(resources: &'a Resources, log: &'a EventLog) -> Self {
-        Self { log, bucket: &resources.bucket, clean_only: resources.config.clean_only }
+        let Resources { bucket, storage, config, .. } = resources;
+        Self { log, bucket, storage, clean_only: config.clean_only }
     }
 
     /// Begins the upload of a file, in the place of those that earlier attempts left.
@@ -162,13 +165,26 @@ impl<'a> Uploads<'a> {
     /// Ends what a job that is over leaves.
     pub(super) async fn end_all_of_job(self, job: &Job) -> Result<(), AttemptError> {
         for (name, _) in self.log.state().uploads_of(&job.id)? {
-            self.end(&name).await?;
+            self.end_or_leave(&name).await?;
         }
         Ok(())
     }
 
+    /// Ends an upload that nothing but room depends on. One stays recorded, for the next start to try again, when storage takes
+    /// objects and does not abort it.
+    pub(super) async fn end_or_leave(self, name: &str) -> Result<(), AttemptError> {
+        match self.end(name).await {
+            Err(AttemptError::Bucket(error)) if self.storage.refuses_one_object(&error).await => {
+                let advice = "grant s3:AbortMultipartUpload, or let the bucket expire incomplete uploads";
+                tracing::warn!(upload = name, %error, advice, "storage does not abort an upload: its parts stay in the bucket");
+                Ok(())
+            }
+            ended => ended,
+        }
+    }
+
     /// Aborts a recorded upload and records that.
-    pub(super) async fn end(self, name: &str) -> Result<(), AttemptError> {
+    async fn end(self, name: &str) -> Result<(), AttemptError> {
         fail_point!("worker.abort", |_| Err(AttemptError::Deferred));
         match serde_json::from_str::<Upload>(name) {
             Ok(upload) => self.bucket.abort_upload(&upload).await?,

@@ -249,8 +249,7 @@ impl Job {
     /// The host the next file comes from; `None` when nothing is left to fetch.
     pub fn next_host(&self) -> Option<&str> {
         let pending = self.assets.iter().filter(|asset| asset.state == AssetState::Pending);
-        let next = pending.min_by_key(|asset| asset.not_before)?;
-        next.candidates.first().map(|candidate| candidate.url.host())
+        pending.min_by_key(|asset| asset.not_before)?.host()
     }
 
     /// From when on a link to one of the files left to fetch no longer works; `None` when that is known of none.
@@ -278,6 +277,7 @@ impl Job {
             asset.store(file);
             self.updated_at = at;
         }
+        self.reschedule(at);
     }
 
     /// So many bytes of a file are in the bucket, where the next attempt goes on.
@@ -287,7 +287,7 @@ impl Job {
         }
     }
 
-    /// An attempt at a file failed; the next is made at `due`. The job is due when the first of its files is.
+    /// An attempt at a file failed; the next is made at `due`.
     pub fn attempt_failed(&mut self, slot: &AssetId, failure: &AttemptFailure, due: Timestamp, at: Timestamp) {
         if let Some(asset) = self.assets.iter_mut().find(|asset| asset.slot == *slot) {
             asset.fail(failure, due);
@@ -295,8 +295,18 @@ impl Job {
         }
         if self.state == JobState::Archiving {
             self.give_way();
-            let pending = self.assets.iter().filter(|asset| asset.state == AssetState::Pending);
-            self.due = Some(pending.map(|asset| asset.not_before.unwrap_or(at)).min().unwrap_or(at));
+        }
+        self.reschedule(at);
+    }
+
+    /// While it is archived, it is due when the first of its files is, and at once when it only has to be ended.
+    fn reschedule(&mut self, at: Timestamp) {
+        let pending = self.assets.iter().filter(|asset| asset.state == AssetState::Pending);
+        let next = pending.map(|asset| asset.not_before.unwrap_or(at)).min().unwrap_or(at);
+        // What is due already keeps its place.
+        let keeps_place = next <= at && self.due.is_some_and(|due| due <= at);
+        if self.state == JobState::Archiving && !keeps_place {
+            self.due = Some(next);
         }
     }
 

@@ -4,7 +4,7 @@ mod path_timestamp;
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use url::Url;
+use url::{Position, Url};
 
 /// An absolute `http` or `https` URL with a host, at most [`MediaUrl::MAX_LENGTH`] bytes long.
 ///
@@ -63,6 +63,24 @@ impl MediaUrl {
     /// The whole URL, query included: for sending the request, never for showing.
     pub fn expose(&self) -> &Url {
         &self.0
+    }
+
+    /// Whether both are links to one file: the same but for their queries, in which signatures stand.
+    pub fn is_of_same_file(&self, other: &Self) -> bool {
+        self.0[..Position::AfterPath] == other.0[..Position::AfterPath]
+    }
+
+    /// The same place in the body of the callback recorded at `position` of the journal, where this is a place in a body.
+    pub fn in_body_at(&self, position: u64) -> Self {
+        let mut url = self.0.clone();
+        url.set_path(&format!("{position}/{}", self.file_name()));
+        Self(url)
+    }
+
+    /// Where in the journal the callback was recorded in whose body it is; `None` when that is not said.
+    pub fn body_position(&self) -> Option<u64> {
+        let (position, _) = self.0.path().strip_prefix('/')?.split_once('/')?;
+        position.parse().ok()
     }
 
     /// Its length in bytes, query included.

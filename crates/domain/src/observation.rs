@@ -147,8 +147,22 @@ pub enum Access {
     Provider,
     /// From where the provider's answer to such a question says.
     Lookup,
-    /// From the callback's own body: the path is the place in its list of media.
+    /// From the callback's own body: the path ends in the place in its list of media.
     Inline,
+}
+
+impl Candidate {
+    /// Whether `other` is the same file to be had in the same way. Which of several callbacks has it makes no difference.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let is_in_both_bodies = self.access == Access::Inline && other.access == Access::Inline;
+        self == other || (is_in_both_bodies && self.url.file_name() == other.url.file_name())
+    }
+
+    /// The same, found in the callback recorded at `position`.
+    pub(crate) fn found_at(&self, position: u64) -> Self {
+        let url = if self.access == Access::Inline { self.url.in_body_at(position) } else { self.url.clone() };
+        Self { url, ..*self }
+    }
 }
 
 /// Whether a file carries the provider's watermark. In order of preference.

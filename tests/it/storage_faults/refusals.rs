@@ -32,6 +32,29 @@ async fn an_object_that_storage_refuses_is_stuck_and_others_are_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_storage_does_not_abort_holds_up_nothing() {
+    let (media, s3) = (MediaServer::start(), S3Server::start().await);
+    s3.inject(|call| {
+        let aborts = call.method == Method::DELETE && call.query.contains("uploadId=");
+        aborts.then_some(Fault::Refuse(403, "AccessDenied", None))
+    });
+    let mut vault = vault(&s3, Limits::default()).await;
+    // That the second has the same bytes shows at its end.
+    for number in [1, 2] {
+        let url = media.put(&format!("/{number}.mp4"), mp4(1, LARGE), "video/mp4");
+        vault.callback(completed(number, &url)).await;
+        vault.archived(&video_id(number)).await;
+    }
+    assert_eq!(s3.unfinished_uploads().len(), 1);
+    vault.stop().await;
+    vault.start_again().await;
+    let url = media.put("/3.mp4", mp4(3, LARGE), "video/mp4");
+    vault.callback(completed(3, &url)).await;
+    vault.archived(&video_id(3)).await;
+    assert_eq!(vault.get("/readyz").await.0, 200, "storage takes objects");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_the_permission_to_list_work_goes_on_and_the_permission_is_named() {
     let (media, s3) = (MediaServer::start(), S3Server::start().await);
     let root = s3.root.path().to_owned();

@@ -88,8 +88,9 @@ impl Asset {
     /// the worst are forgotten.
     pub const MAX_CANDIDATES: usize = 16;
 
-    /// A file of which nothing is known but what `source` says, as far as its URLs have together at most `url_bytes`.
-    pub(super) fn new(source: &AssetSource, url_bytes: usize) -> Self {
+    /// A file of which nothing is known but what `source` says, as far as its URLs have together at most `url_bytes`. The
+    /// callback was recorded at `position`.
+    pub(super) fn new(source: &AssetSource, url_bytes: usize, position: u64) -> Self {
         let mut asset = Self {
             slot: source.slot.clone(),
             role: source.role,
@@ -107,20 +108,20 @@ impl Asset {
             asset.state = AssetState::Stuck;
             asset.mark_missing(source.missing);
         }
-        asset.merge(source, url_bytes);
+        asset.merge(source, url_bytes, position);
         asset
     }
 
-    /// Takes over what `source` adds, as far as its URLs have together at most `url_bytes` bytes. True when there is
-    /// something new to fetch.
-    pub(super) fn merge(&mut self, source: &AssetSource, url_bytes: usize) -> bool {
+    /// Takes over what `source` adds, as far as its URLs have together at most `url_bytes` bytes. The callback was recorded at
+    /// `position`. True when there is something new to fetch.
+    pub(super) fn merge(&mut self, source: &AssetSource, url_bytes: usize, position: u64) -> bool {
         if self.state == AssetState::Stored {
             return false;
         }
         let mut merged = self.candidates.clone();
         for candidate in source.candidates.iter().rev() {
-            if !merged.contains(candidate) {
-                merged.insert(0, candidate.clone());
+            if !merged.iter().any(|known| known.is_same(candidate)) {
+                merged.insert(0, candidate.found_at(position));
             }
         }
         if merged.len() == self.candidates.len() {
@@ -148,6 +149,11 @@ impl Asset {
         true
     }
 
+    /// The host of the URL that is tried first.
+    pub fn host(&self) -> Option<&str> {
+        self.candidates.first().map(|candidate| candidate.url.host())
+    }
+
     /// How many bytes its URLs have together.
     pub(super) fn url_bytes(&self) -> usize {
         self.candidates.iter().map(|candidate| candidate.url.length()).sum()
@@ -158,7 +164,8 @@ impl Asset {
         match self.state {
             AssetState::Stored => 0,
             AssetState::Pending | AssetState::Stuck => {
-                source.candidates.iter().filter(|candidate| !self.candidates.contains(candidate)).count()
+                let is_known = |wanted: &&Candidate| self.candidates.iter().any(|known| known.is_same(wanted));
+                source.candidates.iter().filter(|candidate| !is_known(candidate)).count()
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{Asset, AssetState, Change, Job, JobState, Outcome, Withdrawal};
-use crate::{AssetSource, FileName, Observation, Timestamp};
+use crate::{AssetSource, Candidate, FileName, Observation, Timestamp};
 
 impl Job {
     /// The most files one job can have, whatever number of callbacks name them.
@@ -50,7 +50,7 @@ impl Job {
                 if Some(outcome) > before {
                     self.conclude(outcome, observation, sidecars, position, at)
                 } else if Some(outcome) == before && outcome == Outcome::Completed {
-                    self.extend(observation, sidecars, at)
+                    self.extend(observation, sidecars, position, at)
                 } else {
                     Change::Counted
                 }
@@ -64,6 +64,24 @@ impl Job {
         after.observe(observation, sidecars, 0, self.updated_at);
         after.callbacks = self.callbacks;
         after != *self
+    }
+
+    /// `observation` with the links that are known here in the place of such as were only signed anew, unless those known have
+    /// expired by `now`.
+    pub fn with_known_links(&self, observation: &Observation, now: Timestamp) -> Observation {
+        let mut observation = observation.clone();
+        for source in &mut observation.assets {
+            let Some(asset) = self.asset(&source.slot) else { continue };
+            for candidate in &mut source.candidates {
+                let is_known = |known: &&Candidate| {
+                    known.url.is_of_same_file(&candidate.url) && known.url.expires_at().is_none_or(|at| at > now)
+                };
+                if let Some(known) = asset.candidates.iter().find(is_known) {
+                    candidate.url = known.url.clone();
+                }
+            }
+        }
+        observation
     }
 
     /// Links that were asked for are no reason to begin counting attempts anew: they would be asked for without end.
@@ -90,7 +108,7 @@ impl Job {
         }
         self.decide(outcome, observation, position);
         match outcome {
-            Outcome::Completed => drop(self.merge(observation, sidecars)),
+            Outcome::Completed => drop(self.merge(observation, sidecars, position)),
             Outcome::Moderated => {
                 self.withdrawn = Some(Box::new(Withdrawal::moderated(observation, position, at)));
             }
@@ -103,7 +121,7 @@ impl Job {
     /// A moderated job is called completed: an appeal has succeeded, if there is anything to fetch. A repeat of what was
     /// said before, which may only be late, makes the known links be tried once more.
     fn appeal(&mut self, observation: &Observation, sidecars: bool, position: u64, at: Timestamp) -> Change {
-        let merged = self.merge(observation, sidecars);
+        let merged = self.merge(observation, sidecars, position);
         if !merged {
             self.assets.iter_mut().for_each(Asset::retry);
         }
@@ -127,8 +145,8 @@ impl Job {
         self.report(observation);
     }
 
-    fn extend(&mut self, observation: &Observation, sidecars: bool, at: Timestamp) -> Change {
-        if self.merge(observation, sidecars) {
+    fn extend(&mut self, observation: &Observation, sidecars: bool, position: u64, at: Timestamp) -> Change {
+        if self.merge(observation, sidecars, position) {
             if self.assets.iter().any(|asset| asset.state == AssetState::Pending) {
                 self.withdrawn = None;
             }
@@ -165,7 +183,7 @@ impl Job {
     }
 
     /// True when there is something new to fetch or to say.
-    fn merge(&mut self, observation: &Observation, sidecars: bool) -> bool {
+    fn merge(&mut self, observation: &Observation, sidecars: bool, position: u64) -> bool {
         let mut changed = false;
         let mut places: HashMap<_, _> =
             self.assets.iter().enumerate().map(|(at, asset)| (asset.slot.clone(), at)).collect();
@@ -174,10 +192,10 @@ impl Job {
         for source in wanted(observation, sidecars) {
             if let Some(asset) = places.get(&source.slot).and_then(|at| self.assets.get_mut(*at)) {
                 url_bytes -= asset.url_bytes();
-                changed |= asset.merge(source, Self::MAX_URL_BYTES.saturating_sub(url_bytes));
+                changed |= asset.merge(source, Self::MAX_URL_BYTES.saturating_sub(url_bytes), position);
                 url_bytes += asset.url_bytes();
             } else if self.assets.len() < Self::MAX_ASSETS {
-                let mut asset = Asset::new(source, Self::MAX_URL_BYTES.saturating_sub(url_bytes));
+                let mut asset = Asset::new(source, Self::MAX_URL_BYTES.saturating_sub(url_bytes), position);
                 if asset.candidates.is_empty() && !source.candidates.is_empty() {
                     continue;
                 }

@@ -277,3 +277,44 @@ proptest! {
         prop_assert_eq!(job.reason.is_some(), job.state == JobState::Stuck);
     }
 }
+
+#[test]
+fn a_job_with_a_file_to_wait_for_is_not_due_before_it() {
+    let files = ["a", "b"].map(|slot| source(slot, &[slot], MissingReason::NoUrl)).to_vec();
+    let mut job = job(&[observation(Some(Outcome::Completed), None, files)]);
+    let failure = AttemptFailure::new("503".to_owned(), true, None);
+    job.attempt_failed(&AssetId::new("a"), &failure, at(9000), at(40));
+    assert_eq!(job.due, Some(at(10)), "the other file is due");
+    stored(&mut job, "b");
+    assert_eq!(job.due, Some(at(9000)));
+    stored(&mut job, "a");
+    assert_eq!(job.due, Some(at(50)), "it is to be ended");
+}
+
+#[test]
+fn a_link_that_was_only_signed_anew_is_known() {
+    let job = job(&[completed(&["u?Expires=1795172334&Signature=1"])]);
+    let (before, after) = (at(1_795_172_333_000), at(1_795_172_335_000));
+    for (url, now, is_news) in [
+        ("u?Expires=1795175934&Signature=2", before, false),
+        ("u?Expires=1795175934&Signature=2", after, true),
+        ("other?Expires=1795175934&Signature=2", before, true),
+    ] {
+        let again = completed(&[url]);
+        assert!(job.would_change(&again, false));
+        assert_eq!(job.would_change(&job.with_known_links(&again, now), false), is_news, "{url}");
+    }
+}
+
+#[test]
+fn what_stands_in_a_body_is_to_be_had_from_that_callback() {
+    let mut inline = completed(&["0"]);
+    for candidate in &mut inline.assets[0].candidates {
+        candidate.url = MediaUrl::parse("https://body.invalid/0").unwrap();
+        candidate.access = crate::Access::Inline;
+    }
+    let job = job(&[completed(&["u"]), inline.clone(), inline.clone()]);
+    let positions: Vec<_> = job.assets[0].candidates.iter().map(|candidate| candidate.url.body_position()).collect();
+    assert_eq!((positions, job.final_callback), (vec![Some(1), None], Some(0)));
+    assert_eq!(job.lacks(&inline, false), 0);
+}
