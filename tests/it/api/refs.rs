@@ -201,10 +201,10 @@ async fn a_ref_that_a_callback_made_can_be_registered() {
     assert_eq!(adopted["origin"], "adopted");
     let wanted = json!({"replyRef": "boat", "labels": {"project": "harbour"}});
     let (status, registered) = vault.post(REFS, wanted.to_string()).await;
-    assert_eq!((status.as_u16(), &registered["origin"]), (200, &json!("registered")), "{registered}");
+    assert_eq!((status, &registered["origin"]), (200, &json!("registered")), "{registered}");
     assert_eq!((&registered["refId"], &registered["labels"]), (&adopted["refId"], &wanted["labels"]));
     let (status, _) = vault.post(REFS, json!({"replyRef": "boat"}).to_string()).await;
-    assert_eq!(status.as_u16(), 409, "by now somebody has said what it is");
+    assert_eq!(status, 409, "by now somebody has said what it is");
 }
 
 #[tokio::test]

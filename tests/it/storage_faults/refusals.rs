@@ -45,7 +45,7 @@ async fn an_upload_that_storage_does_not_abort_holds_up_nothing() {
         vault.callback(completed(number, &url)).await;
         vault.archived(&video_id(number)).await;
     }
-    assert_eq!(s3.unfinished_uploads().len(), 1);
+    assert!(!s3.unfinished_uploads().is_empty());
     vault.stop().await;
     vault.start_again().await;
     let url = media.put("/3.mp4", mp4(3, LARGE), "video/mp4");
