@@ -62,13 +62,13 @@ pub fn judge(permit: &Permit<'_>, answer: Result<(StatusCode, Option<Duration>),
         Ok(answer) => answer,
         Err(EgressError::Refused(refusal)) => return Verdict::GiveUp(refusal.name()),
         Err(error) => {
-            permit.failed(None, &error.to_string());
+            permit.failed(&error.to_string());
             return Verdict::Failed(error.to_string(), None);
         }
     };
     let error = format!("it answers {}", status.as_u16());
     if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
-        permit.failed(retry_after, &error);
+        permit.failed(&error);
     } else {
         permit.answered();
     }

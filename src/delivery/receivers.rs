@@ -1,15 +1,18 @@
-use std::collections::HashMap;
-
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-use super::schedule;
+use super::{origin, schedule};
+use crate::cluster::text_key;
 
 /// Those that are delivered to, by scheme, host and port, so that none of them takes the place of others. One that has not
 /// answered yet gets one request at a time, and each answer makes it twice as many: so one that hangs holds no more than one.
 /// Most refs have the same few: while one of these is down, one request at a time looks whether it is back.
+///
+/// On a host that many share, one URL may fail while others work. So a URL that has not failed looks first, and its answer ends
+/// the pause for all.
 #[derive(Debug)]
 pub struct Receivers {
     known: Mutex<HashMap<String, ReceiverState>>,
@@ -33,7 +36,12 @@ struct ReceiverState {
 struct Trouble {
     failures: u32,
     since: Instant,
+    /// Until when the URLs that failed are left alone.
     until: Instant,
+    /// Until when all other URLs are.
+    others_until: Instant,
+    /// The URLs that failed last, each once, by their hashes.
+    failed: VecDeque<u64>,
     /// Whether a request looks right now.
     probing: bool,
 }
@@ -43,6 +51,8 @@ struct Trouble {
 pub struct Permit<'a> {
     receivers: &'a Receivers,
     receiver: String,
+    /// Stands for the URL.
+    url: u64,
 }
 
 /// Why a request is not to be sent.
@@ -80,26 +90,68 @@ impl Receivers {
         self.known.lock()
     }
 
-    /// Lets a request through that takes `patience` at most.
+    /// Lets a request to `url` through that takes `patience` at most.
     ///
     /// # Errors
     /// When it is not to be sent now.
-    pub fn admit(&self, receiver: &str, patience: Duration) -> Result<Permit<'_>, Backoff> {
+    pub fn admit(&self, url: &str, patience: Duration) -> Result<Permit<'_>, Backoff> {
+        let (receiver, url) = (origin(url).unwrap_or_else(|| url.to_owned()), text_key(url));
         let mut all = self.known();
-        let known = all.entry(receiver.to_owned()).or_default();
+        let known = all.entry(receiver.clone()).or_default();
         if let Some(trouble) = &mut known.trouble {
-            let rest = trouble.until.saturating_duration_since(Instant::now());
-            if !rest.is_zero() {
-                return Err(Backoff::Paused { rest, failing_for: trouble.since.elapsed() });
-            }
-            (trouble.until, trouble.probing) = (Instant::now() + patience, true);
+            trouble.probe(url, patience)?;
         } else if known.under_way
             >= if self.is_trusting { Self::AT_ONCE } else { (1 + known.answers).min(Self::AT_ONCE) }
         {
             return Err(Backoff::Busy);
         }
         known.under_way += 1;
-        Ok(Permit { receivers: self, receiver: receiver.to_owned() })
+        Ok(Permit { receivers: self, receiver, url })
+    }
+}
+
+impl Trouble {
+    /// The most URLs that are remembered.
+    const MAX_FAILED: usize = 16;
+    /// URLs that have not failed wait for a tenth of the pause.
+    const OTHERS_PART: u32 = 10;
+
+    /// Begins with a request under way that is about to fail.
+    fn new() -> Self {
+        let now = Instant::now();
+        Self { failures: 0, since: now, until: now, others_until: now, failed: VecDeque::new(), probing: true }
+    }
+
+    /// Lets a request look whether the receiver is back, one at a time.
+    fn probe(&mut self, url: u64, patience: Duration) -> Result<(), Backoff> {
+        let (now, has_failed) = (Instant::now(), self.failed.contains(&url));
+        let until = if has_failed { self.until } else { self.others_until };
+        let rest = until.saturating_duration_since(now);
+        if !rest.is_zero() {
+            // The request that looks mostly ends long before its time is over, and then this URL is next.
+            let is_next = self.probing && !has_failed;
+            let paused = Backoff::Paused { rest, failing_for: self.since.elapsed() };
+            return Err(if is_next { Backoff::Busy } else { paused });
+        }
+        (self.until, self.others_until, self.probing) = (now + patience, now + patience, true);
+        Ok(())
+    }
+
+    /// A request to `url` has failed.
+    fn fail(&mut self, url: u64) {
+        if !self.failed.contains(&url) {
+            if self.failed.len() == Self::MAX_FAILED {
+                self.failed.pop_front();
+            }
+            self.failed.push_back(url);
+        }
+        // Of requests that were under way together the first one's failure counts.
+        if !std::mem::take(&mut self.probing) {
+            return;
+        }
+        self.failures = self.failures.saturating_add(1);
+        let (now, pause) = (Instant::now(), schedule::pause(self.failures));
+        (self.until, self.others_until) = (now + pause, now + pause / Self::OTHERS_PART);
     }
 }
 
@@ -117,8 +169,8 @@ impl Permit<'_> {
         }
     }
 
-    /// It has not, or says that it cannot; `retry_after` is how long it wants to be left alone.
-    pub fn failed(&self, retry_after: Option<Duration>, error: &str) {
+    /// It has not, or says that it cannot.
+    pub fn failed(&self, error: &str) {
         let mut all = self.receivers.known();
         if all.len() > Receivers::MAX_RECEIVERS {
             let now = Instant::now();
@@ -130,20 +182,13 @@ impl Permit<'_> {
         let Some(known) = all.get_mut(&self.receiver) else { return };
         known.answers = 0;
         known.failures = known.failures.saturating_add(1);
-        let (failures, since) = match &known.trouble {
-            // Of requests that were under way together the first one's failure counts.
-            Some(trouble) if !trouble.probing => return,
-            Some(trouble) => (trouble.failures.saturating_add(1), trouble.since),
-            None if is_full => return,
-            // One that says how long to leave it alone means it.
-            None if retry_after.is_none() && known.failures <= self.receivers.tolerated => return,
-            None => {
-                tracing::warn!(receiver = self.receiver, error, "a receiver does not take what is delivered: it waits");
-                (1, Instant::now())
+        if known.trouble.is_none() {
+            if is_full || known.failures <= self.receivers.tolerated {
+                return;
             }
-        };
-        let until = Instant::now() + schedule::pause(failures, retry_after);
-        known.trouble = Some(Trouble { failures, since, until, probing: false });
+            tracing::warn!(receiver = self.receiver, error, "a receiver does not take what is delivered: it waits");
+        }
+        known.trouble.get_or_insert_with(Trouble::new).fail(self.url);
     }
 }
 
@@ -163,9 +208,13 @@ mod tests {
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(30);
+    const ORIGIN: &str = "https://hooks.example";
+    const ONE: &str = "https://hooks.example/one";
+    const TWO: &str = "https://hooks.example/two?key=1";
+    const ELSEWHERE: &str = "https://elsewhere.example/one";
 
-    fn wait(receivers: &Receivers) -> Duration {
-        match receivers.admit("a", PATIENCE) {
+    fn wait(receivers: &Receivers, url: &str) -> Duration {
+        match receivers.admit(url, PATIENCE) {
             Err(Backoff::Paused { rest, .. }) => rest,
             other => panic!("{other:?}"),
         }
@@ -174,57 +223,96 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_request_at_a_time_looks_whether_it_is_back() {
         let receivers = Receivers::of_strangers();
-        let first = receivers.admit("a", PATIENCE).unwrap();
+        let first = receivers.admit(ONE, PATIENCE).unwrap();
         first.answered();
-        let permits = [first, receivers.admit("a", PATIENCE).unwrap()];
-        permits[0].failed(None, "down");
-        permits[1].failed(Some(PATIENCE), "down, too");
+        let permits = [first, receivers.admit(ONE, PATIENCE).unwrap()];
+        permits.iter().for_each(|permit| permit.failed("down"));
         drop(permits);
-        assert!(receivers.admit("b", PATIENCE).is_ok());
-        let rest = wait(&receivers);
-        assert!(rest < 2 * Duration::from_secs(1), "{rest:?}");
+        assert!(receivers.admit(ELSEWHERE, PATIENCE).is_ok());
+        let rest = wait(&receivers, ONE);
+        assert!(rest < 2 * Duration::from_secs(1), "of two that fail together one counts: {rest:?}");
         tokio::time::advance(rest).await;
-        let probing = receivers.admit("a", PATIENCE).unwrap();
-        assert_eq!(wait(&receivers), PATIENCE);
-        probing.failed(Some(Duration::from_secs(600)), "busy");
-        assert_eq!(wait(&receivers), Duration::from_secs(600));
+        let probing = receivers.admit(ONE, PATIENCE).unwrap();
+        assert_eq!(wait(&receivers, ONE), PATIENCE);
+        probing.failed("busy");
+        assert!(wait(&receivers, ONE) > Duration::from_secs(1));
         probing.answered();
         drop(probing);
         assert_eq!(receivers.known().len(), 0);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_receiver_that_goes_on_failing_is_left_alone_for_a_minute_at_most() {
+        let receivers = Receivers::of_strangers();
+        for failures in 0..20 {
+            receivers.admit(ONE, PATIENCE).unwrap().failed("down");
+            let rest = wait(&receivers, ONE);
+            assert!(rest <= Duration::from_secs(60), "{failures}: {rest:?}");
+            tokio::time::advance(rest).await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_url_that_has_not_failed_looks_before_those_that_have() {
+        let receivers = Receivers::of_strangers();
+        for failures in 0..9 {
+            receivers.admit(ONE, PATIENCE).unwrap().failed("busy");
+            let (rest, sooner) = (wait(&receivers, ONE), wait(&receivers, TWO));
+            assert!(9 * sooner < rest, "{failures}: {sooner:?} of {rest:?}");
+            tokio::time::advance(rest).await;
+        }
+        let looking = receivers.admit(ONE, PATIENCE).unwrap();
+        assert_eq!(receivers.admit(TWO, PATIENCE).unwrap_err(), Backoff::Busy, "it is next");
+        looking.failed("busy");
+        drop(looking);
+        tokio::time::advance(wait(&receivers, TWO)).await;
+        assert!(wait(&receivers, ONE) > Duration::from_secs(30));
+        receivers.admit(TWO, PATIENCE).unwrap().answered();
+        assert!(receivers.admit(ONE, PATIENCE).is_ok(), "the receiver is there");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_url_that_fails_in_its_turn_waits_like_those_before_it() {
+        let receivers = Receivers::of_strangers();
+        for url in [ONE, TWO] {
+            receivers.admit(url, PATIENCE).unwrap().failed("down");
+            tokio::time::advance(wait(&receivers, TWO)).await;
+        }
+        assert!(receivers.admit(ONE, PATIENCE).is_ok(), "both were waited for");
+        let mut trouble = Trouble::new();
+        (0..100).for_each(|url| trouble.fail(url));
+        assert_eq!((trouble.failed.len(), trouble.failures), (Trouble::MAX_FAILED, 1));
+    }
+
     #[tokio::test]
     async fn of_the_operators_some_may_fail() {
         let receivers = Receivers::of_operator();
-        let permits: Vec<_> = std::iter::from_fn(|| receivers.admit("a", PATIENCE).ok()).collect();
+        let permits: Vec<_> = std::iter::from_fn(|| receivers.admit(ONE, PATIENCE).ok()).collect();
         assert_eq!(permits.len(), Receivers::AT_ONCE);
         for failures in [4, 1, 5] {
-            assert!(receivers.known()["a"].trouble.is_none(), "{failures}");
-            (0..failures).for_each(|_| permits[0].failed(None, "down"));
+            assert!(receivers.known()[ORIGIN].trouble.is_none(), "{failures}");
+            (0..failures).for_each(|_| permits[0].failed("down"));
             if failures < 5 {
-                assert!(receivers.known()["a"].trouble.is_none());
+                assert!(receivers.known()[ORIGIN].trouble.is_none());
                 permits[0].answered();
             }
         }
-        assert!(receivers.known()["a"].trouble.is_some());
-        permits[1].answered();
-        permits[2].failed(Some(PATIENCE), "busy");
-        assert!(wait(&receivers) > PATIENCE / 2, "it says how long");
+        assert!(receivers.known()[ORIGIN].trouble.is_some());
     }
 
     #[tokio::test]
     async fn one_that_has_not_answered_gets_one_request_and_none_takes_all_places() {
         let receivers = Receivers::of_strangers();
-        let mut permits = vec![receivers.admit("a", PATIENCE).unwrap()];
-        assert_eq!(receivers.admit("a", PATIENCE).unwrap_err(), Backoff::Busy);
+        let mut permits = vec![receivers.admit(ONE, PATIENCE).unwrap()];
+        assert_eq!(receivers.admit(TWO, PATIENCE).unwrap_err(), Backoff::Busy);
         for _ in 0..9 {
             permits[0].answered();
-            permits.extend(std::iter::from_fn(|| receivers.admit("a", PATIENCE).ok()));
+            permits.extend(std::iter::from_fn(|| receivers.admit(TWO, PATIENCE).ok()));
         }
         assert_eq!(permits.len(), Receivers::AT_ONCE);
-        assert!(receivers.admit("b", PATIENCE).is_ok());
+        assert!(receivers.admit(ELSEWHERE, PATIENCE).is_ok());
         drop(permits);
-        assert!(receivers.admit("a", PATIENCE).is_ok());
+        assert!(receivers.admit(ONE, PATIENCE).is_ok());
         assert_eq!(receivers.known().len(), 0);
     }
 }

@@ -47,10 +47,10 @@ impl Schedule {
     }
 }
 
-/// How long to leave a receiver alone after so many failures in a row.
-pub(super) fn pause(failures: u32, retry_after: Option<Duration>) -> Duration {
-    let delay = Schedule::RELAY.delay(failures, None).unwrap_or(LONGEST_PAUSE);
-    delay.min(LONGEST_PAUSE).max(retry_after.unwrap_or_default())
+/// How long to leave a receiver alone after so many failures in a row: a minute at most. `Retry-After` does not count here: one
+/// URL asks for it, and all URLs of the receiver wait.
+pub(super) fn pause(failures: u32) -> Duration {
+    Schedule::RELAY.delay(failures, None).unwrap_or(LONGEST_PAUSE).min(LONGEST_PAUSE)
 }
 
 #[cfg(test)]
@@ -82,8 +82,7 @@ mod tests {
             for schedule in [Schedule::RELAY, Schedule::STANDARD_WEBHOOKS] {
                 prop_assert!(schedule.delay(failures, Some(retry_after)).unwrap() >= retry_after);
             }
-            prop_assert!(pause(failures, Some(retry_after)) >= retry_after);
-            prop_assert!(pause(failures, None) <= LONGEST_PAUSE);
+            prop_assert!(pause(failures) <= LONGEST_PAUSE);
         }
     }
 }

@@ -93,8 +93,7 @@ impl Courier {
     async fn send(&self, notification: &Notification, url: MediaUrl) -> Verdict {
         fail_point!("notify.send", |_| Verdict::Failed("as asked for".to_owned(), None));
         let (keys, presigned, receivers) = self.terms();
-        let receiver = url.expose().origin().ascii_serialization();
-        let permit = match receivers.admit(&receiver, Notifier::REQUEST_TIME) {
+        let permit = match receivers.admit(url.expose().as_str(), Notifier::REQUEST_TIME) {
             Ok(permit) => permit,
             Err(backoff) => return Verdict::Backoff(backoff),
         };

@@ -79,8 +79,7 @@ impl Relay {
 
     async fn pass_on(&self, position: u64, record: OutboxRecord, known: &RefRecord, url: &MediaUrl) -> Verdict {
         fail_point!("relay.send", |_| Verdict::Failed("as asked for".to_owned(), None));
-        let receiver = url.expose().origin().ascii_serialization();
-        let permit = match self.inner.receivers.admit(&receiver, Self::REQUEST_TIME) {
+        let permit = match self.inner.receivers.admit(url.expose().as_str(), Self::REQUEST_TIME) {
             Ok(permit) => permit,
             Err(backoff) => return Verdict::Backoff(backoff),
         };

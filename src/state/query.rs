@@ -63,6 +63,9 @@ pub(super) fn read_neighbours<T>(
     Ok(())
 }
 
+/// From when on the provider is to be asked, and about which job.
+type DueQuestion = (Timestamp, u64);
+
 /// The most records one page looks at: what a filter passes over must not hold a request up without limit.
 const MAX_LOOKED_AT: usize = 10_000;
 
@@ -219,21 +222,28 @@ impl State {
         Ok(asks)
     }
 
-    /// At most `limit` jobs about which the provider is to be asked now, the longest due first, and when the next is to be.
-    /// No question is put off for longer than `longest`: a time further ahead was set by a clock that was wrong.
+    /// At most `limit` jobs about which the provider is to be asked now, those behind `after`, the longest due first, with the
+    /// time from which on; and when the next is to be. No question is put off for longer than `longest`: a time further ahead
+    /// was set by a clock that was wrong.
     pub fn confirmations_due(
         &self,
         now: Timestamp,
         longest: Duration,
+        after: Option<DueQuestion>,
         limit: usize,
-    ) -> Result<(Vec<u64>, Option<Timestamp>), StateError> {
+    ) -> Result<(Vec<DueQuestion>, Option<Timestamp>), StateError> {
         let store = self.store()?;
         let soon = keys::ask(now, u64::MAX)..keys::ask(now.after(longest), u64::MAX);
-        let come = store.range(Table::Asks.prefix()..soon.start.clone());
-        let ahead = store.range(soon.end.clone()..keys::after(Table::Asks));
+        let behind = |(at, sequence): DueQuestion| keys::ask(at, sequence.saturating_add(1));
+        let start = after.map_or_else(|| Table::Asks.prefix(), behind);
+        let come = store.range(start.clone()..soon.start.clone());
+        let ahead = store.range(start.max(soon.end.clone())..keys::after(Table::Asks));
         let mut due = Vec::new();
         for item in come.chain(ahead).take(limit) {
-            due.extend(keys::trailing_number(&item?.0));
+            let key = item?.0;
+            if let (Some(millis), Some(sequence)) = (keys::number_at(&key, 1), keys::trailing_number(&key)) {
+                due.push((Timestamp::from_millis_clamped(millis), sequence));
+            }
         }
         let next = store.range(soon).next().transpose()?;
         let next = next.and_then(|(key, _)| keys::number_at(&key, 1)).map(Timestamp::from_millis_clamped);

@@ -3,7 +3,12 @@
 //! What waits is recorded with its job, and so is what becomes of it: a crash between any two steps only makes the
 //! provider be asked again. A question without an answer is asked again ever more rarely, and holds up no other. A provider
 //! that cannot be connected to uses nothing up and writes nothing: one question at a time looks whether it is back.
+//!
+//! The holder of a reply URL may invent jobs without end. So the targets over which callbacks came take turns, and none has more
+//! than three quarters of the places. Since the provider is asked one question at a time about each of its accounts, no more
+//! than one question about an account takes a place.
 
+mod backlog;
 mod compare;
 mod open_since;
 mod question;
@@ -17,13 +22,14 @@ use tokio::sync::watch;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
+use self::backlog::{Backlog, Turn};
 use self::open_since::OpenSince;
 use self::question::{AskError, AskResult, Question};
 use super::shards;
 use crate::cluster::Share;
-use crate::domain::Timestamp;
-use crate::provider::Client;
-use crate::state::{EventLog, State};
+use crate::domain::{Target, Timestamp};
+use crate::provider::{Client, account_of};
+use crate::state::{EventLog, State, StateError};
 
 /// Confirms or refutes final callbacks. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -41,13 +47,24 @@ struct Inner {
     stop: watch::Sender<bool>,
 }
 
-/// Questions being asked.
+/// Questions that are due, and those being asked.
 #[derive(Default)]
-struct InFlight {
+struct Questions {
     tasks: JoinSet<AskResult>,
-    jobs: HashMap<Id, u64>,
+    in_flight: HashMap<Id, InFlight>,
+    backlog: Backlog,
+    /// Where the last look at what is due ended; `None` when it came to the end.
+    looked_to: Option<(Timestamp, u64)>,
+    /// When the next look may be.
+    look_at: Option<Instant>,
     /// Until when nothing is asked because what was said could not be recorded.
     backoff_until: Option<Instant>,
+}
+
+/// A question being asked.
+struct InFlight {
+    sequence: u64,
+    turn: Turn,
 }
 
 impl Confirmer {
@@ -55,8 +72,13 @@ impl Confirmer {
     pub const PATIENCE: Duration = Duration::from_secs(300);
     /// Questions at a time.
     const AT_ONCE: usize = 4;
-    /// Of what is due, so much is looked at for what is this replica's.
-    const LOOKED_AT: usize = 4096;
+    /// Of these, questions for one target.
+    const OF_ONE_TARGET: usize = Self::AT_ONCE - Self::AT_ONCE.div_ceil(4);
+    /// Of what is due, so many jobs are read in one look; the next begins behind them. Where more are due, one that becomes due
+    /// waits until the looks come to it: a second for each 5,000 of the others.
+    const LOOKED_AT: usize = 256;
+    /// Between two looks.
+    const LOOK_PAUSE: Duration = Duration::from_millis(50);
     /// Between two looks at what cannot be read, or not be recorded.
     const STATE_PAUSE: Duration = Duration::from_secs(2);
     /// No question is put off for longer: an account on hold is left alone for two hours.
@@ -86,19 +108,19 @@ impl Confirmer {
             _ = self.log.recovered() => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
-        let mut asking = InFlight::default();
+        let mut questions = Questions::default();
         let mut shares = self.log.cluster().map(|cluster| cluster.shares().changes());
         while !*stop.borrow_and_update() {
             let resumed = self.inner.client.as_ref().map(|client| client.circuit_breaker().resumed());
             let at_once = if self.is_unreachable() { 1 } else { Self::AT_ONCE };
-            let backoff_until = asking.backoff_until.filter(|until| *until > Instant::now());
+            let backoff_until = questions.backoff_until.filter(|until| *until > Instant::now());
             let paused = backoff_until.max(self.paused_until());
-            let next = paused.or_else(|| self.dispatch(&mut asking, at_once));
-            let has_room = paused.is_none() && asking.tasks.len() < at_once;
+            let next = paused.or_else(|| self.dispatch(&mut questions, at_once));
+            let has_room = paused.is_none() && questions.tasks.len() < at_once;
             tokio::select! {
                 _ = stop.changed() => {}
-                Some(ended) = asking.tasks.join_next_with_id(), if !asking.tasks.is_empty() => {
-                    self.ended(&mut asking, ended).await;
+                Some(ended) = questions.tasks.join_next_with_id(), if !questions.tasks.is_empty() => {
+                    self.ended(&mut questions, ended).await;
                 }
                 () = self.state().confirmations_changed(), if has_room => {}
                 () = shards::changed(&mut shares) => {}
@@ -106,7 +128,7 @@ impl Confirmer {
                 () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
             }
         }
-        asking.tasks.shutdown().await;
+        questions.tasks.shutdown().await;
     }
 
     fn paused_until(&self) -> Option<Instant> {
@@ -118,47 +140,88 @@ impl Confirmer {
     }
 
     /// Asks what is due and has room. Returns when to look again, if that is known.
-    fn dispatch(&self, asking: &mut InFlight, at_once: usize) -> Option<Instant> {
-        let now = Timestamp::now();
-        // Of what is due, some is other replicas'.
-        let most = if self.log.cluster().is_some() { Self::LOOKED_AT } else { 2 * Self::AT_ONCE };
-        let (due, next) = match self.state().confirmations_due(now, Self::LONGEST_PAUSE, most) {
-            Ok(found) => found,
-            Err(error) => {
-                tracing::debug!(%error, "what waits to be confirmed cannot be read yet");
-                return Some(Instant::now() + Self::STATE_PAUSE);
-            }
-        };
-        for sequence in due {
-            if asking.tasks.len() >= at_once {
-                return None;
-            }
-            if asking.jobs.values().any(|asked| *asked == sequence) {
-                continue;
-            }
-            let Some(share) = self.state().share(sequence) else { continue };
-            let question = self.question(sequence, share.as_ref().map(Share::fence));
-            let task = asking.tasks.spawn(async move {
-                let _share = share;
-                question.ask().await
-            });
-            asking.jobs.insert(task.id(), sequence);
-        }
-        next.map(|at| Instant::now() + at.since(now))
+    fn dispatch(&self, questions: &mut Questions, at_once: usize) -> Option<Instant> {
+        self.ask_due(questions, at_once).unwrap_or_else(|error| {
+            tracing::debug!(%error, "what waits to be confirmed cannot be read yet");
+            Some(Instant::now() + Self::STATE_PAUSE)
+        })
     }
 
-    async fn ended(&self, asking: &mut InFlight, ended: Result<(Id, AskResult), JoinError>) {
+    fn ask_due(&self, questions: &mut Questions, at_once: usize) -> Result<Option<Instant>, StateError> {
+        let now = Timestamp::now();
+        let next = self.look(questions, now)?;
+        while questions.tasks.len() < at_once {
+            let in_flight = &questions.in_flight;
+            let may_ask = |target: &Target, account: &str| Self::may_ask(in_flight, target, account);
+            let Some((turn, sequence)) = questions.backlog.pop(may_ask) else { break };
+            self.begin(questions, turn, sequence, now)?;
+        }
+        Ok(next)
+    }
+
+    /// Reads on in what is due, unless the last look was just now. Returns when to look again, if that is known.
+    fn look(&self, questions: &mut Questions, now: Timestamp) -> Result<Option<Instant>, StateError> {
+        let instant = Instant::now();
+        if let Some(look_at) = questions.look_at.filter(|look_at| *look_at > instant) {
+            return Ok(Some(look_at));
+        }
+        let (state, after) = (self.state(), questions.looked_to);
+        let (due, next) = state.confirmations_due(now, Self::LONGEST_PAUSE, after, Self::LOOKED_AT)?;
+        let jobs = state.job_batch(due.iter().map(|(_, sequence)| *sequence))?;
+        for (at, sequence) in &due {
+            if state.share(*sequence).is_none() {
+                continue;
+            }
+            let Some(job) = jobs.without_files(*sequence)? else { continue };
+            let account = account_of(&job.id);
+            // A forged callback does not make the true one wait for the turn of the forger.
+            for callback in &job.unconfirmed {
+                questions.backlog.add(&callback.target, &account, *at, *sequence);
+            }
+        }
+        questions.look_at = Some(instant + Self::LOOK_PAUSE);
+        questions.looked_to = due.last().copied().filter(|_| due.len() == Self::LOOKED_AT);
+        // What is due and left out has to be found again.
+        let is_over = due.is_empty() && after.is_none();
+        Ok(if is_over { next.map(|at| instant + at.since(now)) } else { questions.look_at })
+    }
+
+    /// Whether there is room for a question for `target` about `account`.
+    fn may_ask(in_flight: &HashMap<Id, InFlight>, target: &Target, account: &str) -> bool {
+        let turns = || in_flight.values().map(|question| &question.turn);
+        turns().all(|turn| turn.account != account)
+            && turns().filter(|turn| turn.target == *target).count() < Self::OF_ONE_TARGET
+    }
+
+    /// Asks about a job, unless it is another replica's or not due any more.
+    fn begin(&self, questions: &mut Questions, turn: Turn, sequence: u64, now: Timestamp) -> Result<(), StateError> {
+        let due = self.state().job_without_files(sequence)?.and_then(|job| job.confirm_at);
+        if due.is_none_or(|due| !due.has_come(now, Self::LONGEST_PAUSE)) {
+            return Ok(());
+        }
+        let Some(share) = self.state().share(sequence) else { return Ok(()) };
+        let question = self.question(sequence, share.as_ref().map(Share::fence));
+        let task = questions.tasks.spawn(async move {
+            let _share = share;
+            question.ask().await
+        });
+        questions.backlog.take_turn(turn.clone());
+        questions.in_flight.insert(task.id(), InFlight { sequence, turn });
+        Ok(())
+    }
+
+    async fn ended(&self, questions: &mut Questions, ended: Result<(Id, AskResult), JoinError>) {
         let (id, asked) = match ended {
             Ok((id, asked)) => (id, Some(asked)),
             Err(error) => (error.id(), None),
         };
-        let sequence = asking.jobs.remove(&id);
+        let sequence = questions.in_flight.remove(&id).map(|question| question.sequence);
         match asked {
             // The client knows how long it is to be left alone.
             Some(Ok(()) | Err(AskError::Provider(_))) => {}
             Some(Err(error)) => {
                 tracing::warn!(%error, "what the provider says cannot be recorded yet");
-                asking.backoff_until = Some(Instant::now() + Self::STATE_PAUSE);
+                questions.backoff_until = Some(Instant::now() + Self::STATE_PAUSE);
             }
             None => {
                 tracing::error!(sequence, "a defect cut a question to the provider off");

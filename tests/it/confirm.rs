@@ -1,6 +1,7 @@
 //! `provider.confirm`: nothing follows from a final callback until the provider says the same.
 
 pub(crate) mod crash;
+mod shares;
 mod trouble;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +13,7 @@ use replyvault::simulator::{Config, Simulator};
 use serde_json::{Value, json};
 
 use crate::support::media::{MediaServer, mp4};
-use crate::support::vault::{PATIENCE, TOKEN, Vault};
+use crate::support::vault::{PATIENCE, TOKEN, Vault, video_id};
 
 /// A provider and a vault that asks it.
 struct Bench {
@@ -117,6 +118,21 @@ fn provider(base_url: &str) -> ClientConfig {
             allow_private_addresses: true,
         },
     }
+}
+
+/// A provider that answers each question as a test says: `MediaServer` under the paths of its API.
+async fn with_answers(answers: &MediaServer) -> Vault {
+    let provider = provider(&answers.url(""));
+    Vault::start_with(|settings| {
+        settings.intake.confirm = true;
+        settings.provider = Some(provider);
+        settings.reconcile.minute = NEVER;
+    })
+    .await
+}
+
+fn question(number: u64) -> String {
+    format!("/v1/minimax/videos/{}", video_id(number))
 }
 
 /// For what the provider does not know yet.

@@ -23,6 +23,7 @@ use crate::support::vault::{NOTIFY_SECRET, PATIENCE, Vault, completed, video_id}
 mod clients;
 mod crash;
 mod links;
+mod shared_hosts;
 mod wait;
 
 pub(crate) use crash::POINTS;

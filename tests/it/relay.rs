@@ -1,5 +1,6 @@
 //! Callbacks over the URL of a ref whose caller has a receiver of its own are passed on to it.
 
+use std::path::Path;
 use std::time::Duration;
 
 use replyvault::app::Settings;
@@ -230,6 +231,21 @@ async fn a_refused_relay_is_retried_and_410_ends_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_asks_for_an_hour_keeps_no_other_at_its_host_waiting() {
+    let bench = Bench::start().await;
+    bench.receiver.refuse("/one", 429, 3600);
+    let one = bench.reference(&bench.receiver.url("/one")).await;
+    let two = bench.reference(&bench.receiver.url("/two")).await;
+    bench.progress(&one, 1, 1).await;
+    bench.receiver.hit("/one", 1).await;
+    for percent in 1..=3 {
+        bench.progress(&two, 2, percent).await;
+    }
+    bench.receiver.hit("/two", 3).await;
+    assert_eq!(bench.receiver.hits("/one"), 1, "it asked for an hour");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_that_the_policy_forbids_is_given_up_at_once() {
     for allow_private in [false, true] {
         let bench = Bench::start_with(Receiver::start(), |settings| {
@@ -296,6 +312,25 @@ async fn a_rebuild_knows_what_was_passed_on_and_what_waits() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn waiting_relays_survive_the_loss_of_their_segments() {
+    waiting_relays_survive(|archived| std::fs::remove_dir_all(archived).unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_relays_survive_damage_to_their_archived_segments() {
+    let damage = |archived: &Path| {
+        for item in std::fs::read_dir(archived).unwrap() {
+            let path = item.unwrap().path();
+            let mut bytes = std::fs::read(&path).unwrap();
+            let place = bytes.len() * 2 / 3;
+            bytes[place] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+        }
+    };
+    waiting_relays_survive(damage).await;
+}
+
+/// With their segments in the archive, which `lose` has the folder of.
+async fn waiting_relays_survive(lose: impl FnOnce(&Path)) {
     let mut bench = Bench::start_with(Receiver::start_down(), |_| {}).await;
     let id = bench.reference(&bench.receiver.url("/")).await;
     let mut sent = vec![bench.progress(&id, 1, 1).await, bench.progress(&id, 1, 2).await];
@@ -308,10 +343,10 @@ async fn waiting_relays_survive_the_loss_of_their_segments() {
         sent.push(bench.progress(&id, 1, 2 + sent.len() as u64).await);
     }
     bench.vault.stop().await;
-    std::fs::remove_dir_all(bench.vault.dir.path().join("bucket/_journal")).unwrap();
+    lose(&bench.vault.dir.path().join("bucket/_journal"));
     std::fs::remove_dir_all(bench.vault.settings.data_dir.join("state")).unwrap();
     bench.vault.start_again().await;
-    assert_eq!(bench.counters().outbox, 5);
+    assert_eq!((bench.counters().outbox, bench.counters().quarantined), (5, 1));
     bench.receiver.up();
     assert_eq!(bench.receiver.bodies(5).await, sent);
     assert_eq!(bench.settled().await, (5, 0));

@@ -5,7 +5,7 @@ use replyvault::intake::Intake;
 use replyvault::journal::{CallbackEntry, Durability, Entry, Event};
 
 use super::*;
-use crate::support::vault::{completed, video_id};
+use crate::support::vault::completed;
 
 async fn retry(bench: &Bench, video: &str) {
     let url = bench.vault.url(&format!("/api/v1/jobs/{}/retry", video.replace(':', "%3A")));
@@ -165,21 +165,6 @@ async fn a_question_put_off_by_a_clock_that_was_ahead_is_asked_at_once() {
     let event = Event::Unanswered { at, job: video_id(1).parse().unwrap(), due: at.after(Duration::from_secs(2)) };
     log.record(event, Durability::Buffered).await.unwrap();
     vault.archived(&video_id(1)).await;
-}
-
-/// A provider that answers each question as a test says: `MediaServer` under the paths of its API.
-async fn with_answers(answers: &MediaServer) -> Vault {
-    let provider = provider(&answers.url(""));
-    Vault::start_with(|settings| {
-        settings.intake.confirm = true;
-        settings.provider = Some(provider);
-        settings.reconcile.minute = NEVER;
-    })
-    .await
-}
-
-fn question(number: u64) -> String {
-    format!("/v1/minimax/videos/{}", video_id(number))
 }
 
 #[tokio::test(flavor = "multi_thread")]

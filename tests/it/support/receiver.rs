@@ -1,5 +1,6 @@
 //! What a caller of the gateway has its callbacks sent to.
 
+use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -29,6 +30,8 @@ struct Shared {
     got: Mutex<Vec<Got>>,
     signed: Mutex<Vec<Signed>>,
     answers: Mutex<Vec<u16>>,
+    /// Paths that are refused: with which status, and for how many seconds.
+    refused: Mutex<HashMap<String, (u16, u64)>>,
     hangs: Mutex<bool>,
 }
 
@@ -61,6 +64,26 @@ impl Receiver {
     /// Each of `statuses` once, in turn; then 200.
     pub(crate) fn answer(&self, statuses: &[u16]) {
         *self.shared.answers.lock().unwrap() = statuses.iter().rev().copied().collect();
+    }
+
+    /// From now on requests to `path` are answered with `status`, and with a Retry-After of so many seconds.
+    pub(crate) fn refuse(&self, path: &str, status: u16, retry_after: u64) {
+        self.shared.refused.lock().unwrap().insert(path.to_owned(), (status, retry_after));
+    }
+
+    /// How often `path` was asked for.
+    pub(crate) fn hits(&self, path: &str) -> usize {
+        self.got().iter().filter(|got| got.0 == path).count()
+    }
+
+    /// Waits until `path` was asked for so often.
+    pub(crate) async fn hit(&self, path: &str, times: usize) {
+        let hit = async {
+            while self.hits(path) < times {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        assert!(tokio::time::timeout(PATIENCE, hit).await.is_ok(), "expected {path}: {:#?}", self.got());
     }
 
     /// From now on it takes requests and never answers.
@@ -100,6 +123,11 @@ async fn take(request: HttpRequest, body: String, shared: web::Data<Shared>) -> 
     shared.got.lock().unwrap().push((request.uri().to_string(), content_type.to_owned(), body));
     if *shared.hangs.lock().unwrap() {
         std::future::pending::<()>().await;
+    }
+    let refused = shared.refused.lock().unwrap().get(request.path()).copied();
+    if let Some((status, retry_after)) = refused {
+        let mut answer = HttpResponse::build(StatusCode::from_u16(status).unwrap());
+        return answer.insert_header(("retry-after", retry_after.to_string())).finish();
     }
     let status = shared.answers.lock().unwrap().pop().unwrap_or(200);
     let mut answer = HttpResponse::build(StatusCode::from_u16(status).unwrap());
