@@ -13,6 +13,7 @@
 //! place is reported as missing.
 
 mod archive;
+mod baseline;
 mod entry;
 mod event;
 mod frame;
@@ -51,6 +52,7 @@ pub use strays::Strays;
 pub use writer::{Durability, Writer};
 
 use self::archive::Survey;
+use self::baseline::Baseline;
 use self::header::{FoundHeader, HEADER_SIZE};
 
 /// Why the journal could not do what was asked.
@@ -101,8 +103,7 @@ pub struct Journal {
     /// The position after the last byte that this process has tried to write, or 0: behind it the last file may have room.
     written: Arc<AtomicU64>,
     archive: Option<Arc<dyn Archive>>,
-    /// The newest segment when this was opened.
-    opened_with: Option<u64>,
+    baseline: Arc<Baseline>,
     survey: Arc<Survey>,
     /// Segments that were archived beside others of the same base.
     conflicts: Arc<AtomicU64>,
@@ -130,7 +131,7 @@ impl Journal {
             segments: Arc::default(),
             written: Arc::default(),
             archive: None,
-            opened_with: None,
+            baseline: Arc::default(),
             survey: Arc::default(),
             conflicts: Arc::default(),
             unreadable: Arc::default(),
@@ -146,7 +147,7 @@ impl Journal {
                 tracing::warn!(%error, segment = %journal.path(*base).display(), "a segment of the journal stays open to others");
             }
         }
-        journal.opened_with = bases.last().copied();
+        journal.baseline = Arc::new(Baseline::new(bases.last().copied()));
         *journal.segments.write() = bases;
         Ok(journal)
     }
@@ -156,7 +157,9 @@ impl Journal {
     /// # Errors
     /// As for [`Journal::open`].
     pub fn open_in(data: &Path) -> Result<Self, JournalError> {
-        Ok(Self { owner_file: Some(data.join("lock").into()), ..Self::open(&data.join("journal"))? })
+        let journal = Self::open(&data.join("journal"))?;
+        let baseline = Arc::new(Baseline::open(data, journal.newest()));
+        Ok(Self { owner_file: Some(data.join("lock").into()), baseline, ..journal })
     }
 
     /// Whether another process, or a writer in this one, writes to the journal of the data directory `data`.

@@ -129,7 +129,10 @@ enum Surveyed {
     #[default]
     Not,
     Failed,
-    Done(Vec<Archived>),
+    Done {
+        archived: Vec<Archived>,
+        standing: Standing,
+    },
 }
 
 impl Journal {
@@ -137,7 +140,7 @@ impl Journal {
     pub fn standing(&self) -> Standing {
         match &*self.survey.state.lock() {
             Surveyed::Not | Surveyed::Failed => Standing::Unknown,
-            Surveyed::Done(archived) => self.compare(archived),
+            Surveyed::Done { standing, .. } => *standing,
         }
     }
 
@@ -149,7 +152,7 @@ impl Journal {
         let Some(archive) = &self.archive else { return Ok(Standing::InStep) };
         let archived = archive.segments(0, Patience::Thorough)?;
         let standing = self.compare(&archived);
-        *self.survey.state.lock() = Surveyed::Done(archived);
+        *self.survey.state.lock() = Surveyed::Done { archived, standing };
         Ok(standing)
     }
 
@@ -160,21 +163,38 @@ impl Journal {
         if must {
             return archive.segments(from, Patience::Thorough);
         }
-        if self.opened_with.is_none() {
-            return Ok(Vec::new());
-        }
+        let Some(newest) = self.baseline.newest() else { return Ok(Vec::new()) };
         let mut state = self.survey.state.lock();
         if let Surveyed::Not = *state {
-            *state = archive.segments(from, Patience::Brief).map_or(Surveyed::Failed, Surveyed::Done);
+            *state = match archive.segments(from.min(newest), Patience::Brief) {
+                Ok(archived) => Surveyed::Done { standing: self.compare(&archived), archived },
+                Err(_) => Surveyed::Failed,
+            };
         }
         match &*state {
-            Surveyed::Done(archived) => Ok(archived.iter().filter(|segment| segment.base >= from).cloned().collect()),
+            Surveyed::Done { archived, .. } => {
+                Ok(archived.iter().filter(|segment| segment.base >= from).cloned().collect())
+            }
             Surveyed::Not | Surveyed::Failed => Ok(Vec::new()),
         }
     }
 
+    /// Whether an earlier run has begun segments before the archive was compared with what was here.
+    pub fn has_inherited_baseline(&self) -> bool {
+        self.baseline.is_inherited()
+    }
+
+    /// Has later starts compare the archive with what is here by then. What follows from the comparison of this run must be
+    /// done and on the disk.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn clear_baseline(&self) -> Result<(), JournalError> {
+        self.baseline.clear()
+    }
+
     fn compare(&self, archived: &[Archived]) -> Standing {
-        let Some(newest) = self.opened_with else {
+        let Some(newest) = self.baseline.newest() else {
             return if archived.is_empty() { Standing::InStep } else { Standing::Empty };
         };
         let is_beyond = |segment: &&Archived| {
@@ -185,10 +205,9 @@ impl Journal {
         beyond.map_or(Standing::InStep, |archive_end| Standing::OlderCopy { archive_end })
     }
 
-    /// Whether a segment is here and ends before `end`.
+    /// Whether a segment is here and ends before `end`. Room behind its last record is no part of it.
     pub(super) fn is_shorter_here(&self, base: u64, end: u64) -> bool {
-        self.bases().contains(&base)
-            && std::fs::metadata(self.path(base)).is_ok_and(|metadata| base + metadata.len() < end)
+        self.bases().contains(&base) && self.used_end(base).is_ok_and(|used_end| used_end < end)
     }
 
     /// Puts a segment that is here into the archive. Blocks.

@@ -47,6 +47,7 @@ pub struct Replay {
     end: u64,
     /// Everything before this has been looked at.
     read_to: u64,
+    lost_to: u64,
     /// The segment before the one being read, where that has the same base.
     twin: Option<(u64, Bytes)>,
     /// What the archive said of the last segment read from it.
@@ -83,6 +84,7 @@ struct Loaded {
     salt: u32,
     bytes: Bytes,
     at: usize,
+    is_archived: bool,
     /// Whether all of it was known to whoever wrote the next, or moved it away, so nothing of it can be a write cut off.
     is_sealed: bool,
     search: Resync,
@@ -117,8 +119,11 @@ impl Journal {
         Ok(Replay { watcher: self.watcher.clone(), ..self.read_sources(sources, from) })
     }
 
-    /// Whether some of what follows `from` is not in the segments `here`, or nobody can tell.
+    /// Whether some of what follows `from` is not in the segments `here`, or nobody can tell; false without an archive.
     fn lacks_segments(&self, here: &[(u64, u64)], from: u64) -> bool {
+        if self.archive.is_none() {
+            return false;
+        }
         let mut end = from;
         for (base, length) in here {
             // Which cannot tell where the one before it ends may have none before it.
@@ -126,7 +131,10 @@ impl Journal {
             if *base > from && previous_end().min(*base) > end {
                 return true;
             }
-            end = end.max(base.saturating_add(*length));
+            let file_end = base.saturating_add(*length);
+            if file_end > end {
+                end = end.max(self.used_end(*base).unwrap_or(file_end));
+            }
         }
         false
     }
@@ -156,6 +164,7 @@ impl Journal {
             damage: Vec::new(),
             end: 0,
             read_to: from,
+            lost_to: 0,
             twin: None,
             problem: None,
             watcher: None,
@@ -181,6 +190,12 @@ impl Replay {
     /// The end of the last intact record read so far, or 0.
     pub fn end(&self) -> u64 {
         self.end
+    }
+
+    /// The end of the last stretch so far that moved away and is lost, or 0: it is missing, or cannot be read in the archive.
+    /// What was open of it was written again behind it. A segment that is damaged here has not moved.
+    pub fn lost_to(&self) -> u64 {
+        self.lost_to
     }
 
     /// Reads the next segment and says what of it cannot be read. Blocks.
@@ -216,6 +231,7 @@ impl Replay {
 
     fn load(&mut self, source: Source) -> Result<Option<Loaded>, JournalError> {
         let base = source.base();
+        let is_archived = matches!(source, Source::Archive(_));
         let mut path = self.journal.path(base);
         let (head, bytes, archived_end, is_sealed) = match (source, &self.journal.archive) {
             (Source::Archive(segment), Some(archive)) => {
@@ -235,13 +251,14 @@ impl Replay {
             // A crash while a segment was begun leaves half a header, and nothing behind it.
             let is_begun = bytes.len() <= HEADER_SIZE || bytes.iter().all(|byte| *byte == 0);
             let is_torn = archived_end.is_none() && is_begun && resync::next_marker(&bytes, 0).is_none();
-            self.damaged(path, base, end, if is_torn { DamageKind::TornTail } else { DamageKind::Garbled });
+            let kind = if is_torn { DamageKind::TornTail } else { DamageKind::Garbled };
+            self.damaged(path, base, end, kind, is_archived);
             return Ok(None);
         };
         // No segment says that of what lies behind it; noise may.
         let previous_end = header.previous_end.map_or(0, |end| end.min(base));
         if self.read_to < previous_end {
-            self.damaged(path.clone(), self.read_to, previous_end, DamageKind::Missing);
+            self.damaged(path.clone(), self.read_to, previous_end, DamageKind::Missing, is_archived);
         }
         self.read_to = self.read_to.max(base);
         if !header.is_intact {
@@ -255,7 +272,8 @@ impl Replay {
             let is_part = twin.starts_with(&bytes) || bytes.starts_with(&twin);
             at = at.max(if is_part { twin.len() } else { 0 });
         }
-        Ok(Some(Loaded { path, base, salt: header.salt, bytes, at, is_sealed, search: Resync::default() }))
+        let (salt, search) = (header.salt, Resync::default());
+        Ok(Some(Loaded { path, base, salt, bytes, at, is_archived, is_sealed, search }))
     }
 
     /// Leaves the segment that was read. Its bytes stay while the next has the same base.
@@ -272,9 +290,12 @@ impl Replay {
         }
     }
 
-    fn damaged(&mut self, segment: PathBuf, from: u64, to: u64, kind: DamageKind) {
+    fn damaged(&mut self, segment: PathBuf, from: u64, to: u64, kind: DamageKind, is_archived: bool) {
         self.damage.push(Damage { segment, from, to, kind });
         self.read_to = self.read_to.max(to);
+        if kind == DamageKind::Missing || (is_archived && kind == DamageKind::Garbled) {
+            self.lost_to = self.lost_to.max(to);
+        }
     }
 }
 
@@ -284,6 +305,7 @@ impl Replay {
         loop {
             let segment = self.segment.as_mut()?;
             let position = segment.base + segment.at as u64;
+            let is_archived = segment.is_archived;
             let rest = segment.bytes.get(segment.at..).unwrap_or_default();
             if rest.iter().all(|byte| *byte == 0) {
                 self.leave();
@@ -298,7 +320,7 @@ impl Replay {
                 }
                 // Intact, and of a type this version does not know.
                 let (path, to) = (segment.path.clone(), self.end);
-                self.damaged(path, position, to, DamageKind::Garbled);
+                self.damaged(path, position, to, DamageKind::Garbled, is_archived);
                 continue;
             }
             let next = segment.search.next_record(&segment.bytes, segment.at + 1, segment.salt);
@@ -307,7 +329,7 @@ impl Replay {
             let is_torn = next.is_none() && !segment.is_sealed;
             let kind = if is_torn { DamageKind::TornTail } else { DamageKind::Garbled };
             let path = segment.path.clone();
-            self.damaged(path, position, to, kind);
+            self.damaged(path, position, to, kind, is_archived);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use fail::fail_point;
@@ -48,12 +49,47 @@ impl Journal {
         Ok(Timestamp::from_millis_clamped(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)))
     }
 
+    /// Has a segment pass for one that was last written to now.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn reset_written_at(&self, base: u64) -> Result<(), JournalError> {
+        let reset = File::open(self.path(base)).and_then(|file| file.set_modified(SystemTime::now()));
+        reset.map_err(|source| self.failed(base, "marked as written to now", source))
+    }
+
     /// All that counts of a segment, as it is on disk: its header, its records, and what became of damaged ones.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn segment(&self, base: u64) -> Result<Bytes, JournalError> {
-        Ok(self.counted(base)?.0)
+        let mut bytes = self.counted(base)?.0;
+        // A copy of a running service has room where its state knows of records: other bytes than the segment in the end had.
+        let used = self.used_end(base)?.saturating_sub(base);
+        bytes.truncate(usize::try_from(used).unwrap_or(usize::MAX));
+        Ok(bytes)
+    }
+
+    /// The position behind the last record of a segment, or behind its last byte that is not zero, and at least behind its
+    /// header. Zeros that follow are room.
+    pub(super) fn used_end(&self, base: u64) -> Result<u64, JournalError> {
+        let failed = |source| self.failed(base, "looked at", source);
+        let file = File::open(self.path(base)).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        let mut last = [0_u8];
+        let may_have_room = length > 0 && file.read_exact_at(&mut last, length - 1).is_ok() && last == [0];
+        if !may_have_room {
+            return Ok(base.saturating_add(length));
+        }
+        let bytes = self.bytes(base)?;
+        let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        let used = used.max(HEADER_SIZE.min(bytes.len())) as u64;
+        // A record may end in zeros.
+        let mut replay = self.read_segment(base);
+        for entry in replay.by_ref() {
+            entry?;
+        }
+        Ok(replay.end().max(base.saturating_add(used)))
     }
 
     /// The same, and whether it is known where the segment ends.

@@ -227,3 +227,89 @@ fn segments_that_moved_are_read_where_they_are_and_lost_ones_are_said_to_be_miss
     assert_eq!(read.len() + lost, expected.len());
     assert!(matches!(journal.read(missing.from), Err(JournalError::NotFound(_))));
 }
+
+#[test]
+fn room_in_a_copy_of_a_running_journal_hides_no_archived_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path()).unwrap();
+    let mut writer = Writer::new(journal.clone(), 0).unwrap();
+    writer.append([&repeated(1)], Durability::Synced).unwrap();
+    let early = std::fs::read(journal.path(0)).unwrap();
+    writer.append([&repeated(2)], Durability::Synced).unwrap();
+    let end = writer.end();
+    writer.begin_next(0).unwrap();
+    writer.append([&repeated(3)], Durability::Synced).unwrap();
+    let archive = std::sync::Arc::new(Moved::default());
+    journal.clone().with_archive(archive.clone()).archive_segment(0).unwrap();
+    let copy = |files: &[(u64, &[u8])]| {
+        let dir = tempfile::tempdir().unwrap();
+        for (base, bytes) in files {
+            std::fs::write(dir.path().join(Journal::segment_name(*base)), bytes).unwrap();
+        }
+        let copy = Journal::open(dir.path()).unwrap().with_archive(archive.clone());
+        (dir, copy)
+    };
+    // The state may have been copied later than the journal, and know more.
+    for known in [0, end] {
+        let (_dir, copy) = copy(&[(0, &early[..])]);
+        assert!(copy.end().unwrap() > end, "there is room");
+        let mut writer = Writer::new(copy.clone(), 1 << 30).unwrap();
+        writer.begin_behind(known).unwrap();
+        writer.append([&repeated(4)], Durability::Synced).unwrap();
+        assert!(copy.survey_archive().unwrap().is_older_copy());
+        assert_eq!((entries_of(&copy), read_all(&copy, 0).1), ([1, 2, 4].map(repeated).to_vec(), vec![]));
+        let again = copy.segment(0).unwrap();
+        assert!(archive.0.lock().unwrap()[&0_u64].starts_with(&again), "it is a part of what is archived");
+    }
+    // The next segment may have been copied later, too, and says where the copied one ended.
+    let second = journal.bases()[1];
+    let (_dir, copy) = copy(&[(0, &early[..]), (second, &std::fs::read(journal.path(second)).unwrap()[..])]);
+    assert_eq!((entries_of(&copy), read_all(&copy, 0).1), ([1, 2, 3].map(repeated).to_vec(), vec![]));
+}
+
+#[test]
+fn the_archive_is_compared_with_what_was_here_before_segments_were_begun_without_its_answer() {
+    let (data, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let archive = std::sync::Arc::new(Moved::default());
+    let open = || Journal::open_in(data.path()).unwrap().with_archive(archive.clone());
+    let append = |journal: Journal, at_least: u64, number: u32| {
+        Writer::new(journal, at_least).unwrap().append([&repeated(number)], Durability::Synced).unwrap();
+    };
+    append(open(), 0, 1);
+    let beyond = Journal::open(elsewhere.path()).unwrap();
+    append(beyond.clone(), 1 << 20, 2);
+    archive.0.lock().unwrap().insert(1 << 20, beyond.segment(1 << 20).unwrap());
+    append(open(), 1 << 30, 3);
+    for _ in 0..2 {
+        let later = open();
+        assert!(later.has_inherited_baseline());
+        assert!(later.survey_archive().unwrap().is_older_copy());
+        assert_eq!((entries_of(&later), read_all(&later, 0).1), ([1, 2, 3].map(repeated).to_vec(), vec![]));
+    }
+    open().clear_baseline().unwrap();
+    let later = open();
+    assert!(!later.has_inherited_baseline());
+    assert_eq!(later.survey_archive().unwrap(), Standing::InStep);
+}
+
+#[test]
+fn what_is_damaged_in_the_archive_is_lost_and_what_is_damaged_here_has_not_moved() {
+    let (_dir, journal, _) = written(&(0..20).map(repeated).collect::<Vec<_>>());
+    let archive = std::sync::Arc::new(Moved::default());
+    let journal = journal.with_archive(archive.clone());
+    let (first, second, third) = (journal.bases()[0], journal.bases()[1], journal.bases()[2]);
+    journal.archive_segment(first).unwrap();
+    journal.remove(first).unwrap();
+    let flip_last = |bytes: &mut [u8]| bytes.last_mut().into_iter().for_each(|byte| *byte ^= 1);
+    let mut archived = archive.0.lock().unwrap()[&first].to_vec();
+    flip_last(&mut archived);
+    archive.0.lock().unwrap().insert(first, archived.into());
+    let mut here = std::fs::read(journal.path(second)).unwrap();
+    flip_last(&mut here);
+    std::fs::write(journal.path(second), here).unwrap();
+    let mut replay = journal.replay(0).unwrap();
+    assert_eq!(replay.by_ref().map(Result::unwrap).count(), 18);
+    let ends: Vec<_> = replay.damage().iter().map(|damage| (damage.to, damage.kind)).collect();
+    assert_eq!(ends, [(second, DamageKind::Garbled), (third, DamageKind::Garbled)]);
+    assert_eq!(replay.lost_to(), second);
+}

@@ -125,7 +125,8 @@ impl Writer {
     /// # Errors
     /// When the disk refuses; the next append tries again.
     pub fn begin_next(&mut self, at_least: u64) -> Result<(), JournalError> {
-        self.roll()?;
+        // What could not be synced is not synced again.
+        self.roll().inspect_err(|_| self.seal())?;
         self.next_base = self.next_base.max(at_least);
         self.segment = Some(self.begin_segment()?);
         Ok(())
@@ -208,6 +209,9 @@ impl Writer {
 
     fn begin_segment(&mut self) -> Result<Segment, JournalError> {
         self.expect_to_be_alone()?;
+        if self.journal.archive.is_some() {
+            self.journal.baseline.record()?;
+        }
         let header = Header { base: self.next_base, previous_end: self.acknowledged, salt: rand::random() };
         let path = self.journal.path(header.base);
         let failed = |source| JournalError::Io { path: path.clone(), action: "begun", source };

@@ -2,10 +2,12 @@
 //!
 //! The bucket's journal then goes on behind the end of what is here, with entries that were acknowledged. They are read
 //! into the state; new entries stand behind them, since a journal's first segment after a start follows from the time. When
-//! the bucket does not answer at the start, callbacks are taken all the same, and it is asked until it does.
+//! the bucket does not answer at the start, callbacks are taken all the same, and it is asked until it does. A start after
+//! that asks for the same, until all of it is on the disk in the state's store: the journal keeps its baseline until then.
 
 use std::time::Duration;
 
+use super::retention::{RetentionError, STORE_PATIENCE};
 use crate::journal::Standing;
 use crate::state::{EventLog, Recovery};
 
@@ -36,7 +38,9 @@ pub async fn compare_with_archive(log: &EventLog) -> Option<Recovery> {
                 "the data directory is older than the bucket: a copy that was put back. What the bucket's journal has beyond \
                  it is read; what was neither in the copy nor in the bucket is lost"
             );
-            if surveyed == Standing::Unknown {
+            // A state that an earlier run went on with may be past what the bucket has.
+            let is_past = log.journal().has_inherited_baseline() && !recovery.made_anew;
+            if surveyed == Standing::Unknown || is_past {
                 recovery = log.start_over().await?;
             }
             if log.journal().newest().is_none_or(|newest| newest < archive_end) {
@@ -52,5 +56,35 @@ pub async fn compare_with_archive(log: &EventLog) -> Option<Recovery> {
         ),
         Standing::InStep | Standing::Unknown => {}
     }
+    end_comparison(log, standing).await?;
     Some(recovery)
+}
+
+/// Clears the journal's baseline, however long that takes. `None` when the service stops before.
+async fn end_comparison(log: &EventLog, standing: Standing) -> Option<()> {
+    const RETRY: Duration = Duration::from_secs(10);
+    loop {
+        let log = log.clone();
+        let ending = tokio::task::spawn_blocking(move || -> Result<(), RetentionError> {
+            // What is in step has read nothing that a crash could take from the store.
+            if standing.is_older_copy() { clear_baseline(&log) } else { Ok(log.journal().clear_baseline()?) }
+        });
+        match ending.await {
+            Ok(Ok(())) => return Some(()),
+            Ok(Err(error)) => tracing::warn!(%error, "the comparison with the bucket cannot be ended yet"),
+            Err(_) => return None,
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Clears the journal's baseline once all that is folded in is on the disk in the state's store. Blocks.
+///
+/// # Errors
+/// When the disk refuses or takes too long; the baseline stays then.
+pub(super) fn clear_baseline(log: &EventLog) -> Result<(), RetentionError> {
+    if !log.flush(STORE_PATIENCE)? {
+        return Err(RetentionError::StoreBehind);
+    }
+    Ok(log.journal().clear_baseline()?)
 }

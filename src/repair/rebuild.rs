@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use futures_util::TryStreamExt;
 
 use super::archive::{ArchiveKeys, SegmentArchive};
+use super::older_copy::clear_baseline;
 use super::{RestoreError, restore};
 use crate::bucket::Bucket;
 use crate::domain::JobState;
@@ -140,9 +141,15 @@ pub async fn rebuild(
         let problems = archive.problems();
         Ok(Rebuilt { recovery, segments, problems, manifests, counters: log.state().counters()? })
     };
-    let rebuilt = rebuilt.await;
-    let closing = log.clone();
-    let _ = tokio::task::spawn_blocking(move || closing.close()).await;
+    let rebuilt: Result<Rebuilt, RebuildError> = rebuilt.await;
+    let (closing, is_whole) = (log.clone(), rebuilt.is_ok());
+    let _ = tokio::task::spawn_blocking(move || {
+        if is_whole && let Err(error) = clear_baseline(&closing) {
+            tracing::warn!(%error, "the next start may make the state anew once more");
+        }
+        closing.close();
+    })
+    .await;
     rebuilt
 }
 

@@ -11,7 +11,7 @@
 mod scan;
 mod strays;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fail::fail_point;
 
@@ -25,10 +25,13 @@ pub struct Retention {
     log: EventLog,
     parse_callback: ParseCallback,
     keep: Duration,
+    begun: Instant,
 }
 
-/// How long the state's store may take to have all that a segment told.
-const STORE_PATIENCE: Duration = Duration::from_secs(60);
+/// Between two passes.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+/// How long the state's store may take to have all that is folded in.
+pub(super) const STORE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why a segment stays although it might go. The next pass tries again.
 #[derive(Debug, thiserror::Error)]
@@ -76,13 +79,12 @@ pub async fn trim_copy(log: &EventLog) -> Result<(), RetentionError> {
 impl Retention {
     /// Moves segments of `log`'s journal into its archive that nothing was written to for `keep`.
     pub fn new(log: EventLog, parse_callback: ParseCallback, keep: Duration) -> Self {
-        Self { log, parse_callback, keep }
+        Self { log, parse_callback, keep, begun: Instant::now() }
     }
 
     /// Does passes, each an eighth of the time that segments are kept after the last, though at least every hour and at
     /// most every second. Never ends; dropping it is fine at any time.
     pub async fn run(self) {
-        const LONGEST: Duration = Duration::from_secs(3600);
         const SHORTEST: Duration = Duration::from_secs(1);
         let mut last_error = None;
         if self.log.recovered().await.is_none() {
@@ -100,7 +102,7 @@ impl Retention {
                 tracing::warn!(error, "old segments of the journal cannot be moved into the bucket yet");
             }
             last_error = error;
-            tokio::time::sleep((self.keep / 8).clamp(SHORTEST, LONGEST)).await;
+            tokio::time::sleep((self.keep / 8).clamp(SHORTEST, LONGEST_PAUSE)).await;
         }
     }
 

@@ -61,7 +61,7 @@ pub struct EventLog {
     parse_callback: ParseCallback,
     sender: Arc<Mutex<Option<mpsc::Sender<LogCommand>>>>,
     health: Arc<Health>,
-    recovery: watch::Receiver<Option<Recovery>>,
+    recovered: watch::Receiver<Recovered>,
     threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
     supervisor: Supervisor,
     /// What is recorded through this handle carries it.
@@ -74,6 +74,15 @@ struct Health {
     /// What the last append failed with.
     failure: Mutex<Option<String>>,
     appending: Stopwatch,
+}
+
+/// How the second thread has brought the store up to date.
+#[derive(Clone, Debug, Default)]
+struct Recovered {
+    /// How it did the last time; `None` until then.
+    recovery: Option<Recovery>,
+    /// Requests to make the store anew that are fulfilled.
+    starts_over: u64,
 }
 
 /// What the first thread is to do.
@@ -181,13 +190,13 @@ impl EventLog {
         let (sender, receiver) = mpsc::channel(MAX_QUEUED_COMMANDS);
         let (batches, batch_receiver) = sync_channel(MAX_QUEUED_BATCHES);
         let health = Arc::<Health>::default();
-        let (recovered, recovery) = watch::channel(None);
+        let (recovery_sender, recovered) = watch::channel(Recovered::default());
         let folding = FoldState { state: state.clone(), behind: Arc::new(AtomicUsize::new(1)) };
         let parts = StartedParts { receiver, folding: folding.clone(), batches, health: health.clone() };
         // The second thread ends when nobody can send it anything: after the first has said that it ended.
         let kept = parts.batches.clone();
         let commit = supervisor.thread("journal thread", kept, move |_| commit(parts));
-        let folder = FoldThread { folding, journal: journal.clone(), parse_callback, recovered };
+        let folder = FoldThread { folding, journal: journal.clone(), parse_callback, recovered: recovery_sender };
         let apply = supervisor.thread("state thread", (), move |()| folder.run(opened, aside, &batch_receiver));
         Ok(Self {
             journal,
@@ -195,7 +204,7 @@ impl EventLog {
             parse_callback,
             sender: Arc::new(Mutex::new(Some(sender))),
             health,
-            recovery,
+            recovered,
             threads: Arc::new(Mutex::new(vec![
                 commit.map_err(RecoveryError::Thread)?,
                 apply.map_err(RecoveryError::Thread)?,
@@ -242,7 +251,9 @@ impl EventLog {
 
     /// How the store was brought up to date with the journal, as soon as it is. `None` when the service stops before.
     pub async fn recovered(&self) -> Option<Recovery> {
-        self.recovery.clone().wait_for(Option::is_some).await.ok()?.clone()
+        let mut recovered = self.recovered.clone();
+        let found = recovered.wait_for(|recovered| recovered.recovery.is_some()).await.ok()?;
+        found.recovery.clone()
     }
 
     /// Records a callback: durable and folded in when this returns.
@@ -301,11 +312,11 @@ impl EventLog {
     /// Has the state made anew from journal and archive: it turned out to lack some of it. Returns when it is; `None` when the
     /// service stops before.
     pub async fn start_over(&self) -> Option<Recovery> {
-        let mut recovery = self.recovery.clone();
-        recovery.mark_unchanged();
+        let mut recovered = self.recovered.clone();
+        let before = recovered.borrow().starts_over;
         self.send(LogCommand::StartOver).await.ok()?;
-        recovery.changed().await.ok()?;
-        recovery.borrow().clone()
+        let found = recovered.wait_for(|recovered| recovered.starts_over > before).await.ok()?;
+        found.recovery.clone()
     }
 
     /// What the last append to the journal failed with, if it failed.

@@ -9,7 +9,7 @@ use super::open::{Recovery, RecoveryError};
 use super::store::Store;
 use super::txn::Txn;
 use super::{StateError, panic_text};
-use crate::journal::{DamageKind, Entry, Journal, JournalError, Replay};
+use crate::journal::{Entry, Journal, JournalError, Replay};
 
 /// How many entries are folded in between two commits, at most.
 const BATCH: usize = 1000;
@@ -30,8 +30,8 @@ struct ReadEntry {
     parsed: Result<Option<ParsedCallback>, String>,
     /// Where the entry ends.
     end: u64,
-    /// The end of the last stretch before it that is missing, or 0.
-    missing_to: u64,
+    /// The end of the last stretch before it that is lost, or 0.
+    lost_to: u64,
 }
 
 /// Folds in what the journal has beyond the store, but for the entries at `passed_over`, whose bodies go to quarantine.
@@ -90,9 +90,7 @@ fn read_ahead(
                 }
                 _ => Ok(None),
             };
-            let missing = entries.damage().iter().rfind(|damage| damage.kind == DamageKind::Missing);
-            let missing_to = missing.map_or(0, |damage| damage.to);
-            ReadEntry { position, entry, parsed, end: entries.end(), missing_to }
+            ReadEntry { position, entry, parsed, end: entries.end(), lost_to: entries.lost_to() }
         }));
         if is_last || chunk.len() == CHUNK || bytes >= CHUNK_BYTES {
             bytes = 0;
@@ -115,8 +113,8 @@ fn fold_in<'a>(
     let mut recovery = Recovery { applied: from, ..Recovery::default() };
     let mut pending = 0;
     for read in entries {
-        let ReadEntry { position, entry, parsed, end, missing_to } = read?;
-        txn.meta.begins = txn.meta.begins.max(missing_to);
+        let ReadEntry { position, entry, parsed, end, lost_to } = read?;
+        txn.meta.begins = txn.meta.begins.max(lost_to);
         let defect = |what| RecoveryError::Defect { position, what };
         let parsed = parsed.map_err(defect)?;
         let fold_one = || -> Result<(), StateError> {

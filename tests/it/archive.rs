@@ -179,6 +179,62 @@ async fn an_older_copy_is_noticed_as_soon_as_the_bucket_answers_and_takes_callba
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_older_copy_is_noticed_when_the_bucket_answers_only_after_one_more_restart() {
+    for with_state in [true, false] {
+        let s3 = S3Server::start().await;
+        let vault = Vault::start_with(with_bucket(s3.config("vault"))).await;
+        let bucket = s3.root.path().join(&s3.bucket).join("vault");
+        let mut put_back = PutBack::of(vault, bucket, with_state).await;
+        s3.break_with(503);
+        put_back.vault.start_without_waiting().await;
+        let vault = &mut put_back.vault;
+        assert_eq!(vault.post(&vault.channel_url(), running(9).to_string()).await.0, 200);
+        // Its state is past what the bucket has.
+        until("the state is there", async || vault.get("/api/v1/stats").await.0 == 200).await;
+        assert_eq!(vault.job(&video_id(9)).await["state"], "running");
+        vault.stop().await;
+        let baseline = data(vault).join("state.baseline");
+        assert!(baseline.exists(), "{with_state}");
+        s3.break_with(0);
+        vault.start_again().await;
+        let job = format!("/api/v1/jobs/{}", video_id(2).replace(':', "%3A"));
+        until("what is beyond is read", async || vault.get(&job).await.0 == 200).await;
+        assert_eq!(stats(vault).await["olderCopy"], true, "{with_state}");
+        put_back.knows_all().await;
+        assert!(!baseline.exists(), "{with_state}");
+        put_back.goes_on().await;
+        assert_eq!(put_back.vault.job(&video_id(9)).await["state"], "running");
+        assert_eq!(stats(&put_back.vault).await["olderCopy"], false, "{with_state}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_a_running_service_gets_what_its_newest_segment_had_in_the_end() {
+    let mut vault = Vault::start().await;
+    let copy = vault.dir.path().join("copy");
+    vault.callback(running(1)).await;
+    copy_dir(&data(&vault).join("journal"), &copy);
+    vault.callback(running(2)).await;
+    vault.stop().await;
+    vault.start_again().await;
+    move_segments(&vault).await;
+    vault.stop().await;
+    for folder in ["journal", "state"] {
+        std::fs::remove_dir_all(data(&vault).join(folder)).unwrap();
+    }
+    copy_dir(&copy, &data(&vault).join("journal"));
+    vault.start_again().await;
+    assert_eq!(stats(&vault).await["olderCopy"], true);
+    for number in [1, 2] {
+        assert_eq!(vault.job(&video_id(number)).await["state"], "running", "{number}");
+    }
+    // What is archived of it again is a part of what is there.
+    vault.callback(running(3)).await;
+    move_segments(&vault).await;
+    assert_eq!(stats(&vault).await["archiveConflicts"], 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_data_directory_that_is_in_step_is_no_older_copy() {
     let mut vault = Vault::start().await;
     vault.callback(running(1)).await;

@@ -1,7 +1,7 @@
 //! Old segments of the journal move into the bucket, and nothing is lost by it, whatever is lost of the rest.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use replyvault::domain::{AssetId, Digest, FileName, JobId, MediaUrl, StoredFile, Timestamp, Variant};
 use replyvault::intake::Intake;
@@ -389,6 +389,24 @@ async fn a_damaged_segment_stays_here_and_those_behind_it_may_go() {
     full.vault.start_again().await;
     let after = full.everything().await;
     assert_eq!((&after["refs"], &after["quarantine"]), (&before["refs"], &before["quarantine"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_segment_that_was_written_to_while_the_clock_was_ahead_holds_up_none_behind_it() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let mut full = Full::of(Vault::start().await).await;
+    full.vault.stop().await;
+    full.vault.start_again().await;
+    full.vault.callback(json!({"videoId": video_id(8), "status": 1})).await;
+    assert!(full.segments() > 1);
+    let oldest = full.segment_paths()[0].clone();
+    std::fs::File::open(&oldest).unwrap().set_modified(SystemTime::now() + 365 * DAY).unwrap();
+    // Soon after a start it may be the present clock that is wrong.
+    let log = full.vault.running().intake().log().clone();
+    assert_eq!(Retention::new(log, Intake::parse_callback, DAY).pass().await.unwrap(), 0);
+    assert!(std::fs::metadata(&oldest).unwrap().modified().unwrap() > SystemTime::now() + 300 * DAY);
+    assert!(full.move_segments().await > 0);
+    assert_eq!(full.segments(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

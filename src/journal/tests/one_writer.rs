@@ -131,3 +131,16 @@ fn intact_records_beyond_the_end_of_a_sealed_segment_are_found_and_cut_off_once_
     }
     assert_eq!((std::fs::read(&path).unwrap(), journal.strays().unwrap()), (sealed, vec![]));
 }
+
+#[test]
+fn a_segment_that_cannot_be_synced_when_the_next_begins_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path()).unwrap();
+    let mut writer = Writer::new(journal.clone(), 0).unwrap();
+    writer.append([&repeated(1)], Durability::Synced).unwrap();
+    // As little as /dev/full can be written to, it can be synced.
+    writer.segment.as_mut().unwrap().file = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    assert!(matches!(error_of(writer.begin_next(0)), JournalError::Io { action: "synced", .. }));
+    writer.append([&repeated(2)], Durability::Synced).unwrap();
+    assert_eq!(entries_of(&journal), [repeated(1), repeated(2)]);
+}

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use super::{Retention, RetentionError};
+use super::{LONGEST_PAUSE, Retention, RetentionError};
 use crate::domain::{Digest, Job, JobId, JobState, NotificationId, NotificationState, RefId, Target, Timestamp};
 use crate::journal::{CallbackEntry, DamageKind, Entry, Event, KeptCallback, Quarantined};
 use crate::state::{JobRecord, ParsedCallback, State, StateError, UploadRecord, adopted_id};
@@ -29,6 +29,8 @@ pub(super) struct OpenEntries {
 const PAGE: usize = 64;
 /// How often jobs that change while they are written again are written once more.
 const ROUNDS: usize = 8;
+/// How far the clock that a file system goes by may be ahead.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
 
 impl Retention {
     /// What of a segment may be open; `None` while it may not go.
@@ -185,9 +187,24 @@ impl Retention {
         Ok(false)
     }
 
-    /// Whether nothing was written to a segment for `keep`; false when that cannot be found out.
+    /// Whether nothing was written to a segment for `keep`; false when that cannot be found out. One that was written to while
+    /// the clock was ahead counts as written to now: else it would hold up those behind it until the clock gets there.
     pub(super) fn is_idle(&self, base: u64) -> bool {
-        self.journal().written_at(base).is_ok_and(|written| is_past(written, self.keep))
+        let Ok(mut written_at) = self.journal().written_at(base) else { return false };
+        let now = Timestamp::now();
+        if written_at > now.after(CLOCK_TOLERANCE) {
+            // After a boot it may be the present clock that is wrong.
+            if self.begun.elapsed() < (self.keep / 8).min(LONGEST_PAUSE) {
+                return false;
+            }
+            if let Err(error) = self.journal().reset_written_at(base) {
+                tracing::warn!(%error, "a segment was written to while the clock was ahead");
+                return false;
+            }
+            tracing::warn!(base, %written_at, "a segment was written to while the clock was ahead: it counts as written to now");
+            written_at = now;
+        }
+        is_past(written_at, self.keep)
     }
 }
 

@@ -15,7 +15,7 @@ use super::super::open::{Aside, Opened, Recovery, RecoveryError};
 use super::super::replay::replay;
 use super::super::txn::Txn;
 use super::super::{State, StateError, StoreError, panic_text};
-use super::{AppendRequest, Batch, FoldCommand, ParseCallback, RecordError};
+use super::{AppendRequest, Batch, FoldCommand, ParseCallback, RecordError, Recovered};
 use crate::journal::{Damage, DamageKind, Entry, Journal};
 
 /// How often it is seen to that the store can still be written to, when nothing comes in.
@@ -26,7 +26,7 @@ pub(super) struct FoldThread {
     pub(super) folding: FoldState,
     pub(super) journal: Journal,
     pub(super) parse_callback: ParseCallback,
-    pub(super) recovered: watch::Sender<Option<Recovery>>,
+    pub(super) recovered: watch::Sender<Recovered>,
 }
 
 /// What both threads need, so that only one of them folds at a time.
@@ -47,23 +47,28 @@ impl FoldState {
         self.fold_in(batch).err().map(|error| FoldCommand::Recover { error, end })
     }
 
-    /// Answers a batch that comes within `patience`. Returns its end, 0 if none came; `None` when none will.
-    fn defer(&self, batches: &Receiver<FoldCommand>, patience: Duration) -> Option<u64> {
+    /// Answers a batch that comes within `patience`, and notes what it leaves to be done. Returns false when none will come.
+    fn defer(&self, batches: &Receiver<FoldCommand>, patience: Duration, deferred: &mut Deferred) -> bool {
         match batches.recv_timeout(patience) {
             Ok(work) => {
                 self.behind.fetch_sub(1, Ordering::AcqRel);
-                match work {
+                let end = match work {
                     FoldCommand::Fold(Batch { requests, end }) => {
                         defer(requests.into_iter().map(|(_, request)| request.answer));
-                        Some(end)
+                        end
                     }
-                    FoldCommand::Recover { end, .. } => Some(end),
-                }
+                    FoldCommand::Recover { error, end } => {
+                        deferred.starts_over += u64::from(is_start_over(&error));
+                        end
+                    }
+                };
+                deferred.end = deferred.end.max(end);
+                true
             }
-            Err(RecvTimeoutError::Timeout) => Some(0),
+            Err(RecvTimeoutError::Timeout) => true,
             Err(RecvTimeoutError::Disconnected) => {
                 std::thread::sleep(patience);
-                None
+                false
             }
         }
     }
@@ -104,6 +109,19 @@ impl FoldState {
     }
 }
 
+/// What came in while the store was brought up to date.
+#[derive(Default)]
+struct Deferred {
+    /// Up to where it is in the journal.
+    end: u64,
+    /// Requests to make the store anew.
+    starts_over: u64,
+}
+
+fn is_start_over(error: &StateError) -> bool {
+    matches!(error, StateError::Incomplete)
+}
+
 /// How far bringing the store up to date is.
 #[derive(Default)]
 struct Attempt {
@@ -115,6 +133,8 @@ struct Attempt {
     needs_compaction: bool,
     /// Whether it was looked for a state that others have made.
     has_looked_for_snapshot: bool,
+    /// Requests to make the store anew that this fulfils.
+    starts_over: u64,
 }
 
 impl FoldThread {
@@ -138,7 +158,7 @@ impl FoldThread {
             if error.is_disk_full() {
                 state.make_room();
             }
-            let mut attempt = Attempt::default();
+            let mut attempt = Attempt { starts_over: u64::from(is_start_over(&error)), ..Attempt::default() };
             match error {
                 // The store is as it was.
                 StateError::Defect(_) | StateError::Behind | StateError::Store(StoreError::Stalled) => {
@@ -162,20 +182,23 @@ impl FoldThread {
         const READ_ATTEMPTS: usize = 4;
         let mut pause = PAUSE;
         let mut failed_reads = 0;
-        let mut deferred_end = 0;
+        let mut deferred = Deferred::default();
         let mut total = Recovery::default();
         loop {
+            if deferred.starts_over > 0 {
+                // What was folded in so far was not made of all there is by now.
+                work.starts_over += std::mem::take(&mut deferred.starts_over);
+                (work.opened, work.aside.damage) = (None, Some(StateError::Incomplete.to_string()));
+                total = Recovery::default();
+            }
             let mut closed = false;
-            let mut answer = |deferred_end: &mut u64| match self.folding.defer(batches, POLL) {
-                Some(end) => *deferred_end = end.max(*deferred_end),
-                None => closed = true,
-            };
+            let mut answer = |deferred: &mut Deferred| closed |= !self.folding.defer(batches, POLL, deferred);
             let attempt = std::thread::scope(|scope| {
                 let attempt = std::thread::Builder::new().spawn_scoped(scope, || self.bring_up_to_date(&mut work));
                 // The system may have no thread to give right now.
                 let attempt = attempt.map_err(RecoveryError::Thread)?;
                 while !attempt.is_finished() {
-                    answer(&mut deferred_end);
+                    answer(&mut deferred);
                 }
                 attempt.join().unwrap_or_else(|_| Err(StateError::Panicked.into()))
             });
@@ -186,7 +209,7 @@ impl FoldThread {
                     total.damage.extend(recovery.damage);
                     total.applied = recovery.applied;
                     total.made_anew |= recovery.made_anew;
-                    if recovery.applied >= deferred_end && !work.needs_compaction {
+                    if recovery.applied >= deferred.end && !work.needs_compaction && deferred.starts_over == 0 {
                         break;
                     }
                     continue;
@@ -221,7 +244,7 @@ impl FoldThread {
             let retry = Instant::now() + pause;
             pause = (2 * pause).min(MAX_PAUSE);
             while Instant::now() < retry {
-                answer(&mut deferred_end);
+                answer(&mut deferred);
             }
             if closed {
                 // All is in the journal: the next start may have more luck, and a stop must not wait for it.
@@ -238,7 +261,10 @@ impl FoldThread {
         // A snapshot may be ahead of the copy of the log, and whoever works on a job reads callbacks there.
         let copied = self.journal.end().unwrap_or_default();
         self.folding.state.set_applied(total.applied.min(copied));
-        self.recovered.send_replace(Some(total));
+        self.recovered.send_modify(|recovered| {
+            recovered.recovery = Some(total);
+            recovered.starts_over += work.starts_over;
+        });
     }
 
     fn bring_up_to_date(&self, work: &mut Attempt) -> Result<Recovery, RecoveryError> {
@@ -344,3 +370,6 @@ fn defer(answers: impl IntoIterator<Item = oneshot::Sender<Result<ApplyOutcome, 
         let _ = answer.send(Ok(ApplyOutcome::Deferred));
     }
 }
+
+#[cfg(test)]
+mod tests;

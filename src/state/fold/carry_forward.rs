@@ -9,7 +9,7 @@ use super::super::records::{Claim, MediaRecord, QuarantineRecord, UploadRecord};
 use super::super::stored_job::{OpenJob, Part};
 use super::super::txn::Txn;
 use super::{ApplyOutcome, put_job, put_job_quietly, storage};
-use crate::domain::{Job, StoredFile};
+use crate::domain::{Job, JobState, StoredFile};
 use crate::journal::KeptCallback;
 
 pub(super) fn callback(txn: &mut Txn<'_>, position: u64, entry: &KeptCallback) -> Result<ApplyOutcome, StateError> {
@@ -50,7 +50,9 @@ pub(super) fn forget(txn: &mut Txn<'_>, position: u64) -> Result<(), StateError>
 pub(super) fn job(txn: &mut Txn<'_>, position: u64, sequence: u64, job: &Job) -> Result<ApplyOutcome, StateError> {
     let known = txn.open_job(&job.id, Part::Whole)?;
     // What was counted more often has seen more: it came while this was written, and is written again behind it.
-    let knows_more = known.as_ref().is_some_and(|known| known.job.callbacks > job.callbacks);
+    // An archived job never turns back: its end came while this was written.
+    let knows_more = |known: &Job| known.callbacks > job.callbacks || known.state == JobState::Archived;
+    let knows_more = known.as_ref().is_some_and(|known| knows_more(&known.job));
     if knows_more || (known.is_some() && sequence >= txn.meta.begins) {
         return Ok(ApplyOutcome::Done);
     }

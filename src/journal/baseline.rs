@@ -1,0 +1,149 @@
+//! With which of the segments here the archive is to be compared.
+//!
+//! A run takes entries before the archive has answered. A later start must not take their segments for what was here before:
+//! a file keeps the newest that was, from the first segment that is begun meanwhile until the archive was compared with it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use parking_lot::Mutex;
+
+use super::JournalError;
+
+/// The newest of the segments that the archive is to be compared with.
+#[derive(Debug, Default)]
+pub(super) struct Baseline {
+    newest: Option<u64>,
+    /// Where later starts find it; `None` for a journal that stands alone.
+    file: Option<PathBuf>,
+    is_inherited: bool,
+    /// Whether no segment may be begun before the file is there.
+    must_record: Mutex<bool>,
+}
+
+impl Baseline {
+    /// The file's name in the data directory.
+    const FILE: &str = "state.baseline";
+
+    /// `newest` itself, which is not kept.
+    pub(super) fn new(newest: Option<u64>) -> Self {
+        Self { newest, ..Self::default() }
+    }
+
+    /// What an earlier run has left in the data directory `data`, else `newest`.
+    pub(super) fn open(data: &Path, newest: Option<u64>) -> Self {
+        let file = data.join(Self::FILE);
+        let inherited: Option<u64> = match fs::read_to_string(&file) {
+            // Noise stands for the oldest: comparing too much loses nothing.
+            Ok(text) => Some(text.trim().parse().unwrap_or(0)),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => {
+                tracing::warn!(%error, path = %file.display(), "it cannot be read: all of the bucket's journal is compared");
+                Some(0)
+            }
+        };
+        let is_inherited = inherited.is_some();
+        let newest = newest.map(|newest| inherited.map_or(newest, |inherited| inherited.min(newest)));
+        Self { newest, file: Some(file), is_inherited, must_record: Mutex::new(!is_inherited) }
+    }
+
+    /// The base of the segment; `None` when there was none.
+    pub(super) fn newest(&self) -> Option<u64> {
+        self.newest
+    }
+
+    /// Whether it comes from an earlier run.
+    pub(super) fn is_inherited(&self) -> bool {
+        self.is_inherited
+    }
+
+    /// Sees to it that later starts find it, unless it is cleared: a segment is to be begun.
+    pub(super) fn record(&self) -> Result<(), JournalError> {
+        let mut must_record = self.must_record.lock();
+        let (Some(file), Some(newest), true) = (&self.file, self.newest, *must_record) else { return Ok(()) };
+        write(file, &newest.to_string()).map_err(failed(file, "written"))?;
+        *must_record = false;
+        Ok(())
+    }
+
+    /// Has later starts begin with what is here by then.
+    pub(super) fn clear(&self) -> Result<(), JournalError> {
+        let mut must_record = self.must_record.lock();
+        let Some(file) = &self.file else { return Ok(()) };
+        let removed = match fs::remove_file(file) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            removed => removed.and_then(|()| sync_folder_of(file)),
+        };
+        removed.map_err(failed(file, "removed"))?;
+        *must_record = false;
+        Ok(())
+    }
+}
+
+/// Writes a file for its owner alone, which is there as a whole or not at all.
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    let draft = path.with_extension("baseline.new");
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&draft, path)?;
+        sync_folder_of(path)
+    };
+    write().inspect_err(|_| {
+        // A full disk gets its name back.
+        let _ = fs::remove_file(&draft);
+    })
+}
+
+fn sync_folder_of(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
+fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> JournalError {
+    let path = path.to_owned();
+    move |source| JournalError::Io { path, action, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn it_is_kept_from_the_first_segment_of_a_run_until_it_is_cleared() {
+        let data = tempfile::tempdir().unwrap();
+        let file = data.path().join(Baseline::FILE);
+        let first = Baseline::open(data.path(), Some(7));
+        assert_eq!((first.newest(), first.is_inherited(), file.exists()), (Some(7), false, false));
+        first.record().unwrap();
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(data.path()).unwrap().count(), 1);
+        let second = Baseline::open(data.path(), Some(9));
+        assert_eq!((second.newest(), second.is_inherited()), (Some(7), true));
+        second.record().unwrap();
+        second.clear().unwrap();
+        second.record().unwrap();
+        assert!(!file.exists());
+        let third = Baseline::open(data.path(), Some(9));
+        assert_eq!((third.newest(), third.is_inherited()), (Some(9), false));
+        // Noise is no reason to compare less.
+        std::fs::write(&file, "noise").unwrap();
+        assert_eq!(Baseline::open(data.path(), Some(9)).newest(), Some(0));
+    }
+
+    #[test]
+    fn no_segment_is_begun_while_it_cannot_be_kept() {
+        let data = tempfile::tempdir().unwrap();
+        let baseline = Baseline::open(data.path(), Some(7));
+        let draft = data.path().join("state.baseline.new");
+        std::fs::create_dir(&draft).unwrap();
+        assert!(matches!(baseline.record(), Err(JournalError::Io { action: "written", .. })));
+        std::fs::remove_dir(&draft).unwrap();
+        baseline.record().unwrap();
+        assert_eq!(Baseline::open(data.path(), Some(9)).newest(), Some(7));
+    }
+}
