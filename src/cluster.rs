@@ -33,6 +33,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use crate::domain::Timestamp;
+use crate::journal::JournalError;
 
 pub use connect::{Connection, PostgresUrl, UrlError};
 pub use log::{Appended, BatchFate, Joined, LogConnection};
@@ -59,6 +60,9 @@ pub enum ClusterError {
     /// What is in the tables cannot be.
     #[error("the shared log is damaged: {0}")]
     Damaged(String),
+    /// What waits on this disk for the log could not be read or written.
+    #[error("what waits here for the log cannot be put into it: {0}")]
+    Outage(JournalError),
     /// The replica's name could not be read or written.
     #[error("the name of this replica cannot be kept: {0}")]
     Name(std::io::Error),
@@ -67,7 +71,7 @@ pub enum ClusterError {
 impl ClusterError {
     /// Whether what was asked for is sure not to have been done.
     pub fn is_definite(&self) -> bool {
-        matches!(self, Self::Refused(_) | Self::Unfit(_))
+        matches!(self, Self::Refused(_) | Self::Unfit(_) | Self::Outage(_))
     }
 }
 
@@ -105,6 +109,8 @@ pub struct Health {
     pub away: Option<String>,
     /// How many callbacks wait here until it can.
     pub waiting: u64,
+    /// How many bytes of log a replica that is far behind has still to copy; 0 for any other.
+    pub behind: u64,
 }
 
 impl Health {
@@ -134,7 +140,7 @@ impl Cluster {
                 epoch: watch::Sender::new(None),
                 applied: watch::Sender::new(0),
                 poke: Notify::new(),
-                health: Mutex::new(Health { away: Some(Health::CONNECTING.to_owned()), waiting: 0 }),
+                health: Mutex::new(Health { away: Some(Health::CONNECTING.to_owned()), waiting: 0, behind: 0 }),
                 readers,
                 reader_queue: Mutex::new(Some(reader_queue)),
                 note_connection: tokio::sync::Mutex::default(),
@@ -187,10 +193,11 @@ impl Cluster {
         self.inner.poke.notified().await;
     }
 
-    /// Waits until the view has all that the log has now. False when that takes too long, or the log cannot be reached:
-    /// then what is read may be stale.
+    /// Waits until the view has all that the log has now. False when that takes too long, at once when it would, and when the
+    /// log cannot be reached: then what is read may be stale.
     pub async fn caught_up(&self) -> bool {
-        if self.health().away.is_some() {
+        let health = self.health();
+        if health.away.is_some() || health.behind > 0 {
             return false;
         }
         let (answer, answered) = oneshot::channel();

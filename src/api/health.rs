@@ -66,8 +66,8 @@ pub struct Checks {
     /// Whether there is room for the journal.
     #[schema(example = "ok")]
     pub disk: &'static str,
-    /// Where there are replicas: `ok`, or what is wrong with the log that they share, and how many callbacks wait here for it.
-    /// The status does not depend on it: callbacks are taken all the same.
+    /// Where there are replicas: `ok`, or what is wrong with the log that they share, how many callbacks wait here for it, or
+    /// how far this replica is behind. The status does not depend on it: callbacks are taken all the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
     /// Why the provider does not let us ask, if it does not. The status does not depend on it.
@@ -116,10 +116,11 @@ impl Api {
         let provider = self.inner.reconciler.as_ref().and_then(Reconciler::trouble);
         let cluster = self.intake().log().cluster().map(|cluster| {
             let health = cluster.health();
-            match (health.away.is_some(), health.waiting) {
-                (false, 0) => "ok".to_owned(),
-                (false, waiting) => format!("{waiting} callbacks that waited here go into the shared log"),
-                (true, waiting) => format!("the shared log cannot be reached; {waiting} callbacks wait here"),
+            match (health.away.is_some(), health.waiting, health.behind) {
+                (false, 0, 0) => "ok".to_owned(),
+                (false, 0, behind) => format!("behind the shared log by {}", bytesize::ByteSize(behind)),
+                (false, waiting, _) => format!("{waiting} callbacks that waited here go into the shared log"),
+                (true, waiting, _) => format!("the shared log cannot be reached; {waiting} callbacks wait here"),
             }
         });
         Readiness { status, checks: Checks { journal, state, storage, disk, cluster, provider } }

@@ -1,5 +1,7 @@
 //! What there is to do about replicas.
 
+use std::path::Path;
+
 use super::args::ClusterCommand;
 use super::{Failure, print};
 use crate::cluster::{self, Cluster, ClusterError, PostgresUrl};
@@ -7,7 +9,7 @@ use crate::config::{Config, DataDir, DataDirError};
 use crate::intake::Intake;
 use crate::journal::Journal;
 use crate::repair::{Pace, Snapshot, Snapshots, open_journal};
-use crate::state::State;
+use crate::state::{EventLog, State};
 
 /// Runs a command about the cluster.
 pub(super) async fn run(config: &Config, command: ClusterCommand) -> Result<(), Failure> {
@@ -29,14 +31,30 @@ pub(super) fn expect_alone(config: &Config) -> Result<(), Failure> {
     expect_no_replica(config)
 }
 
-/// A replica's data directory is not to be written to without the others.
+/// A replica's data directory is not to be written to without the others, nor what a replica has kept to be left behind.
 pub(super) fn expect_no_replica(config: &Config) -> Result<(), Failure> {
-    if config.cluster.postgres.is_none() && cluster::is_replica(&config.data.dir) {
+    if config.cluster.postgres.is_some() {
+        return Ok(());
+    }
+    if cluster::is_replica(&config.data.dir) {
         let expected =
             "this is the data directory of a replica: expected cluster.postgres, or `replyvault cluster export` first";
         return Err(Failure::usage(config.error("data.dir", expected)));
     }
+    let kept = kept_callbacks(&config.data.dir)?;
+    if kept > 0 {
+        let expected = format!(
+            "{kept} callbacks wait in its folder `outage` for the log of replicas: expected cluster.postgres until they \
+             are in there (docs/cluster.md, \"Back\")"
+        );
+        return Err(Failure::usage(config.error("data.dir", expected)));
+    }
     Ok(())
+}
+
+/// How many callbacks are in the data directory `data` that the log may not have.
+fn kept_callbacks(data: &Path) -> Result<u64, Failure> {
+    EventLog::kept_callbacks(&data.join("outage")).map_err(Failure::runtime)
 }
 
 fn url(config: &Config) -> Result<PostgresUrl, Failure> {
@@ -105,6 +123,14 @@ async fn import(config: &Config) -> Result<(), Failure> {
 async fn export(config: &Config) -> Result<(), Failure> {
     let url = url(config)?;
     let held = held(config)?;
+    let kept = kept_callbacks(held.path())?;
+    if kept > 0 {
+        return Err(Failure::usage(format!(
+            "{kept} callbacks wait in {} to be put into the log: expected this replica to be started first, until \
+             `replyvault cluster status` says that none waits there",
+            held.path().join("outage").display()
+        )));
+    }
     let status = cluster::status(&url).await.map_err(failed)?;
     let alive: Vec<_> =
         status.replicas.iter().filter(|replica| replica.is_member).map(|known| known.host.as_str()).collect();
@@ -123,7 +149,9 @@ async fn export(config: &Config) -> Result<(), Failure> {
     let journal = Journal::open_in(held.path()).map_err(Failure::runtime)?;
     let end = cluster::export(&url, &journal, held.path()).await.map_err(Failure::runtime)?;
     print(format!(
-        "this data directory has the whole log, up to position {end}; without cluster.postgres it can be used alone\n"
+        "this data directory has the whole log, up to position {end}; without cluster.postgres it can be used alone\n\
+         PostgreSQL does not know what other replicas have kept since they last reached it: where `replyvault cluster \
+         digest` says that callbacks wait, start that replica and this one, and then export again\n"
     ))
 }
 
@@ -152,5 +180,10 @@ async fn snapshot(config: &Config) -> Result<(), Failure> {
 fn digest(config: &Config) -> Result<(), Failure> {
     let held = held(config)?;
     let (position, records, digest) = State::digest(&held.path().join("state")).map_err(Failure::runtime)?;
-    print(format!("position {position}, records {records}, sha256 {digest}\n"))
+    let mut text = format!("position {position}, records {records}, sha256 {digest}\n");
+    let kept = kept_callbacks(held.path())?;
+    if kept > 0 {
+        text += &format!("{kept} callbacks wait in {}\n", held.path().join("outage").display());
+    }
+    print(text)
 }

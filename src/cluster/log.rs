@@ -279,14 +279,17 @@ impl LogConnection {
         Ok(rows.first().map(|row| row.get(0)))
     }
 
-    /// Is no member any more: others need not wait until that shows.
+    /// Is no member any more: others need not wait until that shows. `waiting` callbacks stay here that the log does not have.
     ///
     /// # Errors
     /// When PostgreSQL does not answer.
-    pub async fn leave(&self, epoch: u64) -> Result<(), ClusterError> {
-        let epoch = epoch.cast_signed();
-        let statement = "UPDATE replyvault_replica SET epoch = epoch + 1, until = NULL WHERE id = $1 AND epoch = $2";
-        self.connection.query(statement, &[(&self.id, Type::TEXT), (&epoch, Type::INT8)]).await.map(drop)
+    pub async fn leave(&self, epoch: u64, waiting: u64) -> Result<(), ClusterError> {
+        let (epoch, waiting) = (epoch.cast_signed(), waiting.cast_signed());
+        let statement = "UPDATE replyvault_replica SET epoch = epoch + 1, until = NULL, waiting = $3
+             WHERE id = $1 AND epoch = $2";
+        let parameters: [super::connect::Parameter<'_>; 3] =
+            [(&self.id, Type::TEXT), (&epoch, Type::INT8), (&waiting, Type::INT8)];
+        self.connection.query(statement, &parameters).await.map(drop)
     }
 }
 

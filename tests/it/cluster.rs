@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use replyvault::domain::{Target, Timestamp};
+use replyvault::journal::{CallbackEntry, Entry};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -133,6 +135,20 @@ pub(crate) async fn seen(by: &Process, answered: &Process, number: u64) -> Value
     assert!(logs.iter().any(|log| log.contains("the shared log is away")), "job {number} is not seen: {logs:#?}");
     nothing_waits(answered).await;
     by.get_when(&path, |_| true).await
+}
+
+/// A callback as a journal has it.
+pub(crate) fn callback(body: &Value) -> Entry {
+    Entry::Callback(CallbackEntry {
+        at: Timestamp::now(),
+        target: Target::Channel,
+        adopt: true,
+        sidecars: false,
+        confirm: false,
+        asked: false,
+        replay_of: None,
+        body: body.to_string().into(),
+    })
 }
 
 /// What `/readyz` says of the cluster.

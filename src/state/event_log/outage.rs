@@ -1,11 +1,14 @@
 //! What is taken in while the shared log is away: a journal of its own, emptied into the log when that is back.
 //!
 //! Each entry goes by its position here, and the log says up to where it has them, in the same transaction that takes them.
-//! So none comes twice, whatever is cut off. A batch of which it is not known whether the log has it is kept here apart until
-//! that is known.
+//! So none comes twice, whatever is cut off. For that, positions here only grow, whatever the clock does: of a folder that is
+//! emptied an empty segment stays, and the next begins behind it. A batch of which it is not known whether the log has it is
+//! kept here apart until that is known.
 
 use std::path::{Path, PathBuf};
 
+use super::EventLog;
+use crate::cluster::first_position;
 use crate::journal::{Durability, Entry, Event, Journal, JournalError, Replay, Writer, make_private_dir};
 
 /// What waits for the log.
@@ -23,14 +26,28 @@ struct Open {
     journal: Journal,
     writer: Writer,
     reading: Option<Replay>,
-    /// How many callbacks of a doubtful batch follow in what is read.
-    passing: u64,
+    /// Where in a doubtful batch that is.
+    batch: DoubtfulBatch,
+    contents: Contents,
+    /// The end of what was read and not yet drained.
+    read_to: u64,
+}
+
+/// What a folder has.
+#[derive(Debug, Default)]
+struct Contents {
     /// Callbacks that wait.
     waiting: u64,
     /// The batch of which it is not known whether the log has it, and its callbacks.
     doubtful: Option<(u64, Vec<Entry>)>,
-    /// The end of what was read and not yet drained.
-    read_to: u64,
+}
+
+/// Tells the callbacks of a doubtful batch from others while they are read: there are as many as the mark in front of them says,
+/// and each begins where the one before it ends. A batch whose write was cut off has fewer, and none of what was kept later.
+#[derive(Debug, Default)]
+struct DoubtfulBatch {
+    left: u64,
+    next: u64,
 }
 
 /// What goes into the log next.
@@ -53,20 +70,19 @@ impl Outage {
 
     /// How many callbacks wait.
     pub(super) fn waiting(&self) -> u64 {
-        let doubtful = |open: &Open| open.doubtful.as_ref().map_or(0, |(_, entries)| entries.len() as u64);
-        self.open.as_ref().map_or(0, |open| open.waiting + doubtful(open))
+        self.open.as_ref().map_or(0, |open| open.contents.callbacks())
     }
 
     /// The number of the batch of which it is not known whether the log has it.
     pub(super) fn doubtful(&self) -> Option<u64> {
-        self.open.as_ref()?.doubtful.as_ref().map(|(serial, _)| *serial)
+        self.open.as_ref()?.contents.doubtful.as_ref().map(|(serial, _)| *serial)
     }
 
     /// Keeps callbacks: they are on the disk when this returns.
     pub(super) fn keep<'a>(&mut self, entries: impl IntoIterator<Item = &'a Entry>) -> Result<(), JournalError> {
         let open = self.opened()?;
         let positions = open.writer.append(entries, Durability::Synced)?;
-        open.waiting += positions.len() as u64;
+        open.contents.waiting += positions.len() as u64;
         Ok(())
     }
 
@@ -75,27 +91,37 @@ impl Outage {
         let open = self.opened()?;
         let mark = Entry::Event(Event::Doubtful { serial, callbacks: callbacks.len() as u64 });
         open.writer.append(std::iter::once(&mark).chain(&callbacks), Durability::Synced)?;
-        open.doubtful = Some((serial, callbacks));
+        open.contents.doubtful = Some((serial, callbacks));
         Ok(())
     }
 
-    /// It is known now whether the log has the doubtful batch. If not, its callbacks wait like the others.
+    /// It is known now whether the log has the doubtful batch. If not, its callbacks wait like the others. After an error it may
+    /// be tried again.
     pub(super) fn settle(&mut self, is_in_log: bool) -> Result<(), JournalError> {
         let open = self.opened()?;
-        let Some((serial, callbacks)) = &open.doubtful else { return Ok(()) };
+        let Some((serial, callbacks)) = &mut open.contents.doubtful else { return Ok(()) };
+        if !is_in_log && !callbacks.is_empty() {
+            // A crash between this and the mark makes them come twice; the other way round it would lose them.
+            open.writer.append(callbacks.iter(), Durability::Synced)?;
+            open.contents.waiting += callbacks.len() as u64;
+            callbacks.clear();
+        }
         let mark = Entry::Event(Event::Settled { serial: *serial });
-        let again = if is_in_log { &[][..] } else { callbacks };
-        open.writer.append(std::iter::once(&mark).chain(again), Durability::Synced)?;
-        open.waiting += again.len() as u64;
-        open.doubtful = None;
+        open.writer.append([&mark], Durability::Synced)?;
+        open.contents.doubtful = None;
         Ok(())
     }
 
-    /// What the log says it has, by positions here: what was read and is not in it is read again.
+    /// What the log says it has, by positions here: what was read and is not in it is read again. After an error it may be tried
+    /// again.
     pub(super) fn set_drained(&mut self, drained: u64) -> Result<(), JournalError> {
-        self.drained = self.drained.max(drained);
+        if drained > self.drained {
+            // Then the folder tells a start without the log of it, too.
+            self.opened()?;
+            self.drained = drained;
+        }
         if let Some(open) = &mut self.open {
-            (open.reading, open.passing) = (None, 0);
+            (open.reading, open.batch) = (None, DoubtfulBatch::default());
             open.recount(self.drained)?;
         }
         self.end_if_empty()
@@ -105,7 +131,7 @@ impl Outage {
     pub(super) fn next_chunk(&mut self, bytes: usize) -> Result<Option<Chunk>, JournalError> {
         let drained = self.drained;
         let Some(open) = &mut self.open else { return Ok(None) };
-        if open.waiting == 0 {
+        if open.contents.waiting == 0 {
             self.end_if_empty()?;
             return Ok(None);
         }
@@ -131,18 +157,16 @@ impl Outage {
                 }
                 break;
             };
-            let (_, entry) = item?;
+            let (position, entry) = item?;
             open.read_to = reading.end();
-            match entry {
-                Entry::Event(Event::Doubtful { callbacks, .. }) => open.passing = callbacks,
-                Entry::Callback(_) if open.passing > 0 => open.passing -= 1,
-                Entry::Callback(callback) => {
-                    size += callback.body.len() + 512;
-                    chunk.entries.push(Entry::Callback(callback));
-                }
-                Entry::Event(_) | Entry::Kept(_) => {}
-            }
             chunk.end = open.read_to;
+            if open.batch.has(&entry, position, open.read_to) {
+                continue;
+            }
+            if let Entry::Callback(callback) = entry {
+                size += callback.body.len() + 512;
+                chunk.entries.push(Entry::Callback(callback));
+            }
         }
         if chunk.entries.is_empty() { Ok(None) } else { Ok(Some(chunk)) }
     }
@@ -151,19 +175,21 @@ impl Outage {
     pub(super) fn chunk_drained(&mut self, chunk: &Chunk) -> Result<(), JournalError> {
         self.drained = self.drained.max(chunk.end);
         if let Some(open) = &mut self.open {
-            open.waiting = open.waiting.saturating_sub(chunk.entries.len() as u64);
+            open.contents.waiting = open.contents.waiting.saturating_sub(chunk.entries.len() as u64);
         }
         self.end_if_empty()
     }
 
     fn end_if_empty(&mut self) -> Result<(), JournalError> {
-        if let Some(open) = self.open.take_if(|open| open.waiting == 0 && open.doubtful.is_none()) {
-            let journal = open.journal.clone();
-            drop(open);
-            for base in journal.segments_here() {
-                journal.remove(base)?;
+        let Some(open) = self.open.as_mut().filter(|open| open.contents.is_empty()) else { return Ok(()) };
+        open.writer.begin_next(self.drained)?;
+        for base in open.journal.sealed() {
+            if let Err(error) = open.journal.remove(base) {
+                // It goes with the next.
+                tracing::warn!(%error, "what the shared log has stays on this disk");
             }
         }
+        self.open = None;
         Ok(())
     }
 
@@ -179,36 +205,196 @@ impl Outage {
         let failed = |source| JournalError::Io { path: self.dir.clone(), action: "made", source };
         make_private_dir(&self.dir).map_err(failed)?;
         let journal = Journal::open(&self.dir)?;
-        // Positions here only grow, whatever was removed.
-        let writer = Writer::new(journal.clone(), crate::cluster::first_position().max(self.drained))?;
-        let mut open =
-            Open { journal, writer, reading: None, passing: 0, waiting: 0, doubtful: None, read_to: self.drained };
-        open.recount(self.drained)?;
-        Ok(open)
+        let writer = Writer::new(journal.clone(), first_position().max(self.drained))?;
+        let contents = Contents::read(&journal, self.drained)?;
+        Ok(Open { journal, writer, reading: None, batch: DoubtfulBatch::default(), contents, read_to: self.drained })
     }
 }
 
 impl Open {
-    /// Counts what waits behind `drained`, and finds the doubtful batch.
     fn recount(&mut self, drained: u64) -> Result<(), JournalError> {
-        (self.waiting, self.doubtful, self.read_to) = (0, None, drained);
-        let mut passing = 0;
-        for item in self.journal.replay(0)? {
+        self.contents = Contents::read(&self.journal, drained)?;
+        self.read_to = drained;
+        Ok(())
+    }
+}
+
+impl Contents {
+    /// Counts what waits behind `drained`, and finds the doubtful batch.
+    fn read(journal: &Journal, drained: u64) -> Result<Self, JournalError> {
+        let (mut contents, mut batch) = (Self::default(), DoubtfulBatch::default());
+        let mut replay = journal.replay(0)?;
+        while let Some(item) = replay.next() {
             let (position, entry) = item?;
-            match entry {
-                Entry::Event(Event::Doubtful { serial, callbacks }) => {
-                    passing = callbacks;
-                    self.doubtful = Some((serial, Vec::new()));
-                }
-                Entry::Event(Event::Settled { .. }) => self.doubtful = None,
-                Entry::Callback(_) if passing > 0 => {
-                    passing -= 1;
-                    self.doubtful.iter_mut().for_each(|(_, callbacks)| callbacks.push(entry.clone()));
-                }
-                Entry::Callback(_) if position >= drained => self.waiting += 1,
-                Entry::Callback(_) | Entry::Event(_) | Entry::Kept(_) => {}
+            let is_doubtful = batch.has(&entry, position, replay.end());
+            match (entry, &mut contents.doubtful) {
+                (Entry::Event(Event::Doubtful { serial, .. }), doubtful) => *doubtful = Some((serial, Vec::new())),
+                (Entry::Event(Event::Settled { .. }), doubtful) => *doubtful = None,
+                (callback, Some((_, callbacks))) if is_doubtful => callbacks.push(callback),
+                (Entry::Callback(_), _) if !is_doubtful && position >= drained => contents.waiting += 1,
+                _ => {}
             }
         }
-        Ok(())
+        Ok(contents)
+    }
+
+    /// How many callbacks the log may not have.
+    fn callbacks(&self) -> u64 {
+        self.waiting + self.doubtful.as_ref().map_or(0, |(_, callbacks)| callbacks.len() as u64)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.waiting == 0 && self.doubtful.is_none()
+    }
+}
+
+impl DoubtfulBatch {
+    /// Whether the entry that is read next, from `position` to `end`, is one of its callbacks.
+    fn has(&mut self, entry: &Entry, position: u64, end: u64) -> bool {
+        self.left = match entry {
+            Entry::Event(Event::Doubtful { callbacks, .. }) => *callbacks,
+            Entry::Callback(_) if self.left > 0 && self.next == position => {
+                (self.left, self.next) = (self.left - 1, end);
+                return true;
+            }
+            Entry::Callback(_) | Entry::Event(_) | Entry::Kept(_) => 0,
+        };
+        self.next = end;
+        false
+    }
+}
+
+impl EventLog {
+    /// How many callbacks the folder `outage` keeps that the shared log may not have, which a start of the replica finds out. 0
+    /// where there is no folder; it is not made. A service may be running on it.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn kept_callbacks(outage: &Path) -> Result<u64, JournalError> {
+        if !outage.is_dir() {
+            return Ok(0);
+        }
+        Ok(Contents::read(&Journal::open(outage)?, 0)?.callbacks())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Target, Timestamp};
+    use crate::journal::{CallbackEntry, SegmentStart};
+
+    fn callback(body: &'static str) -> Entry {
+        Entry::Callback(CallbackEntry {
+            at: Timestamp::now(),
+            target: Target::Channel,
+            adopt: true,
+            sidecars: false,
+            confirm: false,
+            asked: false,
+            replay_of: None,
+            body: body.into(),
+        })
+    }
+
+    /// The bodies that go into the log, which has them then.
+    fn drain(outage: &mut Outage) -> Vec<String> {
+        let mut bodies = Vec::new();
+        while let Some(chunk) = outage.next_chunk(1 << 20).unwrap() {
+            outage.chunk_drained(&chunk).unwrap();
+            let callbacks = chunk.entries.into_iter().filter_map(Entry::into_callback);
+            bodies.extend(callbacks.map(|callback| String::from_utf8_lossy(&callback.body).into_owned()));
+        }
+        bodies
+    }
+
+    /// The file that was begun last.
+    fn newest(dir: &Path) -> PathBuf {
+        dir.join(Journal::segment_name(Journal::open(dir).unwrap().newest().unwrap()))
+    }
+
+    /// A position that the clock comes to in ten minutes.
+    fn ahead() -> u64 {
+        first_position() + (600_000 << 16)
+    }
+
+    #[test]
+    fn callbacks_kept_after_the_clock_was_set_back_are_drained() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = Writer::new(Journal::open(dir.path()).unwrap(), ahead()).unwrap();
+        writer.append([&callback("1")], Durability::Synced).unwrap();
+        drop(writer);
+        let mut outage = Outage::open(dir.path()).unwrap();
+        let chunk = outage.next_chunk(1 << 20).unwrap().unwrap();
+        outage.chunk_drained(&chunk).unwrap();
+        drop(outage);
+        let mut outage = Outage::open(dir.path()).unwrap();
+        outage.keep([&callback("2")]).unwrap();
+        outage.set_drained(chunk.end).unwrap();
+        assert_eq!(drain(&mut outage), ["2"]);
+    }
+
+    #[test]
+    fn what_only_the_log_knew_to_be_drained_holds_at_a_start_without_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, drained) = (dir.path().join("outage"), ahead());
+        let mut outage = Outage::open(&folder).unwrap();
+        outage.set_drained(drained).unwrap();
+        drop(outage);
+        let mut outage = Outage::open(&folder).unwrap();
+        outage.keep([&callback("1")]).unwrap();
+        outage.set_drained(drained).unwrap();
+        assert_eq!(drain(&mut outage), ["1"]);
+    }
+
+    #[test]
+    fn a_settlement_that_is_cut_off_at_any_byte_loses_no_callback() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut outage = Outage::open(dir.path()).unwrap();
+        outage.keep_doubtful(7, vec![callback("1"), callback("2"), callback("3")]).unwrap();
+        drop(outage);
+        let mut outage = Outage::open(dir.path()).unwrap();
+        outage.settle(false).unwrap();
+        drop(outage);
+        let newest = newest(dir.path());
+        let whole = std::fs::read(&newest).unwrap();
+        for length in SegmentStart::HEADER as usize..=whole.len() {
+            std::fs::write(&newest, &whole[..length]).unwrap();
+            assert!(Outage::open(dir.path()).unwrap().waiting() >= 3, "cut off at byte {length}");
+        }
+    }
+
+    #[test]
+    fn a_doubtful_batch_that_is_cut_off_has_nothing_that_is_kept_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut outage = Outage::open(dir.path()).unwrap();
+        outage.keep_doubtful(7, vec![callback("1"), callback("2"), callback("3")]).unwrap();
+        drop(outage);
+        let newest = newest(dir.path());
+        let whole = std::fs::read(&newest).unwrap();
+        std::fs::write(&newest, &whole[..whole.len() - 1]).unwrap();
+        let mut outage = Outage::open(dir.path()).unwrap();
+        assert_eq!((outage.doubtful(), outage.waiting()), (Some(7), 2));
+        outage.keep([&callback("4")]).unwrap();
+        drop(outage);
+        let mut outage = Outage::open(dir.path()).unwrap();
+        outage.settle(true).unwrap();
+        outage.set_drained(0).unwrap();
+        assert_eq!(drain(&mut outage), ["4"]);
+    }
+
+    #[test]
+    fn kept_callbacks_are_counted_beside_the_service_and_no_folder_is_made() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("outage");
+        assert_eq!(EventLog::kept_callbacks(&folder).unwrap(), 0);
+        assert!(!folder.exists());
+        let mut outage = Outage::open(&folder).unwrap();
+        outage.keep([&callback("1")]).unwrap();
+        outage.keep_doubtful(7, vec![callback("2"), callback("3")]).unwrap();
+        assert_eq!(EventLog::kept_callbacks(&folder).unwrap(), 3);
+        outage.settle(true).unwrap();
+        assert_eq!(drain(&mut outage), ["1"]);
+        assert_eq!(EventLog::kept_callbacks(&folder).unwrap(), 0);
     }
 }

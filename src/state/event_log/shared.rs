@@ -85,7 +85,7 @@ struct Run {
     doubtful: Option<(u64, Vec<AppendRequest>)>,
     /// What is to be appended before anything else.
     retry_first: Vec<AppendRequest>,
-    /// The last record copied in this run.
+    /// The last record of the copy.
     last: Option<(u64, Bytes)>,
     /// Up to where the log is copied without being folded in: all of it is then folded in at once, which takes a fraction of the
     /// time.
@@ -100,6 +100,10 @@ pub(super) fn run(log: SharedLog, waiting: mpsc::Receiver<LogCommand>) {
         Ok(runtime) => runtime,
         Err(error) => return tracing::error!(%error, "the shared log cannot be followed"),
     };
+    let last = match follow::last_record(&log.mirror) {
+        Ok(last) => last,
+        Err(error) => return tracing::error!(%error, "the shared log cannot be followed"),
+    };
     let now = Instant::now();
     let run = Run {
         log,
@@ -109,7 +113,7 @@ pub(super) fn run(log: SharedLog, waiting: mpsc::Receiver<LogCommand>) {
         serial: 0,
         doubtful: None,
         retry_first: Vec::new(),
-        last: None,
+        last,
         copy_to: 0,
         poll: *POLL.start(),
         poll_at: now,
@@ -181,7 +185,7 @@ impl Run {
                 };
                 let _ = answer.send(
                     match begun {
-                        Ok(()) => self.follow(u64::MAX).await,
+                        Ok(()) => self.follow(u64::MAX).await.map(|_| ()),
                         Err(_) => Err(SharedLogError::Stopping),
                     }
                     .map_err(|_| RecordError::Away),
@@ -212,13 +216,18 @@ impl Run {
         queue: &mut FairQueue<Option<Target>, AppendRequest>,
         waiting: &mpsc::Receiver<LogCommand>,
     ) -> Result<(), SharedLogError> {
-        if self.log.cluster.epoch().borrow().is_none() && !self.rejoin().await? {
+        if self.log.cluster.epoch().borrow().is_none() {
+            self.reconnect();
             return Ok(());
         }
         if self.log.outage.waiting() > 0 {
-            if let Some(chunk) = self.log.outage.next_chunk(BATCH_BYTES)? {
-                self.drain(chunk).await?;
-                self.log.health.appending.set(None);
+            match self.log.outage.next_chunk(BATCH_BYTES) {
+                Ok(Some(chunk)) => {
+                    self.drain(chunk).await?;
+                    self.log.health.appending.set(None);
+                }
+                Ok(None) => {}
+                Err(error) => self.mark_unavailable(&ClusterError::Outage(error)),
             }
             self.report_health();
             if !matches!(self.link, Link::Up(_)) {
@@ -229,23 +238,17 @@ impl Run {
         if requests.is_empty() {
             requests = queue.take(BATCH_BYTES);
         }
-        if !requests.is_empty() {
+        let has_appended = !requests.is_empty();
+        if has_appended {
             let began = Instant::now();
             self.append(requests, waiting.is_empty() && queue.is_empty()).await?;
             self.log.health.appending.set(None);
             tracing::trace!(took = ?began.elapsed(), "a batch was appended");
-        } else if self.poll_at <= Instant::now() {
-            let before = self.log.mirror.end();
-            match self.follow(u64::MAX).await {
-                Ok(()) => {}
-                Err(SharedLogError::Cluster(error)) if !matches!(error, ClusterError::Damaged(_)) => {
-                    self.mark_unavailable(&error)
-                }
-                Err(error) => return Err(error),
-            }
-            let is_new = self.log.mirror.end() != before;
-            self.poll = if is_new { *POLL.start() } else { (self.poll * 2).min(*POLL.end()) };
-            self.poll_at = Instant::now() + self.poll.mul_f64(0.75 + rand::random::<f64>() / 2.0);
+        }
+        // An append reads on, too, but where this replica is far behind.
+        let reads_on = !has_appended || self.behind() > 0;
+        if reads_on && self.poll_at <= Instant::now() && matches!(self.link, Link::Up(_)) {
+            self.read_on().await?;
         }
         Ok(())
     }
@@ -256,7 +259,7 @@ impl Run {
 
     async fn leave(self) -> Result<(), SharedLogError> {
         if let (Link::Up(connection), Some(epoch)) = (&self.link, *self.log.cluster.epoch().borrow())
-            && let Err(error) = connection.leave(epoch).await
+            && let Err(error) = connection.leave(epoch, self.log.outage.waiting()).await
         {
             tracing::debug!(%error, "the others will notice by themselves that this replica has stopped");
         }

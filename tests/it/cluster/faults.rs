@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
+use replyvault::journal::{Durability, Entry, Event, Journal, Writer};
 use rustix::process::Signal;
 
-use super::{Replicas, caught_up, cluster_check, is_stale, nothing_waits, until};
+use super::{Replicas, callback, caught_up, cluster_check, is_stale, nothing_waits, until};
 use crate::support::child::{Process, TOKEN};
 use crate::support::vault::{completed, video_id};
 
@@ -137,6 +138,29 @@ async fn while_postgres_has_a_full_disk_callbacks_are_kept_and_then_put_into_the
     for process in &processes {
         assert!(process.log().matches("the shared log is away").count() <= 2, "{}", process.log());
     }
+}
+
+/// A replica whose disk refuses to settle a batch in doubt tries again, and appends nothing until then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_batch_in_doubt_that_the_disk_does_not_let_be_settled_is_settled_later() {
+    const CALLBACKS: u64 = 2;
+    let Some(mut replicas) = Replicas::prepare(1).await else { return };
+    let process = replicas.programs[0].start().await;
+    nothing_waits(&process).await;
+    assert_eq!(process.terminate().await, Some(0), "{}", process.log());
+    // A batch of a connection that was lost, under a number that the log does not have.
+    let folder = replicas.programs[0].dir.join("data/outage");
+    let mut writer = Writer::new(Journal::open(&folder).unwrap(), 0).unwrap();
+    let mut batch = vec![Entry::Event(Event::Doubtful { serial: 1_000_000, callbacks: CALLBACKS })];
+    batch.extend((0..CALLBACKS).map(|number| callback(&completed(number, &replicas.media.generated(number, 1000)))));
+    writer.append(&batch, Durability::Synced).unwrap();
+    drop(writer);
+    // The callbacks, the callbacks once more, the mark behind them; then all goes well.
+    replicas.programs[0].failure_points = "journal.write=1*return->1*off->1*return->off".to_owned();
+    let process = replicas.programs[0].start().await;
+    all_are_in_the_log_once(&replicas, &[process], CALLBACKS).await;
+    let log = std::fs::read_to_string(replicas.programs[0].dir.join("log.json")).unwrap();
+    assert!(log.contains("what waits here for the log cannot be put into it") && log.contains("injected"), "{log}");
 }
 
 /// The first `count` callbacks are archived, stand in the log once each, and nothing waits.

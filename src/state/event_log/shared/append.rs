@@ -27,6 +27,7 @@ impl Run {
             };
             requests = refuse(requests, epoch);
             if requests.is_empty() {
+                self.mark_available();
                 return Ok(());
             }
             let payloads: Vec<Bytes> = requests.iter().map(|request| request.entry.to_payload().into()).collect();
@@ -40,7 +41,10 @@ impl Run {
                 Ok(Some(appended)) => {
                     self.serial = serial;
                     self.mark_available();
-                    return self.appended_with(appended.start, requests, payloads, nobody_waits).await;
+                    let end = end_of(appended.start, &payloads);
+                    self.appended_with(appended.start, requests, payloads, nobody_waits).await?;
+                    self.begin_segment_if_full(appended.base, end).await;
+                    return Ok(());
                 }
                 Ok(None) => match connection.fate(epoch, serial).await {
                     Ok(BatchFate::Appended(start)) => {
@@ -48,7 +52,13 @@ impl Run {
                         self.mark_available();
                         return self.appended_with(start, requests, payloads, nobody_waits).await;
                     }
-                    Ok(BatchFate::Not(serial)) => self.serial = serial,
+                    Ok(BatchFate::Not(known)) if known < self.serial => {
+                        tracing::warn!(known, expected = self.serial, "the shared log lacks batches of this replica");
+                        self.retry_first = requests;
+                        self.reconnect();
+                        return Ok(());
+                    }
+                    Ok(BatchFate::Not(known)) => self.serial = known,
                     Ok(BatchFate::Expelled) => {
                         tracing::warn!(epoch, "this replica was expelled: what it had under way is refused");
                         self.log.cluster.shares().lose();
@@ -89,21 +99,28 @@ impl Run {
         payloads: Vec<Bytes>,
         nobody_waits: bool,
     ) -> Result<(), SharedLogError> {
+        if self.behind() > 0 {
+            // Nobody is to wait for so long a copy.
+            defer(requests);
+            return Ok(());
+        }
         match self.follow(start).await {
-            Ok(()) => {}
+            Ok(true) => {}
+            Ok(false) => {
+                defer(requests);
+                return Ok(());
+            }
             Err(SharedLogError::Cluster(error)) if !matches!(error, ClusterError::Damaged(_)) => {
-                // It is read like what others append, once the log can be reached.
-                for request in requests {
-                    let _ = request.answer.send(Ok(ApplyOutcome::Deferred));
-                }
+                defer(requests);
                 self.mark_unavailable(&error);
                 return Ok(());
             }
             Err(error) => return Err(error),
         }
         if self.log.mirror.end().is_some_and(|end| end > start) {
-            // It was read already.
-            requests.into_iter().for_each(|request| drop(request.answer.send(Ok(ApplyOutcome::Deferred))));
+            // It was read already, or the log lacks what was copied from there.
+            defer(requests);
+            self.reconnect();
             return Ok(());
         }
         self.copy(start, &payloads).await?;
@@ -115,15 +132,17 @@ impl Run {
         }
         let batch = Batch { requests: placed, end: position };
         let rest = if nobody_waits { self.log.folding.fold_if_idle(batch) } else { Some(FoldCommand::Fold(batch)) };
-        rest.map_or(Ok(()), |work| self.enqueue(work))?;
-        let base = self.log.mirror.segment().map_or(0, |segment| segment.base);
-        if position - base >= Writer::SEGMENT_SIZE
+        rest.map_or(Ok(()), |work| self.enqueue(work))
+    }
+
+    /// Has the log begin the next segment if the one at `base`, which ends at `end`, is full.
+    async fn begin_segment_if_full(&self, base: u64, end: u64) {
+        if end - base >= Writer::SEGMENT_SIZE
             && let Link::Up(connection) = &self.link
             && let Err(error) = connection.begin_segment(base, 0, rand::random()).await
         {
             tracing::debug!(%error, "the next segment cannot be begun yet");
         }
-        Ok(())
     }
 
     /// Appends what was kept here.
@@ -135,24 +154,30 @@ impl Run {
         let serial = self.serial + 1;
         self.log.health.appending.set(Some(std::time::Instant::now()));
         let appended = match connection.append(epoch, serial, &payloads, chunk.end).await {
-            Ok(Some(appended)) => Ok(appended.start),
+            Ok(Some(appended)) => Ok(appended),
             // Read again from where the log says it is.
             Ok(None) => Err(ClusterError::Lost("the batch was not taken".to_owned())),
             Err(error) => Err(error),
         };
-        match appended {
-            Ok(start) => {
-                self.serial = serial;
-                self.mark_available();
-                self.log.outage.chunk_drained(&chunk)?;
-                let requests = chunk.entries.into_iter().map(|entry| self.request_of_another(entry)).collect();
-                self.appended_with(start, requests, payloads, false).await
-            }
+        let appended = match appended {
+            Ok(appended) => appended,
             Err(error) => {
                 self.mark_unavailable(&error);
-                Ok(())
+                return Ok(());
             }
+        };
+        self.serial = serial;
+        self.mark_available();
+        if let Err(error) = self.log.outage.chunk_drained(&chunk) {
+            // The chunk is read like what others append.
+            self.mark_unavailable(&ClusterError::Outage(error));
+            return Ok(());
         }
+        let end = end_of(appended.start, &payloads);
+        let requests = chunk.entries.into_iter().map(|entry| self.request_of_another(entry)).collect();
+        self.appended_with(appended.start, requests, payloads, false).await?;
+        self.begin_segment_if_full(appended.base, end).await;
+        Ok(())
     }
 
     /// Keeps callbacks on this disk, and refuses the rest.
@@ -191,6 +216,18 @@ impl Run {
 
     pub(super) fn set_failure(&self, failure: Option<String>) {
         *self.log.health.failure.lock() = failure;
+    }
+}
+
+/// Where records with these payloads end.
+fn end_of(start: u64, payloads: &[Bytes]) -> u64 {
+    start + payloads.iter().map(|payload| record_length(payload.len())).sum::<u64>()
+}
+
+/// Answers for what is in the log, and is read like what others append.
+fn defer(requests: Vec<AppendRequest>) {
+    for request in requests {
+        let _ = request.answer.send(Ok(ApplyOutcome::Deferred));
     }
 }
 

@@ -4,24 +4,69 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::link::Link;
-use super::{Run, SharedLogError};
+use super::{POLL, Run, SharedLogError};
 use crate::cluster::ClusterError;
-use crate::journal::{Durability, Entry, JournalError, record_length};
+use crate::journal::{Durability, Entry, JournalError, Mirror, record_length};
 use crate::state::StateError;
 use crate::state::event_log::{AppendRequest, Batch, FoldCommand};
 
+/// For how long it is read on before commands are looked at again: callers wait for ten seconds.
+const STEP: Duration = Duration::from_secs(1);
+
+/// The last record of the copy: its position and payload.
+pub(super) fn last_record(mirror: &Mirror) -> Result<Option<(u64, Bytes)>, JournalError> {
+    let Some(segment) = mirror.segment() else { return Ok(None) };
+    let (mut replay, mut last) = (mirror.journal().read_segment(segment.base), None);
+    while let Some(item) = replay.next() {
+        let (position, _) = item?;
+        last = Some((position, replay.end()));
+    }
+    let Some((position, end)) = last else { return Ok(None) };
+    // Not written anew: of a later version's entry, this one may not know all.
+    let bytes = mirror.journal().segment(segment.base)?;
+    let offset = |at: u64| usize::try_from(at - segment.base).unwrap_or(usize::MAX);
+    let payload = bytes.get(offset(position + record_length(0))..offset(end));
+    // Not a slice, which would keep the whole segment in memory.
+    Ok(payload.map(|payload| (position, Bytes::copy_from_slice(payload))))
+}
+
 impl Run {
-    /// Reads what others have appended before `until`, and copies it; all there is where `until` is the largest number.
-    pub(super) async fn follow(&mut self, until: u64) -> Result<(), SharedLogError> {
+    /// Reads on for a step, and says when to look again.
+    pub(super) async fn read_on(&mut self) -> Result<(), SharedLogError> {
+        let before = self.log.mirror.end();
+        match self.follow(u64::MAX).await {
+            Ok(true) => {
+                let is_new = self.log.mirror.end() != before;
+                self.poll = if is_new { *POLL.start() } else { (self.poll * 2).min(*POLL.end()) };
+                self.poll_at = Instant::now() + self.poll.mul_f64(0.75 + rand::random::<f64>() / 2.0);
+            }
+            Ok(false) => {}
+            Err(SharedLogError::Cluster(error)) if !matches!(error, ClusterError::Damaged(_)) => {
+                self.mark_unavailable(&error);
+            }
+            Err(error) => return Err(error),
+        }
+        self.report_health();
+        Ok(())
+    }
+
+    /// Reads what others have appended before `until`, and copies it; all there is where `until` is the largest number. False
+    /// when a step was not enough: then it is to go on at once.
+    pub(super) async fn follow(&mut self, until: u64) -> Result<bool, SharedLogError> {
+        let began = Instant::now();
         loop {
             let Some(from) = self.log.mirror.end() else {
                 return Err(ClusterError::Damaged("it has no segment".to_owned()).into());
             };
             if from >= until {
-                return Ok(());
+                return Ok(true);
+            }
+            if began.elapsed() >= STEP {
+                self.poll_at = Instant::now();
+                return Ok(false);
             }
             let Link::Up(connection) = &self.link else {
                 return Err(ClusterError::Lost("it is away".to_owned()).into());
@@ -30,7 +75,8 @@ impl Run {
             if !records.is_empty() {
                 self.copy_records(records).await?;
             } else if until == u64::MAX {
-                return self.begin_segments(None).await;
+                self.begin_segments(None).await?;
+                return Ok(true);
             } else {
                 self.begin_segments(Some(until)).await?;
             }
@@ -127,5 +173,29 @@ impl Run {
             self.last = payloads.last().map(|payload| (end - record_length(last), payload.clone()));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::{Journal, SegmentStart};
+
+    #[test]
+    fn the_last_record_of_a_copy_is_read_byte_for_byte() {
+        let dir = tempfile::tempdir().unwrap();
+        let start = SegmentStart { base: 1 << 30, previous_end: 0, salt: 7 };
+        let mut mirror = Mirror::open(Journal::open(dir.path()).unwrap()).unwrap();
+        assert_eq!(last_record(&mirror).unwrap(), None);
+        mirror.begin(start).unwrap();
+        assert_eq!(last_record(&mirror).unwrap(), None);
+        let event = |json: &str| [b"\x02".as_slice(), json.as_bytes()].concat();
+        let later = r#"{"event":"settled","serial":2,"added":"by a later version"}"#;
+        let payloads = [event(r#"{"event":"settled","serial":1}"#), event(later)];
+        mirror.append(payloads.iter().map(Vec::as_slice)).unwrap();
+        drop(mirror);
+        let mirror = Mirror::open(Journal::open(dir.path()).unwrap()).unwrap();
+        let position = start.first() + record_length(payloads[0].len());
+        assert_eq!(last_record(&mirror).unwrap(), Some((position, Bytes::from(payloads[1].clone()))));
     }
 }

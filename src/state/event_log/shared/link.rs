@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{FAR, HOLD, Run, SharedLogError};
 use crate::cluster::{Cluster, ClusterError, Health as ClusterHealth, Joined, LogConnection, first_position};
-use crate::journal::SegmentStart;
+use crate::journal::{JournalError, SegmentStart};
 use crate::state::StateError;
 use crate::state::event_log::FoldCommand;
 
@@ -134,11 +134,19 @@ impl Copied {
         }
         if let Some((position, payload)) = &self.last
             && *position >= known.base
-            && connection.digest_at(*position).await?.is_none_or(|found| found != Sha256::digest(payload).as_slice())
+            && !has_had(connection, *position, payload).await?
         {
             return Ok(Err(format!("the record at {position}")));
         }
         Ok(Ok(CopyCheck::Follows))
+    }
+}
+
+/// Whether a record is in the log, or has left it: while a segment moves into the archive, its oldest records go first.
+async fn has_had(connection: &LogConnection, position: u64, payload: &[u8]) -> Result<bool, ClusterError> {
+    match connection.digest_at(position).await? {
+        Some(found) => Ok(found == Sha256::digest(payload).as_slice()),
+        None => Ok(connection.read(0, position).await?.is_empty()),
     }
 }
 
@@ -203,10 +211,10 @@ impl Run {
             self.became_member(joined.epoch);
         }
         self.link = Link::Up(connection);
-        if let Some(serial) = self.log.outage.doubtful() {
-            self.log.outage.settle(joined.committed == serial)?;
+        if let Err(error) = self.settle_outage(joined) {
+            self.mark_unavailable(&ClusterError::Outage(error));
+            return Ok(());
         }
-        self.log.outage.set_drained(joined.drained)?;
         if let Some((serial, requests)) = self.doubtful.take() {
             if joined.committed == serial {
                 self.appended(joined.start, requests).await?;
@@ -214,7 +222,8 @@ impl Run {
                 self.retry_first = requests;
             }
         }
-        if self.retry_first.is_empty() && self.log.outage.waiting() == 0 {
+        let is_up = matches!(self.link, Link::Up(_));
+        if is_up && self.retry_first.is_empty() && self.log.outage.waiting() == 0 {
             self.mark_available();
         }
         self.report_health();
@@ -229,21 +238,20 @@ impl Run {
         self.log.cluster.epoch().send_replace(Some(epoch));
     }
 
-    /// Becomes a member again. False when that cannot be right now.
-    pub(super) async fn rejoin(&mut self) -> Result<bool, SharedLogError> {
-        let Link::Up(connection) = &self.link else { return Ok(false) };
-        match connection.join(&host_name(), false).await {
-            Ok(Some(joined)) => {
-                self.serial = joined.serial;
-                self.became_member(joined.epoch);
-                Ok(true)
-            }
-            Ok(None) => Err(SharedLogError::Displaced),
-            Err(error) => {
-                self.mark_unavailable(&error);
-                Ok(false)
-            }
+    /// Learns what the log has of what waits here.
+    fn settle_outage(&mut self, joined: Joined) -> Result<(), JournalError> {
+        let outage = &mut self.log.outage;
+        if let Some(serial) = outage.doubtful() {
+            outage.settle(joined.committed == serial)?;
         }
+        outage.set_drained(joined.drained)
+    }
+
+    /// Connects anew: that looks whether the log lacks what was copied from it, and joins if this replica is no member any more.
+    /// Through a pool, a connection may outlive the server behind it.
+    pub(super) fn reconnect(&mut self) {
+        self.away.get_or_insert_with(Away::new);
+        self.link = Link::Down { retry_at: Instant::now(), connecting: None };
     }
 
     /// The log can be reached, and takes what is appended.
@@ -271,8 +279,14 @@ impl Run {
         self.report_health();
     }
 
+    /// How many bytes are still to be copied of what is then folded in at once.
+    pub(super) fn behind(&self) -> u64 {
+        self.copy_to.saturating_sub(self.log.mirror.end().unwrap_or_default())
+    }
+
     pub(super) fn report_health(&self) {
         let away = self.away.as_ref().map(|away| away.why.clone());
-        self.log.cluster.set_health(ClusterHealth { away, waiting: self.log.outage.waiting() });
+        let (waiting, behind) = (self.log.outage.waiting(), self.behind());
+        self.log.cluster.set_health(ClusterHealth { away, waiting, behind });
     }
 }
