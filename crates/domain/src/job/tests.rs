@@ -165,7 +165,7 @@ fn a_completed_job_that_is_taken_back_ends_so_only_when_nothing_is_stored_and_no
     let mut kept = taken.clone();
     gone(&mut taken, "a");
     assert_eq!((taken.outcome, taken.end_state()), (Some(Outcome::Moderated), Some(JobState::Failed)));
-    assert_eq!((taken.final_callback, taken.due), (Some(1), Some(at(40))));
+    assert_eq!((taken.final_callback, taken.due), (Some(1), Some(at(11))));
     taken.end(JobState::Failed, Some(1), Some("m".to_owned()), at(41));
     assert_eq!(taken.observe(&completed(&["u"]), false, 2, at(42)), Change::Ended, "its links are tried once more");
     gone(&mut taken, "a");
