@@ -12,7 +12,7 @@ use super::{Notifier, SigningKeys};
 use crate::delivery::{Backoff, Outbox, Outcome, Receivers, Schedule, Tried, Verdict, judge, post};
 use crate::domain::{Destination, MediaUrl, Notification, RefId, Timestamp};
 use crate::journal::{Durability, Event};
-use crate::state::{EventLog, NotificationLane, NotificationsChanged, RecordError, State, StateError};
+use crate::state::{ApplyOutcome, EventLog, NotificationLane, NotificationsChanged, RecordError, State, StateError};
 
 /// Whom to deliver to.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +21,7 @@ pub(super) enum To {
     Endpoint(usize),
     /// The receivers of refs.
     Refs,
-    /// Endpoints that are not configured any more.
+    /// Endpoints that are not configured here: not any more, or only on other replicas yet.
     Nobody,
 }
 
@@ -36,8 +36,8 @@ pub(super) struct Courier {
     known: Arc<[u64]>,
 }
 
-/// Where an event goes, or why it goes nowhere.
-type Goal = Result<MediaUrl, &'static str>;
+/// Where an event goes, or what becomes of it without being sent.
+type Goal = Result<MediaUrl, Verdict>;
 
 impl Courier {
     pub(super) fn new(notifier: Notifier, to: To) -> Self {
@@ -59,7 +59,7 @@ impl Courier {
         }
     }
 
-    /// The first of a lane, and where it goes, or why it goes nowhere. Blocks.
+    /// The first of a lane, and where it goes. Blocks.
     fn next(&self, lane: NotificationLane) -> Result<Option<(Notification, Goal)>, StateError> {
         let Some(notification) = self.notifier.state().next_notification(lane)? else { return Ok(None) };
         let url = match (self.to, &notification.destination) {
@@ -67,15 +67,30 @@ impl Courier {
                 Ok(self.notifier.inner.config.endpoints[place].url.clone())
             }
             (To::Refs, Destination::Ref(id)) => self.url_of(id)?,
-            _ => Err("endpoint_removed"),
+            (To::Nobody, Destination::Endpoint(name)) => Err(self.without_endpoint(name)?),
+            _ => Err(Verdict::GiveUp("endpoint_removed")),
         };
         Ok(Some((notification, url)))
     }
 
+    /// What becomes of an event to an endpoint that is not configured here.
+    fn without_endpoint(&self, name: &str) -> Result<Verdict, StateError> {
+        let routes = self.notifier.state().notify_routes()?;
+        // Another replica that was restarted before this one has it.
+        let is_elsewhere = routes.iter().any(|route| route.endpoint == name);
+        Ok(if is_elsewhere {
+            Verdict::Backoff(Backoff::Paused { rest: Notifier::PAUSE, failing_for: Duration::ZERO })
+        } else {
+            Verdict::GiveUp("endpoint_removed")
+        })
+    }
+
     fn url_of(&self, id: &RefId) -> Result<Goal, StateError> {
         let known = self.notifier.state().reply_ref(id)?;
-        let Some(url) = known.and_then(|known| known.notify_url) else { return Ok(Err("ref_removed")) };
-        Ok(MediaUrl::parse(&url).map_err(|_| "invalid_url"))
+        let Some(url) = known.and_then(|known| known.notify_url) else {
+            return Ok(Err(Verdict::GiveUp("ref_removed")));
+        };
+        Ok(MediaUrl::parse(&url).map_err(|_| Verdict::GiveUp("invalid_url")))
     }
 
     /// What signs, whether there are presigned links, and who shares what is sent at a time.
@@ -143,6 +158,8 @@ impl Courier {
         loop {
             // It need not be on the disk at once: without it the event is sent again.
             match self.log().record(event.clone(), Durability::Buffered).await {
+                // What is told of it here may be from before: it must not be sent again at once.
+                Ok(ApplyOutcome::Deferred) => return Outcome::Later(Notifier::PAUSE),
                 Ok(_) => return outcome,
                 Err(RecordError::Stopping) => return Outcome::Later(Notifier::PAUSE),
                 Err(RecordError::Fenced) => return Outcome::Nothing,
@@ -211,7 +228,7 @@ impl Outbox for Courier {
         let late = Timestamp::now().since(notification.at) >= patience;
         let verdict = match url {
             Ok(url) => self.send(&notification, url).await,
-            Err(why) => Verdict::GiveUp(why),
+            Err(verdict) => verdict,
         };
         let verdict = tried.expire(verdict, late, patience);
         (self.conclude(&notification, verdict, tried).await, late)

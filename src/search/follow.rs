@@ -13,7 +13,7 @@ use tokio::sync::broadcast::error::RecvError;
 use super::codes::codes_of;
 use super::rows::{Place, Rows};
 use super::{Entry, Inner, Search};
-use crate::domain::{Job, JobState};
+use crate::domain::{Job, JobState, ReplyRef};
 use crate::state::{JobChanged, State, StateError};
 
 /// Why the index cannot be brought up to date now.
@@ -33,6 +33,12 @@ pub(super) struct Follower {
     heard: u64,
     /// Jobs that have changed and are not read yet.
     changed: BTreeSet<u64>,
+    /// The number of the last ref labelled late that was heard of.
+    heard_labelled: u64,
+    /// Refs whose jobs have other labels now and are not among those that have changed yet.
+    labelled: Vec<ReplyRef>,
+    /// Set when such refs were missed: only reading all jobs anew finds theirs.
+    stale: bool,
     /// The newest job that was told of.
     latest: Option<u64>,
     /// Set when changes were missed.
@@ -63,7 +69,8 @@ const MAX_RETRY: Duration = Duration::from_secs(10);
 impl Follower {
     pub(super) fn new(state: State) -> Self {
         let (heard, changed) = (state.last_change(), BTreeSet::new());
-        Self { state, heard, changed, latest: None, missed: false, newest: None }
+        let (heard_labelled, labelled, stale) = (state.last_labelled(), Vec::new(), false);
+        Self { state, heard, changed, heard_labelled, labelled, stale, latest: None, missed: false, newest: None }
     }
 
     /// The journal position that the state is at.
@@ -75,6 +82,11 @@ impl Follower {
     /// as the state is.
     pub(super) fn catch_up(&mut self, rows: &RwLock<Rows>) -> bool {
         self.hear();
+        while let Some(name) = self.labelled.last() {
+            let Ok(jobs) = self.state.jobs_of_ref(name) else { return false };
+            self.changed.extend(jobs);
+            self.labelled.pop();
+        }
         if self.missed {
             self.changed.extend(rows.read().unsettled());
             self.missed = self.read_new(rows).is_err();
@@ -95,11 +107,18 @@ impl Follower {
             self.newest = self.newest.max(latest);
         }
         // Of what happens while there is no state to read nothing is told.
-        !self.missed && self.state.counters().is_ok()
+        !self.missed && !self.stale && self.state.counters().is_ok()
     }
 
-    /// Notes which jobs changed. Returns how many changes there were.
+    /// Notes which jobs changed, and of which refs all did. Returns how many changes of single jobs there were.
     fn hear(&mut self) -> usize {
+        match self.state.labelled_since(self.heard_labelled) {
+            Some(names) => {
+                self.heard_labelled += names.len() as u64;
+                self.labelled.extend(names);
+            }
+            None => (self.heard_labelled, self.stale) = (self.state.last_labelled(), true),
+        }
         let Some(sequences) = self.state.changed_since(self.heard) else {
             self.heard = self.state.last_change();
             self.missed = true;
@@ -227,6 +246,9 @@ impl Search {
             if Instant::now() >= thick_until || follower.changed.len() > MAX_BEHIND {
                 follower.catch_up(&self.inner.rows);
             }
+            if follower.stale {
+                self.inner.complete.store(false, Ordering::Release);
+            }
             if woken.is_ok() || !follower.changed.is_empty() {
                 continue;
             }
@@ -262,7 +284,7 @@ impl Search {
         match loaded {
             Ok(Some(loaded)) => {
                 // Everything that was told of in this run may have changed them.
-                (follower.heard, follower.newest) = (0, loaded.newest());
+                (follower.heard, follower.heard_labelled, follower.newest) = (0, 0, loaded.newest());
                 *rows.write() = loaded;
                 complete.store(true, Ordering::Release);
                 true
@@ -288,7 +310,9 @@ impl Search {
         const NICENESS: i32 = 19;
         self.inner.rows.write().clear();
         let (mut before, mut indexed) = (None, 0);
-        self.lock().newest = None;
+        let mut follower = self.lock();
+        (follower.newest, follower.stale) = (None, false);
+        drop(follower);
         loop {
             if indexed == FEW_JOBS {
                 // Linux sets it for the calling thread alone. Without it, indexing merely gets in the way.

@@ -10,6 +10,7 @@ use replyvault::app::Settings;
 use replyvault::domain::{EventType, MediaUrl, Route};
 use replyvault::egress::AllowedHosts;
 use replyvault::intake::Intake;
+use replyvault::journal::{Durability, Event};
 use replyvault::notify::{Endpoint, SigningKeys};
 use replyvault::repair::Retention;
 use replyvault::state::Counters;
@@ -249,6 +250,25 @@ async fn unwanted_and_forbidden_events_are_dead_and_those_of_a_removed_endpoint_
     reasons.sort();
     assert_eq!(reasons, ["endpoint_removed", "gone", "host_not_allowed"]);
     assert_eq!(gone.got().len(), 1);
+}
+
+/// As in a cluster, where one replica is restarted with another endpoint while the others go on.
+#[tokio::test(flavor = "multi_thread")]
+async fn events_to_an_endpoint_that_only_others_know_yet_wait_for_the_next_start() {
+    let (old, new) = (Receiver::start(), Receiver::start());
+    let (old_endpoint, new_endpoint) = (endpoint("old", &old.url("/")), endpoint("new", &new.url("/")));
+    let mut bench = Bench::start(|settings| settings.notify.endpoints = vec![old_endpoint.clone()]).await;
+    let routes = vec![old_endpoint.route.clone(), new_endpoint.route.clone()];
+    let event = Event::NotifyRoutes { routes };
+    bench.vault.running().intake().log().record(event, Durability::Buffered).await.unwrap();
+    bench.vault.callback(bench.video(1)).await;
+    bench.vault.archived(&video_id(1)).await;
+    events(&old, 1, SECRET).await;
+    bench.vault.stop().await;
+    bench.vault.settings.notify.endpoints = vec![old_endpoint, new_endpoint];
+    bench.vault.start_again().await;
+    events(&new, 1, SECRET).await;
+    assert_eq!(bench.settled().await, (2, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,16 +2,17 @@
 //! made again. Archiving knows nothing of them.
 
 use std::collections::HashSet;
-
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::HttpResponse;
+use actix_web::error::BlockingError;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
 use actix_web::web::{self, Data, Path, Payload};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::super::{Api, ApiError};
 use super::digest;
@@ -31,13 +32,13 @@ const CONTENT_TYPE: &str = "image/jpeg";
 /// What is being made, and of what nothing can be.
 pub(in crate::api) struct Thumbnails {
     /// One at a time: so its memory is bounded.
-    turn: Semaphore,
+    turn: Arc<Semaphore>,
     impossible: Mutex<HashSet<Digest>>,
 }
 
 impl Default for Thumbnails {
     fn default() -> Self {
-        Self { turn: Semaphore::new(1), impossible: Mutex::default() }
+        Self { turn: Arc::new(Semaphore::new(1)), impossible: Mutex::default() }
     }
 }
 
@@ -94,7 +95,8 @@ async fn find_or_make(api: &Api, sha256: Digest, media: &MediaRecord) -> Result<
     {
         return Ok(None);
     }
-    let Ok(Ok(_turn)) = tokio::time::timeout(PATIENCE, thumbnails.turn.acquire()).await else { return Ok(None) };
+    let turn = tokio::time::timeout(PATIENCE, thumbnails.turn.clone().acquire_owned()).await;
+    let Ok(Ok(turn)) = turn else { return Ok(None) };
     // Somebody else may have asked for it, too.
     if let Some(kept) = find(api, &key).await? {
         return Ok(Some(kept));
@@ -105,7 +107,7 @@ async fn find_or_make(api: &Api, sha256: Digest, media: &MediaRecord) -> Result<
         Err(BucketError::NotFound(_)) => return Ok(None),
         Err(error) => return Err(unread(&error)),
     };
-    keep_made(api, sha256, &key, source).await
+    keep_made(api, sha256, &key, source, turn).await
 }
 
 async fn find(api: &Api, key: &ObjectKey) -> Result<Option<Bytes>, ApiError> {
@@ -116,12 +118,18 @@ async fn find(api: &Api, key: &ObjectKey) -> Result<Option<Bytes>, ApiError> {
     }
 }
 
-/// Makes a thumbnail of `source` and keeps it.
-async fn keep_made(api: &Api, sha256: Digest, key: &ObjectKey, source: Bytes) -> Result<Option<Bytes>, ApiError> {
+/// Makes a thumbnail of `source` and keeps it, in its turn.
+async fn keep_made(
+    api: &Api,
+    sha256: Digest,
+    key: &ObjectKey,
+    source: Bytes,
+    turn: OwnedSemaphorePermit,
+) -> Result<Option<Bytes>, ApiError> {
     // Whatever the decoder does, it does to a thread that only this request waits for.
-    let jpeg: Bytes = match web::block(move || thumbnail::make(&source)).await {
-        Ok(Ok(jpeg)) => jpeg.into(),
-        Ok(Err(error)) => {
+    let (jpeg, _turn) = match block_in_turn(turn, move || thumbnail::make(&source)).await {
+        Ok((Ok(jpeg), turn)) => (Bytes::from(jpeg), turn),
+        Ok((Err(error), _)) => {
             tracing::debug!(%sha256, %error, "no thumbnail can be made");
             api.inner.thumbnails.set_impossible(sha256);
             return Ok(None);
@@ -137,6 +145,14 @@ async fn keep_made(api: &Api, sha256: Digest, key: &ObjectKey, source: Bytes) ->
         tracing::warn!(%key, %error, "a thumbnail could not be kept");
     }
     Ok(Some(jpeg))
+}
+
+/// Does `work` on a thread that may block. That goes on when the request is gone, and its turn with it.
+async fn block_in_turn<T: Send + 'static>(
+    turn: OwnedSemaphorePermit,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<(T, OwnedSemaphorePermit), BlockingError> {
+    web::block(move || (work(), turn)).await
 }
 
 fn unread(error: &BucketError) -> ApiError {
@@ -171,9 +187,9 @@ pub(in crate::api) async fn keep(
     let source = tokio::time::timeout(PATIENCE, read(payload)).await;
     let source = source.map_err(|_| ApiError::invalid("the body did not arrive within ten seconds"))??;
     let key = ObjectKey::thumbnail(&sha256);
-    let turn = tokio::time::timeout(PATIENCE, api.inner.thumbnails.turn.acquire()).await;
-    let Ok(Ok(_turn)) = turn else { return Err(ApiError::unavailable("other thumbnails are being made")) };
-    if find(&api, &key).await?.is_none() && keep_made(&api, sha256, &key, source).await?.is_none() {
+    let turn = tokio::time::timeout(PATIENCE, api.inner.thumbnails.turn.clone().acquire_owned()).await;
+    let Ok(Ok(turn)) = turn else { return Err(ApiError::unavailable("other thumbnails are being made")) };
+    if find(&api, &key).await?.is_none() && keep_made(&api, sha256, &key, source, turn).await?.is_none() {
         let message = "expected a JPEG, PNG or WebP image";
         return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", message));
     }
@@ -187,4 +203,28 @@ async fn read(payload: Payload) -> Result<Bytes, ApiError> {
         }
         BodyError::Broken(error) => ApiError::invalid(format!("the body did not arrive whole: {error}")),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_turn_lasts_until_the_work_ends_although_its_request_is_gone() {
+        let turns = Arc::new(Semaphore::new(1));
+        let turn = turns.clone().acquire_owned().await.unwrap();
+        let (begin, begun) = tokio::sync::oneshot::channel();
+        let (end, ended) = std::sync::mpsc::channel();
+        let work = move || {
+            begin.send(()).unwrap();
+            ended.recv().unwrap();
+        };
+        tokio::select! {
+            _ = block_in_turn(turn, work) => panic!("it has not ended"),
+            begun = begun => begun.unwrap(),
+        }
+        assert_eq!(turns.available_permits(), 0);
+        end.send(()).unwrap();
+        drop(turns.acquire().await.unwrap());
+    }
 }

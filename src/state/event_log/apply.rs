@@ -325,13 +325,23 @@ fn apply_batch(
     while entries.peek().is_some() {
         let mut txn = Txn::begin(&store)?;
         let covered = txn.meta.applied;
+        let mut labelled = Vec::new();
         for (position, entry, parsed) in entries.by_ref().take(IN_ONE_COMMIT) {
             // A recovery has read it from the journal already.
             let seen = position < covered;
-            results.push(if seen { ApplyOutcome::Deferred } else { fold::apply(&mut txn, position, &entry, parsed)? });
+            let labelled_before = txn.meta.counters.refs_labelled;
+            let result = if seen { ApplyOutcome::Deferred } else { fold::apply(&mut txn, position, &entry, parsed)? };
+            // A ref that was adopted has jobs already, and nothing else tells that their labels change.
+            if let ApplyOutcome::Ref { record, created: false } = &result
+                && txn.meta.counters.refs_labelled > labelled_before
+            {
+                labelled.push(record.reply_ref.clone());
+            }
+            results.push(result);
         }
         let next = entries.peek().map_or(end, |(position, _, _)| *position);
         commit(state, txn, next.max(covered))?;
+        labelled.into_iter().for_each(|name| state.shared.changes.tell_labelled(name));
     }
     state.set_applied(end);
     for result in &results {
