@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use self::find::{JobsCursor, find, in_order_heard, look, must_be_read};
+use self::find::{JobsCursor, MAX_LOOKED_AT, Start, find, in_order_heard, look, must_be_read};
 use super::auth::Caller;
 use super::list::{List, bad_cursor, read_limit};
 use super::refs::reply_ref_parameter;
@@ -187,14 +187,16 @@ pub(super) async fn list(request: HttpRequest, api: Data<Api>) -> Result<Json<Li
     let searches = query.needs_index();
     let search = api.inner.search.clone();
     let look = move |state: &State| {
-        let after = match cursor {
+        let start = match cursor {
             Some(JobsCursor::Heard(before)) => return in_order_heard(state, &filter, limit, Some(before)).map(Ok),
-            Some(JobsCursor::Made(after)) => Some(after),
-            None => None,
+            Some(JobsCursor::Made { after, skip }) => Start { after: Some(after), skip },
+            None => Start { after: None, skip },
         };
-        match find(state, &search, &filter, &wanted, after, skip, limit) {
+        match find(state, &search, &filter, &wanted, start, limit) {
             // What needs no index goes without it in the first seconds.
-            Ok(Err(Incomplete)) if !searches && after.is_none() => in_order_heard(state, &filter, limit, None).map(Ok),
+            Ok(Err(Incomplete)) if !searches && start.after.is_none() => {
+                in_order_heard(state, &filter, limit, None).map(Ok)
+            }
             found => found,
         }
     };
@@ -219,10 +221,10 @@ pub(super) async fn list(request: HttpRequest, api: Data<Api>) -> Result<Json<Li
 )]
 pub(super) async fn days(request: HttpRequest, api: Data<Api>) -> Result<Json<List<DayView>>, ApiError> {
     let query: JobsQuery = extract::query(&request)?;
-    let after = match JobsCursor::read(query.cursor.as_deref())? {
-        Some(JobsCursor::Heard(_)) => return Err(bad_cursor()),
-        Some(JobsCursor::Made(after)) => Some(after),
-        None => None,
+    let start = match JobsCursor::read(query.cursor.as_deref())? {
+        Some(JobsCursor::Made { after, skip: 0 }) => Start { after: Some(after), skip: 0 },
+        Some(_) => return Err(bad_cursor()),
+        None => Start::default(),
     };
     let (filter, wanted) = (query.filter()?, query.wanted()?);
     let search = api.inner.search.clone();
@@ -231,7 +233,7 @@ pub(super) async fn days(request: HttpRequest, api: Data<Api>) -> Result<Json<Li
             if !must_be_read(&filter, &wanted) {
                 return Ok(search.days(&wanted).map(|days| (days, None)));
             }
-            let found = match look(state, &search, &filter, &wanted, after, 0, usize::MAX)? {
+            let found = match look(state, &search, &filter, &wanted, start, usize::MAX, MAX_LOOKED_AT)? {
                 Ok(found) => found,
                 Err(incomplete) => return Ok(Err(incomplete)),
             };

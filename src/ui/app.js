@@ -17,13 +17,11 @@ import { FILTERS, address, follow, navigate, onNavigate, onUpdate, readAddress, 
 const KINDS = ['video', 'image', 'agent', 'music', 'speech', 'other'];
 const STATES = ['running', 'archiving', 'archived', 'failed', 'stuck'];
 
-/** @type {EventSource | null} */
-let events = null;
 let filtersBefore = '';
 
 async function begin() {
   state.phase = 'ready';
-  if (!events) events = listen();
+  listen();
   filtersBefore = JSON.stringify(state.filters);
   await Promise.all([reload(), needs.poll(), openView()]);
 }

@@ -6,6 +6,8 @@ import { state, update } from './state.js';
 
 const PAGE = 60;
 const MAX_PAGES = 60;
+const MIN_RETRY_MS = 2000;
+const MAX_RETRY_MS = 30_000;
 
 /** @type {Map<number, {ids: string[], stale: boolean, loading: boolean, used: number, after: number}>} */
 const pages = new Map();
@@ -100,8 +102,29 @@ function forget() {
   }
 }
 
-/** Reads how many there are a day. @returns {Promise<void>} */
+/** The generation that a count runs for. */
+let countGeneration = -1;
+/** Whether something changed since the count began. */
+let countAgain = false;
+let countTimer = 0;
+
+/** Counts, one count at a time. @returns {Promise<void>} */
 async function count() {
+  if (countGeneration === generation) {
+    countAgain = true;
+    return;
+  }
+  const of = generation;
+  countGeneration = of;
+  countAgain = false;
+  await countDays();
+  if (of !== generation) return;
+  countGeneration = -1;
+  if (countAgain) count();
+}
+
+/** Reads how many there are a day. */
+async function countDays() {
   const of = generation;
   try {
     const days = [];
@@ -115,7 +138,8 @@ async function count() {
         else days.push(day);
       }
       cursor = answer.nextCursor;
-      if (cursor && days.length) show(days);
+      // What is shown already is better than a part.
+      if (state.counting && cursor && days.length) show(days);
     } while (cursor);
     show(days);
     state.counting = false;
@@ -123,7 +147,8 @@ async function count() {
   } catch (error) {
     if (of !== generation || calls.signal.aborted) return;
     state.error = error.message;
-    setTimeout(() => of === generation && count(), 2000);
+    clearTimeout(countTimer);
+    countTimer = window.setTimeout(count, 2000);
   }
   update();
 }
@@ -156,6 +181,8 @@ export function refresh(delay = state.total > 20_000 ? 1500 : 250) {
     refreshTimer = 0;
     for (const page of pages.values()) page.stale = true;
     count();
+    // What is in view is read when it is drawn, and the count may take long.
+    update();
   }, delay);
 }
 
@@ -178,19 +205,33 @@ function changed(job) {
   update();
 }
 
-/** Listens to changes. The browser comes back by itself, and says what it heard last. */
+/** @type {EventSource | null} */
+let events = null;
+let retryTimer = 0;
+let retryDelay = MIN_RETRY_MS;
+
+/** Listens to changes. The browser reconnects by itself, and says what it heard last, but not after a status other than 200. */
 export function listen() {
-  const events = new EventSource(url('events'));
-  events.addEventListener('open', () => {
+  if (events && events.readyState !== EventSource.CLOSED) return;
+  clearTimeout(retryTimer);
+  const source = new EventSource(url('events'));
+  // It does not know what the one before heard last.
+  if (events) source.addEventListener('open', () => refresh(0), { once: true });
+  events = source;
+  source.addEventListener('open', () => {
+    retryDelay = MIN_RETRY_MS;
     state.live = 'live';
     update();
   });
-  events.addEventListener('error', () => {
+  source.addEventListener('error', () => {
     state.live = 'away';
+    if (source.readyState === EventSource.CLOSED) {
+      retryTimer = window.setTimeout(() => state.phase === 'ready' && listen(), retryDelay);
+      retryDelay = Math.min(2 * retryDelay, MAX_RETRY_MS);
+    }
     update();
   });
-  events.addEventListener('job', (event) => changed(JSON.parse(event.data)));
-  events.addEventListener('missed', () => refresh());
-  events.addEventListener('reset', () => refresh(0));
-  return events;
+  source.addEventListener('job', (event) => changed(JSON.parse(event.data)));
+  source.addEventListener('missed', () => refresh());
+  source.addEventListener('reset', () => refresh(0));
 }

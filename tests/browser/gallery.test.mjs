@@ -309,6 +309,42 @@ test('it fits a phone, in dark, and pulls less than 2 MB', async () => {
   }
 });
 
+test('changes are heard again after the stream of events was refused', async () => {
+  const page = await open(browser, vault);
+  const events = /\/api\/v1\/events$/;
+  await page.route(events, (route) => route.fulfill({ status: 503 }));
+  await page.reload();
+  await page.getByText('The connection is lost.').waitFor();
+  await page.locator('li.tile a').first().waitFor();
+  await vault.job(170, { replyRef: 'unheard', percent: 10 });
+  await page.unroute(events);
+  await tile(page, 'unheard').waitFor();
+  await page.getByText('The connection is lost.').waitFor({ state: 'detached' });
+  await vault.job(171, { replyRef: 'heard-again', percent: 10 });
+  await tile(page, 'heard-again').waitFor();
+  // Browsers log the 503 themselves.
+  assert.deepEqual(page.errors.filter((text) => !text.includes('503')), []);
+  await page.context().close();
+});
+
+test('one count runs at a time, and once more after what changed meanwhile', async () => {
+  const page = await open(browser, vault, { path: '/?q=picture' });
+  await page.getByRole('status').filter({ hasText: /\d jobs?/ }).waitFor();
+  await page.locator('li.tile a').first().waitFor();
+  const held = [];
+  await page.route(/\/api\/v1\/jobs\/days/, (route) => void held.push(route));
+  for (const number of [180, 181, 182]) {
+    await vault.job(number, { percent: 10 });
+    await tile(page, `job-${number}`).waitFor();
+  }
+  assert.equal(held.length, 1, 'counts at a time');
+  await held.pop().continue();
+  await until('the last count', () => held.length === 1);
+  await held.pop().continue();
+  assert.deepEqual(page.errors, []);
+  await page.context().close();
+});
+
 test('without a token that is known nothing is shown', async () => {
   const page = await (await browser.newContext()).newPage();
   await page.goto(vault.url);

@@ -286,6 +286,36 @@ async fn pages_of_a_search_go_on_where_the_last_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_says_how_many_are_still_to_be_skipped() {
+    let vault = Vault::start().await;
+    for number in 1..=9 {
+        made(&vault, number, &format!("2026-03-0{number}"), "boat", "paper").await;
+    }
+    for query in ["q=paper", "q=pape*"] {
+        let page = vault.get(&format!("{JOBS}?{query}&limit=2")).await;
+        let cursor = page["nextCursor"].as_str().unwrap();
+        assert_eq!(numbers(&vault, &format!("{query}&limit=2&cursor={cursor}")).await, [7, 6], "{query}");
+        let skipping = format!("{cursor}0000000000000003");
+        assert_eq!(numbers(&vault, &format!("{query}&limit=2&cursor={skipping}")).await, [4, 3], "{query}");
+        let response = vault.send(Method::GET, &format!("{JOBS}/days?{query}&cursor={skipping}")).await;
+        assert_eq!(refusal(response).await, (400, "invalid_request".to_owned()), "{query}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_are_found_by_labels_that_are_registered_after_their_callbacks() {
+    let vault = Vault::start().await;
+    made(&vault, 1, "2026-03-01", "boat-17", "a paper boat").await;
+    made(&vault, 2, "2026-03-02", "kettle", "a kettle").await;
+    assert_eq!(numbers(&vault, "q=boat").await, [1], "it is indexed");
+    let body = json!({"replyRef": "boat-17", "labels": {"project": "harbour"}}).to_string();
+    assert_eq!(vault.post("/api/v1/refs", body).await.0, 200);
+    assert_eq!(numbers(&vault, "label=project:harbour").await, [1]);
+    let days = vault.get(&format!("{JOBS}/days?label=project:harbour")).await;
+    assert_eq!(days["items"].as_array().unwrap().len(), 1, "{days}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn days_are_counted_under_the_same_filters() {
     let vault = Vault::start().await;
     for number in 1..=9 {
