@@ -6,7 +6,8 @@
 //! be read the run ends with that error. A run that is dropped has done no harm; the next one starts over.
 //!
 //! Mending never deletes. It stores an object again under the key the index names, from where its bytes once came and
-//! only if they are the same; and it writes a manifest again from the job, only if all that it names is there.
+//! only if they are the same; and it writes a manifest again from the job, only if all that it names is there and the one
+//! in its place says no more.
 
 mod archive;
 mod backup;
@@ -36,7 +37,7 @@ pub use backup::{Backup, BackupError, backup};
 pub use older_copy::compare_with_archive;
 pub use rebuild::{RebuildError, RebuildProgress, Rebuilt, rebuild};
 pub use report::{Finding, FindingKind, Progress, Report};
-pub use restore::{RestoreError, restore};
+pub use restore::{PendingRestore, RestoreError, restore};
 pub use retention::{Retention, RetentionError, trim_copy};
 pub use sample::{Sample, SampleError};
 pub use snapshot::{Pace, Snapshot, SnapshotError, Snapshots};

@@ -8,10 +8,11 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::{endless, listening};
+use crate::backoff::{doubling, jittered};
 use crate::bucket::{Bucket, ObjectFolder};
 use crate::intake::Intake;
 use crate::reconcile::Reconciler;
-use crate::repair::{self, ArchiveKeys, Retention, Snapshots, compare_with_archive, restore};
+use crate::repair::{self, ArchiveKeys, PendingRestore, Retention, Snapshots, compare_with_archive, restore};
 use crate::state::EventLog;
 
 /// Tasks that end when this is dropped. That one of them ends before is reported to the supervisor.
@@ -83,6 +84,9 @@ impl Background {
     }
 }
 
+/// Between two tries to read all manifests: each lists the whole bucket.
+const LONGEST_RESTORE_PAUSE: Duration = Duration::from_secs(600);
+
 /// Does what one replica at a time may do: while this one has the first shard.
 async fn alone<W: Future<Output = ()> + Send>(log: EventLog, work: impl Fn(EventLog) -> W + Send) {
     let Some(cluster) = log.cluster().cloned() else { return work(log).await };
@@ -142,15 +146,46 @@ fn run_retention(log: EventLog, bucket: Bucket, keep: Duration) -> impl Future<O
             // What the shared log lacks, the state was made of with what the bucket has.
             return Retention::new(log, Intake::parse_callback, keep).run().await;
         }
-        let Some(recovery) = compare_with_archive(&log).await else { return };
-        if recovery.has_gaps() || recovery.made_anew || log.journal().standing().is_older_copy() {
-            match restore(&log, &bucket, Intake::parse_callback, &AtomicU64::default()).await {
-                Ok(jobs) => tracing::info!(jobs, "what the journal lacks was looked for in the bucket's manifests"),
-                Err(error) => {
-                    tracing::error!(%error, "the bucket's manifests were not all read: `rebuild` tries again")
-                }
+        if compare_with_archive(&log).await.is_none() {
+            return;
+        }
+        let mut is_restored = restore_if_pending(log.clone(), bucket.clone()).await;
+        // One manifest that cannot be read must not keep the journal from moving.
+        let retention = Retention::new(log.clone(), Intake::parse_callback, keep).run();
+        let restoring = async {
+            let mut failures = 0;
+            while !is_restored {
+                tokio::time::sleep(jittered(doubling(failures, LONGEST_RESTORE_PAUSE))).await;
+                failures += 1;
+                is_restored = restore_if_pending(log.clone(), bucket.clone()).await;
+            }
+        };
+        tokio::join!(restoring, retention);
+    }
+}
+
+/// Reads the bucket's manifests, if that is to be done. Returns whether it no longer is.
+fn restore_if_pending(log: EventLog, bucket: Bucket) -> impl Future<Output = bool> + Send {
+    let pending = PendingRestore::of(&log);
+    async move {
+        if !pending.is_there() {
+            return true;
+        }
+        let restored = restore(&log, &bucket, Intake::parse_callback, &AtomicU64::default()).await;
+        match restored {
+            Ok(jobs) => tracing::info!(jobs, "what the journal lacks was looked for in the bucket's manifests"),
+            Err(error) => {
+                tracing::error!(%error, "the bucket's manifests were not all read: it is tried again");
+                return false;
             }
         }
-        Retention::new(log, Intake::parse_callback, keep).run().await;
+        match tokio::task::spawn_blocking(move || pending.clear(&log)).await {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "that the bucket's manifests were read cannot be kept: it is tried again");
+                false
+            }
+            Err(_) => false,
+        }
     }
 }

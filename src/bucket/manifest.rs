@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{Bucket, BucketError, ObjectKey};
-use crate::domain::{Job, JobView, Timestamp};
+use crate::domain::{Digest, Job, JobId, JobView, Timestamp};
 
 /// The document beside a job's files.
 #[derive(Debug, Serialize, Deserialize)]
@@ -47,6 +47,14 @@ impl Manifest {
     pub fn read(bytes: &[u8]) -> Result<Self, String> {
         serde_json::from_slice(bytes).map_err(|error| format!("not a manifest: {error}"))
     }
+
+    /// Whether it names a stored file that `job` does not have as stored: then it may be all that knows the file's digest.
+    pub fn names_more_than(&self, job: &Job) -> bool {
+        let is_known = |sha256: Digest| {
+            job.assets.iter().filter_map(|asset| asset.stored.as_ref()).any(|file| file.sha256 == sha256)
+        };
+        self.job.assets.iter().filter_map(|file| file.sha256).any(|sha256| !is_known(sha256))
+    }
 }
 
 impl Bucket {
@@ -70,6 +78,18 @@ impl Bucket {
     /// As for [`Bucket::read_whole`] with [`Manifest::MAX_BYTES`].
     pub async fn read_manifest(&self, key: &ObjectKey) -> Result<Bytes, BucketError> {
         self.read_whole(key, Manifest::MAX_BYTES).await
+    }
+
+    /// The manifest of the job `id` under `key`; `None` when what is there is no such manifest, or nothing is.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn manifest_of(&self, key: &ObjectKey, id: &JobId) -> Result<Option<Manifest>, BucketError> {
+        match self.read_manifest(key).await {
+            Ok(bytes) => Ok(Manifest::read(&bytes).ok().filter(|found| found.job.job_id == *id)),
+            Err(BucketError::NotFound(_) | BucketError::TooLarge(..)) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 
@@ -98,6 +118,14 @@ mod tests {
         // What was added since stands beside what was written.
         let added = "    \"provider\": \"minimax\",\n";
         assert_eq!(serde_json::to_string_pretty(&manifest).unwrap().replacen(added, "", 1), written.trim_end());
+    }
+
+    #[test]
+    fn a_manifest_that_names_a_file_which_the_job_has_not_stored_names_more() {
+        let job = Job::new("user:1-minimax:2-video:3".parse().unwrap(), Timestamp::now());
+        let written = Manifest::read(include_str!("manifest/v1.json").as_bytes()).unwrap();
+        assert!(written.names_more_than(&job));
+        assert!(!Manifest::new(&job, None, Timestamp::now()).names_more_than(&job));
     }
 
     #[test]

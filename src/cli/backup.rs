@@ -29,10 +29,11 @@ pub(super) async fn run(config: &Config, target: PathBuf) -> Result<(), Failure>
 }
 
 fn text(target: &Path, copied: Backup) -> String {
-    let Backup { segments, entries, bytes, end, files, .. } = copied;
+    let Backup { segments, entries, bytes, end, waiting, files, .. } = copied;
     let files = if files.is_empty() { "no other files".to_owned() } else { files.join(", ") };
+    let waiting = if waiting > 0 { format!("{waiting} callbacks that wait for PostgreSQL, ") } else { String::new() };
     let line = format!(
-        "{}: {segments} segments of the journal with {entries} entries ({}) up to position {end}, {files}; read back",
+        "{}: {segments} segments of the journal with {entries} entries ({}) up to position {end}, {waiting}{files}; read back",
         target.display(),
         bytesize::ByteSize(bytes)
     );

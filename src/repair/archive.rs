@@ -25,6 +25,7 @@ use tokio::sync::watch;
 
 pub use self::keys::ArchiveKeys;
 use self::pieces::Pieces;
+use super::PendingRestore;
 use super::snapshot::Snapshots;
 use crate::backoff::with_retry;
 use crate::bucket::{Bucket, BucketError, ObjectKey};
@@ -58,7 +59,16 @@ pub fn open_event_log(
     let state = dir.join("state");
     match cluster {
         Some(cluster) => EventLog::open_shared(journal, &state, &dir.join("outage"), cluster, parse_callback),
-        None => EventLog::open(journal, &state, parse_callback),
+        None => {
+            // A start that is cut off while the state is made leaves one that no later start takes for new.
+            if journal.newest().is_some()
+                && !state.is_dir()
+                && let Err(error) = PendingRestore::beside(&state).record()
+            {
+                tracing::warn!(%error, "a start that is cut off may leave jobs out that only manifests tell of");
+            }
+            EventLog::open(journal, &state, parse_callback)
+        }
     }
 }
 

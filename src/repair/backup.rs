@@ -2,8 +2,9 @@
 //!
 //! Segments are only ever appended to, so what is read of one is what was written, perhaps cut off behind the last record,
 //! which is then left out. Whatever was acknowledged before is in the copy. A segment that moves into the bucket meanwhile
-//! leaves behind what is still open of it, in one that is copied later; but then the copying starts over. The state is not
-//! copied: it is made anew from the rest.
+//! leaves behind what is still open of it, in one that is copied later; but then the copying starts over. What a replica
+//! keeps while PostgreSQL is away is copied before, since it moves into the log. The state is not copied: it is made anew
+//! from the rest.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use sha2::Digest as _;
 
 use crate::journal::{DamageKind, Journal, JournalError};
+use crate::state::EventLog;
 
 /// What a copy holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub struct Backup {
     pub end: u64,
     /// Stretches that are damaged here, and so in the copy.
     pub damaged: usize,
+    /// Callbacks that a replica keeps while PostgreSQL is away.
+    pub waiting: u64,
     /// The other files, such as `secrets.toml`.
     pub files: Vec<String>,
 }
@@ -71,7 +75,7 @@ const MAX_FILE: u64 = 8 << 20;
 /// The lock is this machine's.
 const NOT_COPIED: &str = "lock";
 
-/// Copies the journal below `data`, and the files beside it, into `target`. Blocks.
+/// Copies the journal below `data`, what a replica keeps in `outage`, and the files beside them, into `target`. Blocks.
 ///
 /// # Errors
 /// When that cannot be done; then nothing is left in `target`.
@@ -105,25 +109,51 @@ fn make_target(data: &Path, target: &Path) -> Result<(), BackupError> {
 }
 
 fn copy_all(data: &Path, target: &Path) -> Result<Backup, BackupError> {
-    let folder = target.join("journal");
+    let (folder, outage) = (target.join("journal"), target.join("outage"));
+    let kept = data.join("outage");
+    let mut copied = vec![folder.as_path()];
+    let (mut waiting, mut damaged_kept) = (0, 0);
+    if kept.try_exists().map_err(failed(&kept, "read"))? {
+        let segments = copy_journal(&kept, &outage)?;
+        copied.push(&outage);
+        damaged_kept = read_back(&Journal::open(&outage)?, &segments)?.damaged;
+        waiting = EventLog::kept_callbacks(&outage)?;
+    }
     let segments = copy_journal(&data.join("journal"), &folder)?;
     let files = copy_files(data, target)?;
-    for made in [&folder, target, target.parent().unwrap_or(Path::new("."))] {
+    copied.extend([target, target.parent().unwrap_or(Path::new("."))]);
+    for made in copied {
         let made = if made.as_os_str().is_empty() { Path::new(".") } else { made };
         File::open(made).and_then(|made| made.sync_all()).map_err(failed(made, "synced"))?;
     }
     let journal = Journal::open(&folder)?;
-    let (mut entries, mut damaged, mut end) = (0, 0, 0);
-    for base in &segments {
+    let ReadBack { entries, damaged, end } = read_back(&journal, &segments)?;
+    let damaged = damaged + damaged_kept;
+    Ok(Backup { segments: segments.len(), entries, bytes: journal.disk_bytes(), end, damaged, waiting, files })
+}
+
+/// What segments that were copied hold.
+#[derive(Default)]
+struct ReadBack {
+    entries: u64,
+    /// Stretches.
+    damaged: usize,
+    /// The position behind the last entry.
+    end: u64,
+}
+
+fn read_back(journal: &Journal, segments: &[u64]) -> Result<ReadBack, BackupError> {
+    let mut found = ReadBack::default();
+    for base in segments {
         let mut read = journal.read_segment(*base);
         for entry in read.by_ref() {
             entry?;
-            entries += 1;
+            found.entries += 1;
         }
-        damaged += read.damage().iter().filter(|damage| damage.kind != DamageKind::TornTail).count();
-        end = read.end().max(end);
+        found.damaged += read.damage().iter().filter(|damage| damage.kind != DamageKind::TornTail).count();
+        found.end = read.end().max(found.end);
     }
-    Ok(Backup { segments: segments.len(), entries, bytes: journal.disk_bytes(), end, damaged, files })
+    Ok(found)
 }
 
 /// Returns the bases of what was copied.
@@ -137,7 +167,7 @@ fn copy_journal(from: &Path, to: &Path) -> Result<Vec<u64>, BackupError> {
             copy(&from.join(&name), &to.join(&name), u64::MAX)
         });
         match copied {
-            // It moved into the bucket.
+            // It moved into the bucket, or what is kept into the log.
             Err(BackupError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error),
             Ok(()) => {
@@ -174,15 +204,26 @@ fn copy_files(data: &Path, target: &Path) -> Result<Vec<String>, BackupError> {
     let mut names = Vec::new();
     for item in fs::read_dir(data).map_err(failed(data, "listed"))? {
         let item = item.map_err(failed(data, "listed"))?;
-        let is_file = item.file_type().is_ok_and(|kind| kind.is_file());
         let Ok(name) = item.file_name().into_string() else { continue };
-        if is_file && name != NOT_COPIED {
-            match copy(&item.path(), &target.join(&name), MAX_FILE) {
-                Err(BackupError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {}
-                copied => {
-                    copied?;
-                    names.push(name);
-                }
+        if name == NOT_COPIED {
+            continue;
+        }
+        let path = item.path();
+        let is_link = item.file_type().is_ok_and(|kind| kind.is_symlink());
+        let copied = match fs::metadata(&path) {
+            Ok(found) if found.is_file() => copy(&path, &target.join(&name), MAX_FILE),
+            Ok(found) if is_link && !found.is_dir() => {
+                Err(failed(&path, "copied")(io::Error::other("expected a link to a file")))
+            }
+            Ok(_) => continue,
+            Err(error) => Err(failed(&path, "read")(error)),
+        };
+        match copied {
+            // It went since it was listed. A link that is there, and leads nowhere, is a fault.
+            Err(BackupError::Io { source, .. }) if source.kind() == ErrorKind::NotFound && !is_link => {}
+            copied => {
+                copied?;
+                names.push(name);
             }
         }
     }

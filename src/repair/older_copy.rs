@@ -7,13 +7,15 @@
 
 use std::time::Duration;
 
+use super::PendingRestore;
 use super::retention::{RetentionError, STORE_PATIENCE};
 use crate::journal::Standing;
-use crate::state::{EventLog, Recovery};
+use crate::state::EventLog;
 
 /// Compares what was here at the start with the archive, for as long as that does not answer, and sees to it that the state
-/// is made of both. Returns how the state was brought up to date; `None` when the service stops before.
-pub async fn compare_with_archive(log: &EventLog) -> Option<Recovery> {
+/// is made of both. Where the bucket's manifests may tell of more, a [`PendingRestore`] says so. `None` when the service stops
+/// before.
+pub async fn compare_with_archive(log: &EventLog) -> Option<()> {
     const LONGEST: Duration = Duration::from_secs(60);
     let mut recovery = log.recovered().await?;
     // As it was when the state was brought up to date.
@@ -56,16 +58,21 @@ pub async fn compare_with_archive(log: &EventLog) -> Option<Recovery> {
         ),
         Standing::InStep | Standing::Unknown => {}
     }
-    end_comparison(log, standing).await?;
-    Some(recovery)
+    let may_lack_jobs = recovery.has_gaps() || recovery.made_anew || standing.is_older_copy();
+    end_comparison(log, standing, may_lack_jobs).await
 }
 
-/// Clears the journal's baseline, however long that takes. `None` when the service stops before.
-async fn end_comparison(log: &EventLog, standing: Standing) -> Option<()> {
+/// Clears the journal's baseline, however long that takes; before that, records that manifests are to be read if the state
+/// `may_lack_jobs`. `None` when the service stops before.
+async fn end_comparison(log: &EventLog, standing: Standing, may_lack_jobs: bool) -> Option<()> {
     const RETRY: Duration = Duration::from_secs(10);
     loop {
         let log = log.clone();
         let ending = tokio::task::spawn_blocking(move || -> Result<(), RetentionError> {
+            if may_lack_jobs {
+                // A later start could not tell any more.
+                PendingRestore::of(&log).record()?;
+            }
             // What is in step has read nothing that a crash could take from the store.
             if standing.is_older_copy() { clear_baseline(&log) } else { Ok(log.journal().clear_baseline()?) }
         });

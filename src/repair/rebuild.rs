@@ -9,7 +9,7 @@ use futures_util::TryStreamExt;
 
 use super::archive::{ArchiveKeys, SegmentArchive};
 use super::older_copy::clear_baseline;
-use super::{RestoreError, restore};
+use super::{PendingRestore, RestoreError, restore};
 use crate::bucket::Bucket;
 use crate::domain::JobState;
 use crate::journal::{Archive, ArchiveError, Journal, JournalError, Patience, ReadProgress};
@@ -125,6 +125,8 @@ pub async fn rebuild(
     if journal.newest().is_none() && segments == 0 && !has_manifest(bucket).await? {
         return Err(RebuildError::Nothing(dir.join("journal")));
     }
+    // The next start goes on when this one is cut off.
+    PendingRestore::beside(&state).record()?;
     match tokio::fs::remove_dir_all(&state).await {
         Err(source) if source.kind() != ErrorKind::NotFound => {
             return Err(RebuildError::Remove { path: state, source });
@@ -144,7 +146,8 @@ pub async fn rebuild(
     let rebuilt: Result<Rebuilt, RebuildError> = rebuilt.await;
     let (closing, is_whole) = (log.clone(), rebuilt.is_ok());
     let _ = tokio::task::spawn_blocking(move || {
-        if is_whole && let Err(error) = clear_baseline(&closing) {
+        let clear = || clear_baseline(&closing).and_then(|()| PendingRestore::of(&closing).clear(&closing));
+        if is_whole && let Err(error) = clear() {
             tracing::warn!(%error, "the next start may make the state anew once more");
         }
         closing.close();

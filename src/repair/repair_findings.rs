@@ -71,6 +71,15 @@ impl Run<'_> {
         if super::jobs::manifest_key(&record.job).as_ref() != Some(key) {
             return Err("its job is being worked on, which writes it".to_owned());
         }
+        let written = self.inner.bucket.manifest_of(key, &record.job.id).await.map_err(|error| error.to_string())?;
+        let says_more =
+            |found: &Manifest| record.job.state.is_superseded_by(found.job.state) || found.names_more_than(&record.job);
+        // It may be all that knows a file's digest.
+        if written.as_ref().is_some_and(says_more) {
+            let expected = "it says more than the state and is kept: once the objects that it names are there, run \
+                            `replyvault rebuild`, or retry the job";
+            return Err(expected.to_owned());
+        }
         // A manifest must only name what is there.
         for file in record.job.assets.iter().filter_map(|asset| asset.stored.as_ref()) {
             let object: ObjectKey = file.key.parse().map_err(|error| format!("{}: {error}", file.key))?;
@@ -90,6 +99,8 @@ impl Run<'_> {
                 entry.into_callback().and_then(|callback| (self.inner.redact)(&callback.body))
             }
         };
+        // A job that was restored from its manifest has its callback nowhere else.
+        let callback = callback.or(written.and_then(|found| found.callback));
         let manifest = Manifest::new(&record.job, callback, Timestamp::now());
         self.inner.bucket.put_manifest(key, &manifest).await.map_err(|error| error.to_string())?;
         tracing::info!(%key, "a manifest was written again");

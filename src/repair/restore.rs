@@ -3,18 +3,23 @@
 //! A manifest alone is enough to know a job again and to enter its files in the index. What it does not hold stays lost:
 //! the queries of source URLs, and the ref's own record, which may have been deleted for a reason.
 
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::{TryStreamExt, future};
 
 use super::AT_ONCE;
+use super::retention::{RetentionError, STORE_PATIENCE};
 use crate::backoff::with_retry;
 use crate::bucket::{Bucket, BucketError, Manifest, ObjectKey};
 use crate::domain::{
     Access, Asset, AssetId, AssetSource, AssetState, AssetView, Candidate, Job, JobDetails, JobState, MediaUrl, Status,
     StoredFile, StuckReason, Timestamp, Variant, Withdrawal,
 };
-use crate::journal::{Durability, Event};
+use crate::journal::{Durability, Event, JournalError};
 use crate::state::{EventLog, ParseCallback, ParsedCallback, RecordError, StateError};
 
 /// Why not all manifests could be looked at. Those that were count; it may be done again.
@@ -29,6 +34,68 @@ pub enum RestoreError {
     /// The journal.
     #[error(transparent)]
     Record(#[from] RecordError),
+}
+
+/// That the manifests are to be read, as a file beside the state: later starts find it until all of them were.
+#[derive(Clone, Debug)]
+pub struct PendingRestore(PathBuf);
+
+impl PendingRestore {
+    /// For the state of `log`.
+    pub fn of(log: &EventLog) -> Self {
+        Self::beside(&log.state().file_beside(""))
+    }
+
+    /// For the state in the folder `state`, which need not be there: the file outlasts it.
+    pub(super) fn beside(state: &Path) -> Self {
+        Self(state.with_extension("restore"))
+    }
+
+    /// Whether they are to be read. Blocks.
+    pub fn is_there(&self) -> bool {
+        // Reading them for nothing loses nothing.
+        self.0.try_exists().unwrap_or(true)
+    }
+
+    /// Sees to it that later starts find it. Blocks.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(super) fn record(&self) -> Result<(), JournalError> {
+        let record = || {
+            OpenOptions::new().append(true).create(true).mode(0o600).open(&self.0)?.sync_all()?;
+            self.sync_folder()
+        };
+        record().map_err(self.failed("written"))
+    }
+
+    /// Removes it once all that `log` has folded in is on the disk in the state's store. Blocks.
+    ///
+    /// # Errors
+    /// When the disk refuses or takes too long; it stays then.
+    pub fn clear(&self, log: &EventLog) -> Result<(), RetentionError> {
+        if !log.flush(STORE_PATIENCE)? {
+            return Err(RetentionError::StoreBehind);
+        }
+        Ok(self.remove()?)
+    }
+
+    fn remove(&self) -> Result<(), JournalError> {
+        let removed = match fs::remove_file(&self.0) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            removed => removed.and_then(|()| self.sync_folder()),
+        };
+        removed.map_err(self.failed("removed"))
+    }
+
+    fn sync_folder(&self) -> io::Result<()> {
+        self.0.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    }
+
+    fn failed(&self, action: &'static str) -> impl FnOnce(io::Error) -> JournalError {
+        let path = self.0.clone();
+        move |source| JournalError::Io { path, action, source }
+    }
 }
 
 /// Makes known to `log` every job that a manifest in `bucket` tells of and the state does not have as ended. Lists
@@ -188,5 +255,31 @@ fn asset(found: AssetView, sources: &[AssetSource]) -> Asset {
         last_error: found.last_error,
         candidates: url.map(|url| Candidate { url, variant, access: Access::Public }).into_iter().collect(),
         stored,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_pending_restore_is_there_for_later_starts_until_it_is_removed() {
+        let data = tempfile::tempdir().unwrap();
+        let state = data.path().join("state");
+        let pending = PendingRestore::beside(&state);
+        assert!(!pending.is_there());
+        for _ in 0..2 {
+            pending.record().unwrap();
+        }
+        let mode = fs::metadata(data.path().join("state.restore")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        // As a state names its own folder.
+        assert!(PendingRestore::beside(&state.join("")).is_there());
+        for _ in 0..2 {
+            pending.remove().unwrap();
+        }
+        assert!(!pending.is_there());
     }
 }

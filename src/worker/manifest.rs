@@ -7,11 +7,11 @@ use super::Resources;
 use super::attempt_error::AttemptError;
 use super::callback_bodies::CallbackBodies;
 use super::storage_health::StorageHealth;
-use crate::bucket::{Bucket, Manifest, ObjectFolder};
-use crate::domain::{JobState, Timestamp};
+use crate::bucket::{Bucket, BucketError, Manifest, ObjectFolder, ObjectKey};
+use crate::domain::{Job, JobState, Timestamp};
 use crate::journal::{Durability, Event};
 use crate::provider;
-use crate::state::{EventLog, JobRecord};
+use crate::state::{ApplyOutcome, EventLog, JobRecord};
 
 /// Ends jobs, and records that through `log`.
 pub(super) struct Ending<'a> {
@@ -44,7 +44,7 @@ impl<'a> Ending<'a> {
             let callback = self.final_callback(decided_by).await?;
             let manifest = Manifest::new(&ended, callback, at);
             fail_point!("worker.manifest", |_| Err(AttemptError::Deferred));
-            let put = self.bucket.put_manifest(&key, &manifest).await;
+            let put = self.put(&key, manifest, &record.job, end).await;
             // One that is refused alone is this job's trouble, which is held back.
             if let Err(error) = &put
                 && error.is_outage()
@@ -60,10 +60,28 @@ impl<'a> Ending<'a> {
         };
         let event = Event::Ended { at, job: record.job.id.clone(), state: end, decided_by, manifest_key };
         fail_point!("worker.end", |_| Err(AttemptError::Deferred));
-        self.log.record(event, Durability::Buffered).await?;
+        if let ApplyOutcome::Deferred = self.log.record(event, Durability::Buffered).await? {
+            return Err(AttemptError::Deferred);
+        }
         fail_point!("worker.end.done", |_| Err(AttemptError::Deferred));
         tracing::info!(job = %record.job.id, state = end.as_str(), "ended");
         Ok(())
+    }
+
+    /// Writes the manifest of `job`, unless one that names files which the job's record lacks would go for a job that is not
+    /// archived.
+    async fn put(&self, key: &ObjectKey, mut manifest: Manifest, job: &Job, end: JobState) -> Result<(), BucketError> {
+        // Any other record has all that a manifest can tell, and is worth no request.
+        if (end == JobState::Stuck || job.final_callback.is_none())
+            && let Some(written) = self.bucket.manifest_of(key, &job.id).await?
+        {
+            if end != JobState::Archived && written.names_more_than(job) {
+                tracing::warn!(%key, "a manifest names files that the state does not know as stored: it is kept");
+                return Ok(());
+            }
+            manifest.callback = manifest.callback.or(written.callback);
+        }
+        self.bucket.put_manifest(key, &manifest).await
     }
 
     /// The final callback as it came, its secrets hidden.

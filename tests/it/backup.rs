@@ -5,6 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use replyvault::domain::{Target, Timestamp};
+use replyvault::journal::{CallbackEntry, Durability, Entry, Journal, Writer};
+use replyvault::state::EventLog;
 use serde_json::json;
 
 use crate::support::child::Program;
@@ -120,4 +123,59 @@ async fn a_backup_needs_no_service_and_refuses_what_would_be_written_over() {
     bytes.extend(vec![1; 50]);
     std::fs::write(&segment, bytes).unwrap();
     assert_eq!(backup(&program, &dir.path().join("other")).code, Some(0), "a torn tail was never acknowledged");
+}
+
+/// A data directory that a service has left.
+async fn left_by_a_service(program: &Program) {
+    let process = program.start().await;
+    process.post_until_accepted(&json!({"videoId": video_id(1), "status": 1})).await;
+    assert_eq!(process.terminate().await, Some(0), "{}", process.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_has_the_callbacks_that_a_replica_keeps_while_postgres_is_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = Program::new(dir.path());
+    left_by_a_service(&program).await;
+    let mut writer = Writer::new(Journal::open(&dir.path().join("data/outage")).unwrap(), 0).unwrap();
+    let callback = Entry::Callback(CallbackEntry {
+        at: Timestamp::now(),
+        target: Target::Channel,
+        adopt: true,
+        sidecars: false,
+        confirm: false,
+        asked: false,
+        replay_of: None,
+        body: "{}".into(),
+    });
+    writer.append([&callback, &callback], Durability::Synced).unwrap();
+    drop(writer);
+    let target = dir.path().join("copy");
+    let ran = backup(&program, &target);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(ran.out.contains("2 callbacks that wait for PostgreSQL"), "{}", ran.out);
+    assert_eq!(EventLog::kept_callbacks(&target.join("outage")).unwrap(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_follows_links_to_files_and_refuses_those_that_lead_nowhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = Program::new(dir.path());
+    left_by_a_service(&program).await;
+    let (data, elsewhere) = (dir.path().join("data"), dir.path().join("elsewhere.toml"));
+    let secrets = data.join("secrets.toml");
+    std::fs::rename(&secrets, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &secrets).unwrap();
+    let target = dir.path().join("copy");
+    let ran = backup(&program, &target);
+    assert!(ran.code == Some(0) && ran.out.contains("secrets.toml"), "{}{}", ran.out, ran.err);
+    let copy = target.join("secrets.toml");
+    assert!(std::fs::symlink_metadata(&copy).unwrap().is_file());
+    assert!(std::fs::read(&copy).unwrap() == std::fs::read(&elsewhere).unwrap());
+    std::os::unix::fs::symlink(dir.path().join("nowhere"), data.join("notes")).unwrap();
+    let other = dir.path().join("other");
+    let ran = backup(&program, &other);
+    assert_eq!(ran.code, Some(1), "{}", ran.out);
+    assert!(ran.err.contains("data/notes cannot be read"), "{}", ran.err);
+    assert_eq!(std::fs::read_dir(&other).unwrap().count(), 0);
 }

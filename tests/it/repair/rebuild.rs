@@ -1,14 +1,18 @@
 //! The state can be made anew.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use replyvault::config::DataDir;
 use serde_json::{Value, json};
 
-use super::{Archive, run};
+use super::{Archive, is_line_about, run};
 use crate::support::child::Program;
 use crate::support::media::{MediaServer, mp4, png};
-use crate::support::vault::{Vault, completed, video_id};
+use crate::support::s3::{Call, Fault, S3Server};
+use crate::support::vault::{PATIENCE, Vault, completed, video_id, with_bucket};
 
 async fn answers(vault: &Vault) -> Vec<Value> {
     let mut answers = Vec::new();
@@ -126,4 +130,157 @@ async fn a_manifest_whose_object_is_gone_or_cut_makes_no_index_entry_and_no_arch
     let lost = archive.vault.job(&video_id(0)).await;
     assert!(lost["assets"][0]["lastError"].as_str().unwrap().contains("is not there"), "{lost:#}");
     assert_eq!(archive.vault.job(&video_id(2)).await["state"], "archived");
+}
+
+async fn until(what: &str, is_reached: impl Fn() -> bool) {
+    let reached = async {
+        while !is_reached() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, reached).await.is_ok(), "{what}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn manifests_that_could_not_be_read_are_read_later_also_after_a_restart() {
+    for restarts in [false, true] {
+        let (s3, media) = (S3Server::start().await, MediaServer::start());
+        let mut vault = Vault::start_with(with_bucket(s3.config("vault"))).await;
+        vault.callback(json!({"videoId": video_id(1), "status": 1})).await;
+        vault.stop().await;
+        let data = vault.settings.data_dir.clone();
+        let (journal, copy) = (data.join("journal"), vault.dir.path().join("copy"));
+        std::fs::create_dir(&copy).unwrap();
+        for item in std::fs::read_dir(&journal).unwrap() {
+            let item = item.unwrap();
+            std::fs::copy(item.path(), copy.join(item.file_name())).unwrap();
+        }
+        vault.start_again().await;
+        let url = media.put("/2.mp4", mp4(2, 1000), "video/mp4");
+        vault.callback(completed(2, &url)).await;
+        vault.archived(&video_id(2)).await;
+        vault.stop().await;
+        for folder in [&journal, &data.join("state")] {
+            std::fs::remove_dir_all(folder).unwrap();
+        }
+        std::fs::rename(&copy, &journal).unwrap();
+        let (refused, is_over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        s3.inject({
+            let (refused, is_over) = (refused.clone(), is_over.clone());
+            move |call: &Call| {
+                let is_manifest = call.method.as_str() == "GET" && call.path.ends_with("/manifest.json");
+                if !is_manifest || is_over.load(Ordering::Relaxed) {
+                    return None;
+                }
+                refused.fetch_add(1, Ordering::Relaxed);
+                Some(Fault::Refuse(403, "InvalidAccessKeyId", None))
+            }
+        });
+        vault.start_again().await;
+        if restarts {
+            until("it is refused", || refused.load(Ordering::Relaxed) > 0).await;
+            vault.stop().await;
+            is_over.store(true, Ordering::Relaxed);
+            vault.start_again().await;
+        } else {
+            // More often than one read of a manifest is tried.
+            until("it is tried again", || refused.load(Ordering::Relaxed) > 3).await;
+            is_over.store(true, Ordering::Relaxed);
+        }
+        vault.archived(&video_id(2)).await;
+        until("it is done", || !data.join("state.restore").exists()).await;
+        assert_eq!(media.hits("/2.mp4"), 1, "{restarts}");
+        vault.stop().await;
+    }
+}
+
+/// What a job with two files is archived as, when its data directory is lost and the object of the second not there yet.
+struct HalfRestored {
+    archive: Archive,
+    manifest: PathBuf,
+    object: PathBuf,
+    aside: PathBuf,
+    written: Vec<u8>,
+}
+
+const AGENT_JOB: &str = "p1-u1-a2-bot:minimax";
+
+impl HalfRestored {
+    async fn new() -> Self {
+        let (mut vault, media) = (Vault::start().await, MediaServer::start());
+        let attachments = ["a", "b"].map(|name| {
+            let url = media.put(&format!("/{name}.png"), png(u64::from(name.as_bytes()[0])), "image/png");
+            json!({"attachmentID": name, "status": 3, "file": {"fileUrl": url}})
+        });
+        let body = json!({"jobId": AGENT_JOB, "status": "completed", "response": {"attachments": attachments}});
+        vault.callback(body).await;
+        let job = vault.archived(AGENT_JOB).await;
+        vault.stop().await;
+        let archive = Archive { vault, media, jobs: vec![job] };
+        let assets = archive.jobs[0]["assets"].as_array().unwrap();
+        let second = assets.iter().find(|asset| asset["sourceUrl"].as_str().unwrap().ends_with("/b.png")).unwrap();
+        let object = archive.path(second["key"].as_str().unwrap());
+        let manifest = archive.path(archive.manifest_key(0));
+        let (aside, written) = (archive.vault.dir.path().join("aside"), std::fs::read(&manifest).unwrap());
+        std::fs::rename(&object, &aside).unwrap();
+        std::fs::remove_dir_all(archive.vault.dir.path().join("data")).unwrap();
+        let ended = archive.run(&["rebuild"]).await;
+        assert!(ended.stdout.contains("jobs: stuck 1\n"), "{ended:?}");
+        Self { archive, manifest, object, aside, written }
+    }
+
+    /// The manifest still tells all, once the object is back.
+    async fn comes_back(&self) {
+        assert!(std::fs::read(&self.manifest).unwrap() == self.written);
+        std::fs::rename(&self.aside, &self.object).unwrap();
+        let ended = self.archive.run(&["rebuild"]).await;
+        assert!(ended.stdout.contains("jobs: archived 1\n"), "{ended:?}");
+        let ended = self.archive.run(&["verify"]).await;
+        assert!(ended.result().contains("damage 0"), "{ended:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn repair_keeps_a_manifest_that_says_more_than_the_state() {
+    let half = HalfRestored::new().await;
+    let ended = half.archive.run(&["verify", "--repair"]).await;
+    assert_eq!(ended.code, 1, "{ended:?}");
+    let start = format!("damaged_manifest {} ", half.archive.manifest_key(0));
+    for text in ["; cannot be repaired: it says more than the state and is kept", "`replyvault rebuild`"] {
+        assert!(is_line_about(&ended, &start, text), "{ended:?}");
+    }
+    half.comes_back().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_that_fails_keeps_a_manifest_that_names_more_files_than_the_state() {
+    let mut half = HalfRestored::new().await;
+    half.archive.media.put_after("/b.png", &[404; 10], png(1), "image/png");
+    let hits = half.archive.media.hits("/b.png");
+    let vault = &mut half.archive.vault;
+    vault.start_again().await;
+    let (status, answer) = vault.send("POST", &format!("/api/v1/jobs/{AGENT_JOB}/retry"), &Value::Null).await;
+    assert!(status.is_success(), "{answer}");
+    vault.job_in(AGENT_JOB, &["stuck"]).await;
+    assert!(half.archive.media.hits("/b.png") > hits);
+    half.archive.vault.stop().await;
+    half.comes_back().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_repair_writes_again_keeps_the_callback_that_it_had() {
+    let archive = Archive::of(&[1000]).await;
+    std::fs::remove_dir_all(archive.vault.dir.path().join("data")).unwrap();
+    let ended = archive.run(&["rebuild"]).await;
+    assert!(ended.stdout.contains("jobs: archived 1\n"), "{ended:?}");
+    let path = archive.path(archive.manifest_key(0));
+    let mut manifest: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let callback = manifest["callback"].clone();
+    assert!(callback.is_object());
+    manifest["job"]["state"] = "stuck".into();
+    std::fs::write(&path, manifest.to_string()).unwrap();
+    let ended = archive.run(&["verify", "--repair"]).await;
+    assert!(is_line_about(&ended, "damaged_manifest ", "; repaired"), "{ended:?}");
+    let manifest: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    assert_eq!((&manifest["job"]["state"], &manifest["callback"]), (&Value::from("archived"), &callback));
 }
