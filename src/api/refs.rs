@@ -124,46 +124,13 @@ pub(super) async fn create(api: Data<Api>, caller: Caller, payload: Payload) -> 
 }
 
 impl RefBody {
-    const MAX_URL: usize = 1024;
-    const MAX_LABELS: usize = 32;
-    const MAX_LABEL_NAME: usize = 64;
-    const MAX_LABEL_TEXT: usize = 256;
-
     fn check(self, receivers: &Policy) -> Result<NewRef, ApiError> {
         let Self { reply_ref, notify_url, labels } = self;
         let reply_ref = reply_ref.map(|text| ReplyRef::new(&text)).transpose();
         let reply_ref = reply_ref.map_err(|error| extract::unprocessable(&format!("replyRef: {error}")))?;
-        if let Some(url) = &notify_url {
-            Self::check_receiver(url, receivers)
-                .map_err(|problem| extract::unprocessable(&format!("notifyUrl: {problem}")))?;
-        }
-        let labels = labels.unwrap_or_default();
-        let fits = |text: &str, max: usize| text.chars().nth(max).is_none();
-        if labels.len() > Self::MAX_LABELS {
-            return Err(extract::unprocessable(&format!("labels: expected at most {}", Self::MAX_LABELS)));
-        }
-        for (name, text) in &labels {
-            if name.is_empty() || !fits(name, Self::MAX_LABEL_NAME) {
-                let expected = format!("names of 1 to {} characters", Self::MAX_LABEL_NAME);
-                return Err(extract::unprocessable(&format!("labels: expected {expected}")));
-            }
-            if !fits(text, Self::MAX_LABEL_TEXT) {
-                let expected = format!("at most {} characters", Self::MAX_LABEL_TEXT);
-                return Err(extract::unprocessable(&format!("labels.{name}: expected {expected}")));
-            }
-        }
-        Ok(NewRef { reply_ref, notify_url, labels })
-    }
-
-    /// Refuses what no event could ever be sent to.
-    fn check_receiver(text: &str, receivers: &Policy) -> Result<(), String> {
-        let plain = !text.chars().any(|char| char.is_whitespace() || char.is_control());
-        let fits = plain && text.chars().nth(Self::MAX_URL).is_none();
-        let url = MediaUrl::parse(text)
-            .ok()
-            .filter(|_| fits)
-            .ok_or_else(|| format!("expected an absolute http or https URL of at most {} characters", Self::MAX_URL))?;
-        receivers.check_url(&url).map_err(|refusal| refusal.to_string())
+        let new = NewRef { reply_ref, notify_url, labels: labels.unwrap_or_default() };
+        new.check(|url| receivers.check_url(url)).map_err(|problem| extract::unprocessable(&problem))?;
+        Ok(new)
     }
 }
 

@@ -160,7 +160,7 @@ pub(super) enum Command {
     Notify(NotifyCommand),
     /// Wait until a job, or every job of a ref, has ended; exit with 1 if one has no media
     #[command(
-        after_help = "Asks the running service. When the exit code is 1, stderr says why.\n\nExamples:\n  replyvault wait boat-17 --timeout 20m\n  replyvault wait user:1-minimax:2-video:3"
+        after_help = "Asks the running service. When the exit code is 1, stderr says why.\n\nWhat is not known ends it at once with 1. With --timeout it waits for that, too: a reference that nobody registered is\nknown from its first callback on.\n\nExamples:\n  replyvault wait boat-17 --timeout 20m\n  replyvault wait user:1-minimax:2-video:3"
     )]
     Wait {
         /// A job's id, or a ref's id or replyRef
@@ -172,7 +172,7 @@ pub(super) enum Command {
     },
     /// Wait, download the files through the running service, and check their hashes
     #[command(
-        after_help = "Prints the path of each file. The files of several jobs go into a folder for each.\n\nExample:\n  replyvault get boat-17 -o media"
+        after_help = "Prints the path of each file. The files of several jobs go into a folder for each.\n\nWhat is not known ends it at once with 1; `wait` with --timeout waits for that, too.\n\nExamples:\n  replyvault get boat-17 -o media\n  replyvault wait boat-17 --timeout 20m && replyvault get boat-17 -o media"
     )]
     Get {
         /// A job's id, or a ref's id or replyRef

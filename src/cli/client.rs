@@ -60,25 +60,52 @@ pub(super) async fn get(config: &Config, credentials: &Credentials, path: &str) 
     call(config, credentials, path, |client, url| client.get(url)).await
 }
 
+/// The same; `None` when there is no such thing.
+pub(super) async fn find(config: &Config, credentials: &Credentials, path: &str) -> Result<Option<Value>, Failure> {
+    let (url, response) = send_as_admin(config, credentials, path, |client, url| client.get(url)).await?;
+    if response.status() == StatusCode::NOT_FOUND {
+        return Ok(None);
+    }
+    successful(&url, response).await.map(Some)
+}
+
 async fn call(
     config: &Config,
     credentials: &Credentials,
     path: &str,
     request: impl FnOnce(&reqwest::Client, &str) -> RequestBuilder,
 ) -> Result<Value, Failure> {
+    let (url, response) = send_as_admin(config, credentials, path, request).await?;
+    successful(&url, response).await
+}
+
+async fn send_as_admin(
+    config: &Config,
+    credentials: &Credentials,
+    path: &str,
+    request: impl FnOnce(&reqwest::Client, &str) -> RequestBuilder,
+) -> Result<(String, Response), Failure> {
     let token = credentials.admin_token().ok_or_else(|| {
         Failure::usage(config.error("auth.tokens", "expected a token with scope = \"admin\" for this command"))
     })?;
     let url = format!("{}{path}", config.local_url());
     let request = request(&local(config, TIMEOUT)?, &url).bearer_auth(token.expose_secret());
     let response = send(&url, request).await?;
+    Ok((url, response))
+}
+
+/// The answer of a call that did what was asked.
+async fn successful(url: &str, response: Response) -> Result<Value, Failure> {
     let status = response.status();
-    let answer = answer(&url, response).await;
+    let answer = answer(url, response).await;
     if status.is_success() {
         return answer;
     }
     let said = answer.ok().and_then(|answer| answer["error"]["message"].as_str().map(str::to_owned));
-    Err(Failure::runtime(format!("{url}: {status}: {}", said.unwrap_or_else(|| "no reason given".to_owned()))))
+    let message = format!("{url}: {status}: {}", said.unwrap_or_else(|| "no reason given".to_owned()));
+    // What the arguments say is wrong, as it is without a running service.
+    let is_usage = status == StatusCode::UNPROCESSABLE_ENTITY;
+    Err(if is_usage { Failure::usage(message) } else { Failure::runtime(message) })
 }
 
 /// Something of that API that may be long, and its URL. Any token will do.

@@ -148,6 +148,8 @@ async fn export(config: &Config) -> Result<(), Failure> {
     }
     let journal = Journal::open_in(held.path()).map_err(Failure::runtime)?;
     let end = cluster::export(&url, &journal, held.path()).await.map_err(Failure::runtime)?;
+    // What a single machine had still to compare, replicas have archived since.
+    journal.clear_baseline().map_err(Failure::runtime)?;
     print(format!(
         "this data directory has the whole log, up to position {end}; without cluster.postgres it can be used alone\n\
          PostgreSQL does not know what other replicas have kept since they last reached it: where `replyvault cluster \

@@ -7,6 +7,7 @@ use super::args::NewRefArguments;
 use super::{Failure, client, print};
 use crate::config::{Config, DataDir, DataDirError};
 use crate::domain::{Origin, Target};
+use crate::egress::Policy;
 use crate::intake::{Intake, NewRef, ReplyUrls};
 use crate::repair::open_event_log;
 use crate::state::RefRecord;
@@ -39,6 +40,9 @@ pub(super) async fn add(config: &Config, arguments: NewRefArguments) -> Result<(
     let view = match DataDir::lock(&config.data.dir) {
         Ok(held) => {
             super::cluster::expect_alone(config)?;
+            // Events obey the policy of callbacks that are passed on.
+            let receivers = Policy::new(config.relay().egress);
+            new.check(|url| receivers.check_url(url)).map_err(Failure::usage)?;
             let urls = config.reply_urls().map_err(Failure::usage)?;
             register(config, &held, &urls, new).await?
         }

@@ -1,5 +1,6 @@
 //! Waiting for jobs, and getting their files.
 
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -16,13 +17,15 @@ use crate::provider;
 
 /// How long one question waits for its answer.
 const ASK_FOR: Duration = Duration::from_secs(20);
+/// After how long it asks again for what is not known yet.
+const ASK_AGAIN: Duration = Duration::from_secs(2);
 /// For how long a service that was there may be away.
 const AWAY: Duration = Duration::from_secs(60);
 
 /// Waits until a job, or all jobs of a ref, have ended, and says how.
 pub(super) async fn wait(config: &Config, what: &str, timeout: Option<Duration>) -> Result<(), Failure> {
     let credentials = config.credentials().map_err(Failure::usage)?;
-    let jobs = ended(config, &credentials, what, timeout).await?;
+    let jobs = Poller::new(config, &credentials, timeout).ended(what).await?;
     for job in &jobs {
         print(format!("{} {}\n", text(job, "jobId"), text(job, "state")))?;
     }
@@ -32,7 +35,7 @@ pub(super) async fn wait(config: &Config, what: &str, timeout: Option<Duration>)
 /// The same, and downloads the files into `dir`. Each is whole and has its hash, or is not there.
 pub(super) async fn get(config: &Config, what: &str, dir: &Path) -> Result<(), Failure> {
     let credentials = config.credentials().map_err(Failure::usage)?;
-    let jobs = ended(config, &credentials, what, None).await?;
+    let jobs = Poller::new(config, &credentials, None).ended(what).await?;
     let stored = |job: &Value| {
         let assets = job["assets"].as_array().cloned().unwrap_or_default();
         assets.into_iter().filter(|asset| asset["links"]["content"].is_string()).collect::<Vec<_>>()
@@ -53,59 +56,170 @@ pub(super) async fn get(config: &Config, what: &str, dir: &Path) -> Result<(), F
     verdict(&jobs)
 }
 
-/// The jobs, once they have ended.
-async fn ended(
-    config: &Config,
-    credentials: &Credentials,
-    what: &str,
+/// Asks the running service until what it is asked for has ended.
+struct Poller<'a> {
+    config: &'a Config,
+    credentials: &'a Credentials,
     timeout: Option<Duration>,
-) -> Result<Vec<Value>, Failure> {
-    let begun = Instant::now();
-    let path = path_of(config, credentials, what).await?;
-    let mut last_answer = None::<Instant>;
-    loop {
-        let left = timeout.map_or(ASK_FOR, |timeout| timeout.saturating_sub(begun.elapsed()).min(ASK_FOR));
-        let asked = client::get(config, credentials, &format!("{path}?wait={}ms", left.as_millis())).await;
-        let found = match asked {
-            Ok(found) => found,
-            // It may be starting anew.
-            Err(_) if last_answer.is_some_and(|last| last.elapsed() < AWAY) => {
-                sleep(Duration::from_secs(1)).await;
-                continue;
+    begun: Instant,
+    last_answer: Option<Instant>,
+}
+
+impl<'a> Poller<'a> {
+    fn new(config: &'a Config, credentials: &'a Credentials, timeout: Option<Duration>) -> Self {
+        Self { config, credentials, timeout, begun: Instant::now(), last_answer: None }
+    }
+
+    /// The jobs, once they have ended.
+    async fn ended(&mut self, what: &str) -> Result<Vec<Value>, Failure> {
+        let mut path = None;
+        loop {
+            if path.is_none() {
+                path = self.path_of(what).await?;
             }
-            Err(failure) => return Err(failure),
-        };
-        last_answer = Some(Instant::now());
-        let jobs = match found.get("jobs") {
-            Some(jobs) => jobs.as_array().cloned().unwrap_or_default(),
-            None => vec![found],
-        };
-        let has_ended = |job: &Value| matches!(text(job, "state"), "archived" | "failed" | "stuck");
-        if !jobs.is_empty() && jobs.iter().all(has_ended) {
-            return Ok(jobs);
+            let found = match &path {
+                Some(path) => self.look(path).await?,
+                None => None,
+            };
+            let Some(found) = found else {
+                if self.timeout.is_none() || self.is_late() {
+                    return Err(Failure::runtime(format!("{what}: no such job or ref")));
+                }
+                sleep(ASK_AGAIN.min(self.left())).await;
+                continue;
+            };
+            let jobs = if found["moreJobs"] == true {
+                self.all_jobs(&found).await?
+            } else {
+                match found.get("jobs") {
+                    Some(jobs) => jobs.as_array().cloned().unwrap_or_default(),
+                    None => vec![found],
+                }
+            };
+            if !jobs.is_empty() && jobs.iter().all(has_ended) {
+                return Ok(jobs);
+            }
+            if self.is_late() {
+                let running = jobs.iter().filter(|job| !has_ended(job));
+                let states: BTreeSet<_> = running.map(|job| text(job, "state")).collect();
+                let states: Vec<_> = states.into_iter().collect();
+                let state = if states.is_empty() { "no job yet".to_owned() } else { states.join(", ") };
+                return Err(Failure::runtime(format!("{what}: it has not ended: {state}")));
+            }
+            // The answer about a ref waits for the newest of its jobs only.
+            for job in jobs.iter().filter(|job| !has_ended(job)) {
+                self.wait_for(job).await?;
+            }
         }
-        if timeout.is_some_and(|timeout| begun.elapsed() >= timeout) {
-            let states: Vec<_> = jobs.iter().map(|job| text(job, "state")).collect();
-            let state = if states.is_empty() { "no job yet".to_owned() } else { states.join(", ") };
-            return Err(Failure::runtime(format!("{what}: it has not ended: {state}")));
+    }
+
+    /// Where the API has it: a job by its id, a ref by its id or its replyRef. `None`: there is no ref of this replyRef.
+    async fn path_of(&mut self, what: &str) -> Result<Option<String>, Failure> {
+        // A reference may look like the id of a job of an API that there is not.
+        let is_known = |id: JobId| provider::names().any(|name| name == id.provider());
+        if what.parse::<JobId>().is_ok_and(is_known) {
+            return Ok(Some(job_path(what)));
         }
+        if RefId::parse(what).is_ok() {
+            return Ok(Some(format!("/api/v1/refs/{what}")));
+        }
+        let found = self.find(&format!("/api/v1/refs?replyRef={}", encoded(what))).await?.unwrap_or_default();
+        let id = found["items"][0]["refId"].as_str().and_then(|id| RefId::parse(id).ok());
+        Ok(id.map(|id| format!("/api/v1/refs/{id}")))
+    }
+
+    /// All jobs of a ref, each with what is used here alone: there may be very many.
+    async fn all_jobs(&mut self, of: &Value) -> Result<Vec<Value>, Failure> {
+        let list = format!("/api/v1/jobs?replyRef={}&limit=200", encoded(text(of, "replyRef")));
+        // The list may be a moment behind what the ref shows.
+        let mut jobs: Vec<_> = of["jobs"].as_array().into_iter().flatten().cloned().map(reduced).collect();
+        let mut known: HashSet<_> = jobs.iter().map(|job| text(job, "jobId").to_owned()).collect();
+        let mut cursor = String::new();
+        loop {
+            let page = self.find(&format!("{list}&cursor={cursor}")).await?;
+            let mut page = page.ok_or_else(|| Failure::runtime("the service lists no jobs"))?;
+            let items = page.get_mut("items").and_then(Value::as_array_mut).map(std::mem::take).unwrap_or_default();
+            for job in items {
+                // Another ref of the same replyRef has jobs of its own.
+                if text(&job, "refId") == text(of, "refId") && known.insert(text(&job, "jobId").to_owned()) {
+                    jobs.push(reduced(job));
+                }
+            }
+            match page["nextCursor"].as_str() {
+                Some(next) => cursor = next.to_owned(),
+                None => return Ok(jobs),
+            }
+        }
+    }
+
+    /// Waits until a job has ended or the time is over.
+    async fn wait_for(&mut self, job: &Value) -> Result<(), Failure> {
+        let path = job_path(text(job, "jobId"));
+        while !self.is_late() {
+            if self.look(&path).await?.is_none_or(|job| has_ended(&job)) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is at `path`, as soon as it has ended, or after a while.
+    async fn look(&mut self, path: &str) -> Result<Option<Value>, Failure> {
+        let wait = self.left().as_millis();
+        self.find(&format!("{path}?wait={wait}ms")).await
+    }
+
+    async fn find(&mut self, path: &str) -> Result<Option<Value>, Failure> {
+        loop {
+            match client::find(self.config, self.credentials, path).await {
+                Ok(found) => {
+                    self.last_answer = Some(Instant::now());
+                    return Ok(found);
+                }
+                // It may be starting anew.
+                Err(_) if self.last_answer.is_some_and(|last| last.elapsed() < AWAY) => {
+                    sleep(Duration::from_secs(1)).await;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    fn left(&self) -> Duration {
+        self.timeout.map_or(ASK_FOR, |timeout| timeout.saturating_sub(self.begun.elapsed()).min(ASK_FOR))
+    }
+
+    fn is_late(&self) -> bool {
+        self.timeout.is_some_and(|timeout| self.begun.elapsed() >= timeout)
     }
 }
 
-/// Where the API has it: a job by its id, a ref by its id or its replyRef.
-async fn path_of(config: &Config, credentials: &Credentials, what: &str) -> Result<String, Failure> {
-    let encoded = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-    // A reference may look like the id of a job of an API that there is not.
-    let is_known = |id: JobId| provider::names().any(|name| name == id.provider());
-    if what.parse::<JobId>().is_ok_and(is_known) {
-        return Ok(format!("/api/v1/jobs/{}", encoded(what)));
+fn job_path(id: &str) -> String {
+    format!("/api/v1/jobs/{}", encoded(id))
+}
+
+fn encoded(text: &str) -> String {
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+fn has_ended(job: &Value) -> bool {
+    matches!(text(job, "state"), "archived" | "failed" | "stuck")
+}
+
+/// A job without what is not used here, such as its prompt.
+fn reduced(mut job: Value) -> Value {
+    const OF_JOB: [&str; 8] = ["jobId", "state", "reason", "error", "message", "outcome", "manifestKey", "assets"];
+    const OF_ASSET: [&str; 4] = ["file", "bytes", "sha256", "links"];
+    let keep = |value: &mut Value, names: &[&str]| {
+        if let Some(fields) = value.as_object_mut() {
+            fields.retain(|name, _| names.contains(&name.as_str()));
+        }
+    };
+    keep(&mut job, &OF_JOB);
+    for asset in job.get_mut("assets").and_then(Value::as_array_mut).into_iter().flatten() {
+        keep(asset, &OF_ASSET);
     }
-    if RefId::parse(what).is_ok() {
-        return Ok(format!("/api/v1/refs/{what}"));
-    }
-    let found = client::get(config, credentials, &format!("/api/v1/refs?replyRef={}", encoded(what))).await?;
-    let id = found["items"][0]["refId"].as_str().and_then(|id| RefId::parse(id).ok());
-    id.map(|id| format!("/api/v1/refs/{id}")).ok_or_else(|| Failure::runtime(format!("{what}: no such job or ref")))
+    job
 }
 
 /// Why it is not all as it should be, if it is not.

@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use super::{Intake, IntakeError};
-use crate::domain::{Digest, Origin, RefId, ReplyRef, Timestamp};
+use crate::domain::{Digest, MediaUrl, Origin, RefId, ReplyRef, Timestamp};
 use crate::journal::{Durability, Event};
 use crate::state::{ApplyOutcome, RefRecord};
 
@@ -16,6 +17,49 @@ pub struct NewRef {
     pub labels: BTreeMap<String, String>,
 }
 
+impl NewRef {
+    const MAX_URL: usize = 1024;
+    const MAX_LABELS: usize = 32;
+    const MAX_LABEL_NAME: usize = 64;
+    const MAX_LABEL_TEXT: usize = 256;
+
+    /// Refuses more than 32 labels, names of other than 1 to 64 characters, texts of more than 256, and a `notify_url` that no
+    /// event could ever be sent to: one that is no URL of at most 1,024 characters, or that `allowed` refuses.
+    ///
+    /// # Errors
+    /// With the first of these that is found, and what was expected.
+    pub fn check<E: Display>(&self, allowed: impl FnOnce(&MediaUrl) -> Result<(), E>) -> Result<(), String> {
+        if let Some(url) = &self.notify_url {
+            Self::check_receiver(url, allowed).map_err(|problem| format!("notifyUrl: {problem}"))?;
+        }
+        if self.labels.len() > Self::MAX_LABELS {
+            return Err(format!("labels: expected at most {}", Self::MAX_LABELS));
+        }
+        for (name, text) in &self.labels {
+            if name.is_empty() || !fits(name, Self::MAX_LABEL_NAME) {
+                return Err(format!("labels: expected names of 1 to {} characters", Self::MAX_LABEL_NAME));
+            }
+            if !fits(text, Self::MAX_LABEL_TEXT) {
+                return Err(format!("labels.{name}: expected at most {} characters", Self::MAX_LABEL_TEXT));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_receiver<E: Display>(text: &str, allowed: impl FnOnce(&MediaUrl) -> Result<(), E>) -> Result<(), String> {
+        let is_plain = !text.chars().any(|char| char.is_whitespace() || char.is_control());
+        let url = MediaUrl::parse(text)
+            .ok()
+            .filter(|_| is_plain && fits(text, Self::MAX_URL))
+            .ok_or_else(|| format!("expected an absolute http or https URL of at most {} characters", Self::MAX_URL))?;
+        allowed(&url).map_err(|refusal| refusal.to_string())
+    }
+}
+
+fn fits(text: &str, max: usize) -> bool {
+    text.chars().nth(max).is_none()
+}
+
 /// Why a ref was not registered.
 #[derive(Debug, thiserror::Error)]
 pub enum RegisterError {
@@ -28,8 +72,8 @@ pub enum RegisterError {
 }
 
 impl Intake {
-    /// Registers a ref, durably. The flag is false when the same was registered already, or a callback had made it, which is
-    /// registered from then on.
+    /// Registers a ref that [`NewRef::check`] takes, durably. The flag is false when the same was registered already, or a
+    /// callback had made it, which is registered from then on.
     ///
     /// # Errors
     /// When the reference is registered with other content, or it cannot be recorded.
@@ -37,12 +81,16 @@ impl Intake {
         let (id, made) = generate_ref();
         let reply_ref = new.reply_ref.unwrap_or(made);
         let NewRef { notify_url, labels, .. } = new;
-        let known = self.state().reply_ref_named(&reply_ref).ok().flatten();
-        if let Some(known) = known.filter(|known| known.origin == Origin::Registered) {
-            // Decided again, in order, when it is recorded; this spares the journal what changes nothing.
-            let same = known.notify_url == notify_url && known.labels == labels;
-            return if same { Ok((known, false)) } else { Err(RegisterError::Conflict) };
-        }
+        let adopted = match self.state().reply_ref_named(&reply_ref).ok().flatten() {
+            Some(known) if known.origin == Origin::Registered => {
+                // Decided again, in order, when it is recorded; this spares the journal what changes nothing.
+                let same = known.notify_url == notify_url && known.labels == labels;
+                return if same { Ok((known, false)) } else { Err(RegisterError::Conflict) };
+            }
+            adopted => adopted,
+        };
+        // Of one that a callback made, the id is known by now. Where that callback is lost, it follows from this alone.
+        let id = adopted.map_or(id, |adopted| adopted.id);
         let event = Event::RefAdded { at: Timestamp::now(), id, reply_ref, notify_url, labels };
         match self.recorded(self.inner.log.record(event, Durability::Synced)).await? {
             ApplyOutcome::Ref { record, created } => Ok((*record, created)),

@@ -1,5 +1,7 @@
 //! The commands, as whoever types them meets them.
 
+mod wait;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -10,6 +12,8 @@ use std::thread::JoinHandle;
 use replyvault::config::DataDir;
 use replyvault::journal::{Journal, Writer};
 use tempfile::TempDir;
+
+use crate::support::child::Program;
 
 /// How a command ended.
 #[derive(Debug)]
@@ -76,28 +80,29 @@ impl Place {
 fn answering(status: &'static str, body: &'static str) -> (String, JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let thread = std::thread::spawn(move || {
-        let (mut socket, _) = listener.accept().unwrap();
-        let mut reader = BufReader::new(socket.try_clone().unwrap());
-        let (mut request, mut length) = (String::new(), 0);
-        loop {
-            let mut line = String::new();
-            reader.read_line(&mut line).unwrap();
-            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                length = value.trim().parse().unwrap();
-            }
-            request += &line;
-            if line.trim().is_empty() {
-                break;
-            }
+    (address, std::thread::spawn(move || answer(&listener, status, body)))
+}
+
+fn answer(listener: &TcpListener, status: &str, body: &str) -> String {
+    let (mut socket, _) = listener.accept().unwrap();
+    let mut reader = BufReader::new(socket.try_clone().unwrap());
+    let (mut request, mut length) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
         }
-        let mut sent = vec![0; length];
-        reader.read_exact(&mut sent).unwrap();
-        let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
-        socket.write_all((head + body).as_bytes()).unwrap();
-        request + &String::from_utf8(sent).unwrap()
-    });
-    (address, thread)
+        request += &line;
+        if line.trim().is_empty() {
+            break;
+        }
+    }
+    let mut sent = vec![0; length];
+    reader.read_exact(&mut sent).unwrap();
+    let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+    socket.write_all((head + body).as_bytes()).unwrap();
+    request + &String::from_utf8(sent).unwrap()
 }
 
 #[test]
@@ -249,6 +254,40 @@ fn refs_add_asks_the_service_that_holds_the_data() {
     // Nobody listens there any more.
     let ended = place.run_with(&listen, &["refs", "add", "--reply-ref", "boat"]);
     assert!(ended.line(1).contains(": no answer: "), "{ended:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refs_add_refuses_the_same_with_and_without_a_running_service() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut program = Program::new(dir.path());
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    program.set("SERVER__LISTEN", free.to_string());
+    program.set("FETCH__ALLOW_HTTP", "false".to_owned());
+    program.set("FETCH__ALLOW_PRIVATE_ADDRESSES", "false".to_owned());
+    let refusals = async || {
+        let texts = |count: usize| (0..count).map(|number| format!("--label=l{number}=x")).collect::<Vec<_>>();
+        let mut all = Vec::new();
+        for (arguments, expected) in [
+            (vec!["--notify-url=http://10.0.0.5/x".to_owned()], "notifyUrl: the URL is http, expected https"),
+            (vec!["--notify-url=https://10.0.0.5/x".to_owned()], "notifyUrl: host 10.0.0.5 has the private address"),
+            (vec![format!("--notify-url=https://h.example/{}", "a".repeat(1024))], "notifyUrl: expected an absolute"),
+            (texts(1000), "labels: expected at most 32"),
+            (vec![format!("--label={}=x", "a".repeat(65))], "labels: expected names of 1 to 64 characters"),
+            (vec![format!("--label=a={}", "x".repeat(257))], "labels.a: expected at most 256 characters"),
+        ] {
+            let mut command = program.command(&["refs", "add", "--reply-ref", "boat"]);
+            command.args(arguments);
+            let out = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+            let why = String::from_utf8(out.stderr).unwrap();
+            assert_eq!((out.status.code(), out.stdout.len()), (Some(2), 0), "{expected}: {why}");
+            all.push(why[why.find(expected).unwrap_or_else(|| panic!("{expected}: {why}"))..].to_owned());
+        }
+        all
+    };
+    let without = refusals().await;
+    let process = program.start().await;
+    assert_eq!(refusals().await, without);
+    assert_eq!(process.get("/api/v1/refs").await.unwrap()["items"], serde_json::json!([]));
 }
 
 #[test]

@@ -1,0 +1,96 @@
+//! Waiting for jobs and getting their files.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use super::*;
+use crate::support::media::{MediaServer, mp4};
+use crate::support::vault::{completed, video_id};
+
+/// Gives each request the next of `answers`; gives what was asked.
+fn answering_in_turn(answers: Vec<(&'static str, &'static str)>) -> (String, JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let answer_all = move || answers.iter().map(|(status, body)| answer(&listener, status, body)).collect::<Vec<_>>();
+    (address, std::thread::spawn(answer_all))
+}
+
+/// A service for `wait` to ask.
+fn asking(address: &str) -> Place {
+    Place::new(&format!("[server]\nlisten = \"{address}\"\n[auth]\napi_tokens = [\"0123456789abcdef\"]"))
+}
+
+#[test]
+fn wait_with_a_timeout_waits_for_what_is_not_known_yet() {
+    let none = r#"{"items":[],"nextCursor":null}"#;
+    let known = r#"{"items":[{"refId":"ref_01jd0000000000000000000000"}],"nextCursor":null}"#;
+    let ended = r#"{"jobs":[{"jobId":"user:1-minimax:2-video:1","state":"archived"}]}"#;
+    let (address, asked) = answering_in_turn(vec![("200 OK", none), ("200 OK", known), ("200 OK", ended)]);
+    let waited = asking(&address).run(&["wait", "boat", "--timeout", "60s"]);
+    assert_eq!(waited.result(), "user:1-minimax:2-video:1 archived\n");
+    let asked = asked.join().unwrap();
+    assert!(asked[1].starts_with("GET /api/v1/refs?replyRef=boat HTTP/1.1\r\n") && asked[0] == asked[1], "{asked:?}");
+
+    let unknown = ("404 Not Found", r#"{"error":{"code":"not_found","message":"no such job"}}"#);
+    let job = ("200 OK", r#"{"jobId":"user:1-minimax:2-video:1","state":"archived"}"#);
+    let (address, asked) = answering_in_turn(vec![unknown, job]);
+    let waited = asking(&address).run(&["wait", "user:1-minimax:2-video:1", "--timeout", "60s"]);
+    assert_eq!(waited.result(), "user:1-minimax:2-video:1 archived\n");
+    assert!(asked.join().unwrap()[1].starts_with("GET /api/v1/jobs/user%3A1-minimax%3A2-video%3A1?wait="));
+}
+
+#[test]
+fn wait_ends_at_once_or_after_its_timeout_where_nothing_is_known() {
+    let none = ("200 OK", r#"{"items":[],"nextCursor":null}"#);
+    let (address, asked) = answering_in_turn(vec![none]);
+    let waited = asking(&address).run(&["wait", "boat"]);
+    assert_eq!(waited.line(1), "boat: no such job or ref");
+    asked.join().unwrap();
+    let (address, _asked) = answering_in_turn(vec![none, none]);
+    let waited = asking(&address).run(&["wait", "boat", "--timeout", "1s"]);
+    assert_eq!(waited.line(1), "boat: no such job or ref");
+}
+
+/// A ref is shown with its newest 100 jobs.
+#[tokio::test(flavor = "multi_thread")]
+async fn wait_and_get_count_every_job_of_a_ref() {
+    let (dir, media) = (tempfile::tempdir().unwrap(), MediaServer::start());
+    let mut program = Program::new(dir.path());
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    program.set("SERVER__LISTEN", free.to_string());
+    let run = |arguments: &[&str]| {
+        let mut command = program.command(arguments);
+        tokio::task::spawn_blocking(move || {
+            let out = command.output().unwrap();
+            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+            (out.status.code(), text(&out.stdout), text(&out.stderr))
+        })
+    };
+    let process = program.start().await;
+    process.post_until_accepted(&json!({"videoId": video_id(1), "status": 1, "replyRef": "boat"})).await;
+    let url = media.put("/boat.mp4", mp4(1, 2000), "video/mp4");
+    for number in 2..=103 {
+        let mut body = completed(number, &url);
+        body["replyRef"] = json!("boat");
+        process.post_until_accepted(&body).await;
+    }
+    for number in 2..=103 {
+        process.job_in(&video_id(number), "archived").await;
+    }
+    let (code, _, why) = run(&["wait", "boat", "--timeout", "50ms"]).await.unwrap();
+    assert!(code == Some(1) && why.contains("boat: it has not ended: running"), "{why}");
+    let waiting = run(&["wait", "boat"]);
+    process.post_until_accepted(&json!({"videoId": video_id(1), "status": 3, "error": "no"})).await;
+    let (code, out, why) = waiting.await.unwrap();
+    assert!(code == Some(1) && why.contains(&format!("{}: failed: no", video_id(1))), "{why}");
+    let ids: BTreeSet<_> = out.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect();
+    assert_eq!(ids, (1..=103).map(video_id).collect::<BTreeSet<_>>());
+    let into = dir.path().join("got");
+    let (code, out, why) = run(&["get", "boat", "-o", into.to_str().unwrap()]).await.unwrap();
+    assert!(code == Some(1) && why.contains("failed: no"), "{why}");
+    let paths: BTreeSet<_> = out.lines().collect();
+    assert!(paths.iter().all(|path| Path::new(path).is_file()), "{paths:?}");
+    assert_eq!(paths.len(), 102);
+    assert_eq!(process.terminate().await, Some(0));
+}
