@@ -103,7 +103,7 @@ impl<L: Clone + Ord + Hash> Queue<L> {
 
     /// When to look again for a place: the later the more there are that look.
     pub(super) fn busy_delay(&self) -> Duration {
-        let millis = u64::try_from(self.lanes.len()).unwrap_or(u64::MAX).clamp(20, 2000);
+        let millis = u64::try_from(self.lanes.len()).unwrap_or(u64::MAX).clamp(20, 20_000);
         Duration::from_millis(rand::rng().random_range(millis / 2..millis))
     }
 

@@ -85,18 +85,24 @@ enum Stage {
     #[serde(skip)]
     Head {
         bytes: Vec<u8>,
-        tagged: bool,
+        /// How many tags, and stretches of padding behind one, stood before it.
+        tags: u8,
     },
     /// A tag in front of the file.
     Tag {
         left: u64,
+        #[serde(default)]
+        tags: u8,
     },
     Body(Body),
 }
 
+/// Each is looked at like a whole head. More than these no file has, unless it is made to take up time.
+const MAX_TAGS: u8 = 8;
+
 impl Default for Stage {
     fn default() -> Self {
-        Self::Head { bytes: Vec::new(), tagged: false }
+        Self::Head { bytes: Vec::new(), tags: 0 }
     }
 }
 
@@ -121,10 +127,10 @@ impl Container {
         while !bytes.is_empty() {
             match &mut self.stage {
                 Stage::Body(body) => return body.update(bytes),
-                Stage::Tag { left } => {
+                Stage::Tag { left, tags } => {
                     skip(left, &mut bytes);
                     if *left == 0 {
-                        self.stage = Stage::Head { bytes: Vec::new(), tagged: true };
+                        self.stage = Stage::Head { bytes: Vec::new(), tags: *tags };
                     }
                 }
                 Stage::Head { bytes: head, .. } => {
@@ -184,23 +190,30 @@ impl Container {
 impl Stage {
     /// What follows a head that is full, or all there is.
     fn after_head(self) -> Self {
-        let Self::Head { bytes, tagged } = self else { return self };
+        let Self::Head { bytes, tags } = self else { return self };
+        if tags == MAX_TAGS {
+            return Self::Body(Body::start(&bytes, true));
+        }
         match sniff::id3_length(&bytes) {
-            Some(length) if length >= bytes.len() => Self::Tag { left: (length - bytes.len()) as u64 }.begun(),
-            Some(length) => Self::Head { bytes: bytes[length..].to_vec(), tagged: true },
-            // Padding that the tag's length does not count.
-            None if tagged && bytes.first() == Some(&0) && sniff::sniff(&bytes).is_none() => {
-                let padding = bytes.iter().take_while(|byte| **byte == 0).count();
-                Self::Head { bytes: bytes[padding..].to_vec(), tagged }
+            Some(length) if length >= bytes.len() => {
+                Self::Tag { left: (length - bytes.len()) as u64, tags: tags + 1 }.begun()
             }
-            None => Self::Body(Body::start(&bytes, tagged)),
+            Some(length) => Self::Head { bytes: bytes[length..].to_vec(), tags: tags + 1 },
+            // Padding that the tag's length does not count.
+            None if tags > 0 && bytes.first() == Some(&0) && sniff::sniff(&bytes).is_none() => {
+                let padding = bytes.iter().take_while(|byte| **byte == 0).count();
+                // Where all of it is, it goes on behind this.
+                let tags = if padding == bytes.len() { tags } else { tags + 1 };
+                Self::Head { bytes: bytes[padding..].to_vec(), tags }
+            }
+            None => Self::Body(Body::start(&bytes, tags > 0)),
         }
     }
 
     /// A tag of which nothing is left is over.
     fn begun(self) -> Self {
         match self {
-            Self::Tag { left: 0 } => Self::Head { bytes: Vec::new(), tagged: true },
+            Self::Tag { left: 0, tags } => Self::Head { bytes: Vec::new(), tags },
             stage => stage,
         }
     }
@@ -211,7 +224,7 @@ impl Stage {
             match &self {
                 Self::Body(_) => break,
                 Self::Tag { .. } => return None,
-                Self::Head { bytes, tagged } if bytes.is_empty() && *tagged => return None,
+                Self::Head { bytes, tags } if bytes.is_empty() && *tags > 0 => return None,
                 Self::Head { .. } => self = self.after_head(),
             }
         }

@@ -11,7 +11,7 @@ use crate::delivery::{Backoff, Outcome, Schedule, Tried, Verdict, judge, origin,
 use crate::domain::{MediaUrl, RefId, Timestamp};
 use crate::egress::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use crate::journal::{Durability, Event, JournalError};
-use crate::state::{OutboxRecord, RecordError, RefRecord, StateError};
+use crate::state::{ApplyOutcome, OutboxRecord, RecordError, RefRecord, StateError};
 
 #[derive(Debug, thiserror::Error)]
 enum ReadError {
@@ -116,6 +116,8 @@ impl Relay {
         loop {
             // It need not be on the disk at once: without it the callback is sent again.
             match self.log.record(event.clone(), Durability::Buffered).await {
+                // What is told of it here may be from before: it must not be sent again at once.
+                Ok(ApplyOutcome::Deferred) => return Outcome::Later(Self::PAUSE),
                 Ok(_) => return Outcome::Done,
                 Err(RecordError::Stopping) => return Outcome::Later(Self::PAUSE),
                 Err(RecordError::Fenced) => return Outcome::Nothing,

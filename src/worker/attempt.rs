@@ -7,7 +7,7 @@ use super::transfer::Transfer;
 use crate::bucket::{BucketError, ObjectFolder};
 use crate::domain::{Asset, Candidate, Kind, StoredFile, StuckReason, Timestamp, Variant};
 use crate::journal::{Durability, Event};
-use crate::state::{EventLog, JobRecord};
+use crate::state::{ApplyOutcome, EventLog, JobRecord};
 
 /// Attempts at a poster, a thumbnail or subtitles that are not there.
 const MAX_SIDECAR_ATTEMPTS: u16 = 3;
@@ -123,8 +123,11 @@ impl<'a> Attempt<'a> {
         );
         let (job, slot) = (record.job.id.clone(), asset.slot.clone());
         let event = Event::AttemptFailed { at: Timestamp::now(), job, slot, failure, due };
-        self.log.record(event, Durability::Buffered).await?;
-        Ok(())
+        match self.log.record(event, Durability::Buffered).await? {
+            // What is known of the job here may be from before: the next attempt must not be made at once.
+            ApplyOutcome::Deferred => Err(AttemptError::Deferred),
+            _ => Ok(()),
+        }
     }
 
     /// Which attempt at the file this is, from 1.

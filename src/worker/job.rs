@@ -41,13 +41,17 @@ impl JobRun {
                 && asset.host() == host
                 && asset.not_before.is_none_or(|at| at.has_come(now, Job::LONGEST_DELAY))
         };
+        let mut was_due = false;
         for asset in record.job.assets.iter().filter(is_due) {
+            was_due = true;
             Attempt::new(&self.resources, &self.log, &record, asset, &folder).run().await?;
         }
         let Some(record) = self.archiving()? else { return Ok(()) };
         match record.job.end_state() {
             Some(end) => self.end(&record, end, &folder).await,
-            None => Ok(()),
+            None if was_due => Ok(()),
+            // The clock was set back since it became due: it must not be taken up without end until then.
+            None => Err(AttemptError::Deferred),
         }
     }
 

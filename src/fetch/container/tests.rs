@@ -357,6 +357,16 @@ fn a_tag_in_front_hides_nothing() {
 }
 
 #[test]
+fn tags_without_an_end_are_not_looked_at_one_by_one() {
+    let tags = [id3(0, b"\0"), id3(0, b"")].map(|tag| tag.repeat(1000));
+    for bytes in tags {
+        let mut container = Container::new();
+        container.update(&bytes);
+        assert!(matches!(container.stage, Stage::Body(_)));
+    }
+}
+
+#[test]
 fn cut_files_are_found_where_their_container_allows_it() {
     let body = &[0x5a; 900][..];
     for (file, recognised_from) in [

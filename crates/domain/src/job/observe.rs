@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Asset, AssetState, Change, Job, JobState, Outcome, Withdrawal};
+use super::{Asset, AssetState, Change, Job, JobState, Outcome, StuckReason, Withdrawal};
 use crate::{AssetSource, Candidate, FileName, Observation, Timestamp};
 
 impl Job {
@@ -67,11 +67,14 @@ impl Job {
     }
 
     /// `observation` with the links that are known here in the place of such as were only signed anew, unless those known have
-    /// expired by `now`.
+    /// expired by `now`, or their file is not attempted any more because none of them worked.
     pub fn with_known_links(&self, observation: &Observation, now: Timestamp) -> Observation {
         let mut observation = observation.clone();
         for source in &mut observation.assets {
             let Some(asset) = self.asset(&source.slot) else { continue };
+            if asset.stuck == Some(StuckReason::AttemptsExhausted) {
+                continue;
+            }
             for candidate in &mut source.candidates {
                 let is_known = |known: &&Candidate| {
                     known.url.is_of_same_file(&candidate.url) && known.url.expires_at().is_none_or(|at| at > now)
