@@ -84,8 +84,8 @@ impl Background {
     }
 }
 
-/// Between two tries to read all manifests: each lists the whole bucket.
-const LONGEST_RESTORE_PAUSE: Duration = Duration::from_secs(600);
+/// Between two tries to read all manifests: each lists the whole bucket, also when one object is refused for good.
+const LONGEST_RESTORE_PAUSE: Duration = Duration::from_secs(3600);
 
 /// Does what one replica at a time may do: while this one has the first shard.
 async fn alone<W: Future<Output = ()> + Send>(log: EventLog, work: impl Fn(EventLog) -> W + Send) {

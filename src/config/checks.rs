@@ -32,6 +32,14 @@ pub(super) fn check(config: &Config) -> Result<(), Error> {
         return expected("fetch.idle_timeout", "more than 0s");
     }
     let most = Size(config.storage.part_size.0.saturating_mul(MAX_PARTS as u64));
+    if fetch.max_size > most && config.sources.place("fetch.max_size").is_none() {
+        let least = Size(fetch.max_size.0.div_ceil(MAX_PARTS as u64));
+        let what = format!(
+            "at least {least}, since a file of {} (fetch.max_size) has {MAX_PARTS} parts at most",
+            fetch.max_size
+        );
+        return expected("storage.part_size", &what);
+    }
     if fetch.max_size.0 == 0 || fetch.max_size > most {
         let what = format!("1B to {most} ({MAX_PARTS} times storage.part_size), found {}", fetch.max_size);
         return expected("fetch.max_size", &what);

@@ -174,6 +174,10 @@ const WRONG: &[(&str, &str)] = &[
         "[storage]\nurl = \"s3://media\"\npart_size = \"4MiB\"",
         "config.toml: storage.part_size: expected 5MiB to 5GiB (what the store takes), found 4MiB",
     ),
+    (
+        "[storage]\npart_size = \"100KiB\"",
+        "config.toml: storage.part_size: expected at least 429497B, since a file of 4GiB (fetch.max_size) has 10000 parts at most",
+    ),
     ("[storage]\npart_size = 0", "config.toml: storage.part_size: expected 1B to 5GiB, found 0B"),
     ("[storage]\nsidecars = \"yes\"", "config.toml: storage.sidecars: expected true or false, found string \"yes\""),
     (

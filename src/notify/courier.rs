@@ -159,7 +159,9 @@ impl Courier {
             // It need not be on the disk at once: without it the event is sent again.
             match self.log().record(event.clone(), Durability::Buffered).await {
                 // What is told of it here may be from before: it must not be sent again at once.
-                Ok(ApplyOutcome::Deferred) => return Outcome::Later(Notifier::PAUSE),
+                Ok(ApplyOutcome::Deferred) if matches!(outcome, Outcome::Done) => {
+                    return Outcome::Later(Notifier::PAUSE);
+                }
                 Ok(_) => return outcome,
                 Err(RecordError::Stopping) => return Outcome::Later(Notifier::PAUSE),
                 Err(RecordError::Fenced) => return Outcome::Nothing,

@@ -112,26 +112,41 @@ pub async fn restore(
 ) -> Result<u64, RestoreError> {
     let manifests = bucket.list(None).try_filter(|(key, _)| future::ready(key.is_manifest()));
     let restored = manifests.map_ok(async |(key, _)| {
-        let restored = restore_one(log, bucket, parse_callback, key).await;
+        let restored = restore_one(log, bucket, parse_callback, &key).await;
         looked_at.fetch_add(1, Ordering::Relaxed);
-        restored
+        match restored {
+            // It must not keep the others from being read.
+            Err(RestoreError::Bucket(error)) if error.may_concern_one_object() => {
+                tracing::warn!(%key, %error, "a manifest, or a file that it names, cannot be read yet");
+                Ok(Err(error))
+            }
+            restored => restored.map(Ok),
+        }
     });
-    let restored = restored.map_err(RestoreError::from);
-    restored.try_buffer_unordered(AT_ONCE).try_fold(0, |sum, one| future::ok(sum + u64::from(one))).await
+    let restored = restored.map_err(RestoreError::from).try_buffer_unordered(AT_ONCE);
+    let (jobs, refused) = restored
+        .try_fold((0, None), |(jobs, refused), one| {
+            future::ok(match one {
+                Ok(one) => (jobs + u64::from(one), refused),
+                Err(error) => (jobs, refused.or(Some(error))),
+            })
+        })
+        .await?;
+    refused.map_or(Ok(jobs), |error: BucketError| Err(error.into()))
 }
 
 async fn restore_one(
     log: &EventLog,
     bucket: &Bucket,
     parse_callback: ParseCallback,
-    key: ObjectKey,
+    key: &ObjectKey,
 ) -> Result<bool, RestoreError> {
     let Some((folder, _)) = key.as_str().rsplit_once('/') else { return Ok(false) };
     let known = log.state().job_in_folder(folder)?;
     if known.is_some_and(|known| matches!(known.job.state, JobState::Archived | JobState::Failed)) {
         return Ok(false);
     }
-    let bytes = match with_retry(BucketError::is_outage, || bucket.read_manifest(&key)).await {
+    let bytes = match with_retry(BucketError::is_outage, || bucket.read_manifest(key)).await {
         Ok(bytes) => bytes,
         // It is gone since it was listed.
         Err(BucketError::NotFound(_)) => return Ok(false),
@@ -148,7 +163,7 @@ async fn restore_one(
             return Ok(false);
         }
     };
-    let mut job = job(content, folder, &key, parse_callback);
+    let mut job = job(content, folder, key, parse_callback);
     for asset in &mut job.assets {
         let Some(file) = &asset.stored else { continue };
         if !is_there(bucket, file).await? {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::attempt_error::AttemptError;
 use super::backing_off::BackingOff;
 use super::job::JobRun;
 use super::recovery::SettledShards;
@@ -134,7 +135,11 @@ impl Dispatcher {
     async fn ended(&mut self, ended: Ended) {
         let Ended { sequence, lease, result } = ended;
         let Err(error) = result else { return self.backing_off.reset(sequence) };
-        tracing::error!(sequence, %error, "a job could not be taken further");
+        match &error {
+            // It is no fault of anything here that it has to be looked at again.
+            JobError::Attempt(AttemptError::Deferred) => tracing::debug!(sequence, "a job is taken up again later"),
+            error => tracing::error!(sequence, %error, "a job could not be taken further"),
+        }
         self.backing_off.add(sequence);
         if let JobError::Panic(text) = error {
             self.job(sequence, &lease).give_up(&text).await;

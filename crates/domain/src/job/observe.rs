@@ -67,12 +67,13 @@ impl Job {
     }
 
     /// `observation` with the links that are known here in the place of such as were only signed anew, unless those known have
-    /// expired by `now`, or their file is not attempted any more because none of them worked.
+    /// expired by `now`, or none of them has worked for so long that their file would have been due once more.
     pub fn with_known_links(&self, observation: &Observation, now: Timestamp) -> Observation {
         let mut observation = observation.clone();
         for source in &mut observation.assets {
             let Some(asset) = self.asset(&source.slot) else { continue };
-            if asset.stuck == Some(StuckReason::AttemptsExhausted) {
+            let is_exhausted = asset.stuck == Some(StuckReason::AttemptsExhausted) && !asset.role.is_sidecar();
+            if is_exhausted && asset.not_before.is_some_and(|at| at <= now) {
                 continue;
             }
             for candidate in &mut source.candidates {

@@ -304,6 +304,12 @@ fn a_link_that_was_only_signed_anew_is_known() {
         assert!(job.would_change(&again, false));
         assert_eq!(job.would_change(&job.with_known_links(&again, now), false), is_news, "{url}");
     }
+    let mut stuck = job;
+    let failure = AttemptFailure::new("403".to_owned(), true, Some(StuckReason::AttemptsExhausted));
+    stuck.attempt_failed(&AssetId::new("a"), &failure, at(100), at(50));
+    let again = completed(&["u?Expires=1795175934&Signature=2"]);
+    let is_news = |now| stuck.would_change(&stuck.with_known_links(&again, at(now)), false);
+    assert_eq!((is_news(99), is_news(100)), (false, true));
 }
 
 #[test]
