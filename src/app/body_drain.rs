@@ -84,7 +84,11 @@ impl Body {
             Poll::Ready(Some(Ok(chunk))) => self.usage.took(Some(chunk.len())),
             // What is not a whole piece of it stays unused.
             Poll::Pending => self.usage.took(None),
-            Poll::Ready(_) => self.ended.set(true),
+            Poll::Ready(_) => {
+                // What stands around the pieces is none of the next head.
+                self.usage.took(None);
+                self.ended.set(true);
+            }
         }
         polled
     }

@@ -61,6 +61,8 @@ pub(super) struct IdleTimeoutStream<S> {
     blocked: Option<Instant>,
     /// There was a chance to use what is read.
     has_yielded: bool,
+    /// Something was read that there was no such chance for.
+    is_fresh: bool,
 }
 
 /// How far a connection is with its request.
@@ -181,6 +183,7 @@ impl<S: Transport> IdleTimeoutStream<S> {
             unsent: false,
             blocked: None,
             has_yielded: false,
+            is_fresh: false,
         }
     }
 
@@ -214,6 +217,11 @@ impl<S: Transport> IdleTimeoutStream<S> {
             let now = Instant::now();
             match deadline {
                 Some(deadline) if deadline <= now => {
+                    if std::mem::take(&mut self.is_fresh) {
+                        // It may make a head whole, and is looked at first.
+                        cx.waker().wake_by_ref();
+                        return Ok(());
+                    }
                     if self.blocked.is_some() {
                         // The system would go on offering megabytes to a client who takes none.
                         let _ = sockopt::set_socket_linger(self.stream.tcp(), Some(Duration::ZERO));
@@ -294,7 +302,10 @@ impl<S: Transport> AsyncRead for IdleTimeoutStream<S> {
                 return Poll::Ready(Err(io::ErrorKind::OutOfMemory.into()));
             }
         }
-        self.or_timeout(cx, polled)
+        self.is_fresh |= read > 0;
+        let polled = self.or_timeout(cx, polled);
+        self.is_fresh &= polled.is_ready();
+        polled
     }
 }
 

@@ -51,6 +51,23 @@ async fn half_a_later_head_is_answered_408_after_five_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_behind_a_chunked_one_has_a_time_of_its_own() {
+    let vault = Vault::start().await;
+    let mut socket = TcpStream::connect(address(&vault)).await.unwrap();
+    let url = vault.channel_url();
+    let head = format!("POST {} HTTP/1.1\r\nhost: vault\r\ntransfer-encoding: chunked\r\n\r\n", path(&url));
+    socket.write_all(head.as_bytes()).await.unwrap();
+    // The body comes by itself, as it does from a proxy that passes it on.
+    sleep(Duration::from_millis(200)).await;
+    socket.write_all(b"e\r\n{\"loud\": true}\r\n0\r\n\r\n").await.unwrap();
+    // A head may take five.
+    sleep(Duration::from_secs(6)).await;
+    socket.write_all(format!("{HEALTHZ}connection: close\r\n\r\n").as_bytes()).await.unwrap();
+    let answer = until_cut(&mut socket).await;
+    assert!(answer.contains("HTTP/1.1 202 ") && answer.contains("HTTP/1.1 200 "), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn heads_that_are_never_whole_cost_little_memory() {
     const CONNECTIONS: usize = 400;
     let dir = tempfile::tempdir().unwrap();
