@@ -114,7 +114,9 @@ impl Observer {
         let named = match status {
             status if status.is_success() => api.created(body),
             // A refusal may tell of the jobs that are in the way; what it is itself about was made.
-            status if status.is_server_error() => made_by(body).into_iter().map(|made| made.job).collect(),
+            status if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT => {
+                made_by(body).into_iter().map(|made| made.job).collect()
+            }
             _ => Vec::new(),
         };
         for named in named {
@@ -172,9 +174,10 @@ impl Observer {
     }
 }
 
-/// No job was made. After other errors of the provider's there may be one all the same.
+/// No job was made. After other errors of the provider's there may be one all the same: 408 says that waiting for it took too
+/// long (<https://useapi.net/docs>).
 fn is_refusal(status: StatusCode) -> bool {
-    status.is_client_error() || status.as_u16() == 596
+    (status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT) || status.as_u16() == 596
 }
 
 fn unrecorded(job: &JobId, error: &IntakeError) {

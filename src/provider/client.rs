@@ -158,13 +158,13 @@ impl Client {
         Ok(Answer { body, ..answer })
     }
 
-    /// Where the provider says that a file is which its bodies name no link of. Of `place`, path and query count.
+    /// Where the provider says that a file of `job` is which its bodies name no link of. Of `place`, path and query count.
     ///
     /// # Errors
     /// When it names none.
-    pub async fn media_link(&self, place: &MediaUrl) -> Result<MediaUrl, ProviderError> {
+    pub async fn media_link(&self, job: &JobId, place: &MediaUrl) -> Result<MediaUrl, ProviderError> {
         const FIELDS: [&str; 2] = ["cdnUrl", "url"];
-        self.ask("", below_base(place), |status, body| {
+        self.ask(&account_of(job), below_base(place), |status, body| {
             status?;
             let answer = super::json::parse_object(&body).ok().flatten().unwrap_or_default();
             let link = FIELDS.iter().find_map(|field| answer.text(field));

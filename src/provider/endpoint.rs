@@ -199,7 +199,7 @@ mod tests {
         let pictures = format!(r#"{{"success_ids":["{}","{}",7]}}"#, image(1), image(2));
         assert_eq!(created("pixverse", &pictures), [image(1), image(2)]);
         let song = |own: &str| format!("user:1-tempolor:2-job:{own}");
-        let songs = format!(r#"{{"jobs":[{{"job_id":"{}"}},{{"job_id":"{}"}}]}}"#, song("9f31"), song("9f32"));
+        let songs = format!(r#"{{"jobs":["{}","{}"]}}"#, song("9f31"), song("9f32"));
         assert_eq!(created("tempolor", &songs), [song("9f31"), song("9f32")]);
         assert_eq!(created("kling", r#"{"error":"no credits"}"#), [""; 0]);
     }

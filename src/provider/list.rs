@@ -89,8 +89,10 @@ pub(super) fn is_account(text: &str) -> bool {
 
 /// The picture that stands in a body itself, at `place` of its list of media, counted from 0: the base64 text of it.
 pub(super) fn inline_text(body: &[u8], place: usize) -> Option<Cow<'_, [u8]>> {
-    let response = json::parse_object(body).ok()??.object("response")?;
-    let media = response.get("media")?.items_up_to(place.checked_add(1)?)?;
+    let whole = json::parse_object(body).ok()??;
+    // The answer to a call that waits has them at the top.
+    let media = whole.object("response").and_then(|response| response.get("media")).or_else(|| whole.get("media"))?;
+    let media = media.items_up_to(place.checked_add(1)?)?;
     let image = media.get(place)?.object()?.object("image")?.object("generatedImage")?;
     image.get("encodedImage")?.bytes()
 }

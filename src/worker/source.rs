@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::attempt_error::AttemptError;
 use super::callback_bodies::CallbackBodies;
 use super::task::Task;
-use crate::domain::{Access, Candidate, MediaUrl};
+use crate::domain::{Access, Candidate, Job, MediaUrl};
 use crate::fetch::{Download, FetchError, Fetcher};
 use crate::provider::{self, Client};
 
@@ -41,7 +41,7 @@ impl MediaSource {
     /// Begins to fetch a file.
     pub(super) async fn open(&self, task: Task<'_>) -> Result<Download, AttemptError> {
         let Task { job, candidate, .. } = task;
-        if let Some((fetcher, url)) = self.locate(candidate).await? {
+        if let Some((fetcher, url)) = self.locate(job, candidate).await? {
             return Ok(fetcher.open(&url).await?);
         }
         // The body is read and decoded again for each of its files.
@@ -56,7 +56,11 @@ impl MediaSource {
     }
 
     /// From where a file is to be fetched, and by whom; `None` for one that stands in its callback's body.
-    pub(super) async fn locate(&self, candidate: &Candidate) -> Result<Option<(Fetcher, MediaUrl)>, AttemptError> {
+    pub(super) async fn locate(
+        &self,
+        job: &Job,
+        candidate: &Candidate,
+    ) -> Result<Option<(Fetcher, MediaUrl)>, AttemptError> {
         let provider = || self.provider.as_ref().ok_or(AttemptError::NeedsToken);
         Ok(match candidate.access {
             Access::Public => Some((self.fetcher.clone(), candidate.url.clone())),
@@ -66,7 +70,10 @@ impl MediaSource {
                 Some((provider.fetcher.clone(), url))
             }
             // Anyone may have what is there: the token stays here.
-            Access::Lookup => Some((self.fetcher.clone(), provider()?.client.media_link(&candidate.url).await?)),
+            Access::Lookup => {
+                let link = provider()?.client.media_link(&job.id, &candidate.url).await?;
+                Some((self.fetcher.clone(), link))
+            }
             Access::Inline => None,
         })
     }

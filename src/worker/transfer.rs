@@ -69,7 +69,7 @@ impl<'a> Transfer<'a> {
                 continue;
             }
             fail_point!("worker.resume", |_| Err(AttemptError::Deferred));
-            let Some((fetcher, url)) = self.resources.source.locate(candidate).await? else { continue };
+            let Some((fetcher, url)) = self.resources.source.locate(job, candidate).await? else { continue };
             match fetcher.resume(&url, &point.download).await {
                 Ok((download, container)) => {
                     let from = point.download.offset();

@@ -7,7 +7,7 @@ use crate::domain::{
 use crate::provider::error::ErrorReport;
 use crate::provider::json::{Object, Value};
 use crate::provider::media::{sidecar, source};
-use crate::provider::{believable, budget, label, truncate_redacted};
+use crate::provider::{MAX_JOBS, believable, budget, label, truncate_redacted};
 
 /// The most files and the like that are looked at in one list.
 const MAX_ITEMS: usize = Observation::MAX_ASSETS + 1;
@@ -34,6 +34,13 @@ pub(super) fn observation(
         kind,
         ..Observation::naming(job)
     }
+}
+
+/// The jobs of `api` whose ids are the items of a list.
+pub(super) fn ids_in(list: Option<Value<'_>>, api: &str) -> Vec<JobId> {
+    let ids = list.and_then(|ids| ids.items_up_to(MAX_JOBS)).unwrap_or_default();
+    let ids = ids.into_iter().filter_map(|id| JobId::self_named(&id.text()?).ok());
+    ids.filter(|id| super::of(id).is_some_and(|adapter| adapter.name == api)).collect()
 }
 
 /// A number, or a word.

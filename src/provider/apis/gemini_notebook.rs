@@ -24,6 +24,9 @@ pub(super) const GEMINI_NOTEBOOK: Adapter = Adapter {
 };
 
 fn read(job: JobId, object: &Object<'_>) -> Option<Observation> {
+    let result = object.object("result").unwrap_or_default();
+    // What it found, in words and as sources of the notebook.
+    let is_research = result.get("report").is_some() || result.get("sources").is_some();
     // Of the latter the body itself is the result.
     let (kind, name, in_words) = match object.text("type").as_deref() {
         Some("audio") => (Some(Kind::Speech), "audio", false),
@@ -31,13 +34,14 @@ fn read(job: JobId, object: &Object<'_>) -> Option<Observation> {
         Some("infographic") => (Some(Kind::Image), "image", false),
         Some("slides") => (None, "slides", false),
         Some("report" | "interactive_report" | "table" | "quiz" | "flashcards" | "mindmap") => (None, "result", true),
+        Some("research" | "deep" | "fast") => (None, "result", true),
+        _ if is_research => (None, "result", true),
         Some(_) => return None,
         None => (None, "file", false),
     };
     let mut observation = observation(job, kind, word_outcome(object.text("status").as_deref()), object);
     observation.may_be_empty = in_words;
     let artifact = object.text("artifact").filter(|artifact| is_artifact(artifact));
-    let result = object.object("result").unwrap_or_default();
     // Each is a different file. The address is built anew: that in the body is anybody's.
     let files = items(result.get("files"), "format").into_iter().map(|(slot, file)| {
         let format = file.text("format").filter(|format| is_format(format));

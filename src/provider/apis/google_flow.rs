@@ -43,13 +43,17 @@ fn read(job: JobId, object: &Object<'_>) -> Option<Observation> {
         Some(_) => return None,
         None => kind(job.parts().own),
     };
+    // The answer to a call that waits has the media and no status.
+    let is_waited_for = object.get("status").is_none() && object.get("media").is_some();
     let outcome = match word_outcome(object.text("status").as_deref()) {
         Some(Outcome::Failed) if is_refusal(object) => Some(Outcome::Moderated),
+        None if is_waited_for => Some(Outcome::Completed),
         outcome => outcome,
     };
     let mut observation = observation(job, kind, outcome, object);
     let response = object.object("response").unwrap_or_default();
-    let files = match items(response.get("media"), "name") {
+    let media = if is_waited_for { object.get("media") } else { response.get("media") };
+    let files = match items(media, "name") {
         media if media.is_empty() => items(response.get("operations"), "sceneId").iter().map(of_2025).collect(),
         media => media.iter().enumerate().filter_map(|(place, (slot, item))| file(slot, item, place)).collect(),
     };

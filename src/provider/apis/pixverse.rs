@@ -2,12 +2,12 @@
 
 use serde_json::json;
 
-use super::common::{Item, attach, observation, status};
+use super::common::{Item, attach, ids_in, observation, status};
 use super::{Adapter, List, Paging, is_mail, is_number};
 use crate::domain::{JobId, Kind, Observation, Outcome, Variant};
 use crate::provider::endpoint::{Created, Endpoint, Row};
 use crate::provider::json::Object;
-use crate::provider::{MAX_JOBS, label, truncate_redacted};
+use crate::provider::{label, truncate_redacted};
 
 pub(super) const PIXVERSE: Adapter = Adapter {
     base: "v2/pixverse",
@@ -35,11 +35,7 @@ pub(super) const PIXVERSE: Adapter = Adapter {
     ],
     lists: &["data"],
     // One job for each picture.
-    created: |answer| {
-        let ids = answer.get("success_ids").and_then(|ids| ids.items_up_to(MAX_JOBS)).unwrap_or_default();
-        let ids = ids.into_iter().filter_map(|id| JobId::self_named(&id.text()?).ok());
-        ids.filter(|id| super::of(id).is_some_and(|api| api.name == "pixverse")).collect()
-    },
+    created: |answer| ids_in(answer.get("success_ids"), "pixverse"),
     job_lists: &[list("videos"), list("images"), list("music"), list("speech")],
     ..Adapter::new("pixverse", read)
 };

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::common::{Item, at_provider, attach, observation, status, time};
+use super::common::{Item, at_provider, attach, ids_in, observation, status, time};
 use super::{Adapter, List, Paging, is_number};
 use crate::domain::{Access, JobId, Kind, Observation, Outcome, Variant};
 use crate::provider::endpoint::{Created, Endpoint, Row};
@@ -22,6 +22,8 @@ pub(super) const TEMPOLOR: Adapter = Adapter {
         Row("GET", "music|scheduler", Endpoint::List),
     ],
     lists: &["records"],
+    // Two songs for one call.
+    created: |answer| ids_in(answer.get("jobs"), "tempolor"),
     job_lists: &[
         List { name: "songs", path: "music?type=song", rows: &["records", ""], paging: Paging::Cursor("cursor") },
         List {

@@ -197,6 +197,30 @@ fn what_names_a_job_alone_is_read_as_that_job() {
 }
 
 #[test]
+fn the_answer_to_a_call_that_waits_is_its_jobs_end() {
+    let (_, body) = fixtures().into_iter().find(|(name, _)| name == "google-flow-image-inline").unwrap();
+    let record: Value = serde_json::from_slice(&body).unwrap();
+    let media = &record["response"]["media"];
+    let answer = serde_json::json!({"jobId": record["jobid"], "media": media, "remainingCredits": 1}).to_string();
+    let (called_back, answered) = (observed(&body), observed(answer.as_bytes()));
+    assert_eq!((&answered.job, answered.outcome), (&called_back.job, Some(Outcome::Completed)));
+    assert_eq!(answered.assets, called_back.assets);
+    let place = &answered.assets[0].candidates[0].url;
+    assert!(crate::provider::inline_media(answer.as_bytes(), place).is_some());
+}
+
+#[test]
+fn research_ends_with_words_alone() {
+    let job = "job:7b1f0e62-54c3-4f0c-9a7d-1f2b3c4d5e6f-user:4821-studio@example.com-bot:gemini_notebook";
+    let result = serde_json::json!({"report": {"markdown": "# Tides"}, "sources": []});
+    for kind in [Value::from("deep"), Value::from("of another name"), Value::Null] {
+        let body = serde_json::json!({"jobid": job, "type": kind, "status": "completed", "result": result});
+        let found = observed(body.to_string().as_bytes());
+        assert_eq!((found.outcome, found.may_be_empty), (Some(Outcome::Completed), true), "{kind}");
+    }
+}
+
+#[test]
 fn types_that_no_page_describes_are_kept_aside() {
     for (name, from, to) in [
         ("google-vids-progress", r#""type": "video""#, r#""type": "avatar""#),

@@ -41,7 +41,7 @@ fn creation(name: &str, id: &JobId, body: &Value) -> (&'static str, Value) {
         "pixverse" => ("v2/pixverse/videos/create", json!({"video_id": sent})),
         "mureka" if name.contains("speech") => ("v1/mureka/speech", record("created")),
         "mureka" => ("v1/mureka/music/create", record("created")),
-        "tempolor" => ("v1/tempolor/music/song", json!({"jobs": [{"job_id": sent}]})),
+        "tempolor" => ("v1/tempolor/music/song", json!({"jobs": [sent]})),
         "faceswap" => ("v1/faceswap/picsi", json!({"jobid": sent, "verb": body["verb"], "status": "started"})),
         "google-vids" => ("v1/google-vids/videos", record("processing")),
         "gemini-notebook" => ("v1/gemini-notebook/artifacts", record("processing")),

@@ -149,6 +149,15 @@ async fn a_malformed_create_reaches_the_provider_unchanged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_was_waited_for_too_long_keeps_its_ref() {
+    let provider = Provider::start(|_| HttpResponse::RequestTimeout().json(json!({"error": "timeout"})));
+    let vault = vault(&provider.base_url).await;
+    assert_eq!(post(&vault, r#"{"prompt":"x"}"#, "application/json").await.0, 408);
+    let refs = vault.get("/api/v1/refs").await.1;
+    assert_eq!(refs["items"].as_array().map(Vec::len), Some(1), "its job may still call back: {refs}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_that_lists_running_jobs_ties_none_of_them() {
     let provider = Provider::start(|asked| {
         let running = json!([{"videoId": video_id(9), "replyUrl": asked.json()["replyUrl"], "replyRef": ""}]);
