@@ -360,19 +360,23 @@ fn url_of(address: SocketAddr, tls: bool) -> Url {
     parsed.unwrap_or_else(|_| unreachable!("an address and a port make a URL"))
 }
 
-/// Resolves when the process is asked to end: by SIGTERM, or from its terminal.
-pub async fn shutdown_signal() {
+/// Resolves when the process is asked to end, from this call on: by SIGTERM, or from its terminal. Has to be called within a
+/// runtime.
+pub fn shutdown_signal() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
-    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(mut terminate), Ok(mut interrupt)) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async move {
+        match signals {
+            (Ok(mut terminate), Ok(mut interrupt)) => {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
             }
-        }
-        (Err(error), _) | (_, Err(error)) => {
-            tracing::error!(%error, "signals cannot be listened to; the process can only be killed");
-            std::future::pending().await
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::error!(%error, "signals cannot be listened to; the process can only be killed");
+                std::future::pending().await
+            }
         }
     }
 }

@@ -90,6 +90,7 @@ pub(super) struct MediaQuery {
     responses(
         (status = 200, description = "a page", body = List<MediaView>),
         (status = 400, description = "a parameter is not what was expected", body = ErrorBody),
+        (status = 503, description = "the state is being rebuilt", body = ErrorBody),
     )
 )]
 pub(super) async fn list(request: HttpRequest, api: Data<Api>) -> Result<Json<List<MediaView>>, ApiError> {
@@ -113,6 +114,7 @@ pub(super) async fn list(request: HttpRequest, api: Data<Api>) -> Result<Json<Li
     responses(
         (status = 200, description = "what is known of them", body = MediaView),
         (status = 404, description = "no such media", body = ErrorBody),
+        (status = 503, description = "the state is being rebuilt", body = ErrorBody),
     )
 )]
 pub(super) async fn show(api: Data<Api>, sha256: Path<String>) -> Result<Json<MediaView>, ApiError> {

@@ -91,6 +91,7 @@ pub(super) struct NotificationsQuery {
     responses(
         (status = 200, description = "a page", body = List<NotificationView>),
         (status = 400, description = "a parameter is not what was expected", body = ErrorBody),
+        (status = 503, description = "the state is being rebuilt", body = ErrorBody),
     )
 )]
 pub(super) async fn list(request: HttpRequest, api: Data<Api>) -> Result<Json<List<NotificationView>>, ApiError> {

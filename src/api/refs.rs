@@ -154,6 +154,7 @@ pub(super) struct RefsQuery {
     responses(
         (status = 200, description = "a page", body = List<RefView>),
         (status = 400, description = "a parameter is not what was expected", body = ErrorBody),
+        (status = 503, description = "the state is being rebuilt", body = ErrorBody),
     )
 )]
 pub(super) async fn list(

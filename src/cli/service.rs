@@ -1,6 +1,7 @@
 //! The commands that run the service itself.
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -28,13 +29,15 @@ pub(super) async fn serve(config: Config) -> Result<(), Failure> {
     super::cluster::expect_no_replica(&config)?;
     let credentials = config.credentials().map_err(Failure::usage)?;
     let settings = settings(&config, &credentials)?;
+    // The first process of a container is sent no signal that it does not listen to.
+    let mut shutdown_signal = pin!(app::shutdown_signal());
     let running = Running::start(settings).await.map_err(|error| start_failure(&config, error))?;
     if credentials.made {
         announce(&config, &credentials)?;
     }
     tracing::info!(address = %running.address(), public_url = %config.server.public_url, "serving");
     let ended = tokio::select! {
-        () = app::shutdown_signal() => None,
+        () = &mut shutdown_signal => None,
         ended = running.ended() => Some(ended),
     };
     if let Some(ended) = ended {

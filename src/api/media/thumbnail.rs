@@ -168,6 +168,7 @@ fn unread(error: &BucketError) -> ApiError {
     responses(
         (status = 204, description = "kept, or there is one"),
         (status = 404, description = "no such video", body = ErrorBody),
+        (status = 400, description = "the body did not arrive whole", body = ErrorBody),
         (status = 413, description = "more than 256 KiB", body = ErrorBody),
         (status = 422, description = "no image", body = ErrorBody),
         (status = 503, description = "the storage cannot be read", body = ErrorBody),

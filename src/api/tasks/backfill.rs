@@ -67,12 +67,15 @@ impl BackfillRequest {
     post, path = "/api/v1/tasks/backfill", tag = "tasks", request_body = BackfillRequest,
     responses(
         (status = 202, description = "the task", body = TaskView),
+        (status = 400, description = "not JSON", body = ErrorBody),
         (
             status = 409,
             description = "one is running already; or `no_provider_token`: `provider.api_token` is not set",
             body = ErrorBody,
         ),
+        (status = 413, description = "more than 64 KiB", body = ErrorBody),
         (status = 422, description = "not what was expected", body = ErrorBody),
+        (status = 503, description = "other replicas' tasks cannot be asked for right now", body = ErrorBody),
     )
 )]
 pub(in crate::api) async fn backfill(api: Data<Api>, payload: Payload) -> Result<HttpResponse, ApiError> {

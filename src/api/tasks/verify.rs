@@ -30,8 +30,11 @@ pub(in crate::api) struct VerifyRequest {
     post, path = "/api/v1/tasks/verify", tag = "tasks", request_body = VerifyRequest,
     responses(
         (status = 202, description = "the task", body = TaskView),
+        (status = 400, description = "not JSON", body = ErrorBody),
         (status = 409, description = "one is running already", body = ErrorBody),
+        (status = 413, description = "more than 64 KiB", body = ErrorBody),
         (status = 422, description = "not what was expected", body = ErrorBody),
+        (status = 503, description = "other replicas' tasks cannot be asked for right now", body = ErrorBody),
     )
 )]
 pub(in crate::api) async fn verify(api: Data<Api>, payload: Payload) -> Result<HttpResponse, ApiError> {
