@@ -23,9 +23,10 @@ RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates
 COPY --from=build /src/target/dist/replyvault /usr/local/bin/replyvault
 USER 10001:10001
 VOLUME /data
-# From here the defaults name /data and /data/bucket. Variables for them would outrank a configuration that is mounted.
-WORKDIR /
-ENV REPLYVAULT_SERVER__LISTEN=0.0.0.0:8080
+WORKDIR /data
+ENV REPLYVAULT_SERVER__LISTEN=0.0.0.0:8080 \
+    REPLYVAULT_DATA__DIR=/data \
+    REPLYVAULT_STORAGE__URL=file:/data/bucket
 EXPOSE 8080
 HEALTHCHECK --interval=15s --timeout=5s --start-period=20s CMD ["replyvault", "health"]
 ENTRYPOINT ["replyvault"]

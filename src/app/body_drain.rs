@@ -15,6 +15,7 @@ use std::time::Duration;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::error::{InternalError, PayloadError};
+use actix_web::http::header::TRANSFER_ENCODING;
 use actix_web::{Error, HttpMessage};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
@@ -33,12 +34,13 @@ pub(super) struct HeldBody(Option<Rc<Body>>);
 impl HeldBody {
     /// That of a request, which gets to read it.
     pub(super) fn of(request: &mut ServiceRequest) -> Self {
+        let is_chunked = request.headers().contains_key(TRANSFER_ENCODING);
         let payload = request.take_payload();
         if matches!(payload, Payload::None) {
             return Self(None);
         }
         let usage = Usage::of(request);
-        let body = Rc::new(Body { payload: RefCell::new(payload), ended: Cell::new(false), usage });
+        let body = Rc::new(Body { payload: RefCell::new(payload), ended: Cell::new(false), is_chunked, usage });
         request.set_payload(Payload::Stream { payload: Box::pin(Reader(body.clone())) });
         Self(Some(body))
     }
@@ -71,6 +73,8 @@ impl HeldBody {
 struct Body {
     payload: RefCell<Payload>,
     ended: Cell<bool>,
+    /// Whether more than its pieces is sent.
+    is_chunked: bool,
     usage: Usage,
 }
 
@@ -85,8 +89,10 @@ impl Body {
             // What is not a whole piece of it stays unused.
             Poll::Pending => self.usage.took(None),
             Poll::Ready(_) => {
-                // What stands around the pieces is none of the next head.
-                self.usage.took(None);
+                if self.is_chunked {
+                    // What stands around the pieces is none of the next head.
+                    self.usage.took(None);
+                }
                 self.ended.set(true);
             }
         }

@@ -217,8 +217,9 @@ impl<S: Transport> IdleTimeoutStream<S> {
             let now = Instant::now();
             match deadline {
                 Some(deadline) if deadline <= now => {
-                    if std::mem::take(&mut self.is_fresh) {
-                        // It may make a head whole, and is looked at first.
+                    let is_head = self.blocked.is_none() && self.waits.head_since.get().is_some();
+                    if is_head && std::mem::take(&mut self.is_fresh) {
+                        // It may make the head whole, and is looked at first.
                         cx.waker().wake_by_ref();
                         return Ok(());
                     }

@@ -213,6 +213,11 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     if !config.server.listen.is_loopback() && config.server.public_url.is_loopback() {
         warn("server.public_url", "only this machine finds itself there: the provider cannot call such a replyUrl");
     }
+    for key in ["data.dir", "storage.url"] {
+        if config.sources.is_outranked(key) {
+            warn(key, "it outranks what the configuration file says, and decides where everything is kept");
+        }
+    }
     if config.fetch.allowed_hosts.is_empty() {
         warn("fetch.allowed_hosts", "it is empty: no media will be fetched");
     }

@@ -47,9 +47,12 @@ pub(super) fn overlay(
         };
         let section = table.entry(name).or_insert_with(|| Value::Table(toml::Table::new()));
         if let Value::Table(section) = section {
-            section.insert(key.to_owned(), value);
+            let in_file = section.insert(key.to_owned(), value.clone());
+            sources.set(name, key, &variable);
+            if in_file.is_some_and(|in_file| in_file != value) {
+                sources.note_outranked(name, key);
+            }
         }
-        sources.set(name, key, &variable);
     }
     Ok(())
 }

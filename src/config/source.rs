@@ -1,6 +1,6 @@
 //! Where each setting comes from, so that an error can name the place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::Error;
 use super::keys;
@@ -10,11 +10,13 @@ use super::keys;
 pub(super) struct Sources {
     file: Option<String>,
     places: BTreeMap<String, String>,
+    /// What a variable says otherwise than the file.
+    outranked: BTreeSet<String>,
 }
 
 impl Sources {
     pub(super) fn of_file(name: &str, table: &toml::Table) -> Self {
-        let mut sources = Self { file: Some(name.to_owned()), places: BTreeMap::new() };
+        let mut sources = Self { file: Some(name.to_owned()), ..Self::default() };
         for (section, keys) in table {
             for key in keys.as_table().into_iter().flat_map(toml::Table::keys) {
                 sources.set(section, key, name);
@@ -25,6 +27,15 @@ impl Sources {
 
     pub(super) fn set(&mut self, section: &str, key: &str, place: &str) {
         self.places.insert(format!("{section}.{key}"), place.to_owned());
+    }
+
+    pub(super) fn note_outranked(&mut self, section: &str, key: &str) {
+        self.outranked.insert(format!("{section}.{key}"));
+    }
+
+    /// Whether a variable says of `section.key` otherwise than the file.
+    pub(super) fn is_outranked(&self, key: &str) -> bool {
+        self.outranked.contains(key)
     }
 
     pub(super) fn file(&self) -> Option<&str> {

@@ -400,6 +400,16 @@ fn credentials_are_what_is_configured_else_made() {
     assert!(named.admin_token().is_none() && made.admin_token().is_some());
 }
 
+#[test]
+fn a_variable_that_moves_what_the_file_says_is_warned_of() {
+    let is_warned = |text: &str| {
+        let config = parse(text, &[("REPLYVAULT_STORAGE__URL", "file:elsewhere")]).unwrap();
+        config.warnings().iter().any(|warning| warning.starts_with("REPLYVAULT_STORAGE__URL: storage.url: "))
+    };
+    assert!(is_warned("[storage]\nurl = \"file:bucket\""));
+    assert!(!is_warned("") && !is_warned("[storage]\nurl = \"file:elsewhere\""));
+}
+
 proptest! {
     #[test]
     fn no_text_panics(text in "\\PC*", key in 0..50_usize, value in "\\PC*") {

@@ -47,16 +47,18 @@ fn read(job: JobId, object: &Object<'_>) -> Option<Observation> {
     let is_waited_for = object.get("status").is_none() && object.get("media").is_some();
     let outcome = match word_outcome(object.text("status").as_deref()) {
         Some(Outcome::Failed) if is_refusal(object) => Some(Outcome::Moderated),
-        None if is_waited_for => Some(Outcome::Completed),
         outcome => outcome,
     };
     let mut observation = observation(job, kind, outcome, object);
     let response = object.object("response").unwrap_or_default();
     let media = if is_waited_for { object.get("media") } else { response.get("media") };
-    let files = match items(media, "name") {
+    let files: Vec<Item> = match items(media, "name") {
         media if media.is_empty() => items(response.get("operations"), "sceneId").iter().map(of_2025).collect(),
         media => media.iter().enumerate().filter_map(|(place, (slot, item))| file(slot, item, place)).collect(),
     };
+    if is_waited_for && !files.is_empty() && observation.error.is_none() {
+        observation.outcome = Some(Outcome::Completed);
+    }
     attach(&mut observation, if kind == Some(Kind::Image) { "image.png" } else { "video.mp4" }, files);
     Some(observation)
 }

@@ -34,7 +34,7 @@ async fn forged_ends_over_one_url_keep_those_over_another_waiting_for_few_questi
     let vault = with_answers(&answers).await;
     let (status, forger) = vault.send("POST", "/api/v1/refs", &json!({"replyRef": "forger"})).await;
     assert_eq!(status, 201, "{forger}");
-    forge(&vault, &answers, forger["replyUrl"].as_str().unwrap(), FORGED, Duration::from_millis(200)).await;
+    forge(&vault, &answers, forger["replyUrl"].as_str().unwrap(), FORGED, Duration::from_secs(1)).await;
     let truth = completed(1000, &media.put("/v.mp4", mp4(1, 100), "video/mp4"));
     answers.put(&question(1000), truth.to_string(), "application/json");
     vault.callback(truth).await;
