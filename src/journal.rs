@@ -14,6 +14,7 @@
 
 mod archive;
 mod baseline;
+mod durable_file;
 mod entry;
 mod event;
 mod frame;
@@ -42,6 +43,7 @@ use parking_lot::RwLock;
 pub use archive::{
     Archive, ArchiveError, Archived, ArchivedBytes, Patience, SEGMENT_HEAD, Standing, StoredAs, may_be_segment,
 };
+pub use durable_file::{remove_durably, write_durably};
 pub use entry::{CallbackEntry, Entry, KeptCallback, Quarantined};
 pub use event::Event;
 pub use mirror::{MAX_PAYLOAD, Mirror, SegmentStart, record_length, sync_segments};

@@ -3,14 +3,14 @@
 //! A run takes entries before the archive has answered. A later start must not take their segments for what was here before:
 //! a file keeps the newest that was, from the first segment that is begun meanwhile until the archive was compared with it.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 
 use super::JournalError;
+use super::durable_file::{remove_durably, write_durably};
 
 /// The newest of the segments that the archive is to be compared with.
 #[derive(Debug, Default)]
@@ -63,7 +63,7 @@ impl Baseline {
     pub(super) fn record(&self) -> Result<(), JournalError> {
         let mut must_record = self.must_record.lock();
         let (Some(file), Some(newest), true) = (&self.file, self.newest, *must_record) else { return Ok(()) };
-        write(file, &newest.to_string()).map_err(failed(file, "written"))?;
+        write_durably(file, &newest.to_string())?;
         *must_record = false;
         Ok(())
     }
@@ -72,39 +72,10 @@ impl Baseline {
     pub(super) fn clear(&self) -> Result<(), JournalError> {
         let mut must_record = self.must_record.lock();
         let Some(file) = &self.file else { return Ok(()) };
-        let removed = match fs::remove_file(file) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            removed => removed.and_then(|()| sync_folder_of(file)),
-        };
-        removed.map_err(failed(file, "removed"))?;
+        remove_durably(file)?;
         *must_record = false;
         Ok(())
     }
-}
-
-/// Writes a file for its owner alone, which is there as a whole or not at all.
-fn write(path: &Path, text: &str) -> io::Result<()> {
-    let draft = path.with_extension("baseline.new");
-    let write = || {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&draft, path)?;
-        sync_folder_of(path)
-    };
-    write().inspect_err(|_| {
-        // A full disk gets its name back.
-        let _ = fs::remove_file(&draft);
-    })
-}
-
-fn sync_folder_of(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
-}
-
-fn failed(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> JournalError {
-    let path = path.to_owned();
-    move |source| JournalError::Io { path, action, source }
 }
 
 #[cfg(test)]

@@ -3,9 +3,6 @@
 //! A manifest alone is enough to know a job again and to enter its files in the index. What it does not hold stays lost:
 //! the queries of source URLs, and the ref's own record, which may have been deleted for a reason.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,7 +16,7 @@ use crate::domain::{
     Access, Asset, AssetId, AssetSource, AssetState, AssetView, Candidate, Job, JobDetails, JobState, MediaUrl, Status,
     StoredFile, StuckReason, Timestamp, Variant, Withdrawal,
 };
-use crate::journal::{Durability, Event, JournalError};
+use crate::journal::{Durability, Event, JournalError, remove_durably, write_durably};
 use crate::state::{EventLog, ParseCallback, ParsedCallback, RecordError, StateError};
 
 /// Why not all manifests could be looked at. Those that were count; it may be done again.
@@ -62,11 +59,7 @@ impl PendingRestore {
     /// # Errors
     /// When the disk refuses.
     pub(super) fn record(&self) -> Result<(), JournalError> {
-        let record = || {
-            OpenOptions::new().append(true).create(true).mode(0o600).open(&self.0)?.sync_all()?;
-            self.sync_folder()
-        };
-        record().map_err(self.failed("written"))
+        write_durably(&self.0, "")
     }
 
     /// Removes it once all that `log` has folded in is on the disk in the state's store. Blocks.
@@ -77,24 +70,7 @@ impl PendingRestore {
         if !log.flush(STORE_PATIENCE)? {
             return Err(RetentionError::StoreBehind);
         }
-        Ok(self.remove()?)
-    }
-
-    fn remove(&self) -> Result<(), JournalError> {
-        let removed = match fs::remove_file(&self.0) {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            removed => removed.and_then(|()| self.sync_folder()),
-        };
-        removed.map_err(self.failed("removed"))
-    }
-
-    fn sync_folder(&self) -> io::Result<()> {
-        self.0.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
-    }
-
-    fn failed(&self, action: &'static str) -> impl FnOnce(io::Error) -> JournalError {
-        let path = self.0.clone();
-        move |source| JournalError::Io { path, action, source }
+        Ok(remove_durably(&self.0)?)
     }
 }
 
@@ -288,12 +264,12 @@ mod tests {
         for _ in 0..2 {
             pending.record().unwrap();
         }
-        let mode = fs::metadata(data.path().join("state.restore")).unwrap().permissions().mode();
+        let mode = std::fs::metadata(data.path().join("state.restore")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         // As a state names its own folder.
         assert!(PendingRestore::beside(&state.join("")).is_there());
         for _ in 0..2 {
-            pending.remove().unwrap();
+            remove_durably(&pending.0).unwrap();
         }
         assert!(!pending.is_there());
     }
