@@ -78,21 +78,19 @@ impl FileName {
         &self.0
     }
 
+    /// A name that can be read back from its text.
     fn build(stem: &str, extension: &str) -> Self {
         let edges = ['.', '_', '-'];
         let room = Self::MAX_BYTES - 2 - extension.len();
         let stem = stem.trim_start_matches(edges);
         let stem = stem[..stem.len().min(room)].trim_end_matches(edges);
         let mut name = if stem.is_empty() { "file".to_owned() } else { stem.to_owned() };
-        // Windows takes a device's name with any extension for the device.
-        let base = name.find('.').unwrap_or(name.len());
-        let manifest = format!("{name}.{extension}").eq_ignore_ascii_case(Self::MANIFEST);
-        if is_device(&name[..base]) || manifest {
-            name.insert(base, '_');
-        }
         if !extension.is_empty() {
             name.push('.');
             name.push_str(extension);
+        }
+        if is_reserved(&name) {
+            name.insert(base(&name).len(), '_');
         }
         Self(name.into())
     }
@@ -110,6 +108,16 @@ fn split(name: &str) -> (&str, &str) {
         }
         _ => (name, ""),
     }
+}
+
+/// The part of a whole name in front of its first dot.
+fn base(name: &str) -> &str {
+    name.split('.').next().unwrap_or_default()
+}
+
+/// Whether a whole name is the manifest's or a device's. Windows takes a device's name with any extension for the device.
+fn is_reserved(name: &str) -> bool {
+    is_device(base(name)) || name.eq_ignore_ascii_case(FileName::MANIFEST)
 }
 
 /// <https://learn.microsoft.com/windows/win32/fileio/naming-a-file#naming-conventions>
@@ -133,8 +141,7 @@ impl std::str::FromStr for FileName {
             && text.starts_with(|first: char| first.is_ascii_alphanumeric())
             && !text.ends_with('.')
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-            && !is_device(text.split('.').next().unwrap_or_default())
-            && !text.eq_ignore_ascii_case(Self::MANIFEST);
+            && !is_reserved(text);
         if valid { Ok(Self(text.into())) } else { Err(FileNameParseError) }
     }
 }
@@ -191,9 +198,16 @@ mod tests {
             ("lpt9.txt", "lpt9_.txt"),
             ("manifest.json", "manifest_.json"),
             ("Manifest.JSON", "Manifest_.JSON"),
+            ("manifest.json.", "manifest_.json"),
+            ("manifest.json_", "manifest_.json"),
+            ("Manifest.json-", "Manifest_.json"),
+            ("manifest.json ", "manifest_.json"),
+            ("con.", "con_"),
             ("-rf", "rf"),
         ] {
-            assert_eq!(FileName::clean(untrusted).as_str(), expected, "{untrusted:?}");
+            let name = FileName::clean(untrusted);
+            assert_eq!(name.as_str(), expected, "{untrusted:?}");
+            assert_eq!(name.as_str().parse(), Ok(name), "{untrusted:?}");
         }
         let long = FileName::clean(&format!("{}.mp4", "x".repeat(900)));
         assert!(long.as_str().len() <= FileName::MAX_BYTES && long.as_str().ends_with("x.mp4"), "{long}");
@@ -219,11 +233,22 @@ mod tests {
         }
     }
 
+    /// Any text, and what becomes a reserved name once it is cleaned, or nearly does.
+    fn any_text() -> impl Strategy<Value = String> {
+        const RESERVED: &[&str] = &["manifest.json", "MANIFEST", "json", "con", "NUL", "lpt9", "file"];
+        let reserved = proptest::sample::select(RESERVED).prop_map(str::to_owned);
+        let piece = prop_oneof!["[a-zA-Z0-9]{0,3}", "[ ._/-]{0,2}", reserved];
+        prop_oneof![any::<String>(), proptest::collection::vec(piece, 0..5).prop_map(|pieces| pieces.concat())]
+    }
+
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
         #[test]
-        fn every_name_is_safe_and_stays_itself(untrusted in any::<String>(), extension in any::<String>(), place: u16) {
+        fn every_name_is_safe_and_stays_itself(untrusted in any_text(), extension in any_text(), place: u16) {
             let clean = FileName::clean(&untrusted);
-            for name in [clean.clone(), clean.with_extension(&extension), clean.numbered(place.into())] {
+            let apart = clean.apart(&Digest::of(b"abc"));
+            for name in [clean.clone(), clean.with_extension(&extension), clean.numbered(place.into()), apart] {
                 let text = name.as_str();
                 prop_assert!((1..=FileName::MAX_BYTES).contains(&text.len()));
                 prop_assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)));
