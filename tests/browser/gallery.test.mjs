@@ -229,6 +229,22 @@ test('the files of what is selected are one zip', async () => {
   await page.context().close();
 });
 
+test('a zip has the files of a job whose id means something else in a query', async () => {
+  const id = 'user:1-pixverse:a+b@example.com-video:33';
+  const { replyUrl } = await vault.ref('plum');
+  const status = { video_status: 1, video_status_name: 'COMPLETED', video_status_final: true };
+  await vault.callback(replyUrl, { video_id: id, ...status, prompt: 'a round plum', remove_watermark: 1, url: `${vault.cdnUrl}/mp4/34.mp4` });
+  assert.equal((await vault.ended(id)).state, 'archived');
+  const page = await open(browser, vault, { path: '/?q=plum' });
+  await page.locator('li.tile').first().hover();
+  await page.locator('li.tile').first().getByRole('button').first().click();
+  const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'Download zip' }).click()]);
+  const archive = readFileSync(await download.path());
+  assert.equal(archive.readUInt16LE(archive.length - 12), 1, 'files in it');
+  assert.deepEqual(page.errors, []);
+  await page.context().close();
+});
+
 test('what a caller wrote is text, wherever it is shown', async () => {
   const id = await vault.job(50, { replyRef: HOSTILE, prompt: HOSTILE, labels: { [`<b>${HOSTILE.slice(0, 40)}`]: HOSTILE } });
   await vault.ended(id);
