@@ -14,6 +14,8 @@ pub const MAX_SIDE: u32 = 480;
 pub const MAX_SOURCE_BYTES: u64 = 32 << 20;
 /// The most pixels of a source: 50 megapixels.
 const MAX_PIXELS: u64 = 50_000_000;
+/// The most bytes of a decoded source: so many pixels of three bytes each, and fewer of more.
+const MAX_DECODED_BYTES: u64 = 3 * MAX_PIXELS;
 /// The most memory that a decoder may ask for, in bytes; the image itself comes on top.
 const MAX_DECODER_BYTES: u64 = 256 << 20;
 /// Good enough for a grid, and some 20 kB.
@@ -25,8 +27,8 @@ pub enum ThumbnailError {
     /// Nothing that is decoded here.
     #[error("expected a JPEG, PNG, WebP or GIF image")]
     Format,
-    /// More pixels than are decoded.
-    #[error("{width}x{height} are more pixels than are decoded")]
+    /// More pixels than are decoded, or more bytes.
+    #[error("{width}x{height} are more pixels of their kind than are decoded")]
     TooLarge {
         /// Pixels across.
         width: u32,
@@ -46,7 +48,7 @@ pub fn is_possible(content_type: &str) -> bool {
 /// Makes a JPEG of at most [`MAX_SIDE`] pixels across and down. Takes a second for the largest image; blocks.
 ///
 /// # Errors
-/// When `source` is no image, is damaged, or has too many pixels.
+/// When `source` is no image, is damaged, or is too large once it is decoded.
 pub fn make(source: &[u8]) -> Result<Vec<u8>, ThumbnailError> {
     let reader = ImageReader::new(Cursor::new(source)).with_guessed_format().map_err(image::ImageError::from)?;
     let known = [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP, ImageFormat::Gif];
@@ -55,7 +57,7 @@ pub fn make(source: &[u8]) -> Result<Vec<u8>, ThumbnailError> {
     }
     let mut decoder = reader.into_decoder()?;
     let (width, height) = decoder.dimensions();
-    if u64::from(width) * u64::from(height) > MAX_PIXELS {
+    if u64::from(width) * u64::from(height) > MAX_PIXELS || decoder.total_bytes() > MAX_DECODED_BYTES {
         return Err(ThumbnailError::TooLarge { width, height });
     }
     let mut limits = Limits::default();
@@ -99,6 +101,15 @@ mod tests {
         png
     }
 
+    /// The same, as far as its header says what it has.
+    fn of_size(mut png: Vec<u8>, width: u32, height: u32) -> Vec<u8> {
+        png[16..20].copy_from_slice(&width.to_be_bytes());
+        png[20..24].copy_from_slice(&height.to_be_bytes());
+        let sum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32IsoHdlc, &png[12..29]) as u32;
+        png[29..33].copy_from_slice(&sum.to_be_bytes());
+        png
+    }
+
     #[test]
     fn an_image_becomes_small_and_keeps_its_shape() {
         for (width, height, expected) in [(1600, 800, (480, 240)), (30, 60, (30, 60)), (10, 4000, (1, 480))] {
@@ -113,11 +124,16 @@ mod tests {
     fn what_is_no_image_or_says_it_is_vast_is_refused() {
         assert!(matches!(make(b"<svg xmlns='http://www.w3.org/2000/svg'/>"), Err(ThumbnailError::Format)));
         assert!(matches!(make(&png(8, 8, 255)[..50]), Err(ThumbnailError::Damaged(_))));
-        let mut vast = png(8, 8, 255);
-        // Width and height, and the checksum over them.
-        vast[16..24].copy_from_slice(&[0, 1, 0, 0, 0, 1, 0, 0]);
-        let sum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32IsoHdlc, &vast[12..29]) as u32;
-        vast[29..33].copy_from_slice(&sum.to_be_bytes());
+        let vast = of_size(png(8, 8, 255), 65_536, 65_536);
         assert!(matches!(make(&vast), Err(ThumbnailError::TooLarge { width: 65_536, height: 65_536 })));
+    }
+
+    #[test]
+    fn an_image_of_many_bytes_a_pixel_is_refused_although_it_has_few_pixels() {
+        let mut deep = Vec::new();
+        PngEncoder::new(&mut deep).write_image(&[0x80; 512], 8, 8, image::ExtendedColorType::Rgba16).unwrap();
+        make(&deep).unwrap();
+        let vast = of_size(deep, 7_000, 7_000);
+        assert!(matches!(make(&vast), Err(ThumbnailError::TooLarge { width: 7_000, height: 7_000 })));
     }
 }
