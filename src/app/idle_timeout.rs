@@ -404,3 +404,6 @@ impl MessageBody for Answer {
         Pin::new(&mut self.answer).poll_next(cx)
     }
 }
+
+#[cfg(test)]
+mod tests;

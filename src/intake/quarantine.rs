@@ -136,20 +136,17 @@ impl Intake {
 
     /// Keeps the quarantine within its limits, until it is dropped.
     pub async fn bound_quarantine(&self) {
-        const LOOK: Duration = Duration::from_secs(3600);
+        self.bound_quarantine_every(Duration::from_secs(3600)).await;
+    }
+
+    /// The same, with a look every `interval`, and sooner when a body comes.
+    async fn bound_quarantine_every(&self, interval: Duration) {
         const PAUSE: Duration = Duration::from_secs(5);
         self.inner.log.recovered().await;
         let mut clock = SteadyClock::start();
-        let mut looked = None;
         loop {
-            let mut bounded = self.bound_size().await;
-            // A clock that was wrong for a while must not delete what is young.
-            if bounded.is_ok() && looked.is_none_or(|looked: Instant| looked.elapsed() >= LOOK) && clock.is_steady() {
-                bounded = self.bound_age().await;
-                looked = Some(Instant::now());
-            }
-            let pause = match bounded {
-                Ok(0) => LOOK,
+            let pause = match self.bound_once(&mut clock, interval).await {
+                Ok(0) => interval,
                 Ok(_) => Duration::ZERO,
                 Err(error) => {
                     tracing::warn!(%error, "the quarantine cannot be kept within its limits yet");
@@ -157,20 +154,31 @@ impl Intake {
                 }
             };
             tokio::select! {
-                () = self.inner.quarantine_grew.notified(), if pause == LOOK => {}
+                () = self.inner.quarantine_grew.notified(), if pause == interval => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
     }
 
-    async fn bound_age(&self) -> Result<u64, IntakeError> {
+    /// Deletes what is too much, and what is too old if `clock` has gone as it should for `watched`: one that was wrong for a
+    /// while must not delete what is young. Returns how many bodies were too much.
+    async fn bound_once(&self, clock: &mut SteadyClock, watched: Duration) -> Result<u64, IntakeError> {
+        let removed = self.bound_size().await?;
+        if clock.is_steady(watched) {
+            *clock = SteadyClock::start();
+            self.bound_age().await?;
+        }
+        Ok(removed)
+    }
+
+    async fn bound_age(&self) -> Result<(), IntakeError> {
         let age = u64::try_from(self.inner.config.quarantine.age.as_millis()).unwrap_or(u64::MAX);
         let before = Timestamp::from_millis_clamped(Timestamp::now().millis().saturating_sub(age));
         let removed = self.remove_all(move |record| record.at < before, QuarantineRemoval::Age).await?;
         if removed > 0 {
             tracing::warn!(removed, "bodies were in quarantine for as long as they may be, and are deleted");
         }
-        Ok(0)
+        Ok(())
     }
 
     async fn bound_size(&self) -> Result<u64, IntakeError> {
@@ -286,49 +294,17 @@ impl SteadyClock {
         Self { since: Instant::now(), at: Timestamp::now() }
     }
 
-    /// Whether it has gone as far as time has, for an hour at least; else it is watched anew.
-    fn is_steady(&mut self) -> bool {
-        const WATCHED: Duration = Duration::from_secs(3590);
+    /// Whether it has gone as far as time has, for as long as `watched`; where it has jumped, it is watched anew.
+    fn is_steady(&mut self, watched: Duration) -> bool {
         const TOLERANCE: Duration = Duration::from_secs(600);
         let (passed, now) = (self.since.elapsed(), Timestamp::now());
         if passed.abs_diff(now.since(self.at)) > TOLERANCE {
             *self = Self::start();
             return false;
         }
-        passed >= WATCHED
+        passed >= watched
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn a_sender_below_an_equal_share_of_the_quarantine_loses_nothing(
-            sent in proptest::collection::vec((0..6_usize, 1..5000_u64), 0..300),
-            items in 16..200_u64,
-            bytes in 1000..200_000_u64,
-        ) {
-            let limits = QuarantineLimits { items, bytes, age: Duration::MAX };
-            let all: Vec<Kept> = sent.iter().enumerate()
-                .map(|(position, (target, bytes))| Kept { position: position as u64, target: *target, bytes: *bytes })
-                .collect();
-            let gone = surplus(all.clone(), limits);
-            let left = || all.iter().filter(|kept| !gone.contains(&kept.position));
-            prop_assert!(left().count() as u64 <= items && left().map(|kept| kept.bytes).sum::<u64>() <= bytes);
-            let targets = all.iter().map(|kept| kept.target).collect::<std::collections::HashSet<_>>();
-            for target in &targets {
-                let own: Vec<_> = all.iter().filter(|kept| kept.target == *target).collect();
-                let parts = targets.len() as u64;
-                let is_small = own.len() as u64 * parts <= items - items / 16
-                    && own.iter().map(|kept| kept.bytes).sum::<u64>() * parts <= bytes - bytes / 16;
-                let lost = own.iter().filter(|kept| gone.contains(&kept.position)).count();
-                prop_assert!(!is_small || lost == 0, "a small sender lost {lost}");
-                prop_assert!(own[..lost].iter().all(|kept| gone.contains(&kept.position)), "the oldest first");
-            }
-        }
-    }
-}
+mod tests;

@@ -20,7 +20,7 @@ pub(super) struct Lock {
     path: Arc<Path>,
     dir: File,
     owner: Option<Owner>,
-    checked: Instant,
+    pub(super) checked: Instant,
 }
 
 /// A file with the name of whoever writes.

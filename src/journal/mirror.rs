@@ -192,3 +192,33 @@ impl Segment {
         JournalError::Io { path: self.path.clone(), action, source }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_of_the_copy_is_synced_before_the_next_begins() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut mirror = Mirror::open(Journal::open(dir.path()).unwrap()).unwrap();
+        let first = SegmentStart { base: 0, previous_end: 0, salt: 1 };
+        mirror.begin(first).unwrap();
+        // /dev/null takes every write, and cannot be synced.
+        mirror.segment.as_mut().unwrap().file = OpenOptions::new().write(true).open("/dev/null").unwrap();
+        let next = SegmentStart { base: 1 << 20, previous_end: first.first(), salt: 2 };
+        assert!(matches!(mirror.begin(next), Err(JournalError::Io { action: "synced", .. })));
+        assert_eq!(mirror.segment(), Some(first));
+    }
+
+    #[test]
+    fn segments_that_cannot_be_synced_do_not_count_as_synced() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut mirror = Mirror::open(Journal::open(dir.path()).unwrap()).unwrap();
+        mirror.begin(SegmentStart { base: 0, previous_end: 0, salt: 1 }).unwrap();
+        sync_segments(mirror.journal()).unwrap();
+        let path = mirror.journal().path(0);
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/dev/null", &path).unwrap();
+        assert!(matches!(sync_segments(mirror.journal()), Err(JournalError::Io { action: "synced", .. })));
+    }
+}

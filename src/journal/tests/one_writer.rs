@@ -144,3 +144,32 @@ fn a_segment_that_cannot_be_synced_when_the_next_begins_is_left() {
     writer.append([&repeated(2)], Durability::Synced).unwrap();
     assert_eq!(entries_of(&journal), [repeated(1), repeated(2)]);
 }
+
+#[test]
+fn an_entry_that_the_disk_does_not_confirm_is_not_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path()).unwrap();
+    let mut writer = Writer::new(journal.clone(), 0).unwrap();
+    writer.append([&repeated(1)], Durability::Synced).unwrap();
+    let end = writer.end();
+    // /dev/null takes every write, and cannot be synced.
+    writer.segment.as_mut().unwrap().file = std::fs::OpenOptions::new().write(true).open("/dev/null").unwrap();
+    let refused = writer.append([&repeated(2)], Durability::Synced);
+    assert!(matches!(error_of(refused), JournalError::Io { action: "synced", .. }));
+    assert_eq!(writer.end(), end);
+    writer.append([&repeated(3)], Durability::Synced).unwrap();
+    assert_eq!(entries_of(&journal), [repeated(1), repeated(3)]);
+}
+
+#[test]
+fn a_writer_looks_at_the_lock_once_a_second_while_it_appends() {
+    let data = tempfile::tempdir().unwrap();
+    let journal = Journal::open_in(data.path()).unwrap();
+    let mut writer = Writer::new(journal.clone(), 0).unwrap();
+    writer.append([&repeated(1)], Durability::Synced).unwrap();
+    std::fs::write(data.path().join("lock"), "0123456789abcdef0123456789abcdef").unwrap();
+    // As if the last look were two seconds ago.
+    writer.lock.checked -= std::time::Duration::from_secs(2);
+    assert!(matches!(error_of(writer.append([&repeated(2)], Durability::Synced)), JournalError::Taken(_)));
+    assert_eq!(entries_of(&journal), [repeated(1)]);
+}
