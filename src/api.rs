@@ -19,6 +19,7 @@ mod metrics;
 mod notifications;
 mod openapi;
 mod page;
+mod places;
 mod quarantine;
 mod rate;
 mod refs;
@@ -90,6 +91,7 @@ struct Inner {
     reconciler: Option<Reconciler>,
     tasks: tasks::Tasks,
     waiting: wait::Shares,
+    places: places::Places,
     /// Tells event ids of this process from those of others.
     run: u32,
     rate: rate::Rate,
@@ -115,7 +117,7 @@ impl Api {
         let (run, rate) = (rand::random(), rate::Rate::default());
         let thumbnails = media::thumbnail::Thumbnails::default();
         let tasks = tasks::Tasks::new();
-        let waiting = wait::Shares::default();
+        let (waiting, places) = (wait::Shares::default(), places::Places::default());
         let inner = Inner {
             access,
             receivers,
@@ -132,6 +134,7 @@ impl Api {
             rate,
             thumbnails,
             waiting,
+            places,
         };
         let api = Self { inner: Arc::new(inner) };
         tokio::spawn(note_rate(Arc::downgrade(&api.inner)));

@@ -105,7 +105,8 @@ impl Bucket {
         Self::open_with(config, None)
     }
 
-    /// The same for a vault that remembers in the file `record` which bucket it uses; [`Bucket::identify`] finds that out.
+    /// The same for a vault that remembers in the file `record` which bucket it uses; [`Bucket::identify`] finds that out. A
+    /// directory that was used before need not be usable yet: what is asked of it fails until it is.
     ///
     /// # Errors
     /// As for [`Bucket::open`].
@@ -122,7 +123,8 @@ impl Bucket {
         }
         // reqwest is built without a provider of its own. Who was first does not matter: there is but one.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let store = backend::open(config)?;
+        let was_used = identity.as_ref().is_some_and(marker::Identity::is_marked);
+        let store = backend::open(config, was_used)?;
         let part_size = config.part_size.max(store.min_part);
         if part_size != config.part_size {
             tracing::warn!(part_size, "part_size is below what the store takes: raised");

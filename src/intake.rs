@@ -217,13 +217,9 @@ impl Intake {
     pub async fn authenticate(&self, target: &str, signature: &str) -> Result<Target, IntakeError> {
         let target = self.inner.urls.verify(target, signature).ok_or(IntakeError::BadSignature)?;
         if let Target::Ref(id) = &target
-            && self.state().reply_ref(id)?.is_none()
+            && !self.may_be_ref(id).await?
         {
-            let Some(cluster) = self.inner.log.cluster() else { return Err(IntakeError::BadSignature) };
-            // Another replica may have made it just now. While that cannot be asked, the signature has to do: it is ours.
-            if cluster.caught_up().await && self.state().reply_ref(id)?.is_none() {
-                return Err(IntakeError::BadSignature);
-            }
+            return Err(IntakeError::BadSignature);
         }
         Ok(target)
     }
@@ -249,7 +245,7 @@ impl Intake {
     async fn accept_large(&self, target: Target, body: LargeBody) -> Result<Accepted, IntakeError> {
         let over = target.clone();
         let see = move |body: &Bytes| (provider::read(body), RateLimit::fingerprint(&over, body));
-        let (body, (read, fingerprint)) = self.inner.bodies.load(body, see).await?;
+        let (body, (read, fingerprint)) = self.inner.bodies.load(&target, body, see).await?;
         self.accept_parsed(target, body, parsed(read?), Some(fingerprint)).await
     }
 
@@ -343,7 +339,8 @@ impl Intake {
     ) -> Result<ApplyOutcome, IntakeError> {
         let Config { adopt_unknown_refs: adopt, sidecars, confirm, .. } = self.inner.config;
         let at = Timestamp::now();
-        let entry = CallbackEntry { at, target, adopt, sidecars, confirm, asked: false, replay_of, body };
+        let entry =
+            CallbackEntry { at, target, adopt, sidecars, confirm, asked: false, foreign: false, replay_of, body };
         self.recorded(self.inner.log.record_callback(Entry::Callback(entry), parsed)).await
     }
 

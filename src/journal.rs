@@ -27,6 +27,7 @@ mod reader;
 mod resync;
 mod segment;
 mod strays;
+mod unlinked;
 mod writer;
 
 use std::collections::BTreeSet;
@@ -56,6 +57,7 @@ pub use writer::{Durability, Writer};
 use self::archive::Survey;
 use self::baseline::Baseline;
 use self::header::{FoundHeader, HEADER_SIZE};
+use self::unlinked::UnlinkedEnd;
 
 /// Why the journal could not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +109,7 @@ pub struct Journal {
     archive: Option<Arc<dyn Archive>>,
     baseline: Arc<Baseline>,
     survey: Arc<Survey>,
+    unlinked: Arc<UnlinkedEnd>,
     /// Segments that were archived beside others of the same base.
     conflicts: Arc<AtomicU64>,
     /// Segments whose last read came upon what the disk cannot read.
@@ -135,6 +138,7 @@ impl Journal {
             archive: None,
             baseline: Arc::default(),
             survey: Arc::default(),
+            unlinked: Arc::default(),
             conflicts: Arc::default(),
             unreadable: Arc::default(),
             reads_around_errors: Arc::default(),
@@ -161,7 +165,8 @@ impl Journal {
     pub fn open_in(data: &Path) -> Result<Self, JournalError> {
         let journal = Self::open(&data.join("journal"))?;
         let baseline = Arc::new(Baseline::open(data, journal.newest()));
-        Ok(Self { owner_file: Some(data.join("lock").into()), baseline, ..journal })
+        let unlinked = Arc::new(UnlinkedEnd::open(data));
+        Ok(Self { owner_file: Some(data.join("lock").into()), baseline, unlinked, ..journal })
     }
 
     /// Whether another process, or a writer in this one, writes to the journal of the data directory `data`.

@@ -23,8 +23,8 @@ pub use account::AccountLogin;
 pub use apis::{
     FIRST_API_PATH, JobList, ListPosition, RunningList, denies, job_path, kept_days, media_hosts, names, rounds,
 };
-pub(crate) use client::account_of;
 pub use client::{AccountDefault, AccountError, Answer, CircuitBreaker, Client, ClientConfig, ListPage, ProviderError};
+pub(crate) use client::{account_of, turn_of};
 pub use endpoint::{Api, Created, Endpoint};
 pub use json::NotJson;
 use json::Object;

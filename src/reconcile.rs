@@ -13,13 +13,15 @@ mod queue;
 mod retry;
 mod schedule;
 mod sweep;
+mod turns;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 
 pub use accounts::ProviderAccount;
@@ -32,7 +34,7 @@ use crate::domain::Timestamp;
 use crate::intake::Intake;
 pub use crate::provider::JobList;
 use crate::provider::{self, Client};
-use crate::state::State;
+use crate::state::{ChangeNotice, State};
 
 /// How often the provider is asked.
 #[derive(Clone, Copy, Debug)]
@@ -94,7 +96,7 @@ impl ClockWatch {
 }
 
 impl Reconciler {
-    /// Questions at a time, all accounts together; the client lets one at a time through for each account.
+    /// Questions at a time, all accounts together; of each account it is one, as the client lets no more through.
     const AT_ONCE: usize = 4;
     /// What runs is asked for this often, in minutes of the schedule.
     const DISCOVER_MINUTES: u32 = 10;
@@ -193,7 +195,7 @@ impl Reconciler {
         let mut clock = ClockWatch::new();
         let mut changes = self.state().changes();
         let mut queue = Queue::default();
-        let mut asking = JoinSet::new();
+        let (mut asking, mut in_flight) = (JoinSet::new(), HashMap::new());
         let mut scan_at = Instant::now();
         loop {
             if clock.was_set() {
@@ -201,8 +203,8 @@ impl Reconciler {
                 (queue, scan_at) = (Queue::default(), Instant::now());
             }
             if scan_at <= Instant::now() {
-                let scanned = self.scan(&mut queue).await;
-                let pause = if scanned.is_ok() { Self::SCAN_EVERY } else { Self::SCAN_SOON };
+                let has_all = self.scan(&mut queue, Queue::MAX_JOBS).await.unwrap_or(false);
+                let pause = if has_all { Self::SCAN_EVERY } else { Self::SCAN_SOON };
                 scan_at = Instant::now() + pause;
             }
             let resumed = self.inner.client.circuit_breaker().resumed();
@@ -213,25 +215,40 @@ impl Reconciler {
                 && let Some(sequence) = queue.take(now)
             {
                 let this = self.clone();
-                asking.spawn(async move { (sequence, this.ask(sequence).await) });
+                let task = asking.spawn(async move { this.ask(sequence).await });
+                in_flight.insert(task.id(), sequence);
             }
             let has_room = asking.len() < Self::AT_ONCE;
             let due = queue.next().filter(|_| has_room).map(|at| Instant::now() + at.since(now));
             let next = [Some(scan_at), paused.or(due)].into_iter().flatten().min().unwrap_or(scan_at);
             tokio::select! {
-                Some(ended) = asking.join_next(), if !asking.is_empty() => match ended {
-                    Ok((sequence, next)) => queue.asked(sequence, next, Timestamp::now()),
-                    Err(error) => tracing::error!(%error, "a defect cut a question to the provider off"),
-                },
+                Some(ended) = asking.join_next_with_id(), if !asking.is_empty() => {
+                    let (id, next) = Self::ended(ended);
+                    if let Some(sequence) = in_flight.remove(&id) {
+                        queue.asked(sequence, next, Timestamp::now());
+                    }
+                }
                 change = changes.recv() => match change {
-                    Ok(Some(change)) => self.heard_of(&mut queue, change),
-                    Ok(None) | Err(RecvError::Closed) => return,
-                    Err(RecvError::Lagged(_)) => scan_at = scan_at.min(Instant::now() + Self::SCAN_SOON),
+                    Ok(ChangeNotice::Job(change)) => if self.heard_of(&mut queue, change).is_err() {
+                        scan_at = scan_at.min(Instant::now() + Self::SCAN_SOON);
+                    },
+                    Ok(ChangeNotice::End) | Err(RecvError::Closed) => return,
+                    Ok(ChangeNotice::Gap) | Err(RecvError::Lagged(_)) => {
+                        scan_at = scan_at.min(Instant::now() + Self::SCAN_SOON);
+                    }
                 },
                 () = resumed => {}
                 () = sleep_until(next.min(Instant::now() + LOOK)) => {}
             }
         }
+    }
+
+    /// Which question ended, and when to ask again.
+    fn ended(ended: Result<(Id, Option<Timestamp>), JoinError>) -> (Id, Option<Timestamp>) {
+        ended.unwrap_or_else(|error| {
+            tracing::error!(%error, "a defect cut a question to the provider off");
+            (error.id(), Some(Timestamp::now().after(Self::SCAN_EVERY)))
+        })
     }
 }
 

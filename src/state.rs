@@ -42,12 +42,12 @@ pub use fold::{ApplyOutcome, ClaimOutcome, ParseCallback, ParsedCallback, adopte
 pub use jobs::{JobBatch, JobFilter};
 pub use labels::Labels;
 pub use lease::{Fetching, Lease};
-pub use open::{Recovery, RecoveryError};
+pub use open::{Recovery, RecoveryError, restore_marker};
 pub use query::Page;
 pub use queue::{DueCursor, DueJob, Shown};
 pub use records::{
-    Claim, Counters, JobChanged, JobRecord, JobSummary, MediaRecord, NotificationLane, NotificationsChanged,
-    OutboxRecord, QuarantineRecord, RefRecord, Reference, StreamTokenRecord, UploadRecord,
+    ChangeNotice, Claim, Counters, JobChanged, JobRecord, JobSummary, MediaRecord, NotificationLane,
+    NotificationsChanged, OutboxRecord, QuarantineRecord, RefRecord, Reference, StreamTokenRecord, UploadRecord,
 };
 pub use waiters::Waiter;
 
@@ -103,6 +103,11 @@ impl StateError {
         }
     }
 
+    /// Whether a record has the bytes that were written, and these say nothing.
+    fn is_unreadable_record(&self) -> bool {
+        matches!(self, Self::Damaged(_) | Self::Untrue(_))
+    }
+
     /// Whether it is for want of room on the disk.
     fn is_disk_full(&self) -> bool {
         matches!(self, Self::Store(StoreError::DiskFull(_)))
@@ -133,6 +138,8 @@ struct Shared {
     has_labels: AtomicBool,
     /// The journal position it was brought up to at first, before anything changed that was told of.
     recovered_at: OnceLock<u64>,
+    /// Told whenever the store was brought up to date.
+    reopened: Notify,
     /// Runs while a batch is being folded in, whatever that waits for: a read of sled, or room in the memtable.
     folding: Stopwatch,
     /// Told whenever a job becomes due or its due time changes.
@@ -168,6 +175,7 @@ impl State {
                 is_failing: AtomicBool::new(false),
                 has_labels: AtomicBool::new(true),
                 recovered_at: OnceLock::new(),
+                reopened: Notify::new(),
                 folding: Stopwatch::default(),
                 due_changed: Notify::new(),
                 confirmations_changed: Notify::new(),
@@ -201,6 +209,11 @@ impl State {
         self.shared.dir.join(name)
     }
 
+    /// Resolves when the store was brought up to date with the journal since the last call.
+    pub async fn reopened(&self) {
+        self.shared.reopened.notified().await;
+    }
+
     /// Resolves when a job became due, or the time of one changed, since the last call.
     pub async fn due_changed(&self) {
         self.shared.due_changed.notified().await;
@@ -227,7 +240,11 @@ impl State {
             self.shared.is_failing.store(false, Ordering::Relaxed);
             self.shared.has_labels.store(labels::may_be_in(store), Ordering::SeqCst);
         }
+        let is_open = store.is_some();
         *self.shared.store.write() = store;
+        if is_open {
+            self.shared.reopened.notify_one();
+        }
         self.shared.due_changed.notify_one();
         self.shared.confirmations_changed.notify_one();
         let _ = self.shared.outbox_updates.send(None);

@@ -66,6 +66,7 @@ pub(crate) fn callback(body: Vec<u8>) -> Entry {
         sidecars: false,
         confirm: false,
         asked: false,
+        foreign: false,
         replay_of: None,
         body: Bytes::from(body),
     })

@@ -18,7 +18,7 @@ use tracing::Instrument;
 
 use super::cookie::{self, Cookie, SESSION_PATH};
 use super::ended_sessions::{self, EndedSessions};
-use super::{Api, ApiError, wait};
+use super::{Api, ApiError, places, wait};
 
 /// What a token is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ pub(super) struct Caller {
 /// A session among all that were opened.
 #[derive(Clone, Debug)]
 pub(super) struct SessionId {
-    /// The name of the token that it was opened with.
+    /// The key of the token that it was opened with, see [`cookie::token_key`].
     pub(super) token: Arc<str>,
     pub(super) id: String,
     /// When it ends by itself, in seconds since 1970 UTC.
@@ -73,6 +73,7 @@ pub(super) struct Access {
 
 struct KnownToken {
     name: Arc<str>,
+    key: Arc<str>,
     scope: Scope,
     /// Digests are of one length, so that comparing them tells nothing about the token's.
     digest: [u8; 32],
@@ -84,16 +85,19 @@ impl Access {
     pub(super) fn new(tokens: &[Token], dir: &Path) -> Self {
         let known = |token: &Token| {
             let secret = token.token.expose_secret().as_bytes();
+            let sessions: Hmac<Sha256> = Hmac::new_from_slice(secret).ok().filter(|_| !secret.is_empty())?;
             Some(KnownToken {
                 name: token.name.as_str().into(),
+                key: cookie::token_key(&sessions).into(),
                 scope: token.scope,
                 digest: Sha256::digest(secret).into(),
-                sessions: Hmac::new_from_slice(secret).ok().filter(|_| !secret.is_empty())?,
+                sessions,
             })
         };
-        let names = tokens.iter().map(|token| token.name.clone());
-        let ended = EndedSessions::open(dir, names, cookie::now());
-        Self { tokens: tokens.iter().filter_map(known).collect(), ended }
+        let tokens: Vec<_> = tokens.iter().filter_map(known).collect();
+        let keys = tokens.iter().map(|known| known.key.to_string());
+        let ended = EndedSessions::open(dir, keys, cookie::now());
+        Self { tokens, ended }
     }
 
     /// Whose token this is. Looks at all of them, whichever matches.
@@ -111,7 +115,7 @@ impl Access {
         let known = &self.tokens[token];
         let is_ours = |csrf: &[u8]| cookie::csrf_token(&known.sessions, &cookie).as_bytes().ct_eq(csrf).into();
         let scope = if csrf.is_some_and(is_ours) { known.scope } else { Scope::Read };
-        let session = SessionId { token: known.name.clone(), id: cookie.id(), expires: cookie.expires };
+        let session = session_id(known, &cookie);
         let shows_origin = csrf.is_some_and(is_ours);
         Some(Caller { shows_origin, session: Some(session), ..self.caller(token, scope) })
     }
@@ -119,7 +123,7 @@ impl Access {
     /// The token of a session that is not over.
     fn open_session_of(&self, cookie: &Cookie) -> Option<usize> {
         let token = self.first(|known| cookie.is_of(&known.sessions))?;
-        let is_ended = self.ended.contain(&self.tokens[token].name, &cookie.id(), cookie.expires);
+        let is_ended = self.ended.contain(&session_id(&self.tokens[token], cookie));
         (!is_ended).then_some(token)
     }
 
@@ -129,10 +133,10 @@ impl Access {
         Some((known.name.clone(), known.scope, cookie::csrf_token(&known.sessions, cookie)))
     }
 
-    /// The name of the token that a session was opened with.
-    pub(super) fn token_of(&self, cookie: &Cookie) -> Option<Arc<str>> {
+    /// The session of a cookie of ours, also of one that was ended.
+    pub(super) fn id_of(&self, cookie: &Cookie) -> Option<SessionId> {
         let token = self.first(|known| cookie.is_of(&known.sessions))?;
-        Some(self.tokens[token].name.clone())
+        Some(session_id(&self.tokens[token], cookie))
     }
 
     /// The value of a session cookie for `caller`, good until `expires`, in seconds since 1970 UTC.
@@ -152,6 +156,10 @@ impl Access {
     }
 }
 
+fn session_id(known: &KnownToken, cookie: &Cookie) -> SessionId {
+    SessionId { token: known.key.clone(), id: cookie.id(), expires: cookie.expires }
+}
+
 /// Lets through who may do what is asked; the rest gets 401 or 403, whether or not there is such a path.
 pub(super) async fn guard(
     mut request: ServiceRequest,
@@ -165,7 +173,7 @@ pub(super) async fn guard(
     }
     let mut response = match admitted {
         Ok(caller) => {
-            let method = request.method().clone();
+            let (method, token) = (request.method().clone(), caller.name.clone());
             let span = tracing::info_span!("api", token = &*caller.name, %method, route = tracing::field::Empty);
             request.extensions_mut().insert(caller);
             wait::drop_headers(&mut request);
@@ -186,7 +194,7 @@ pub(super) async fn guard(
             } else {
                 tracing::info!(parent: &span, status, "answered");
             }
-            response.map_into_boxed_body()
+            places::place_if_large(response.map_into_boxed_body(), &token).await
         }
         Err(problem) => {
             let response = refusal(&problem);
@@ -288,5 +296,28 @@ impl FromRequest for Caller {
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
         let caller = request.extensions().get::<Self>().cloned();
         std::future::ready(caller.ok_or_else(|| unauthorized("expected a bearer token")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_session_stays_ended_when_its_token_gets_another_place_or_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let token = |name: &str, token: &str| Token { name: name.to_owned(), token: token.into(), scope: Scope::Read };
+        let access = Access::new(&[token("api_tokens[0]", "old"), token("api_tokens[1]", "new")], dir.path());
+        let opened = || {
+            let value = access.open_session(&access.bearer("new").unwrap(), cookie::now() + 60);
+            (access.id_of(&Cookie::read(&value).unwrap()).unwrap(), value)
+        };
+        let ((id, ended), (_, other)) = (opened(), opened());
+        access.ended.end(&[id], cookie::now()).await.unwrap();
+        assert!(access.session(&ended, None).is_none() && access.session(&other, None).is_some());
+        for name in ["api_tokens[0]", "ops"] {
+            let access = Access::new(&[token(name, "new")], dir.path());
+            assert!(access.session(&ended, None).is_none() && access.session(&other, None).is_some(), "{name}");
+        }
     }
 }

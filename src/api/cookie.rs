@@ -68,6 +68,13 @@ pub(super) fn csrf_token(key: &Hmac<Sha256>, cookie: &Cookie) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(mac.chain_update(cookie.id).finalize().into_bytes())
 }
 
+/// What a token is called where its ended sessions are kept: the same wherever it stands in the configuration. It tells
+/// no more of the token than a cookie does.
+pub(super) fn token_key(key: &Hmac<Sha256>) -> String {
+    let mac = key.clone().chain_update(b"replyvault:token:v1:").finalize().into_bytes();
+    hex::encode(&mac[..8])
+}
+
 fn mac(key: &Hmac<Sha256>, expires: u64, id: &[u8; ID_BYTES]) -> Hmac<Sha256> {
     key.clone().chain_update(b"replyvault:session:v2:").chain_update(expires.to_be_bytes()).chain_update(id)
 }

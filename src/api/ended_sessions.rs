@@ -3,8 +3,10 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use actix_web::web;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::auth::SessionId;
@@ -15,8 +17,18 @@ use crate::cluster::{Cluster, ClusterError, Note};
 #[derive(Debug)]
 pub(super) struct EndedSessions {
     path: PathBuf,
-    /// By the name of the token that they were opened with.
-    tokens: Mutex<BTreeMap<String, OfToken>>,
+    /// Locked for every request with a cookie, so never while anything is written.
+    known: Mutex<Known>,
+    /// The number of the last change that the file has. Locked while it is written, so that it never goes back.
+    written: Arc<tokio::sync::Mutex<u64>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    /// By the key of the token that they were opened with.
+    tokens: BTreeMap<String, OfToken>,
+    /// How often they have changed.
+    changes: u64,
 }
 
 /// How many are kept of one token's. Of more, all that are open are ended.
@@ -45,44 +57,73 @@ impl EndedSessions {
                 tokens.map(|token| (token, of_token.clone())).collect()
             }
         };
-        Self { path, tokens: Mutex::new(kept) }
+        Self { path, known: Mutex::new(Known { tokens: kept, changes: 0 }), written: Arc::default() }
     }
 
     /// Whether a session was ended.
-    pub(super) fn contain(&self, token: &str, id: &str, expires: u64) -> bool {
-        let tokens = self.lock();
-        let of_token = tokens.get(token);
-        of_token.is_some_and(|of_token| expires <= of_token.until || of_token.sessions.contains_key(id))
+    pub(super) fn contain(&self, session: &SessionId) -> bool {
+        self.known.lock().contain(session)
     }
 
-    /// Ends a session. Blocks.
+    /// Ends sessions at once, and waits until that is written down.
     ///
     /// # Errors
-    /// When that cannot be written down; it is ended until the next start all the same.
-    pub(super) fn end(&self, token: &str, id: &str, expires: u64, now: u64) -> io::Result<()> {
-        let mut tokens = self.lock();
-        let of_token = tokens.entry(token.to_owned()).or_default();
-        of_token.sessions.retain(|_, expires| *expires > now);
-        of_token.sessions.insert(id.to_owned(), expires);
-        if of_token.sessions.len() > MAX_OF_TOKEN {
-            *of_token = OfToken { until: now + LASTS, ..OfToken::default() };
+    /// When it cannot be; they are ended until the next start all the same.
+    pub(super) async fn end(&self, sessions: &[SessionId], now: u64) -> io::Result<()> {
+        if sessions.is_empty() {
+            return Ok(());
         }
-        tokens.retain(|_, of_token| of_token.until > now || !of_token.sessions.is_empty());
-        // Under the lock, so that the file never goes back.
-        write(&self.path, &serde_json::to_vec(&*tokens)?)
+        let change = self.known.lock().end(sessions, now);
+        let mut written = self.written.clone().lock_owned().await;
+        if *written >= change {
+            return Ok(());
+        }
+        let (bytes, change) = {
+            let known = self.known.lock();
+            (serde_json::to_vec(&known.tokens)?, known.changes)
+        };
+        let path = self.path.clone();
+        // It is written although nobody waits any more: whoever is next waits for that.
+        let writing = web::block(move || write(&path, &bytes).map(|()| *written = change));
+        writing.await.map_err(io::Error::other)?
     }
 
     /// All of the token's sessions that end by then are ended; in seconds since 1970 UTC.
     fn all_until(&self, token: &str) -> u64 {
-        self.lock().get(token).map_or(0, |of_token| of_token.until)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, OfToken>> {
-        self.tokens.lock()
+        self.known.lock().tokens.get(token).map_or(0, |of_token| of_token.until)
     }
 }
 
-/// Notes of the kind have the name of a token and the id of a session; or `*` and, as their text, until when all are ended.
+impl Known {
+    fn contain(&self, session: &SessionId) -> bool {
+        let of_token = self.tokens.get(&*session.token);
+        of_token.is_some_and(|of_token| session.expires <= of_token.until)
+            // Earlier versions wrote them under the token's name. No two sessions have one id.
+            || self.tokens.values().any(|of_token| of_token.sessions.contains_key(&session.id))
+    }
+
+    /// Ends those that are not; the number of the change that they are ended with.
+    fn end(&mut self, sessions: &[SessionId], now: u64) -> u64 {
+        for of_token in self.tokens.values_mut() {
+            of_token.sessions.retain(|_, expires| *expires > now);
+        }
+        self.tokens.retain(|_, of_token| of_token.until > now || !of_token.sessions.is_empty());
+        for session in sessions {
+            if self.contain(session) {
+                continue;
+            }
+            let of_token = self.tokens.entry(session.token.to_string()).or_default();
+            of_token.sessions.insert(session.id.clone(), session.expires);
+            if of_token.sessions.len() > MAX_OF_TOKEN {
+                *of_token = OfToken { until: now + LASTS, ..OfToken::default() };
+            }
+            self.changes += 1;
+        }
+        self.changes
+    }
+}
+
+/// Notes of the kind have the key of a token and the id of a session; or `*` and, as their text, until when all are ended.
 const NOTE: &str = "ended-session";
 
 fn note_key(token: &str, session: &str) -> String {
@@ -145,27 +186,47 @@ mod tests {
         EndedSessions::open(dir, ["one", "two"].map(str::to_owned).into_iter(), now)
     }
 
-    #[test]
-    fn an_ended_session_stays_ended_after_a_restart_and_others_are_let_be() {
-        let dir = tempfile::tempdir().unwrap();
-        open(dir.path(), 100).end("one", "a", 200, 100).unwrap();
-        let again = open(dir.path(), 101);
-        assert!(again.contain("one", "a", 200));
-        assert!(!again.contain("one", "b", 200) && !again.contain("two", "a", 200));
+    fn session(token: &str, id: &str, expires: u64) -> SessionId {
+        SessionId { token: token.into(), id: id.to_owned(), expires }
     }
 
-    #[test]
-    fn more_than_are_kept_end_all_of_their_token_and_of_no_other() {
+    #[tokio::test]
+    async fn an_ended_session_stays_ended_after_a_restart_and_others_are_let_be() {
+        let dir = tempfile::tempdir().unwrap();
+        open(dir.path(), 100).end(&[session("one", "a", 200), session("two", "b", 200)], 100).await.unwrap();
+        let again = open(dir.path(), 101);
+        assert!(again.contain(&session("one", "a", 200)) && again.contain(&session("two", "b", 200)));
+        assert!(!again.contain(&session("one", "c", 200)) && !again.contain(&session("two", "d", 200)));
+    }
+
+    #[tokio::test]
+    async fn more_than_are_kept_end_all_of_their_token_and_of_no_other() {
         let dir = tempfile::tempdir().unwrap();
         let ended = open(dir.path(), 100);
-        ended.end("two", "x", 200, 100).unwrap();
-        for number in 0..=MAX_OF_TOKEN {
-            ended.lock().entry("one".to_owned()).or_default().sessions.insert(number.to_string(), 200);
-        }
-        ended.end("one", "last", 200, 100).unwrap();
-        assert!(ended.contain("one", "0", 200) && ended.contain("one", "never seen", 100 + LASTS));
-        assert!(!ended.contain("one", "opened later", 101 + LASTS));
-        assert!(ended.contain("two", "x", 200) && !ended.contain("two", "y", 200));
+        ended.end(&[session("two", "x", 200)], 100).await.unwrap();
+        let many: Vec<_> = (0..=MAX_OF_TOKEN).map(|number| session("one", &number.to_string(), 200)).collect();
+        ended.end(&many, 100).await.unwrap();
+        let ends = |token: &str, id: &str, expires| ended.contain(&session(token, id, expires));
+        assert!(ends("one", "0", 200) && ends("one", "never seen", 100 + LASTS));
+        assert!(!ends("one", "opened later", 101 + LASTS));
+        assert!(ends("two", "x", 200) && !ends("two", "y", 200));
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_written_is_written_when_it_is_ended_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let ended = open(dir.path(), 100);
+        let draft = dir.path().join("sessions.json.new");
+        std::fs::create_dir(&draft).unwrap();
+        ended.end(&[session("one", "a", 200)], 100).await.unwrap_err();
+        assert!(ended.contain(&session("one", "a", 200)));
+        std::fs::remove_dir(&draft).unwrap();
+        ended.end(&[session("one", "a", 200)], 100).await.unwrap();
+        assert!(open(dir.path(), 100).contain(&session("one", "a", 200)));
+        // What is written is not written again.
+        std::fs::remove_file(dir.path().join("sessions.json")).unwrap();
+        ended.end(&[session("one", "a", 200)], 100).await.unwrap();
+        assert!(!dir.path().join("sessions.json").exists());
     }
 
     #[test]
@@ -173,6 +234,6 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("sessions.json"), "{").unwrap();
         let ended = open(dir.path(), 100);
-        assert!(ended.contain("one", "a", 100 + LASTS) && !ended.contain("one", "a", 101 + LASTS));
+        assert!(ended.contain(&session("one", "a", 100 + LASTS)) && !ended.contain(&session("one", "a", 101 + LASTS)));
     }
 }

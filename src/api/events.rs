@@ -11,9 +11,11 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::time::timeout;
 
+use super::auth::Caller;
 use super::{Api, ApiError, job_view};
 use crate::domain::JobState;
-use crate::state::{JobChanged, State};
+use crate::http::ErrorBody;
+use crate::state::{ChangeNotice, JobChanged, State};
 
 /// Proxies close connections that are silent for long.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -21,7 +23,7 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// The jobs that one listener is still to be told of, each once, and no more than a number of each: what a job is like is read
 /// when it is told.
 struct Told {
-    changes: broadcast::Receiver<Option<JobChanged>>,
+    changes: broadcast::Receiver<ChangeNotice>,
     /// With the number of the change that first told of it: what is told later was not told before.
     waiting: VecDeque<(u64, u64)>,
     known: HashSet<u64>,
@@ -41,7 +43,7 @@ impl Told {
     /// So many jobs may wait; beyond it changes stay where all listeners share them, until they are too many there.
     const MAX_WAITING: usize = 1024;
 
-    fn new(changes: broadcast::Receiver<Option<JobChanged>>) -> Self {
+    fn new(changes: broadcast::Receiver<ChangeNotice>) -> Self {
         Self { changes, waiting: VecDeque::new(), known: HashSet::new(), missed: 0, ended: false }
     }
 
@@ -77,15 +79,16 @@ impl Told {
         }
     }
 
-    fn take(&mut self, change: Result<Option<JobChanged>, RecvError>) {
+    fn take(&mut self, change: Result<ChangeNotice, RecvError>) {
         match change {
-            Ok(Some(JobChanged { sequence, number, .. })) => {
+            Ok(ChangeNotice::Job(JobChanged { sequence, number, .. })) => {
                 if self.known.insert(sequence) {
                     self.waiting.push_back((sequence, number));
                 }
             }
+            Ok(ChangeNotice::Gap) => self.missed += 1,
             Err(RecvError::Lagged(missed)) => self.missed += missed,
-            Ok(None) | Err(RecvError::Closed) => self.ended = true,
+            Ok(ChangeNotice::End) | Err(RecvError::Closed) => self.ended = true,
         }
     }
 }
@@ -110,9 +113,13 @@ fn event_id(run: u32, number: u64) -> String {
 #[utoipa::path(
     get, path = "/api/v1/events", tag = "jobs",
     params(("Last-Event-ID" = Option<String>, Header, description = "the `id` of the last event that was heard")),
-    responses((status = 200, description = "a stream without an end", content_type = "text/event-stream", body = String))
+    responses(
+        (status = 200, description = "a stream without an end", content_type = "text/event-stream", body = String),
+        (status = 429, description = "too many streams are open with this token", body = ErrorBody),
+    )
 )]
-pub(super) async fn events(request: HttpRequest, api: Data<Api>) -> HttpResponse {
+pub(super) async fn events(request: HttpRequest, api: Data<Api>, caller: Caller) -> Result<HttpResponse, ApiError> {
+    let place = api.inner.places.stream(&caller.name).await?;
     let run = api.inner.run;
     let mut told = Told::new(api.state().changes());
     // Listening before looking back, so that nothing falls in between.
@@ -120,7 +127,7 @@ pub(super) async fn events(request: HttpRequest, api: Data<Api>) -> HttpResponse
     let (now, mut greeting) = (api.state().last_change(), String::new());
     if let Some(last_id) = last_id {
         match read_event_id(run, last_id).and_then(|number| changes_since(api.state(), number)) {
-            Some(changes) => changes.for_each(|change| told.take(Ok(Some(change)))),
+            Some(changes) => changes.for_each(|change| told.take(Ok(ChangeNotice::Job(change)))),
             None => greeting = "event: reset\ndata: lists should be read anew\n".to_owned(),
         }
     }
@@ -129,7 +136,7 @@ pub(super) async fn events(request: HttpRequest, api: Data<Api>) -> HttpResponse
         greeting = format!("id: {}\n{greeting}", event_id(run, now));
     }
     greeting = if greeting.is_empty() { ":\n\n".to_owned() } else { format!(":\n\n{greeting}\n") };
-    let changed = stream::unfold((told, api), move |(mut told, api)| async move {
+    let changed = stream::unfold((told, api, place), move |(mut told, api, place)| async move {
         let text = match timeout(HEARTBEAT, told.next()).await {
             Ok(Next::Job(sequence, number)) => match tell(&api, sequence).await {
                 // One line: serde_json escapes what would end it.
@@ -142,15 +149,15 @@ pub(super) async fn events(request: HttpRequest, api: Data<Api>) -> HttpResponse
             Ok(Next::End) => return None,
             Err(_) => ":\n\n".to_owned(),
         };
-        Some((Ok::<_, Infallible>(Bytes::from(text)), (told, api)))
+        Some((Ok::<_, Infallible>(Bytes::from(text)), (told, api, place)))
     });
     let greeting = stream::once(async { Ok(Bytes::from(greeting)) });
-    HttpResponse::Ok()
+    Ok(HttpResponse::Ok()
         .content_type("text/event-stream")
         .insert_header((CACHE_CONTROL, "no-store"))
         // nginx would wait for more than there is.
         .insert_header((HeaderName::from_static("x-accel-buffering"), "no"))
-        .streaming(greeting.chain(changed))
+        .streaming(greeting.chain(changed)))
 }
 
 /// The changes behind the one with this number, if they are known and few enough to be told one by one.
@@ -173,8 +180,8 @@ async fn tell(api: &Api, sequence: u64) -> Result<Option<String>, ApiError> {
 mod tests {
     use super::*;
 
-    fn changed(sequence: u64) -> Option<JobChanged> {
-        Some(JobChanged { sequence, state: JobState::Running, number: sequence })
+    fn changed(sequence: u64) -> ChangeNotice {
+        ChangeNotice::Job(JobChanged { sequence, state: JobState::Running, number: sequence })
     }
 
     #[tokio::test]
@@ -184,11 +191,24 @@ mod tests {
         for round in 0..3000 {
             changes.send(changed(round % 3)).unwrap();
         }
-        changes.send(None).unwrap();
+        changes.send(ChangeNotice::End).unwrap();
         for expected in 0..3 {
             assert!(matches!(told.next().await, Next::Job(sequence, _) if sequence == expected));
         }
         assert!(matches!(told.next().await, Next::End));
+    }
+
+    #[tokio::test]
+    async fn a_gap_is_told_before_any_job_that_waits() {
+        let changes = broadcast::Sender::new(16);
+        let mut told = Told::new(changes.subscribe());
+        for notice in [changed(1), ChangeNotice::Gap, changed(3)] {
+            changes.send(notice).unwrap();
+        }
+        assert!(matches!(told.next().await, Next::Missed(1)));
+        for expected in [1, 3] {
+            assert!(matches!(told.next().await, Next::Job(sequence, _) if sequence == expected));
+        }
     }
 
     #[tokio::test]

@@ -54,12 +54,12 @@ pub(super) struct JobsQuery {
     /// Passes over so many of the newest first. Not together with `cursor`, and not of use to `jobs/days`.
     #[param(value_type = Option<u64>, minimum = 0)]
     skip: Option<String>,
-    /// At most so many, 1 to 200; 50 by default.
+    /// At most so many, 1 to 200; 50 by default. Not of use to `jobs/days`.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 200)]
     limit: Option<String>,
     /// The `nextCursor` of the page before.
     cursor: Option<String>,
-    /// `presigned`: with links to stored files that the store signs, where it can.
+    /// `presigned`: with links to stored files that the store signs, where it can. Not of use to `jobs/days`.
     links: Option<String>,
 }
 

@@ -37,7 +37,10 @@ pub fn observe<B>(response: &mut ServiceResponse<B>) {
 /// The numbers, in the OpenMetrics form of Prometheus' text.
 #[utoipa::path(
     get, path = "/metrics", tag = "health",
-    responses((status = 200, description = "the numbers", body = String, content_type = "application/openmetrics-text"))
+    responses(
+        (status = 200, description = "the numbers", body = String, content_type = "application/openmetrics-text"),
+        (status = 500, description = "the numbers cannot be written"),
+    )
 )]
 pub(super) async fn metrics(api: Data<Api>) -> HttpResponse {
     let snapshot = api.snapshot().await.ok();

@@ -7,7 +7,7 @@ use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::schema::{Object, Schema, Type};
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, Required, Response};
 use utoipa::{Modify, OpenApi};
 
 use super::{
@@ -78,6 +78,7 @@ impl Modify for Access {
             }
             if path.starts_with("/api/") {
                 get.iter_mut().for_each(may_be_stale);
+                get.iter_mut().for_each(has_its_share);
                 get.iter_mut().for_each(|operation| guard(operation, COOKIE_SUFFICES, None));
                 // Any token opens a session and no session does; one ends by its cookie alone.
                 let (to_post, to_delete, forbidden) = match path == cookie::SESSION_PATH {
@@ -128,6 +129,12 @@ fn may_be_stale(operation: &mut Operation) {
     }
 }
 
+/// Says of what is read that a token has its share of all that is sent at a time.
+fn has_its_share(operation: &mut Operation) {
+    let refused = refused("too many large answers or files are being sent, or too many answers wait, for this token");
+    operation.responses.responses.entry("429".to_owned()).or_insert(refused);
+}
+
 /// What a caller has to show, by the names of the schemes: all of one of these.
 type Requirements = &'static [&'static [&'static str]];
 
@@ -141,14 +148,15 @@ fn guard(operation: &mut Operation, requirements: Requirements, forbidden: Optio
         schemes.iter().fold(none, |all, scheme| all.add(*scheme, Vec::<String>::new()))
     };
     operation.security = Some(requirements.iter().map(requirement).collect());
-    let refused = |description: &str| {
-        let body = ContentBuilder::new().schema(Some(Ref::from_schema_name("ErrorBody"))).build();
-        ResponseBuilder::new().description(description).content("application/json", body).build().into()
-    };
     operation.responses.responses.insert("401".to_owned(), refused("no token, or none that is known here"));
     if let Some(description) = forbidden {
         operation.responses.responses.insert("403".to_owned(), refused(description));
     }
+}
+
+fn refused(description: &str) -> RefOr<Response> {
+    let body = ContentBuilder::new().schema(Some(Ref::from_schema_name("ErrorBody"))).build();
+    RefOr::T(ResponseBuilder::new().description(description).content("application/json", body).build())
 }
 
 /// This description, as OpenAPI.

@@ -12,8 +12,9 @@ use super::list::{List, bad_cursor, read_limit};
 use super::{Api, ApiError, extract, job_views, wait};
 use crate::domain::{JobView, MediaUrl, Origin, RefId, ReplyRef, Target, Timestamp};
 use crate::egress::Policy;
+use crate::gateway::Veil;
 use crate::http::ErrorBody;
-use crate::intake::NewRef;
+use crate::intake::{NewRef, ReplyUrls};
 use crate::state::{JobFilter, RefRecord, State, StateError};
 
 /// A ref to register.
@@ -49,9 +50,10 @@ pub(super) struct RefView {
     state: &'static str,
     /// The caller's labels.
     labels: BTreeMap<String, String>,
-    /// Where to tell of changes; its query only for admin tokens.
+    /// Where to tell of changes; its query, and a signature of ours in it, only for admin tokens.
     notify_url: Option<String>,
-    /// The replyUrl that a caller of the gateway gave: callbacks are passed on to it. Its query only for admin tokens.
+    /// The replyUrl that a caller of the gateway gave: callbacks are passed on to it. Its query, and a signature of ours in
+    /// it, only for admin tokens.
     #[serde(rename = "passOnTo", skip_serializing_if = "Option::is_none")]
     forward_url: Option<String>,
     /// When it was registered, adopted or made.
@@ -79,12 +81,7 @@ pub(super) struct RefWithJobs {
 impl RefView {
     fn new(record: RefRecord, api: &Api, caller: &Caller) -> Self {
         let is_admin = caller.scope == Scope::Admin;
-        // Many a notifyUrl has its receiver's token in the query.
-        let shown = |url: String| match MediaUrl::parse(&url) {
-            _ if is_admin => url,
-            Ok(url) => url.to_string(),
-            Err(_) => "…".to_owned(),
-        };
+        let shown = |url: String| if is_admin { url } else { without_secrets(api.intake().urls(), &url) };
         Self {
             ref_id: record.id.as_str().to_owned(),
             reply_ref: record.reply_ref.as_str().to_owned(),
@@ -96,6 +93,16 @@ impl RefView {
             forward_url: record.forward_url.map(shown),
             created_at: record.created_at,
         }
+    }
+}
+
+/// A receiver's URL as anybody may see it: many a one has a token in its query, and one that leads back here has a signature.
+fn without_secrets(urls: &ReplyUrls, url: &str) -> String {
+    let shown = MediaUrl::parse(url).map_or_else(|_| "…".to_owned(), |url| url.to_string());
+    match Veil::over(urls, shown.as_bytes()) {
+        Ok(None) => shown,
+        Ok(Some(hidden)) => String::from_utf8_lossy(&hidden).into_owned(),
+        Err(_) => "…".to_owned(),
     }
 }
 

@@ -1,10 +1,12 @@
 //! Opening, showing and closing a session.
 
+use std::collections::HashSet;
+
 use actix_web::HttpRequest;
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::SET_COOKIE;
-use actix_web::web::{self, Data};
+use actix_web::web::Data;
 use serde::Serialize;
 
 use super::auth::{Caller, Scope, SessionId};
@@ -32,7 +34,11 @@ pub(super) struct Session {
 /// Turns the token into a cookie, good for GET and HEAD for twelve hours; for more together with `csrfToken`.
 #[utoipa::path(
     post, path = "/api/v1/session", tag = "session",
-    responses((status = 200, description = "the cookie `replyvault_session` is set", body = Session))
+    responses(
+        (status = 200, description = "the cookie `replyvault_session` is set", body = Session),
+        (status = 403, description = "a session opens no other", body = ErrorBody),
+        (status = 503, description = "the clock cannot be read", body = ErrorBody),
+    )
 )]
 pub(super) async fn open(request: HttpRequest, api: Data<Api>, caller: Caller) -> Result<HttpResponse, ApiError> {
     // What it opens would outlive it, and could open the next.
@@ -83,17 +89,17 @@ fn session(api: &Api, cookie: &Cookie) -> Option<Session> {
     )
 )]
 pub(super) async fn close(request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ApiError> {
-    for cookie in cookies(&request).filter_map(Cookie::read) {
-        let Some(token) = api.inner.access.token_of(&cookie) else { continue };
-        let session = SessionId { token, id: cookie.id(), expires: cookie.expires };
-        let (ending, ended) = (api.clone(), session.clone());
-        let ended = web::block(move || ending.inner.access.ended.end(&ended.token, &ended.id, ended.expires, now()));
-        if let Err(error) = ended.await.map_err(std::io::Error::other).flatten() {
-            tracing::error!(%error, "that a session was ended cannot be written down");
-            return Err(ApiError::unavailable("the session is over, and that cannot be written down right now"));
-        }
+    let access = &api.inner.access;
+    let mut seen = HashSet::new();
+    let ids = cookies(&request).filter_map(Cookie::read).filter_map(|cookie| access.id_of(&cookie));
+    let sessions: Vec<SessionId> = ids.filter(|session| seen.insert(session.id.clone())).collect();
+    if let Err(error) = access.ended.end(&sessions, now()).await {
+        tracing::error!(%error, "that a session was ended cannot be written down");
+        return Err(ApiError::unavailable("the session is over, and that cannot be written down right now"));
+    }
+    for session in &sessions {
         if let Some(cluster) = api.intake().log().cluster()
-            && let Err(error) = end_elsewhere(&api.inner.access.ended, cluster, &session).await
+            && let Err(error) = end_elsewhere(&access.ended, cluster, session).await
         {
             tracing::error!(%error, "other replicas cannot be told that a session was ended");
             return Err(ApiError::unavailable("the session is over here, and other replicas cannot be told right now"));

@@ -25,6 +25,8 @@ pub(super) fn drop_headers(request: &mut ServiceRequest) {
     // Nothing is routed yet, and the request's own `match_pattern` would take the path before it is decoded.
     let route = || request.resource_map().match_pattern(request.match_info().as_str());
     if may_wait && route().is_some_and(|route| ROUTES.contains(&route.as_str())) {
+        // What the log says of the client is read here, and stays with the request.
+        drop(request.connection_info());
         *request.headers_mut() = HeaderMap::new();
     }
 }

@@ -149,18 +149,26 @@ fn run_retention(log: EventLog, bucket: Bucket, keep: Duration) -> impl Future<O
         if compare_with_archive(&log).await.is_none() {
             return;
         }
-        let mut is_restored = restore_if_pending(log.clone(), bucket.clone()).await;
+        let is_restored = restore_if_pending(log.clone(), bucket.clone()).await;
         // One manifest that cannot be read must not keep the journal from moving.
         let retention = Retention::new(log.clone(), Intake::parse_callback, keep).run();
-        let restoring = async {
-            let mut failures = 0;
-            while !is_restored {
-                tokio::time::sleep(jittered(doubling(failures, LONGEST_RESTORE_PAUSE))).await;
-                failures += 1;
-                is_restored = restore_if_pending(log.clone(), bucket.clone()).await;
-            }
-        };
-        tokio::join!(restoring, retention);
+        tokio::join!(keep_restored(log, bucket, is_restored), retention);
+    }
+}
+
+/// Reads the bucket's manifests again until all of them were, and whenever the state was brought up to date since: it may then
+/// be made anew of less than there was. Never ends.
+async fn keep_restored(log: EventLog, bucket: Bucket, mut is_restored: bool) {
+    let mut failures = 0;
+    loop {
+        if is_restored {
+            log.state().reopened().await;
+            failures = 0;
+        } else {
+            tokio::time::sleep(jittered(doubling(failures, LONGEST_RESTORE_PAUSE))).await;
+            failures += 1;
+        }
+        is_restored = restore_if_pending(log.clone(), bucket.clone()).await;
     }
 }
 

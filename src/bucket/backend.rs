@@ -1,5 +1,6 @@
 //! How each kind of store is opened.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use object_store::ObjectStore;
@@ -8,6 +9,7 @@ use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use object_store::multipart::MultipartStore;
+use object_store::path::Path as StorePath;
 use object_store::prefix::PrefixStore;
 use object_store::signer::Signer;
 use secrecy::ExposeSecret;
@@ -34,19 +36,24 @@ pub(super) enum Uploads {
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html>; the same for GCS.
 const MIN_PART: u64 = 5 << 20;
 
-pub(super) fn open(config: &Config) -> Result<Store, OpenError> {
+/// Opens the store. When it `was_used` before, a directory that cannot be used now is an outage, which ends by itself: its disk
+/// is not mounted, or fails.
+pub(super) fn open(config: &Config, was_used: bool) -> Result<Store, OpenError> {
     let client_error = |error: object_store::Error| OpenError::client(&config.url, &error);
     match &config.url.0 {
-        Location::File(path) => {
-            let directory = Directory::open(path).map_err(|error| OpenError::directory(path, &error))?;
-            let files = LocalFileSystem::new_with_prefix(directory.root()).map_err(client_error)?;
-            Ok(Store {
-                objects: Arc::new(files.with_fsync(true).with_automatic_cleanup(false)),
-                uploads: Uploads::Local(directory),
-                signer: None,
-                min_part: 1,
-            })
-        }
+        Location::File(path) => match Directory::open(path) {
+            Ok(directory) => {
+                let files = LocalFileSystem::new_with_prefix(path).map_err(client_error)?;
+                Ok(local(directory, durable(files)))
+            }
+            Err(error) if was_used => {
+                tracing::warn!(path = %path.display(), %error, "the bucket's directory cannot be used yet");
+                // What cannot be looked at has no canonical path, so each file is named from the root on.
+                let prefix = absolute(path).map_err(|error| client_error(error.into()))?;
+                Ok(local(Directory::at(path), PrefixStore::new(durable(LocalFileSystem::new()), prefix)))
+            }
+            Err(error) => Err(OpenError::directory(path, &error)),
+        },
         Location::Memory => {
             let memory = Arc::new(InMemory::new());
             let uploads = Uploads::Remote(memory.clone());
@@ -64,6 +71,19 @@ pub(super) fn open(config: &Config) -> Result<Store, OpenError> {
             Ok(remote(store, prefix))
         }
     }
+}
+
+fn durable(files: LocalFileSystem) -> LocalFileSystem {
+    files.with_fsync(true).with_automatic_cleanup(false)
+}
+
+fn absolute(path: &Path) -> Result<StorePath, object_store::path::Error> {
+    // Without a working directory it stays as it is, and is refused.
+    StorePath::from_absolute_path(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()))
+}
+
+fn local(directory: Directory, files: impl ObjectStore) -> Store {
+    Store { objects: Arc::new(files), uploads: Uploads::Local(directory), signer: None, min_part: 1 }
 }
 
 fn remote<T>(store: T, prefix: &str) -> Store
@@ -181,6 +201,18 @@ mod tests {
         config.allow_http = true;
         config.virtual_hosted_style = false;
         assert_eq!(read(&config, "http://127.0.0.1:9000").as_deref(), Some("http://127.0.0.1:9000"));
+    }
+
+    #[test]
+    fn a_directorys_files_are_synced_also_where_it_could_not_be_used_at_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        for (path, was_used) in [(dir.path().to_owned(), false), (file, true)] {
+            let store = open(&config(&format!("file:{}", path.display())), was_used).unwrap();
+            let files = format!("{:?}", store.objects);
+            assert!(files.contains("fsync: true"), "{files}");
+        }
     }
 
     #[test]

@@ -25,9 +25,14 @@ impl Directory {
     /// Makes the directory where it is missing.
     pub(super) fn open(root: &Path) -> io::Result<Self> {
         make_directory(root)?;
-        let directory = Self { root: root.to_owned() };
+        let directory = Self::at(root);
         directory.check()?;
         Ok(directory)
+    }
+
+    /// The same, however things are there now.
+    pub(super) fn at(root: &Path) -> Self {
+        Self { root: root.to_owned() }
     }
 
     pub(super) fn root(&self) -> &Path {
@@ -201,4 +206,24 @@ pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, BucketError> + Send + 'static,
 ) -> Result<T, BucketError> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(BucketError::Unavailable(error.to_string())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_or_an_object_that_the_disk_does_not_confirm_does_not_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let directory = Directory::open(dir.path()).unwrap();
+        let key: ObjectKey = "job/video.mp4".parse().unwrap();
+        let id = directory.start(&key).unwrap();
+        let staging = directory.staging(&key, &id);
+        // /dev/null takes every write, and cannot be synced.
+        fs::remove_file(&staging).unwrap();
+        std::os::unix::fs::symlink("/dev/null", &staging).unwrap();
+        assert!(directory.put_part(&key, &id, 0, &[Bytes::from_static(b"part")]).is_err());
+        assert!(directory.complete(&key, &id, 0).is_err());
+        assert!(!directory.path(&key).exists());
+    }
 }

@@ -74,6 +74,11 @@ impl Identity {
         Self { storage, path: path.to_owned(), standing: Mutex::new(standing), making: tokio::sync::Mutex::default() }
     }
 
+    /// Whether the bucket was used before, so that its marker is known.
+    pub(super) fn is_marked(&self) -> bool {
+        matches!(self.standing(), Standing::Marked { .. })
+    }
+
     fn standing(&self) -> Standing {
         self.standing.lock().clone()
     }
@@ -129,8 +134,7 @@ impl Bucket {
     }
 
     pub(super) fn is_marked(&self) -> bool {
-        let standing = self.0.identity.as_ref().map(Identity::standing);
-        matches!(standing, Some(Standing::Marked { .. }))
+        self.0.identity.as_ref().is_some_and(Identity::is_marked)
     }
 
     /// That the bucket has its marker, where one is known.

@@ -123,9 +123,29 @@ impl<'a> Poller<'a> {
         if RefId::parse(what).is_ok() {
             return Ok(Some(format!("/api/v1/refs/{what}")));
         }
-        let found = self.find(&format!("/api/v1/refs?replyRef={}", encoded(what))).await?.unwrap_or_default();
-        let id = found["items"][0]["refId"].as_str().and_then(|id| RefId::parse(id).ok());
+        let id = self.ref_named(what).await?;
         Ok(id.map(|id| format!("/api/v1/refs/{id}")))
+    }
+
+    /// The ref that answers to a replyRef. Whoever may call through the gateway can repeat it: of the refs of such calls the
+    /// newest counts, and only where there is no other.
+    async fn ref_named(&mut self, reply_ref: &str) -> Result<Option<RefId>, Failure> {
+        let list = format!("/api/v1/refs?replyRef={}", encoded(reply_ref));
+        let (mut path, mut newest) = (list.clone(), None);
+        loop {
+            let page = self.find(&path).await?.unwrap_or_default();
+            for of in page["items"].as_array().into_iter().flatten() {
+                let Ok(id) = RefId::parse(text(of, "refId")) else { continue };
+                if text(of, "origin") != "gateway" {
+                    return Ok(Some(id));
+                }
+                newest.get_or_insert(id);
+            }
+            match page["nextCursor"].as_str() {
+                Some(next) => path = format!("{list}&cursor={next}"),
+                None => return Ok(newest),
+            }
+        }
     }
 
     /// All jobs of a ref, each with what is used here alone: there may be very many.

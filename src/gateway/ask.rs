@@ -51,7 +51,7 @@ impl Questions {
             let found = parse_jobs(&body).into_iter().find(|found| found.observation.job == job);
             let is_over = found.as_ref().is_some_and(|found| found.observation.outcome.is_some());
             if let Some(found) = found {
-                self.observer.observe_own(&owner, found).await;
+                self.observer.observe_own(&caller, &owner, found).await;
             }
             if is_over {
                 return;
@@ -71,7 +71,7 @@ impl Questions {
             let elapsed = u64::try_from((begun.elapsed() + SLACK).as_millis()).unwrap_or(u64::MAX);
             let spoken = spoken_since(&body, now.saturating_sub(elapsed));
             if !spoken.is_empty() {
-                return self.observer.observe_jobs(spoken, UnknownJobPolicy::Adopt).await;
+                return self.observer.observe_jobs(&caller, spoken, UnknownJobPolicy::Adopt).await;
             }
         }
     }

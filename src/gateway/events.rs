@@ -169,7 +169,7 @@ impl SseBody {
             // The event is not kept waiting for the disk: the job's callback tells of it, too.
             tokio::spawn(async move {
                 if is_new {
-                    observer.observe_own(&owner, owner.naming(&told.job)).await;
+                    observer.observe_own(&caller, &owner, owner.naming(&told.job)).await;
                 }
                 if is_finished {
                     questions.ask_finished(owner, caller, told.job).await;

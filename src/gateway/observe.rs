@@ -90,7 +90,7 @@ impl Observer {
         match (endpoint, creation) {
             (Endpoint::Create(created), creation) => {
                 let creation = creation.cloned().unwrap_or_default();
-                self.observe_created(caller.api, created, &creation, status, body).await;
+                self.observe_created(caller, created, &creation, status, body).await;
                 if caller.is_ours && caller.api.names_accounts() {
                     self.note(&creation, status);
                 }
@@ -100,19 +100,26 @@ impl Observer {
                 self.streams.observe_token(body, caller, account).await;
             }
             // A failed agent job is answered with the status it failed with.
-            (Endpoint::Job, _) => self.observe_jobs(parse_jobs(body), UnknownJobPolicy::Configured).await,
+            (Endpoint::Job, _) => self.observe_jobs(caller, parse_jobs(body), UnknownJobPolicy::Configured).await,
             (Endpoint::List, _) if status.is_success() => {
                 let unknown = if self.adopt_listed { UnknownJobPolicy::Adopt } else { UnknownJobPolicy::Skip };
-                self.observe_jobs(parse_jobs(body), unknown).await;
+                self.observe_jobs(caller, parse_jobs(body), unknown).await;
             }
             _ => {}
         }
     }
 
-    async fn observe_created(&self, api: Api, created: Created, creation: &Creation, status: StatusCode, body: &Bytes) {
+    async fn observe_created(
+        &self,
+        caller: &Caller,
+        created: Created,
+        creation: &Creation,
+        status: StatusCode,
+        body: &Bytes,
+    ) {
         let mut jobs = if created == Created::Job { parse_jobs(body) } else { Vec::new() };
         let named = match status {
-            status if status.is_success() => api.created(body),
+            status if status.is_success() => caller.api.created(body),
             // A refusal may tell of the jobs that are in the way; what it is itself about was made.
             status if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT => {
                 made_by(body).into_iter().map(|made| made.job).collect()
@@ -133,32 +140,40 @@ impl Observer {
             tracing::warn!(reference = %id, %error, "a ref that no job was made for stays");
         }
         for job in jobs {
-            self.observe_own(&creation.owner, job).await;
+            self.observe_own(caller, &creation.owner, job).await;
         }
     }
 
     /// A job that was made by a call.
-    pub(super) async fn observe_own(&self, owner: &Owner, job: Answer) {
+    pub(super) async fn observe_own(&self, caller: &Caller, owner: &Owner, job: Answer) {
         let id = job.observation.job.clone();
         let recorded = match owner {
             Owner::Ref { id, .. } => self.intake.job_created(id.clone(), job.body, job.observation).await,
             // Whoever may call may have it archived.
-            Owner::Nobody(_) => self.intake.observe(job.body, job.observation, UnknownJobPolicy::Adopt).await,
+            Owner::Nobody(_) => self.observe_job(caller, job, UnknownJobPolicy::Adopt).await,
         };
         if let Err(error) = recorded {
             unrecorded(&id, &error);
         }
     }
 
-    pub(super) async fn observe_jobs(&self, jobs: Vec<Answer>, unknown: UnknownJobPolicy) {
+    pub(super) async fn observe_jobs(&self, caller: &Caller, jobs: Vec<Answer>, unknown: UnknownJobPolicy) {
         iter(jobs)
             .for_each_concurrent(MAX_CONCURRENT_OBSERVATIONS, |job| async move {
                 let id = job.observation.job.clone();
-                if let Err(error) = self.intake.observe(job.body, job.observation, unknown).await {
+                if let Err(error) = self.observe_job(caller, job, unknown).await {
                     unrecorded(&id, &error);
                 }
             })
             .await;
+    }
+
+    async fn observe_job(&self, caller: &Caller, job: Answer, unknown: UnknownJobPolicy) -> Result<bool, IntakeError> {
+        let Answer { observation, body } = job;
+        match caller.is_ours {
+            true => self.intake.observe(body, observation, unknown).await,
+            false => self.intake.observe_foreign(body, observation, unknown).await,
+        }
     }
 
     /// What the answer to a call that creates jobs says of the account.

@@ -16,7 +16,6 @@ use std::time::Duration;
 use actix_web::web::Payload;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 use super::coding::{Decoder, Inflated, inflated, json_or_deflated};
@@ -32,8 +31,8 @@ pub(super) struct Bodies {
     small: Slots<Target>,
     large: Slots<Target>,
     spool: Arc<Spool>,
-    /// Who holds it may have a body from the disk in memory.
-    whole: Arc<Semaphore>,
+    /// Who holds it may have a body from the disk in memory. There is one, and targets take turns at it.
+    whole: Slots<Target>,
     max_bytes: usize,
     /// How long a whole body may take that is not on disk.
     longest: Duration,
@@ -67,7 +66,7 @@ const LARGE_BYTES: usize = 1 << 20;
 const LARGE_POOL_BYTES: usize = 48 << 20;
 /// What is decoded in one step: a byte of deflate makes 1,032 at most.
 const CODED_STEP: usize = 1 << 10;
-/// Bodies of either size that may wait for a slot. Those that wait for a large one hold small ones, though not all.
+/// Bodies of either size, and of those that are on disk, that may wait for a slot. Those that wait for a large one hold small ones, though not all.
 const MAX_WAITING: usize = 1024;
 /// How long a body may wait for a slot.
 pub(super) const MAX_WAIT: Duration = Duration::from_secs(10);
@@ -90,7 +89,7 @@ impl Bodies {
             small: Slots::new(SMALL_POOL_BYTES / SMALL_BYTES, MAX_WAITING),
             large: Slots::new(large, MAX_WAITING),
             spool: Arc::new(Spool::new(spool, max_bytes)),
-            whole: Arc::new(Semaphore::new(1)),
+            whole: Slots::new(1, MAX_WAITING),
             max_bytes,
             longest,
         }
@@ -186,16 +185,18 @@ impl Bodies {
         Ok(Received::OnDisk(LargeBody { file, rest: body, may_be_deflate, held }))
     }
 
-    /// A large body, in memory. It waits for its turn, and others wait until the last who holds it lets go of it.
+    /// A large body that came over `target`'s URL, in memory. It waits for its turn, and others wait until the last who holds
+    /// it lets go of it.
     ///
     /// # Errors
     /// When its turn does not come, or the disk cannot read it.
     pub(super) async fn load<T: Send + 'static>(
         &self,
+        target: &Target,
         body: LargeBody,
         see: impl FnOnce(&Bytes) -> T + Send + 'static,
     ) -> Result<(Bytes, T), IntakeError> {
-        let turn = timeout(Intake::PATIENCE, self.whole.clone().acquire_owned()).await;
+        let turn = timeout(Intake::PATIENCE, self.whole.acquire(target.clone())).await;
         let Ok(Ok(turn)) = turn else {
             return Err(IntakeError::Unavailable("too many large bodies come in at once"));
         };
@@ -304,11 +305,36 @@ impl Pace {
 struct Body {
     body: Vec<u8>,
     _held: Held,
-    _turn: Option<OwnedSemaphorePermit>,
+    _turn: Option<Slot<Target>>,
 }
 
 impl AsRef<[u8]> for Body {
     fn as_ref(&self) -> &[u8] {
         &self.body
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_large_body_does_not_wait_for_all_those_of_another_target() {
+        let spool = tempfile::tempdir().unwrap();
+        let bodies = Bodies::new(LARGE_BYTES, Duration::from_secs(60), spool.path());
+        let body = || LargeBody { file: None, rest: b"{}".to_vec(), may_be_deflate: false, held: Held::Nothing };
+        let (flooding, other) = (Target::UseApi, Target::Channel);
+        let first = bodies.load(&flooding, body(), |_| ()).await.unwrap();
+        let mut flood: Vec<_> = (0..36).map(|_| Box::pin(bodies.load(&flooding, body(), |_| ()))).collect();
+        for waiting in &mut flood {
+            assert!(waiting.as_mut().now_or_never().is_none());
+        }
+        let mut of_other = Box::pin(bodies.load(&other, body(), |_| ()));
+        assert!(of_other.as_mut().now_or_never().is_none());
+        drop(first);
+        drop(flood.remove(0).await.unwrap());
+        assert_eq!(of_other.await.unwrap().0, "{}");
     }
 }

@@ -18,6 +18,15 @@ pub enum UnknownJobPolicy {
     Skip,
 }
 
+/// What a replyRef in an answer may tie a job to.
+#[derive(Clone, Copy)]
+struct Ties {
+    /// A ref that is made for it.
+    adopt: bool,
+    /// No ref that was registered: it was answered to somebody's own token.
+    foreign: bool,
+}
+
 impl Intake {
     /// Keeps what the provider answered when it was asked about a job, unless that changes nothing: then nothing is written,
     /// and the answer is false. It is taken as a callback over the channel's URL is, but needs no confirmation and is never
@@ -31,13 +40,29 @@ impl Intake {
         observation: Box<Observation>,
         unknown: UnknownJobPolicy,
     ) -> Result<bool, IntakeError> {
-        let adopt = self.adopts(unknown);
-        let is_news = self.changes_state(&observation, adopt)?;
-        self.record_news(is_news, adopt, body, observation).await
+        let ties = Ties { adopt: self.adopts(unknown), foreign: false };
+        let is_news = self.changes_state(&observation, ties)?;
+        self.record_news(is_news, ties, body, observation).await
     }
 
-    /// The same with an answer that nobody asked about this job for, and that comes again and again: links that were only signed
-    /// anew are no news in it. They would begin attempts anew each time.
+    /// The same with what the provider answered to somebody's own token for it. Who has one may give a job any replyRef, so it
+    /// ties the job to no ref that was registered.
+    ///
+    /// # Errors
+    /// As for [`Intake::observe`].
+    pub async fn observe_foreign(
+        &self,
+        body: Bytes,
+        observation: Box<Observation>,
+        unknown: UnknownJobPolicy,
+    ) -> Result<bool, IntakeError> {
+        let ties = Ties { adopt: self.adopts(unknown), foreign: true };
+        let is_news = self.changes_state(&observation, ties)?;
+        self.record_news(is_news, ties, body, observation).await
+    }
+
+    /// The same as [`Intake::observe`] with an answer that nobody asked about this job for, and that comes again and again:
+    /// links that were only signed anew are no news in it. They would begin attempts anew each time.
     ///
     /// # Errors
     /// As for [`Intake::observe`].
@@ -47,12 +72,12 @@ impl Intake {
         observation: Box<Observation>,
         unknown: UnknownJobPolicy,
     ) -> Result<bool, IntakeError> {
-        let adopt = self.adopts(unknown);
+        let ties = Ties { adopt: self.adopts(unknown), foreign: false };
         let is_news = match self.state().job(&observation.job)? {
-            Some(known) => self.changes_state(&known.job.with_known_links(&observation, Timestamp::now()), adopt)?,
-            None => self.changes_state(&observation, adopt)?,
+            Some(known) => self.changes_state(&known.job.with_known_links(&observation, Timestamp::now()), ties)?,
+            None => self.changes_state(&observation, ties)?,
         };
-        self.record_news(is_news, adopt, body, observation).await
+        self.record_news(is_news, ties, body, observation).await
     }
 
     fn adopts(&self, unknown: UnknownJobPolicy) -> bool {
@@ -66,14 +91,14 @@ impl Intake {
     async fn record_news(
         &self,
         is_news: bool,
-        adopt: bool,
+        ties: Ties,
         body: Bytes,
         observation: Box<Observation>,
     ) -> Result<bool, IntakeError> {
         if !is_news {
             return Ok(false);
         }
-        match self.record_answer(Target::Channel, adopt, body, observation).await? {
+        match self.record_answer(Target::Channel, ties, body, observation).await? {
             ApplyOutcome::Deferred => Err(IntakeError::Unavailable("the state is being rebuilt")),
             _ => Ok(true),
         }
@@ -98,7 +123,8 @@ impl Intake {
             Err(error) => return Err(error.into()),
         };
         if changes_state {
-            self.record_answer(Target::Ref(reference), true, body, observation).await?;
+            let ties = Ties { adopt: true, foreign: false };
+            self.record_answer(Target::Ref(reference), ties, body, observation).await?;
         }
         Ok(changes_state)
     }
@@ -106,12 +132,12 @@ impl Intake {
     async fn record_answer(
         &self,
         target: Target,
-        adopt: bool,
+        Ties { adopt, foreign }: Ties,
         body: Bytes,
         observation: Box<Observation>,
     ) -> Result<ApplyOutcome, IntakeError> {
-        let (at, sidecars) = (Timestamp::now(), self.inner.config.sidecars);
-        let entry = CallbackEntry { at, target, adopt, sidecars, confirm: false, asked: true, replay_of: None, body };
+        let (at, sidecars, confirm) = (Timestamp::now(), self.inner.config.sidecars, false);
+        let entry = CallbackEntry { at, target, adopt, sidecars, confirm, asked: true, foreign, replay_of: None, body };
         self.recorded(self.inner.log.record_callback(Entry::Callback(entry), ParsedCallback::Job(observation))).await
     }
 
@@ -127,11 +153,14 @@ impl Intake {
         }
     }
 
-    fn changes_state(&self, observation: &Observation, adopt: bool) -> Result<bool, StateError> {
-        let sidecars = self.inner.config.sidecars;
+    fn changes_state(&self, observation: &Observation, ties: Ties) -> Result<bool, StateError> {
+        let (adopt, sidecars) = (ties.adopt, self.inner.config.sidecars);
         let tie = match &observation.reply_ref {
-            Some(_) if adopt => true,
-            Some(named) => self.state().reply_ref_named(named)?.is_some_and(|known| known.origin == Origin::Registered),
+            Some(_) if adopt && !ties.foreign => true,
+            Some(named) => match self.state().reply_ref_named(named)? {
+                Some(known) if known.origin == Origin::Registered => !ties.foreign,
+                _ => adopt,
+            },
             None => false,
         };
         Ok(match self.state().job(&observation.job)? {

@@ -157,6 +157,22 @@ impl Intake {
         self.recorded(self.inner.log.record(event, Durability::Synced)).await?;
         Ok(true)
     }
+
+    /// Whether there is such a ref that is not deleted. While somebody else may know more of refs than the state here, any may
+    /// be there that the state does not know: then the signature has to do, since it is ours.
+    pub(super) async fn may_be_ref(&self, id: &RefId) -> Result<bool, IntakeError> {
+        if self.state().reply_ref(id)?.is_some() {
+            return Ok(true);
+        }
+        let may_be_known_elsewhere = match self.inner.log.cluster() {
+            // Another replica may have made it just now.
+            Some(cluster) => !cluster.caught_up().await,
+            None => self.inner.log.may_lack_refs(),
+        };
+        // The state may have heard of it meanwhile.
+        let known = self.state().ref_including_deleted(id)?;
+        Ok(known.map_or(may_be_known_elsewhere, |known| known.removed_at.is_none()))
+    }
 }
 
 /// A new id, and a reference for a caller who has none.

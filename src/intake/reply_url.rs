@@ -3,6 +3,7 @@ use std::fmt;
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
+use percent_encoding::percent_decode_str;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 use url::Url;
@@ -71,11 +72,16 @@ impl ReplyUrls {
     }
 
     /// The target of what may be one of these URLs, whatever it starts with: the service may have been known by another
-    /// name when it was signed.
+    /// name when it was signed. A query, a fragment, slashes at the end and escapes change nothing: a callback to such a URL
+    /// is accepted as well.
     pub fn parse(&self, url: &str) -> Option<Target> {
-        let (_, signed) = url.rsplit_once("/reply/")?;
-        let (target, signature) = signed.split_once('/')?;
-        self.verify(target, signature)
+        let path = url.trim().split(['?', '#']).next()?.trim_end_matches('/');
+        let mut segments = path.rsplit('/').map(|segment| percent_decode_str(segment).decode_utf8_lossy());
+        let (signature, target) = (segments.next()?, segments.next()?);
+        if segments.next()? != "reply" {
+            return None;
+        }
+        self.verify(&target, &signature)
     }
 
     /// The target, if the signature is one of ours for it.
@@ -136,10 +142,34 @@ mod tests {
         let now = urls(&["new", "old"]).with_public_url(Url::parse("http://127.0.0.1:8080/").unwrap());
         assert_eq!(now.parse(&url), Some(target));
         assert_eq!(urls(&["new"]).parse(&url), None);
-        for other in
-            ["", "/reply/", "https://vault.example.com/in/reply/minimax", &format!("{url}/"), &format!("{url}?x")]
-        {
+        for other in [
+            "",
+            "/reply/",
+            "https://vault.example.com/in/reply/minimax",
+            &format!("{url}/x"),
+            &url.replace("/reply/", "/other/"),
+            &format!("https://relay.example.com/?to={url}"),
+        ] {
             assert_eq!(now.parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_url_of_ours_is_known_however_the_route_lets_it_be_written() {
+        let urls = urls(&["key"]);
+        let target = Target::parse(&format!("ref_{:026}", 7)).unwrap();
+        let url = urls.reply_url(&target);
+        for written in [
+            format!("{url}/"),
+            format!("{url}//?job=7"),
+            format!("{url}?to=/reply/minimax/x"),
+            format!("{url}#x"),
+            format!(" {url}\n"),
+            url.replace("/in/reply/", "//reply/"),
+            url.replace("ref_", "ref%5F"),
+            url.replace("/reply/", "/%72eply/"),
+        ] {
+            assert_eq!(urls.parse(&written), Some(target.clone()), "{written}");
         }
     }
 

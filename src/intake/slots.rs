@@ -8,7 +8,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 /// So many slots. One key holds three quarters of them at most; a slot that becomes free goes to the waiting key that holds the
-/// fewest, and among those who wait for one key to the first.
+/// fewest, of several to the one whose last turn is longest ago, and among those who wait for one key to the first.
 #[derive(Debug)]
 pub(crate) struct Slots<K: Eq + Hash + Clone> {
     shared: Arc<Mutex<Shared<K>>>,
@@ -27,7 +27,17 @@ struct Shared<K: Eq + Hash + Clone> {
     max_waiting: usize,
     waiting: usize,
     held: HashMap<K, usize>,
-    queues: HashMap<K, VecDeque<oneshot::Sender<Slot<K>>>>,
+    queues: HashMap<K, Queue<K>>,
+    /// Counts what decides who came first.
+    turns: u64,
+}
+
+/// Who waits for one key.
+#[derive(Debug)]
+struct Queue<K: Eq + Hash + Clone> {
+    /// When the key began to wait, or got its last slot.
+    since: u64,
+    grants: VecDeque<oneshot::Sender<Slot<K>>>,
 }
 
 /// A slot, until it is dropped.
@@ -41,7 +51,8 @@ impl<K: Eq + Hash + Clone> Slots<K> {
     pub(crate) fn new(slots: usize, max_waiting: usize) -> Self {
         let share = (slots * 3).div_ceil(4);
         let (held, queues) = (HashMap::new(), HashMap::new());
-        Self { shared: Arc::new(Mutex::new(Shared { free: slots, share, max_waiting, waiting: 0, held, queues })) }
+        let shared = Shared { free: slots, share, max_waiting, waiting: 0, held, queues, turns: 0 };
+        Self { shared: Arc::new(Mutex::new(shared)) }
     }
 
     /// Whether somebody waits for a slot.
@@ -66,12 +77,14 @@ impl<K: Eq + Hash + Clone> Slots<K> {
                 shared.take(&key);
                 return Ok(Slot { key, shared: self.shared.clone() });
             }
-            let queued = shared.queues.get(&key).map_or(0, VecDeque::len);
+            let queued = shared.queues.get(&key).map_or(0, |queue| queue.grants.len());
             if shared.waiting >= shared.max_waiting || queued >= shared.max_waiting.div_ceil(2) {
                 return Err(TooMany);
             }
             let (grant, granted) = oneshot::channel();
-            shared.queues.entry(key).or_default().push_back(grant);
+            shared.turns += 1;
+            let begun = Queue { since: shared.turns, grants: VecDeque::new() };
+            shared.queues.entry(key).or_insert(begun).grants.push_back(grant);
             shared.waiting += 1;
             granted
         };
@@ -93,10 +106,10 @@ impl<K: Eq + Hash + Clone> Shared<K> {
     /// Takes those out of a key's queue who no longer wait.
     fn forget_leavers(&mut self, key: &K) {
         if let Some(queue) = self.queues.get_mut(key) {
-            let before = queue.len();
-            queue.retain(|grant| !grant.is_closed());
-            self.waiting -= before - queue.len();
-            if queue.is_empty() {
+            let before = queue.grants.len();
+            queue.grants.retain(|grant| !grant.is_closed());
+            self.waiting -= before - queue.grants.len();
+            if queue.grants.is_empty() {
                 self.queues.remove(key);
             }
         }
@@ -106,16 +119,21 @@ impl<K: Eq + Hash + Clone> Shared<K> {
     fn next(&mut self) -> Option<(K, oneshot::Sender<Slot<K>>)> {
         loop {
             let held = |key: &K| self.held.get(key).copied().unwrap_or_default();
-            let keys = self.queues.keys().filter(|key| self.grants(key));
-            let key = keys.min_by_key(|key| held(key))?.clone();
+            let queues = self.queues.iter().filter(|(key, _)| self.grants(key));
+            let key = queues.min_by_key(|(key, queue)| (held(key), queue.since))?.0.clone();
             let queue = self.queues.get_mut(&key)?;
-            let grant = queue.pop_front();
-            if queue.is_empty() {
+            let grant = queue.grants.pop_front();
+            let is_granted = grant.as_ref().is_some_and(|grant| !grant.is_closed());
+            if is_granted {
+                self.turns += 1;
+                queue.since = self.turns;
+            }
+            if queue.grants.is_empty() {
                 self.queues.remove(&key);
             }
             if let Some(grant) = grant {
                 self.waiting -= 1;
-                if !grant.is_closed() {
+                if is_granted {
                     self.take(&key);
                     return Some((key, grant));
                 }
@@ -173,6 +191,22 @@ mod tests {
         drop(third);
         waits.await.unwrap();
         assert!(!slots.are_wanted());
+    }
+
+    #[tokio::test]
+    async fn keys_that_hold_as_many_take_turns_however_many_wait_for_one() {
+        let slots = Slots::new(1, 100);
+        let mut held = slots.acquire(0).await.unwrap();
+        let mut of_one: Vec<_> = (0..8).map(|_| Box::pin(slots.acquire(0))).collect();
+        let mut of_others: Vec<_> = (1..9).map(|key| Box::pin(slots.acquire(key))).collect();
+        for wait in of_one.iter_mut().chain(&mut of_others) {
+            assert!(wait.as_mut().now_or_never().is_none());
+        }
+        let second = of_one.remove(1);
+        for next in [of_one.remove(0)].into_iter().chain(of_others).chain([second]) {
+            drop(held);
+            held = next.now_or_never().expect("it is its turn").unwrap();
+        }
     }
 
     #[tokio::test]

@@ -56,6 +56,13 @@ pub struct Archived {
     pub name: String,
 }
 
+impl Archived {
+    /// The position behind its last byte, or one that is certainly behind it.
+    pub fn latest_end(&self) -> u64 {
+        self.end.unwrap_or(self.base.saturating_add(LONGEST))
+    }
+}
+
 /// What could be read of an archived segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ArchivedBytes {
@@ -130,6 +137,8 @@ enum Surveyed {
     Not,
     Failed,
     Done {
+        /// The listing has all that begins there or beyond.
+        from: u64,
         archived: Vec<Archived>,
         standing: Standing,
     },
@@ -152,31 +161,65 @@ impl Journal {
         let Some(archive) = &self.archive else { return Ok(Standing::InStep) };
         let archived = archive.segments(0, Patience::Thorough)?;
         let standing = self.compare(&archived);
-        *self.survey.state.lock() = Surveyed::Done { archived, standing };
+        *self.survey.state.lock() = Surveyed::Done { from: 0, archived, standing };
         Ok(standing)
     }
 
     /// Archived segments from `from` on that a replay may need. Where it does not know of any that it must have, the archive
-    /// is asked once, briefly; without an answer there are none.
+    /// is asked briefly, once, and again for what lies before its first answer; without an answer there are none.
     pub(super) fn archived(&self, from: u64, must: bool) -> Result<Vec<Archived>, ArchiveError> {
         let Some(archive) = &self.archive else { return Ok(Vec::new()) };
         if must {
             return archive.segments(from, Patience::Thorough);
         }
         let Some(newest) = self.baseline.newest() else { return Ok(Vec::new()) };
-        let mut state = self.survey.state.lock();
-        if let Surveyed::Not = *state {
-            *state = match archive.segments(from.min(newest), Patience::Brief) {
-                Ok(archived) => Surveyed::Done { standing: self.compare(&archived), archived },
-                Err(_) => Surveyed::Failed,
-            };
+        let lowest = from.min(newest);
+        let is_worth_asking = match &*self.survey.state.lock() {
+            Surveyed::Not => true,
+            Surveyed::Failed => false,
+            Surveyed::Done { from: listed, .. } => lowest < *listed,
+        };
+        if is_worth_asking {
+            // Whoever looks at the standing does not wait for it.
+            self.note_listing(lowest, archive.segments(lowest, Patience::Brief));
         }
-        match &*state {
+        match &*self.survey.state.lock() {
             Surveyed::Done { archived, .. } => {
                 Ok(archived.iter().filter(|segment| segment.base >= from).cloned().collect())
             }
             Surveyed::Not | Surveyed::Failed => Ok(Vec::new()),
         }
+    }
+
+    /// Keeps what the archive was found to have from `from` on. How what was here at the start stands to it, the first answer
+    /// says: later ones have what moved since.
+    fn note_listing(&self, from: u64, found: Result<Vec<Archived>, ArchiveError>) {
+        let mut state = self.survey.state.lock();
+        match (found, &mut *state) {
+            (Ok(archived), Surveyed::Done { from: listed, archived: known, .. }) if from < *listed => {
+                (*listed, *known) = (from, archived);
+            }
+            (_, Surveyed::Done { .. }) => {}
+            (Ok(archived), state) => {
+                let standing = self.compare(&archived);
+                *state = Surveyed::Done { from, archived, standing };
+            }
+            (Err(_), state) => *state = Surveyed::Failed,
+        }
+    }
+
+    /// Has a replay that begins before `end` wait for the archive's answer, now and after later starts: up to there it has
+    /// segments that no header here tells of.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub fn note_unlinked(&self, end: u64) -> Result<(), JournalError> {
+        self.unlinked.raise(end)
+    }
+
+    /// Whether a segment before the position `end` was begun since the newest that the archive is compared with.
+    pub fn has_begun_before(&self, end: u64) -> bool {
+        self.bases().into_iter().any(|base| base < end && Some(base) > self.baseline.newest())
     }
 
     /// Whether an earlier run has begun segments before the archive was compared with what was here.
@@ -200,8 +243,7 @@ impl Journal {
         let is_beyond = |segment: &&Archived| {
             segment.base > newest || (segment.end.is_some_and(|end| self.is_shorter_here(segment.base, end)))
         };
-        let beyond =
-            archived.iter().filter(is_beyond).map(|segment| segment.end.unwrap_or(segment.base + LONGEST)).max();
+        let beyond = archived.iter().filter(is_beyond).map(Archived::latest_end).max();
         beyond.map_or(Standing::InStep, |archive_end| Standing::OlderCopy { archive_end })
     }
 

@@ -46,7 +46,9 @@ impl Baseline {
         };
         let is_inherited = inherited.is_some();
         let newest = newest.map(|newest| inherited.map_or(newest, |inherited| inherited.min(newest)));
-        Self { newest, file: Some(file), is_inherited, must_record: Mutex::new(!is_inherited) }
+        // A second copy may be older than the one that the file is of.
+        let must_record = newest.is_some_and(|newest| inherited.is_none_or(|inherited| newest < inherited));
+        Self { newest, file: Some(file), is_inherited, must_record: Mutex::new(must_record) }
     }
 
     /// The base of the segment; `None` when there was none.
@@ -104,6 +106,16 @@ mod tests {
         // Noise is no reason to compare less.
         std::fs::write(&file, "noise").unwrap();
         assert_eq!(Baseline::open(data.path(), Some(9)).newest(), Some(0));
+    }
+
+    #[test]
+    fn of_two_copies_that_are_put_back_one_after_the_other_the_older_one_counts() {
+        let data = tempfile::tempdir().unwrap();
+        for (newest, compared) in [(9, 9), (5, 5), (12, 5), (7, 5)] {
+            let baseline = Baseline::open(data.path(), Some(newest));
+            assert_eq!(baseline.newest(), Some(compared), "{newest}");
+            baseline.record().unwrap();
+        }
     }
 
     #[test]

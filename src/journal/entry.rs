@@ -30,6 +30,9 @@ pub struct CallbackEntry {
     pub confirm: bool,
     /// Whether it is no callback but what the provider answered when it was asked. It is believed, and claims nothing.
     pub asked: bool,
+    /// Whether that answer came to somebody's own token for the provider: then its replyRef ties nothing to a ref that was
+    /// registered.
+    pub foreign: bool,
     /// Set when this is a body from quarantine, looked at again: the position it was first recorded at.
     pub replay_of: Option<u64>,
     /// The body.
@@ -65,6 +68,7 @@ const ADOPT: u8 = 1;
 const SIDECARS: u8 = 2;
 const CONFIRM: u8 = 4;
 const ASKED: u8 = 8;
+const FOREIGN: u8 = 16;
 
 impl Entry {
     /// The callback, whether it was written for the first time or again.
@@ -145,7 +149,13 @@ impl Entry {
 impl CallbackEntry {
     fn encode(&self, buffer: &mut Vec<u8>) {
         buffer.extend_from_slice(&self.at.millis().to_le_bytes());
-        let flags = [(self.adopt, ADOPT), (self.sidecars, SIDECARS), (self.confirm, CONFIRM), (self.asked, ASKED)];
+        let flags = [
+            (self.adopt, ADOPT),
+            (self.sidecars, SIDECARS),
+            (self.confirm, CONFIRM),
+            (self.asked, ASKED),
+            (self.foreign, FOREIGN),
+        ];
         buffer.push(flags.iter().filter(|(set, _)| *set).fold(0, |flags, (_, flag)| flags | flag));
         buffer.extend_from_slice(&self.replay_of.map_or(u64::MAX, |position| position).to_le_bytes());
         let target = self.target.as_str().as_bytes();
@@ -168,8 +178,33 @@ impl CallbackEntry {
             sidecars: flags & SIDECARS != 0,
             confirm: flags & CONFIRM != 0,
             asked: flags & ASKED != 0,
+            foreign: flags & FOREIGN != 0,
             replay_of: (replay_of != u64::MAX).then_some(replay_of),
             body: own(body),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_is_said_of_a_callback_is_read_as_it_was_written() {
+        for set in 0_u8..32 {
+            let is_set = |flag| set & flag != 0;
+            let entry = Entry::Callback(CallbackEntry {
+                at: Timestamp::from_millis_clamped(1_795_172_334_234),
+                target: Target::Channel,
+                adopt: is_set(ADOPT),
+                sidecars: is_set(SIDECARS),
+                confirm: is_set(CONFIRM),
+                asked: is_set(ASKED),
+                foreign: is_set(FOREIGN),
+                replay_of: None,
+                body: Bytes::from_static(b"{}"),
+            });
+            assert_eq!(Entry::from_payload(&entry.to_payload()), Some(entry));
+        }
     }
 }

@@ -159,6 +159,9 @@ pub enum Event {
         slot: AssetId,
         /// How.
         failure: AttemptFailure,
+        /// How often attempts at the file had begun anew when this one began. Without it the failure counts in any case.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        renewals: Option<u32>,
         /// When to take the job up again.
         due: Timestamp,
     },

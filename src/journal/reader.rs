@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::vec::IntoIter;
@@ -48,8 +49,8 @@ pub struct Replay {
     /// Everything before this has been looked at.
     read_to: u64,
     lost_to: u64,
-    /// The segment before the one being read, where that has the same base.
-    twin: Option<(u64, Bytes)>,
+    /// What was read of the segments with one base, where there are several.
+    twins: Option<Twins>,
     /// What the archive said of the last segment read from it.
     problem: Option<String>,
     watcher: Option<Arc<ReadProgress>>,
@@ -75,6 +76,14 @@ pub struct SegmentCheck {
 enum Source {
     Archive(Archived),
     Here(u64),
+}
+
+/// The records of several segments with one base, which may be forms of one segment.
+#[derive(Debug)]
+struct Twins {
+    base: u64,
+    /// Of each intact record its position, the salt and the checksum.
+    records: HashSet<(u64, u32, u32)>,
 }
 
 #[derive(Debug)]
@@ -124,6 +133,10 @@ impl Journal {
         if self.archive.is_none() {
             return false;
         }
+        // Of what was never here, no header here tells.
+        if from < self.unlinked.get() {
+            return true;
+        }
         let mut end = from;
         for (base, length) in here {
             // Which cannot tell where the one before it ends may have none before it.
@@ -165,7 +178,7 @@ impl Journal {
             end: 0,
             read_to: from,
             lost_to: 0,
-            twin: None,
+            twins: None,
             problem: None,
             watcher: None,
         }
@@ -266,27 +279,20 @@ impl Replay {
             let to = end.min(base.saturating_add(header.size as u64));
             self.damage.push(Damage { segment: path.clone(), from: base, to, kind });
         }
-        let mut at = usize::try_from(self.from.saturating_sub(base)).unwrap_or(usize::MAX).max(header.size);
-        if let Some((_, twin)) = self.twin.take_if(|(twin, _)| *twin == base) {
-            // Of two with the same beginning that is read once.
-            let is_part = twin.starts_with(&bytes) || bytes.starts_with(&twin);
-            at = at.max(if is_part { twin.len() } else { 0 });
+        if self.twins.as_ref().is_none_or(|twins| twins.base != base) {
+            let has_twin = self.sources.as_slice().first().is_some_and(|next| next.base() == base);
+            self.twins = has_twin.then(|| Twins { base, records: HashSet::new() });
         }
+        let at = usize::try_from(self.from.saturating_sub(base)).unwrap_or(usize::MAX).max(header.size);
         let (salt, search) = (header.salt, Resync::default());
         Ok(Some(Loaded { path, base, salt, bytes, at, is_archived, is_sealed, search }))
     }
 
-    /// Leaves the segment that was read. Its bytes stay while the next has the same base.
+    /// Leaves the segment that was read.
     fn leave(&mut self) {
         let Some(segment) = self.segment.take() else { return };
         if let Some(watcher) = &self.watcher {
             watcher.read(segment.bytes.len());
-        }
-        let has_twin = self.sources.as_slice().first().is_some_and(|next| next.base() == segment.base);
-        if has_twin {
-            // Behind the last record is room, or what is damaged.
-            let counted = usize::try_from(self.end.saturating_sub(segment.base)).unwrap_or(usize::MAX);
-            self.twin = Some((segment.base, segment.bytes.slice(..counted.min(segment.bytes.len()))));
         }
     }
 
@@ -312,15 +318,22 @@ impl Replay {
                 return None;
             }
             if let Some(payload) = frame::decode(rest, segment.salt) {
+                let checksum = frame::declared(rest).map_or(0, |(_, checksum)| checksum);
+                let record = (position, segment.salt, checksum);
                 segment.at += frame::FRAME_SIZE + payload.len();
-                self.end = segment.base + segment.at as u64;
-                self.read_to = self.read_to.max(self.end);
+                let end = segment.base + segment.at as u64;
+                self.end = self.end.max(end);
+                self.read_to = self.read_to.max(end);
+                // Of two forms of a segment, either may have whole what is damaged in the other. The rest counts once.
+                if self.twins.as_mut().is_some_and(|twins| !twins.records.insert(record)) {
+                    continue;
+                }
                 if let Some(entry) = Entry::decode(payload) {
                     return Some((position, entry));
                 }
                 // Intact, and of a type this version does not know.
-                let (path, to) = (segment.path.clone(), self.end);
-                self.damaged(path, position, to, DamageKind::Garbled, is_archived);
+                let path = segment.path.clone();
+                self.damaged(path, position, end, DamageKind::Garbled, is_archived);
                 continue;
             }
             let next = segment.search.next_record(&segment.bytes, segment.at + 1, segment.salt);

@@ -15,6 +15,7 @@ fn callback(body: &[u8]) -> Entry {
         adopt: true,
         confirm: true,
         asked: false,
+        foreign: false,
         sidecars: false,
         replay_of: None,
         body: Bytes::copy_from_slice(body),
@@ -162,12 +163,15 @@ proptest! {
     }
 }
 
-/// What was moved out of the journal's folder.
+/// What was moved out of the journal's folder, and whether it is out of reach.
 #[derive(Debug, Default)]
-struct Moved(std::sync::Mutex<std::collections::BTreeMap<u64, Bytes>>);
+struct Moved(std::sync::Mutex<std::collections::BTreeMap<u64, Bytes>>, AtomicBool);
 
 impl Archive for Moved {
     fn segments(&self, from: u64, _: Patience) -> Result<Vec<Archived>, ArchiveError> {
+        if self.1.load(Ordering::Relaxed) {
+            return Err(ArchiveError("out of reach".to_owned()));
+        }
         let moved = self.0.lock().unwrap();
         let archived = |(base, bytes): (&u64, &Bytes)| Archived {
             base: *base,
@@ -290,6 +294,72 @@ fn the_archive_is_compared_with_what_was_here_before_segments_were_begun_without
     let later = open();
     assert!(!later.has_inherited_baseline());
     assert_eq!(later.survey_archive().unwrap(), Standing::InStep);
+}
+
+#[test]
+fn what_only_the_archive_has_is_read_from_the_beginning_also_when_no_header_tells_of_it() {
+    let (data, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let archive = std::sync::Arc::new(Moved::default());
+    let open = || Journal::open_in(data.path()).unwrap().with_archive(archive.clone());
+    let append = |journal: Journal, at_least: u64, number: u32| {
+        Writer::new(journal, at_least).unwrap().append([&repeated(number)], Durability::Synced).unwrap();
+    };
+    append(open(), 0, 1);
+    let beyond = Journal::open(elsewhere.path()).unwrap();
+    append(beyond.clone(), 1 << 20, 2);
+    let segment = beyond.segment(1 << 20).unwrap();
+    let archive_end = (1 << 20) + segment.len() as u64;
+    archive.0.lock().unwrap().insert(1 << 20, segment);
+    append(open(), 1 << 30, 3);
+    open().clear_baseline().unwrap();
+    // A state that is there needs the newest segment alone, and one that is made anew in the same run all of them.
+    let running = open();
+    assert_eq!(read_all(&running, 1 << 30).0.len(), 1);
+    assert_eq!((entries_of(&running), read_all(&running, 0).1), ([1, 2, 3].map(repeated).to_vec(), vec![]));
+    // Once it is known that there is such a segment, nothing is made without the archive's answer.
+    running.note_unlinked(archive_end).unwrap();
+    archive.1.store(true, Ordering::Relaxed);
+    for journal in [running, open()] {
+        assert!(matches!(journal.replay(0), Err(JournalError::Archive(_))));
+        assert_eq!(read_all(&journal, archive_end).0.len(), 1);
+    }
+    archive.1.store(false, Ordering::Relaxed);
+    assert_eq!(entries_of(&open()), [1, 2, 3].map(repeated));
+}
+
+#[test]
+fn of_two_forms_of_a_segment_each_record_counts_once_whichever_is_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path()).unwrap();
+    let mut writer = Writer::new(journal.clone(), 0).unwrap();
+    let first = writer.append([&repeated(1)], Durability::Synced).unwrap()[0] as usize;
+    writer.append([&repeated(2)], Durability::Synced).unwrap();
+    let early = std::fs::read(journal.path(0)).unwrap();
+    writer.append([&repeated(3)], Durability::Synced).unwrap();
+    drop(writer);
+    let whole = std::fs::read(journal.path(0)).unwrap();
+    let flipped = |bytes: &[u8], at: usize| {
+        let mut bytes = bytes.to_vec();
+        bytes[at] ^= 1;
+        bytes
+    };
+    let in_record = first + frame::FRAME_SIZE;
+    for (what, here, archived) in [
+        ("nothing", early.clone(), whole.clone()),
+        ("a header here", flipped(&early, 20), whole.clone()),
+        ("a record here", flipped(&early, in_record), whole.clone()),
+        ("a header in the archive", early.clone(), flipped(&whole, 20)),
+        ("a record in the archive", early.clone(), flipped(&whole, in_record)),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(Journal::segment_name(0)), here).unwrap();
+        let archive = std::sync::Arc::new(Moved::default());
+        archive.0.lock().unwrap().insert(0, archived.into());
+        let copy = Journal::open(dir.path()).unwrap().with_archive(archive);
+        let read = entries_of(&copy);
+        let times = |number: u32| read.iter().filter(|entry| **entry == repeated(number)).count();
+        assert_eq!((times(1), times(2), times(3), read.len()), (1, 1, 1, 3), "{what}");
+    }
 }
 
 #[test]

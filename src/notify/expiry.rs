@@ -108,7 +108,8 @@ mod tests {
         let parsed = parse(&body);
         let (at, target) = (Timestamp::now(), Target::UseApi);
         let (adopt, sidecars, confirm, asked) = (true, false, false, false);
-        let entry = CallbackEntry { at, target, adopt, sidecars, confirm, asked, replay_of: None, body };
+        let foreign = false;
+        let entry = CallbackEntry { at, target, adopt, sidecars, confirm, asked, foreign, replay_of: None, body };
         log.record_callback(Entry::Callback(entry), parsed).await.unwrap();
     }
 

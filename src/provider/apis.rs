@@ -76,8 +76,11 @@ pub(super) struct Adapter {
     job_path: fn(&JobId) -> Option<String>,
     /// A body that names a job and says nothing else.
     naming: fn(&JobId) -> Value,
-    /// Whether the answer about a job may have another id of the same job.
-    answers_by_alias: fn(&JobId) -> bool,
+    /// The account that a job runs on, where its id says it.
+    account: fn(&JobId) -> &str,
+    /// Where the answer about a job has its two ids, if it may have either of them or none: the one that counts stands in the
+    /// first.
+    names_of: fn(&JobId) -> Option<[&'static str; 2]>,
     /// Whether "there is no such job" means that there is none any more.
     denies: fn(&JobId) -> bool,
     /// For how many days the provider knows a job.
@@ -120,7 +123,8 @@ impl Adapter {
             read,
             job_path: |_| None,
             naming: |id| json!({"jobid": id.as_sent()}),
-            answers_by_alias: |_| false,
+            account: JobId::account,
+            names_of: |_| None,
             denies: |_| true,
             kept_days: 31,
             endpoints: &[],
@@ -224,8 +228,12 @@ impl Adapter {
         (self.naming)(id)
     }
 
-    pub(super) fn answers_by_alias(&self, id: &JobId) -> bool {
-        (self.answers_by_alias)(id)
+    pub(super) fn account<'a>(&self, id: &'a JobId) -> &'a str {
+        (self.account)(id)
+    }
+
+    pub(super) fn names_of(&self, id: &JobId) -> Option<[&'static str; 2]> {
+        (self.names_of)(id)
     }
 }
 

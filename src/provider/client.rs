@@ -22,10 +22,10 @@ pub use circuit_breaker::CircuitBreaker;
 pub use error::ProviderError;
 pub use lists::ListPage;
 
-use super::{Parsed, apis};
+use super::{Parsed, apis, json, json_patch};
 use crate::domain::{JobId, MediaUrl, Observation, ReplyRef};
 use crate::egress::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue};
-use crate::egress::{self, ClientSetupError, Method, Policy};
+use crate::egress::{self, ClientSetupError, Method, Policy, StatusCode};
 use crate::http::{BodyError, read_body};
 
 /// How the provider is reached.
@@ -127,16 +127,24 @@ impl Client {
             bytes if bytes > Self::MAX_ANSWER => large_answers.acquire_owned().await.ok(),
             _ => None,
         };
-        let (account, max_bytes) = (account_of(id), api.max_answer().max(Self::MAX_ANSWER));
-        let answer = self.ask_up_to(max_bytes, &account, &path, |status, body| {
-            let answer = match super::read(&body) {
+        let (whose, account) = (turn_of(id), account_of(id));
+        let max_bytes = api.max_answer().max(Self::MAX_ANSWER);
+        let answer = self.ask_up_to(max_bytes, &whose, &account, &path, |status, body| {
+            let status = status.map_err(ProviderError::about_a_job);
+            let answer = match (super::read(&body), api.names_of(id)) {
                 // A failed agent job is answered with the status it failed with.
-                Ok(Parsed::Job(observation)) if observation.job == *id => Ok(Answer { observation, body }),
-                Ok(Parsed::Job(_)) if api.answers_by_alias(id) => under_its_name(id, &body),
-                Ok(Parsed::Job(_)) => Err("it is about another job"),
-                Ok(Parsed::Unrecognised(_)) if api.answers_by_alias(id) => under_its_name(id, &body),
-                Ok(Parsed::Unrecognised(unclear)) => Err(unclear.as_str()),
-                Err(_) => Err("it is not JSON"),
+                (Ok(Parsed::Job(observation)), _) if observation.job == *id => Ok(Answer { observation, body }),
+                (Ok(Parsed::Job(_)), Some(names)) => under_its_name(id, names, &body),
+                (Ok(Parsed::Job(_)), None) => Err("it is about another job"),
+                (Ok(Parsed::Unrecognised(_)), Some(names)) => match under_its_name(id, names, &body) {
+                    // An error without an id is about a job only if it says how far that is.
+                    Ok(answer) if status.is_err() && answer.observation.status_label.is_none() => {
+                        Err("it is about no job")
+                    }
+                    answer => answer,
+                },
+                (Ok(Parsed::Unrecognised(unclear)), None) => Err(unclear.as_str()),
+                (Err(_), _) => Err("it is not JSON"),
             };
             match (status, answer) {
                 (Ok(()), Err(problem)) => Err(ProviderError::Unreadable(problem)),
@@ -164,18 +172,43 @@ impl Client {
     /// When it names none.
     pub async fn media_link(&self, job: &JobId, place: &MediaUrl) -> Result<MediaUrl, ProviderError> {
         const FIELDS: [&str; 2] = ["cdnUrl", "url"];
-        self.ask(&account_of(job), below_base(place), |status, body| {
+        self.ask_up_to(Self::MAX_ANSWER, &turn_of(job), &account_of(job), below_base(place), |status, body| {
             status?;
-            let answer = super::json::parse_object(&body).ok().flatten().unwrap_or_default();
+            let answer = json::parse_object(&body).ok().flatten().unwrap_or_default();
             let link = FIELDS.iter().find_map(|field| answer.text(field));
             link.and_then(|link| MediaUrl::parse(&link).ok()).ok_or(ProviderError::Unreadable("it names no link"))
         })
         .await
     }
 
-    /// Where a file is that is to be had from the provider itself. Of `place`, path and query count.
-    pub fn media_url(&self, place: &MediaUrl) -> Option<MediaUrl> {
-        MediaUrl::parse(&format!("{}/{}", self.base, below_base(place))).ok()
+    /// Where a file of `job` is that is to be had from the provider itself. Of `place`, path and query count.
+    ///
+    /// # Errors
+    /// When the job's account is on hold: then its files are not asked for, either.
+    pub fn media_url(&self, job: &JobId, place: &MediaUrl) -> Result<MediaUrl, ProviderError> {
+        if self.circuit_breaker.hold_remaining(&account_of(job)).is_some() {
+            return Err(ProviderError::OnHold);
+        }
+        let url = MediaUrl::parse(&format!("{}/{}", self.base, below_base(place)));
+        url.map_err(|_| ProviderError::Unreadable("its place is no URL"))
+    }
+
+    /// Takes note of the status that came for such a file, asked for at `sent`, instead of the file. Returns what it means if
+    /// that is about the token, the account or the provider, and not about the file.
+    pub fn media_refused(
+        &self,
+        job: &JobId,
+        place: &MediaUrl,
+        sent: Instant,
+        status: StatusCode,
+        retry_after: Option<Duration>,
+    ) -> Option<ProviderError> {
+        let error = ProviderError::of_status(status, retry_after).err()?;
+        if !matches!(error, ProviderError::TokenRefused | ProviderError::OnHold | ProviderError::Busy { .. }) {
+            return None;
+        }
+        self.circuit_breaker.record_outcome(&account_of(job), below_base(place), sent, Some(&error));
+        Some(error)
     }
 
     /// What keeps the provider from being asked.
@@ -191,18 +224,19 @@ impl Client {
         path: &str,
         read: impl FnOnce(Result<(), ProviderError>, Bytes) -> Result<T, ProviderError>,
     ) -> Result<T, ProviderError> {
-        self.ask_up_to(Self::MAX_ANSWER, account, path, read).await
+        self.ask_up_to(Self::MAX_ANSWER, account, account, path, read).await
     }
 
-    /// The same where the answer may have so many bytes.
+    /// The same where the answer may have so many bytes, in a turn that may be shared by more than one account.
     async fn ask_up_to<T>(
         &self,
         max_bytes: usize,
+        turn: &str,
         account: &str,
         path: &str,
         read: impl FnOnce(Result<(), ProviderError>, Bytes) -> Result<T, ProviderError>,
     ) -> Result<T, ProviderError> {
-        let _turn = self.account_locks.turn(account).await;
+        let _turn = self.account_locks.turn(turn).await;
         if self.circuit_breaker.hold_remaining(account).is_some() {
             return Err(ProviderError::OnHold);
         }
@@ -225,7 +259,7 @@ impl Client {
         let answered = timeout(Self::ANSWER_TIMEOUT, async {
             // No redirect is followed: the token goes to the configured host alone.
             let response = self.http.send(Method::GET, &url, headers, None).await?;
-            let status = ProviderError::of_status(response.status(), response.headers());
+            let status = ProviderError::of_answer(response.status(), response.headers());
             match read_body(response.into_stream(), max_bytes).await {
                 Ok(body) => Ok((status, body)),
                 Err(BodyError::TooLarge(_)) => Err(ProviderError::Unreadable("it is too large")),
@@ -253,24 +287,33 @@ fn below_base(place: &MediaUrl) -> &str {
     place.expose()[url::Position::BeforePath..url::Position::AfterQuery].trim_start_matches('/')
 }
 
-/// The account of a job as the order of requests and the circuit breaker know it: of two APIs they are two.
-pub(crate) fn account_of(id: &JobId) -> String {
+/// In whose turn the provider is asked about a job: its account's, and of two APIs they are two. Jobs whose ids name no account
+/// share a turn of their API's.
+pub(crate) fn turn_of(id: &JobId) -> String {
+    let account = apis::of(id).map_or_else(|| id.account(), |api| api.account(id));
     match id.provider() {
-        provider if provider == JobId::FIRST_API => id.account().to_owned(),
-        provider => format!("{provider}/{}", id.account()),
+        provider if provider == JobId::FIRST_API => account.to_owned(),
+        provider => format!("{provider}/{account}"),
     }
 }
 
-/// An answer about a job that has another of its ids, or none, with the id that was asked for in front: that one counts.
-fn under_its_name(id: &JobId, body: &[u8]) -> Result<Answer, &'static str> {
-    let named = apis::of(id).map(|api| api.naming(id).to_string()).unwrap_or_default();
-    let (Some(named), Some(start)) = (named.strip_suffix('}'), body.iter().position(|byte| *byte == b'{')) else {
-        return Err("it is no object");
-    };
-    let rest = &body[start + 1..];
-    let is_empty = rest.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'}');
-    let body = [named.as_bytes(), if is_empty { b"" } else { b"," }, rest].concat();
-    match super::read(&body) {
+/// The account of a job as the circuit breaker knows it. A job whose id names none stands for itself: whose hold its answer
+/// tells of is not known, so no other job is held.
+pub(crate) fn account_of(id: &JobId) -> String {
+    let turn = turn_of(id);
+    if turn.is_empty() || turn.ends_with('/') { id.as_str().to_owned() } else { turn }
+}
+
+/// An answer about a job that has another of its ids, or none, with the id that was asked for under the first of `names`,
+/// which counts. The other one is kept under the second.
+fn under_its_name(id: &JobId, names: [&str; 2], body: &[u8]) -> Result<Answer, &'static str> {
+    let object = json::parse_object(body).ok().flatten().unwrap_or_default();
+    let other = names.into_iter().filter_map(|name| object.text(name)).find(|other| other != id.as_sent());
+    let mut ids = vec![(names[0], id.as_sent())];
+    ids.extend(other.as_deref().map(|other| (names[1], other)));
+    let body = json_patch::json_text(body).and_then(|text| json_patch::with_members(text, &ids));
+    let body = body.ok_or("it is no object")?;
+    match super::read(body.as_bytes()) {
         Ok(Parsed::Job(observation)) if observation.job == *id => Ok(Answer { observation, body: body.into() }),
         _ => Err("it is about another job"),
     }

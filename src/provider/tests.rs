@@ -168,6 +168,32 @@ fn the_shape_of_the_id_decides_the_kind() {
     }
 }
 
+/// A hold is an account's own, as far as the job's id says whose it is.
+#[test]
+fn the_account_of_a_job_is_found_wherever_its_id_has_it() {
+    let mail = "studio@example.com";
+    let uuid = "3f6b2c14-9d0a-4a38-8f57-0c1a7d5be412";
+    for (id, turn, account) in [
+        ("user:1-minimax:2-video:3", "2", "2"),
+        (&format!("user:1-pixverse:{mail}-video:33"), "pixverse/studio@example.com", "pixverse/studio@example.com"),
+        (
+            &format!("google-vids:user:4-{mail}-job:{uuid}"),
+            "google-vids/studio@example.com",
+            "google-vids/studio@example.com",
+        ),
+        (
+            &format!("j1795172710120i-u4-{mail}-bot:google-vids"),
+            "google-vids/studio@example.com",
+            "google-vids/studio@example.com",
+        ),
+        ("kling:285018472933", "kling/", "kling:285018472933"),
+        ("faceswap:a b", "faceswap/", "faceswap:a b"),
+    ] {
+        let id: JobId = id.parse().unwrap();
+        assert_eq!((turn_of(&id).as_str(), account_of(&id).as_str()), (turn, account));
+    }
+}
+
 #[test]
 fn the_cleanest_url_comes_first() {
     let body = video(

@@ -1,4 +1,5 @@
 use super::queue::Queue;
+use super::turns::Turn;
 use super::{Reconciler, schedule};
 use crate::domain::{Job, JobId, JobState, Kind, Timestamp};
 use crate::intake::{IntakeError, UnknownJobPolicy};
@@ -28,10 +29,14 @@ pub(super) enum Learned {
 }
 
 impl Reconciler {
-    /// Finds every job that is to be asked about and not known to be waiting.
-    pub(super) async fn scan(&self, queue: &mut Queue) -> Result<(), StateError> {
+    /// Finds jobs that are to be asked about and not known to be waiting: of each state about `most`, from where the last scan
+    /// ended. True when those were all there are.
+    pub(super) async fn scan(&self, queue: &mut Queue, most: usize) -> Result<bool, StateError> {
+        let mut has_all = true;
         for state in schedule::ASKED_ABOUT {
-            let (mut before, mut seen) = (None, 0);
+            let mut before = queue.scanned_to.remove(&state);
+            has_all &= before.is_none();
+            let mut seen = 0;
             loop {
                 let page = self.page(state, before).await?;
                 for record in &page.items {
@@ -39,12 +44,14 @@ impl Reconciler {
                 }
                 seen += page.items.len();
                 before = page.next;
-                if before.is_none() || seen >= Queue::MAX_JOBS {
+                if before.is_none() || seen >= most {
                     break;
                 }
             }
+            has_all &= before.is_none();
+            queue.scanned_to.extend(before.map(|before| (state, before)));
         }
-        Ok(())
+        Ok(has_all)
     }
 
     /// Jobs in a state, read on a thread that may block.
@@ -58,21 +65,28 @@ impl Reconciler {
     }
 
     /// A job changed.
-    pub(super) fn heard_of(&self, queue: &mut Queue, JobChanged { sequence, state, .. }: JobChanged) {
+    ///
+    /// # Errors
+    /// When it cannot be read how: then a scan finds it.
+    pub(super) fn heard_of(&self, queue: &mut Queue, change: JobChanged) -> Result<(), StateError> {
+        let JobChanged { sequence, state, .. } = change;
         if !schedule::ASKED_ABOUT.contains(&state) {
-            queue.put(sequence, None);
+            queue.remove(sequence);
         } else if !queue.has(sequence)
-            && let Ok(Some(record)) = self.state().job_at(sequence)
+            && let Some(record) = self.state().job_at(sequence)?
         {
             self.on_job_changed(queue, &record);
         }
+        Ok(())
     }
 
     /// A job is like this. What waits goes on waiting: repeated callbacks must not make the provider be asked more often.
     pub(super) fn on_job_changed(&self, queue: &mut Queue, JobRecord { sequence, job }: &JobRecord) {
         let next = self.next(job, None).filter(|at| !queue.is_finished(*sequence, *at));
-        if next.is_none() || !queue.has(*sequence) {
-            queue.put(*sequence, next);
+        match next {
+            None => queue.remove(*sequence),
+            Some(at) if !queue.has(*sequence) => queue.put(*sequence, at, Turn::of(job)),
+            Some(_) => {}
         }
     }
 
@@ -90,13 +104,22 @@ impl Reconciler {
 
     /// Asks about a job. Returns when to ask again.
     pub(super) async fn ask(&self, sequence: u64) -> Option<Timestamp> {
-        let job = self.state().job_at(sequence).ok()??.job;
-        self.next(&job, None)?;
+        self.ask_if_wanted(sequence).await.unwrap_or_else(|error| {
+            tracing::debug!(sequence, %error, "whether a job is to be asked about cannot be read yet");
+            Some(Timestamp::now().after(Self::SCAN_SOON))
+        })
+    }
+
+    async fn ask_if_wanted(&self, sequence: u64) -> Result<Option<Timestamp>, StateError> {
+        let Some(JobRecord { job, .. }) = self.state().job_at(sequence)? else { return Ok(None) };
+        if self.next(&job, None).is_none() {
+            return Ok(None);
+        }
         let now = Timestamp::now();
-        match self.asked(&job).await {
+        Ok(match self.asked(&job).await {
             Ok(_) => {
-                let job = self.state().job_at(sequence).ok()??.job;
-                self.next(&job, Some(now))
+                let record = self.state().job_at(sequence)?;
+                record.and_then(|record| self.next(&record.job, Some(now)))
             }
             Err(AskError::Provider(ProviderError::OnHold)) => {
                 let rest = self.inner.client.circuit_breaker().hold_remaining(&account_of(&job.id));
@@ -111,7 +134,7 @@ impl Reconciler {
                 tracing::warn!(job = %job.id, %error, "what the provider says cannot be recorded yet");
                 Some(now.after(Self::SCAN_SOON))
             }
-        }
+        })
     }
 
     async fn asked(&self, job: &Job) -> Result<Learned, AskError> {
@@ -192,5 +215,84 @@ impl Reconciler {
                 false
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use secrecy::SecretString;
+
+    use super::*;
+    use crate::domain::Target;
+    use crate::egress::{self, AllowedHosts};
+    use crate::intake::{self, Intake, QuarantineLimits, ReplyKeys, ReplyUrls};
+    use crate::journal::Journal;
+    use crate::provider::{Client, ClientConfig};
+    use crate::reconcile::Config;
+    use crate::state::EventLog;
+
+    fn reconciler_of(log: &EventLog, dir: &Path) -> Reconciler {
+        let secret = SecretString::from("secret");
+        let urls = ReplyUrls::new("http://127.0.0.1".parse().unwrap(), ReplyKeys::new([&secret]).unwrap());
+        let config = intake::Config {
+            max_callback_size: 1 << 20,
+            body_time: intake::Config::BODY_TIME,
+            adopt_unknown_refs: true,
+            sidecars: false,
+            confirm: false,
+            quarantine: QuarantineLimits::default(),
+        };
+        let allowed_hosts = AllowedHosts::Only(Vec::new());
+        let egress = egress::Config { allowed_hosts, allow_http: true, allow_private_addresses: false };
+        let client = ClientConfig { base_url: "http://127.0.0.1".parse().unwrap(), api_token: secret, egress };
+        let intake = Intake::new(config, urls, log.clone(), &dir.join("spool"));
+        Reconciler::new(Config::default(), intake, Client::new(&client).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_job_whose_time_comes_while_the_state_cannot_be_read_is_asked_about_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, state) = (dir.path().join("journal"), dir.path().join("state"));
+        // A link to itself cannot be opened: ELOOP.
+        std::os::unix::fs::symlink(&state, &state).unwrap();
+        let log = EventLog::open(Journal::open(&journal).unwrap(), &state, Intake::parse_callback).unwrap();
+        let reconciler = reconciler_of(&log, dir.path());
+        let change = JobChanged { sequence: 1, state: JobState::Running, number: 1 };
+        let (now, mut queue) = (Timestamp::now(), Queue::default());
+        assert!(reconciler.ask(1).await.is_some_and(|again| again > now));
+        assert!(reconciler.heard_of(&mut queue, change).is_err());
+        std::fs::remove_file(&state).unwrap();
+        log.recovered().await.unwrap();
+        assert_eq!(reconciler.ask(1).await, None, "there is no such job");
+        assert!(reconciler.heard_of(&mut queue, change).is_ok() && !queue.has(1));
+        log.close();
+    }
+
+    #[tokio::test]
+    async fn of_more_jobs_than_one_scan_reads_every_one_is_reached_by_some_scan() {
+        const JOBS: usize = 600;
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, state) = (dir.path().join("journal"), dir.path().join("state"));
+        let log = EventLog::open(Journal::open(&journal).unwrap(), &state, Intake::parse_callback).unwrap();
+        log.recovered().await.unwrap();
+        let reconciler = reconciler_of(&log, dir.path());
+        let accepted = (0..JOBS).map(|number| {
+            let body = format!(r#"{{"videoId": "user:1-minimax:2-video:{number}", "status": 1}}"#);
+            reconciler.inner.intake.accept(Target::Channel, body.into())
+        });
+        let accepted = futures_util::future::join_all(accepted).await;
+        assert!(accepted.iter().all(Result::is_ok));
+        let (mut queue, mut found) = (Queue::default(), Vec::new());
+        for _ in 0..3 {
+            // One page.
+            let has_all = reconciler.scan(&mut queue, 1).await.unwrap();
+            found.push((queue.len(), has_all));
+        }
+        assert_eq!(found, [(256, false), (512, false), (JOBS, false)]);
+        assert!(queue.scanned_to.is_empty(), "the next scan begins with the newest");
+        assert!(reconciler.scan(&mut queue, 2 * JOBS).await.unwrap());
+        log.close();
     }
 }

@@ -155,19 +155,25 @@ impl Reconciler {
     }
 
     /// Whose lists there are: nobody's in particular where the provider does not ask for an account.
-    pub(super) async fn accounts(&self, list: JobList) -> Result<Vec<Option<String>>, ProviderError> {
+    async fn accounts(&self, list: JobList) -> Result<Vec<Option<String>>, ProviderError> {
         let client = &self.inner.client;
         match self.with_retry(|| client.list(list, None, None)).await {
             Ok(_) => Ok(vec![None]),
-            Err(error @ ProviderError::Rejected(_)) if list.has_accounts() => {
-                let accounts = self.with_retry(|| client.accounts()).await?;
-                if accounts.is_empty() {
-                    return Err(error);
-                }
-                Ok(accounts.into_iter().map(Some).collect())
-            }
-            Err(error) => Err(error),
+            Err(error) => Ok(self.accounts_of(list, error).await?.into_iter().map(Some).collect()),
         }
+    }
+
+    /// Whose lists there are, where the provider answers with `error` to a question that names no account.
+    ///
+    /// # Errors
+    /// With that error, when an account would not help.
+    pub(super) async fn accounts_of(&self, list: JobList, error: ProviderError) -> Result<Vec<String>, ProviderError> {
+        let client = &self.inner.client;
+        if !matches!(error, ProviderError::Rejected(_)) || !list.has_accounts() {
+            return Err(error);
+        }
+        let accounts = self.with_retry(|| client.accounts()).await?;
+        if accounts.is_empty() { Err(error) } else { Ok(accounts) }
     }
 
     async fn scan_list(

@@ -49,9 +49,13 @@ impl Reconciler {
 
     async fn discover_of(&self, api: &str) -> Result<u64, AskError> {
         let client = &self.inner.client;
-        let mut told = Vec::new();
+        let (mut told, mut result) = (Vec::new(), Ok(()));
         for list in RunningList::of(api) {
-            told.extend(or_none(self.with_retry(|| client.running(list)).await)?);
+            match or_none(self.with_retry(|| client.running(list)).await) {
+                Ok(mentions) => told.extend(mentions),
+                Err(error) if self.is_outage() => return Err(error.into()),
+                Err(error) => result = result.and(Err(error)),
+            }
         }
         // What stands in two lists is asked about once.
         let mut seen = HashSet::new();
@@ -67,6 +71,7 @@ impl Reconciler {
                 }
             }
         }
+        result?;
         Ok(discovered)
     }
 
@@ -80,14 +85,28 @@ impl Reconciler {
         result
     }
 
+    /// What one account is refused, such as one on hold, keeps none of the others from being asked for; an outage does.
     async fn read_first_page(&self, list: JobList) -> Result<(), AskError> {
-        let unknown = if self.inner.config.adopt_listed { UnknownJobPolicy::Adopt } else { UnknownJobPolicy::Skip };
-        for account in self.accounts(list).await? {
-            let client = &self.inner.client;
-            let page = self.with_retry(|| client.list(list, account.as_deref(), None)).await?;
-            for Answer { observation, body } in page.jobs {
-                self.inner.intake.observe_listed(body, observation, unknown).await?;
+        let error = match self.read_first_page_of(list, None).await {
+            Err(AskError::Provider(error)) => error,
+            read => return read,
+        };
+        let mut result = Ok(());
+        for account in self.accounts_of(list, error).await? {
+            match self.read_first_page_of(list, Some(&account)).await {
+                Err(error @ AskError::Provider(_)) if !self.is_outage() => result = result.and(Err(error)),
+                read => read?,
             }
+        }
+        result
+    }
+
+    async fn read_first_page_of(&self, list: JobList, account: Option<&str>) -> Result<(), AskError> {
+        let unknown = if self.inner.config.adopt_listed { UnknownJobPolicy::Adopt } else { UnknownJobPolicy::Skip };
+        let client = &self.inner.client;
+        let page = self.with_retry(|| client.list(list, account, None)).await?;
+        for Answer { observation, body } in page.jobs {
+            self.inner.intake.observe_listed(body, observation, unknown).await?;
         }
         Ok(())
     }
@@ -97,7 +116,8 @@ impl Reconciler {
         Ok(record.map(|record| record.job))
     }
 
-    /// Asks about a job that is not known. True when it is taken in.
+    /// Asks about a job that is not known. True when it is taken in. What the provider does not say of it keeps no other from
+    /// being asked about; an outage does.
     async fn take_in(&self, mention: &JobMention) -> Result<bool, AskError> {
         match self.with_retry(|| self.inner.client.job(&mention.job)).await {
             Ok(answer) => {
@@ -111,12 +131,9 @@ impl Reconciler {
             }
             // It is asked about again at the next discovery.
             Err(
-                ProviderError::Gone
-                | ProviderError::OnHold
-                | ProviderError::Rejected(_)
-                | ProviderError::Unreadable(_)
-                | ProviderError::Failed(_),
+                ProviderError::Gone | ProviderError::OnHold | ProviderError::Rejected(_) | ProviderError::Unreadable(_),
             ) => Ok(false),
+            Err(_) if !self.is_outage() => Ok(false),
             Err(error) => Err(error.into()),
         }
     }

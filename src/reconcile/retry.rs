@@ -29,9 +29,7 @@ impl Reconciler {
             }
             match ask().await {
                 Err(ProviderError::Busy { .. }) => {}
-                Err(ProviderError::Failed(_) | ProviderError::NoAnswer(_) | ProviderError::Unreachable(_))
-                    if failures < MOST_FAILURES =>
-                {
+                Err(error) if error.is_transient() && failures < MOST_FAILURES => {
                     sleep(doubling(failures, LONGEST_PAUSE)).await;
                     failures += 1;
                 }

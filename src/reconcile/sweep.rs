@@ -1,12 +1,14 @@
 //! Every job whose end is not known, asked about now.
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 
 use super::ask::{AskError, Learned};
 use super::progress::{Progress, ReconcileReport, SyncError};
 use super::queue::Queue;
+use super::turns::Turn;
 use super::{Reconciler, schedule};
-use crate::domain::{Job, JobState};
+use crate::domain::{Job, JobState, Timestamp};
 use crate::provider::ProviderError;
 
 impl Reconciler {
@@ -17,31 +19,48 @@ impl Reconciler {
     /// When it ends early.
     pub async fn reconcile(&self, progress: &Progress<ReconcileReport>) -> Result<(), SyncError> {
         self.inner.intake.log().recovered().await;
-        let mut sequences = Vec::new();
+        let mut now = Timestamp::now();
+        let (mut queue, mut wanted) = (Queue::default(), 0);
         for state in schedule::ASKED_ABOUT {
             let mut before = None;
             loop {
                 let page = self.page(state, before).await?;
-                let wanted = page.items.iter().filter(|record| schedule::awaits_result(&record.job));
-                sequences.extend(wanted.map(|record| record.sequence));
+                for record in page.items.iter().filter(|record| schedule::awaits_result(&record.job)) {
+                    wanted += usize::from(!queue.has(record.sequence));
+                    queue.put(record.sequence, now, Turn::of(&record.job));
+                }
                 before = page.next;
-                if before.is_none() || sequences.len() >= Queue::MAX_JOBS {
+                if before.is_none() {
                     break;
                 }
             }
         }
-        progress.expect(sequences.len() as u64);
-        let asked = stream::iter(sequences).map(|sequence| async move {
-            let asked = self.ask_now(sequence, progress).await;
-            progress.step();
-            asked
-        });
-        asked.buffer_unordered(Self::AT_ONCE).try_for_each(|()| async { Ok(()) }).await?;
+        // What there is no room for is asked about on schedule.
+        let has_all = queue.len() == wanted;
+        progress.expect(queue.len() as u64);
+        let mut asking = FuturesUnordered::new();
+        loop {
+            while asking.len() < Self::AT_ONCE
+                && let Some(sequence) = queue.take(now)
+            {
+                asking.push(async move { (sequence, self.ask_now(sequence, progress).await) });
+            }
+            if let Some((sequence, asked)) = asking.next().await {
+                progress.step();
+                asked?;
+                queue.asked(sequence, None, now);
+            } else if let Some(next) = queue.next() {
+                // What was put off need not wait for its time.
+                now = next;
+            } else {
+                break;
+            }
+        }
         let apis = self.apis_in_use().await.map_err(SyncError::from)?;
         let discovered = self.discover(&apis).await.map_err(SyncError::from)?;
         progress.complete(|report| {
             report.discovered = discovered;
-            report.complete = true;
+            report.complete = has_all;
         });
         Ok(())
     }

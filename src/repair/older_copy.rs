@@ -4,13 +4,17 @@
 //! into the state; new entries stand behind them, since a journal's first segment after a start follows from the time. When
 //! the bucket does not answer at the start, callbacks are taken all the same, and it is asked until it does. A start after
 //! that asks for the same, until all of it is on the disk in the state's store: the journal keeps its baseline until then.
+//! Then it notes up to where the bucket's journal goes, which no header here tells a state that is made anew later.
 
 use std::time::Duration;
 
 use super::PendingRestore;
 use super::retention::{RetentionError, STORE_PATIENCE};
 use crate::journal::Standing;
-use crate::state::EventLog;
+use crate::state::{EventLog, RecordError};
+
+/// Between two tries of what the disk refuses.
+const RETRY: Duration = Duration::from_secs(10);
 
 /// Compares what was here at the start with the archive, for as long as that does not answer, and sees to it that the state
 /// is made of both. Where the bucket's manifests may tell of more, a [`PendingRestore`] says so. `None` when the service stops
@@ -40,16 +44,12 @@ pub async fn compare_with_archive(log: &EventLog) -> Option<()> {
                 "the data directory is older than the bucket: a copy that was put back. What the bucket's journal has beyond \
                  it is read; what was neither in the copy nor in the bucket is lost"
             );
-            // A state that an earlier run went on with may be past what the bucket has.
+            record_behind(log, archive_end).await?;
+            // A state that an earlier run went on with may be past what the bucket has. And while that was read, entries may
+            // have come in before its end, where the state takes them for known.
             let is_past = log.journal().has_inherited_baseline() && !recovery.made_anew;
-            if surveyed == Standing::Unknown || is_past {
+            if surveyed == Standing::Unknown || is_past || log.journal().has_begun_before(archive_end) {
                 recovery = log.start_over().await?;
-            }
-            if log.journal().newest().is_none_or(|newest| newest < archive_end) {
-                // The clock is behind, or was ahead once.
-                if let Err(error) = log.begin_segment_at(archive_end).await {
-                    tracing::error!(%error, "no segment could be begun behind those in the bucket");
-                }
             }
         }
         Standing::Empty => tracing::warn!(
@@ -58,14 +58,30 @@ pub async fn compare_with_archive(log: &EventLog) -> Option<()> {
         ),
         Standing::InStep | Standing::Unknown => {}
     }
+    log.note_archive_folded_in();
     let may_lack_jobs = recovery.has_gaps() || recovery.made_anew || standing.is_older_copy();
     end_comparison(log, standing, may_lack_jobs).await
+}
+
+/// Sees to it that nothing is recorded before `archive_end` any more, however long that takes: the clock may be behind, or
+/// have been ahead once. `None` when the service stops before.
+async fn record_behind(log: &EventLog, archive_end: u64) -> Option<()> {
+    while log.journal().newest().is_none_or(|newest| newest < archive_end) {
+        match log.begin_segment_at(archive_end).await {
+            Ok(()) => {}
+            Err(RecordError::Stopping) => return None,
+            Err(error) => {
+                tracing::error!(%error, "no segment can be begun behind those in the bucket yet");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+    Some(())
 }
 
 /// Clears the journal's baseline, however long that takes; before that, records that manifests are to be read if the state
 /// `may_lack_jobs`. `None` when the service stops before.
 async fn end_comparison(log: &EventLog, standing: Standing, may_lack_jobs: bool) -> Option<()> {
-    const RETRY: Duration = Duration::from_secs(10);
     loop {
         let log = log.clone();
         let ending = tokio::task::spawn_blocking(move || -> Result<(), RetentionError> {
@@ -73,8 +89,12 @@ async fn end_comparison(log: &EventLog, standing: Standing, may_lack_jobs: bool)
                 // A later start could not tell any more.
                 PendingRestore::of(&log).record()?;
             }
+            if let Standing::OlderCopy { archive_end } = standing {
+                log.journal().note_unlinked(archive_end)?;
+                return clear_baseline(&log);
+            }
             // What is in step has read nothing that a crash could take from the store.
-            if standing.is_older_copy() { clear_baseline(&log) } else { Ok(log.journal().clear_baseline()?) }
+            Ok(log.journal().clear_baseline()?)
         });
         match ending.await {
             Ok(Ok(())) => return Some(()),
@@ -95,3 +115,6 @@ pub(super) fn clear_baseline(log: &EventLog) -> Result<(), RetentionError> {
     }
     Ok(log.journal().clear_baseline()?)
 }
+
+#[cfg(test)]
+mod tests;

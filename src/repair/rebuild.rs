@@ -12,7 +12,7 @@ use super::older_copy::clear_baseline;
 use super::{PendingRestore, RestoreError, restore};
 use crate::bucket::Bucket;
 use crate::domain::JobState;
-use crate::journal::{Archive, ArchiveError, Journal, JournalError, Patience, ReadProgress};
+use crate::journal::{Archive, ArchiveError, Archived, Journal, JournalError, Patience, ReadProgress};
 use crate::state::{Counters, EventLog, ParseCallback, Recovery, RecoveryError, StateError};
 
 /// A state that was made anew.
@@ -118,15 +118,20 @@ pub async fn rebuild(
     let segments = tokio::task::spawn_blocking(move || asked.segments(0, Patience::Thorough))
         .await
         .map_err(|_| RebuildError::Stopped)??;
+    let archive_end = segments.iter().map(Archived::latest_end).max().unwrap_or(0);
     let segments = segments.len();
-    if journal.newest().is_none() && state.is_dir() {
+    let pending = PendingRestore::beside(&state);
+    // What a rebuild has begun knows no more than the bucket.
+    if journal.newest().is_none() && state.is_dir() && !pending.is_of_rebuild() {
         return Err(RebuildError::NoJournal(dir.join("journal")));
     }
     if journal.newest().is_none() && segments == 0 && !has_manifest(bucket).await? {
         return Err(RebuildError::Nothing(dir.join("journal")));
     }
     // The next start goes on when this one is cut off.
-    PendingRestore::beside(&state).record()?;
+    pending.record_rebuild()?;
+    // Of what is archived, no header tells in a directory that was lost.
+    journal.note_unlinked(archive_end)?;
     match tokio::fs::remove_dir_all(&state).await {
         Err(source) if source.kind() != ErrorKind::NotFound => {
             return Err(RebuildError::Remove { path: state, source });

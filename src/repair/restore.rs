@@ -17,7 +17,7 @@ use crate::domain::{
     StoredFile, StuckReason, Timestamp, Variant, Withdrawal,
 };
 use crate::journal::{Durability, Event, JournalError, remove_durably, write_durably};
-use crate::state::{EventLog, ParseCallback, ParsedCallback, RecordError, StateError};
+use crate::state::{EventLog, ParseCallback, ParsedCallback, RecordError, StateError, restore_marker};
 
 /// Why not all manifests could be looked at. Those that were count; it may be done again.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +33,8 @@ pub enum RestoreError {
     Record(#[from] RecordError),
 }
 
-/// That the manifests are to be read, as a file beside the state: later starts find it until all of them were.
+/// That the manifests are to be read, as a file beside the state: later starts find it until all of them were. Of a
+/// rebuild, a second file says that it was begun.
 #[derive(Clone, Debug)]
 pub struct PendingRestore(PathBuf);
 
@@ -45,7 +46,7 @@ impl PendingRestore {
 
     /// For the state in the folder `state`, which need not be there: the file outlasts it.
     pub(super) fn beside(state: &Path) -> Self {
-        Self(state.with_extension("restore"))
+        Self(restore_marker(state))
     }
 
     /// Whether they are to be read. Blocks.
@@ -62,6 +63,24 @@ impl PendingRestore {
         write_durably(&self.0, "")
     }
 
+    /// Whether it is of a rebuild, which was then cut off: the state has nothing that only it knows. Blocks.
+    pub(super) fn is_of_rebuild(&self) -> bool {
+        self.rebuild_marker().try_exists().unwrap_or(false)
+    }
+
+    /// The same as [`PendingRestore::record`], for a rebuild. Blocks.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(super) fn record_rebuild(&self) -> Result<(), JournalError> {
+        self.record()?;
+        write_durably(&self.rebuild_marker(), "")
+    }
+
+    fn rebuild_marker(&self) -> PathBuf {
+        self.0.with_extension("rebuild")
+    }
+
     /// Removes it once all that `log` has folded in is on the disk in the state's store. Blocks.
     ///
     /// # Errors
@@ -70,6 +89,7 @@ impl PendingRestore {
         if !log.flush(STORE_PATIENCE)? {
             return Err(RetentionError::StoreBehind);
         }
+        remove_durably(&self.rebuild_marker())?;
         Ok(remove_durably(&self.0)?)
     }
 }
@@ -119,7 +139,7 @@ async fn restore_one(
 ) -> Result<bool, RestoreError> {
     let Some((folder, _)) = key.as_str().rsplit_once('/') else { return Ok(false) };
     let known = log.state().job_in_folder(folder)?;
-    if known.is_some_and(|known| matches!(known.job.state, JobState::Archived | JobState::Failed)) {
+    if known.is_some_and(|known| has_told_all(&known.job)) {
         return Ok(false);
     }
     let bytes = match with_retry(BucketError::is_outage, || bucket.read_manifest(key)).await {
@@ -160,6 +180,16 @@ async fn restore_one(
     let event = Event::JobFound { at: Timestamp::now(), job: Box::new(job) };
     log.record(event, Durability::Buffered).await?;
     Ok(true)
+}
+
+/// Whether a manifest can tell nothing of a job. One that failed may have been archived before what said so was lost: then its
+/// record has files.
+fn has_told_all(job: &Job) -> bool {
+    match job.state {
+        JobState::Archived => true,
+        JobState::Failed => job.assets.is_empty(),
+        JobState::Running | JobState::Archiving | JobState::Stuck => false,
+    }
 }
 
 /// Whether an object is there that may hold a file's bytes, by its size.
@@ -243,6 +273,7 @@ fn asset(found: AssetView, sources: &[AssetSource]) -> Asset {
         attempts: found.attempts,
         reached: 0,
         not_before: None,
+        renewals: 0,
         last_error: found.last_error,
         candidates: url.map(|url| Candidate { url, variant, access: Access::Public }).into_iter().collect(),
         stored,

@@ -14,7 +14,7 @@ use super::codes::codes_of;
 use super::rows::{Place, Rows};
 use super::{Entry, Inner, Search};
 use crate::domain::{Job, JobState, ReplyRef};
-use crate::state::{JobChanged, State, StateError};
+use crate::state::{ChangeNotice, State, StateError};
 
 /// Why the index cannot be brought up to date now.
 #[derive(Debug, thiserror::Error)]
@@ -209,7 +209,7 @@ impl Search {
     }
 
     /// Indexes all jobs, then follows the changes that `wake` tells of, until there will be no more.
-    pub(super) fn follow(&self, mut wake: Receiver<Option<JobChanged>>) {
+    pub(super) fn follow(&self, mut wake: Receiver<ChangeNotice>) {
         while self.lock().state.recovered_at().is_none() {
             if self.lock().state.changes_have_ended() {
                 return;
@@ -232,7 +232,7 @@ impl Search {
             }
             let patience = if self.lock().changed.is_empty() { Duration::from_secs(1) } else { PAUSE };
             let woken = runtime.block_on(async { tokio::time::timeout(patience, wake.recv()).await });
-            if let Ok(Ok(None) | Err(RecvError::Closed)) = woken {
+            if let Ok(Ok(ChangeNotice::End) | Err(RecvError::Closed)) = woken {
                 break;
             }
             if woken.is_ok() {
@@ -252,8 +252,7 @@ impl Search {
             if woken.is_ok() || !follower.changed.is_empty() {
                 continue;
             }
-            // When nothing happens, what it has can be compared with what it should have. The state may have been opened anew,
-            // which tells of no changes.
+            // When nothing happens, what it has can be compared with what it should have.
             match follower.is_true(&self.inner.rows) {
                 Ok(true) => untrue = 0,
                 Ok(false) => untrue += 1,

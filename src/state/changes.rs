@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
-use super::records::JobChanged;
+use super::records::{ChangeNotice, JobChanged};
 use super::{State, StateError, keys};
 use crate::domain::{JobState, ReplyRef};
 
@@ -18,7 +18,7 @@ const MAX_LABELLED: usize = 1 << 10;
 
 #[derive(Debug)]
 pub(super) struct Changes {
-    sender: broadcast::Sender<Option<JobChanged>>,
+    sender: broadcast::Sender<ChangeNotice>,
     /// Which job each change was of.
     recent: Mutex<Recent<u64>>,
     /// Refs that were given labels when they had jobs already: a change of so many jobs that it is told by the ref.
@@ -45,6 +45,12 @@ impl<T: Clone> Recent<T> {
             self.kept.pop_front();
         }
         self.kept.push_back(item);
+    }
+
+    /// Notes that there was more, which nobody can name: from before it nothing is told any more.
+    fn push_gap(&mut self) {
+        self.last += 1;
+        self.kept.clear();
     }
 
     /// All behind the one with this number. `None` when not all of them are kept any more, or there was no such.
@@ -74,20 +80,32 @@ impl Changes {
         let mut recent = self.recent.lock();
         recent.push(sequence);
         // It fails when nobody listens.
-        let _ = self.sender.send(Some(JobChanged { sequence, state, number: recent.last }));
+        let _ = self.sender.send(ChangeNotice::Job(JobChanged { sequence, state, number: recent.last }));
     }
 }
 
 impl State {
-    /// Every job that changes from now on; `None` when there will be no more. As it then is it can be read.
-    pub fn changes(&self) -> broadcast::Receiver<Option<JobChanged>> {
+    /// Every job that changes from now on. As it then is it can be read.
+    pub fn changes(&self) -> broadcast::Receiver<ChangeNotice> {
         self.shared.changes.sender.subscribe()
+    }
+
+    /// Tells that any job may have changed, and where there are labels, those of any ref.
+    pub(super) fn tell_gap(&self) {
+        let changes = &self.shared.changes;
+        if self.has_labels() {
+            changes.labelled.lock().push_gap();
+        }
+        let mut recent = changes.recent.lock();
+        recent.push_gap();
+        // It fails when nobody listens.
+        let _ = changes.sender.send(ChangeNotice::Gap);
     }
 
     /// Tells those who listen to changes, or wait for an end, that there will be no more.
     pub fn end_changes(&self) {
         // It fails when nobody listens.
-        let _ = self.shared.changes.sender.send(None);
+        let _ = self.shared.changes.sender.send(ChangeNotice::End);
         self.shared.waiters.close();
     }
 
@@ -145,5 +163,9 @@ mod tests {
         }
         let told = [0, 1, 2, 3, 4].map(|number| recent.since(number));
         assert_eq!(told, [None, Some(vec![2, 3]), Some(vec![3]), Some(vec![]), None]);
+        recent.push_gap();
+        assert_eq!([0, 3, 4, 5].map(|number| recent.since(number)), [None, None, Some(vec![]), None]);
+        recent.push(5);
+        assert_eq!([3, 4, 5].map(|number| recent.since(number)), [None, Some(vec![5]), Some(vec![])]);
     }
 }

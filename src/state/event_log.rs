@@ -17,7 +17,7 @@ mod shared;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -33,7 +33,7 @@ use super::stopwatch::Stopwatch;
 use super::{State, StateError};
 use crate::cluster::{Cluster, first_position};
 use crate::domain::Target;
-use crate::journal::{Durability, Entry, Event, Journal, JournalError, Mirror, Writer};
+use crate::journal::{Durability, Entry, Event, Journal, JournalError, Mirror, Standing, Writer};
 use crate::supervisor::Supervisor;
 
 /// Why an entry was not recorded.
@@ -62,6 +62,8 @@ pub struct EventLog {
     sender: Arc<Mutex<Option<mpsc::Sender<LogCommand>>>>,
     health: Arc<Health>,
     recovered: watch::Receiver<Recovered>,
+    /// Whether the archive may have more than the segments that were here at the start, and the state lack it.
+    awaits_archive: Arc<AtomicBool>,
     threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
     supervisor: Supervisor,
     /// What is recorded through this handle carries it.
@@ -145,14 +147,17 @@ impl EventLog {
     /// # Errors
     /// When the end of the journal cannot be read, or a thread not be started. A state that cannot be opened is tried again.
     pub fn open(journal: Journal, dir: &Path, parse_callback: ParseCallback) -> Result<Self, RecoveryError> {
+        let has_segments = journal.newest().is_some();
         // Who may not write must not touch the state either: it is somebody's.
         let mut writer = Writer::new(journal.clone(), first_position())?;
         let (state, opened, aside) = open_state(dir, None);
         writer.begin_behind(opened.as_ref().map_or(0, |opened| opened.applied))?;
-        Self::start(journal, state, opened, aside, parse_callback, |parts| {
+        let log = Self::start(journal, state, opened, aside, parse_callback, |parts| {
             let StartedParts { receiver, folding, batches, health, .. } = parts;
             append::run(writer, receiver, &folding, &batches, &health);
-        })
+        })?;
+        log.awaits_archive.store(has_segments, Ordering::Release);
+        Ok(log)
     }
 
     /// Opens the state in `dir`, a view of the log that `cluster` shares, of which `journal` is to be the copy here. While the
@@ -205,6 +210,7 @@ impl EventLog {
             sender: Arc::new(Mutex::new(Some(sender))),
             health,
             recovered,
+            awaits_archive: Arc::default(),
             threads: Arc::new(Mutex::new(vec![
                 commit.map_err(RecoveryError::Thread)?,
                 apply.map_err(RecoveryError::Thread)?,
@@ -317,6 +323,17 @@ impl EventLog {
         self.send(LogCommand::StartOver).await.ok()?;
         let found = recovered.wait_for(|recovered| recovered.starts_over > before).await.ok()?;
         found.recovery.clone()
+    }
+
+    /// Whether the state may lack refs that the archive knows: what was here at the start is not compared with the archive
+    /// yet, or turned out to be older, and what is beyond it is not all folded in.
+    pub fn may_lack_refs(&self) -> bool {
+        self.awaits_archive.load(Ordering::Acquire) && self.journal.standing() != Standing::InStep
+    }
+
+    /// What the archive has beyond what was here at the start is folded in, if it has anything.
+    pub fn note_archive_folded_in(&self) {
+        self.awaits_archive.store(false, Ordering::Release);
     }
 
     /// What the last append to the journal failed with, if it failed.

@@ -139,9 +139,9 @@ pub(super) fn apply(
             Ok(ApplyOutcome::Done)
         }
         Event::Stored { job, slot, file } => storage::stored(txn, position, job, slot, file),
-        Event::AttemptFailed { at, job, slot, failure, due } => {
+        Event::AttemptFailed { at, job, slot, failure, renewals, due } => {
             let Some(mut open) = txn.open_job(job, Part::File(slot))? else { return Ok(ApplyOutcome::Unknown) };
-            open.job.attempt_failed(slot, failure, *due, *at);
+            open.job.attempt_failed(slot, failure, *renewals, *due, *at);
             notify::expiring(txn, &mut open, Some(slot), *at)?;
             put_job(txn, open, None, None)
         }

@@ -13,7 +13,7 @@ use super::store::{Access, Store};
 use super::txn::Txn;
 use super::{State, StateError, StoreError};
 use crate::domain::{JobState, Timestamp};
-use crate::journal::{Damage, DamageKind, JournalError, make_private_dir};
+use crate::journal::{Damage, DamageKind, JournalError, make_private_dir, write_durably};
 
 /// How the store was brought up to date with the journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -149,7 +149,11 @@ impl State {
         let known = aside.damage.clone().map(|damage| Err(StateError::Untrue(damage)));
         let store = match known.unwrap_or_else(open) {
             Err(error) if error.is_damage() => {
-                put_aside(dir, error.to_string(), aside)?;
+                let damage = aside.damage.insert(error.to_string()).clone();
+                put_aside(dir, damage, aside)?;
+                // A later start takes what is begun here for whole.
+                self.expect_manifests()?;
+                aside.damage = None;
                 open_store(dir, CACHE_BYTES, Access::ReadWrite)?
             }
             opened => opened?,
@@ -157,6 +161,15 @@ impl State {
         let store = Arc::new(store);
         let applied = Txn::begin(&store)?.meta.applied;
         Ok(Opened { store, applied })
+    }
+
+    /// Has the bucket's manifests read, now or by a later start: the store may come to lack what only they tell of. Where
+    /// replicas share the log, nobody reads them.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub(super) fn expect_manifests(&self) -> Result<(), JournalError> {
+        if self.cluster().is_some() { Ok(()) } else { write_durably(&restore_marker(&self.shared.dir), "") }
     }
 
     /// Gives a full disk the room of the damaged store that was put aside: what is taken in from now on is worth more.
@@ -264,6 +277,11 @@ fn compare(store: &Store, counters: &Counters) -> Result<(), StateError> {
     Ok(())
 }
 
+/// A file beside the state in the folder `dir`, which is there while the bucket's manifests are to be read.
+pub fn restore_marker(dir: &Path) -> PathBuf {
+    dir.with_extension("restore")
+}
+
 pub(super) fn open_store(dir: &Path, cache_bytes: u64, access: Access) -> Result<Store, StateError> {
     // Its files are as open as the system lets them be.
     make_private_dir(dir).map_err(StoreError::from)?;
@@ -280,7 +298,6 @@ fn put_aside(dir: &Path, damage: String, aside: &mut Aside) -> Result<(), Recove
         }
         _ => {}
     }
-    aside.damage = None;
     if aside.moved.is_none() {
         if let Err(error) = remove_aside(dir, Some(&place)) {
             tracing::warn!(%error, "what was put aside before could not be removed");

@@ -32,6 +32,17 @@ pub struct JobSummary {
     pub last_unconfirmed: Option<u64>,
 }
 
+/// What is told of changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeNotice {
+    /// A job changed.
+    Job(JobChanged),
+    /// The state was opened anew: any job may have changed, and that is not told one by one.
+    Gap,
+    /// There will be no more changes.
+    End,
+}
+
 /// That a job changed: who wants to know how reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JobChanged {
@@ -304,4 +315,4 @@ pub(super) struct Meta {
 }
 
 /// The form of the records; a store of any other is rebuilt from the journal.
-pub(super) const VERSION: u32 = 24;
+pub(super) const VERSION: u32 = 25;

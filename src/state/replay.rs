@@ -37,6 +37,9 @@ struct ReadEntry {
 /// Folds in what the journal has beyond the store, but for the entries at `passed_over`, whose bodies go to quarantine.
 /// `go_on` is asked after each commit.
 ///
+/// Where the store is `made_anew`, a record that cannot be read is no damage: it was written so, and would be again. The
+/// entry that needs it has come upon a defect.
+///
 /// # Errors
 /// When journal or store cannot be used, an entry not be folded in, or `go_on` says no.
 pub(super) fn replay(
@@ -44,6 +47,7 @@ pub(super) fn replay(
     journal: &Journal,
     parse_callback: ParseCallback,
     passed_over: &BTreeSet<u64>,
+    made_anew: bool,
     go_on: &mut dyn FnMut() -> bool,
 ) -> Result<Recovery, RecoveryError> {
     store.set_bulk(true);
@@ -57,7 +61,7 @@ pub(super) fn replay(
         };
         let reading = std::thread::Builder::new().name("journal reader".to_owned()).spawn_scoped(scope, read);
         let reading = reading.map_err(RecoveryError::Thread)?;
-        let folded = fold_in(store, txn, chunks.into_iter().flatten(), passed_over, go_on);
+        let folded = fold_in(store, txn, chunks.into_iter().flatten(), passed_over, made_anew, go_on);
         let entries = reading.join().unwrap_or_else(|panic| resume_unwind(panic));
         let mut recovery = folded?;
         recovery.damage = entries.damage().to_vec();
@@ -107,6 +111,7 @@ fn fold_in<'a>(
     mut txn: Txn<'a>,
     entries: impl Iterator<Item = Result<ReadEntry, JournalError>>,
     passed_over: &BTreeSet<u64>,
+    made_anew: bool,
     go_on: &mut dyn FnMut() -> bool,
 ) -> Result<Recovery, RecoveryError> {
     let from = txn.meta.applied;
@@ -124,7 +129,10 @@ fn fold_in<'a>(
             fold::apply(&mut txn, position, &entry, parsed).map(drop)
         };
         // What a defect left half done in the transaction goes with it.
-        catch_unwind(AssertUnwindSafe(fold_one)).map_err(|panic| defect(panic_text(&*panic)))??;
+        match catch_unwind(AssertUnwindSafe(fold_one)).map_err(|panic| defect(panic_text(&*panic)))? {
+            Err(error) if made_anew && error.is_unreadable_record() => return Err(defect(error.to_string())),
+            folded => folded?,
+        }
         recovery.replayed += 1;
         recovery.applied = recovery.applied.max(end);
         pending += 1;

@@ -39,19 +39,18 @@ impl State {
         parse_callback: ParseCallback,
         go_on: &mut dyn FnMut() -> bool,
     ) -> Result<u64, RecoveryError> {
-        let store = match open_sound(dir) {
-            Err(error) if error.is_damage() => {
-                tracing::warn!(%error, "the state that snapshots are made of is made anew");
-                let failed = |source| RecoveryError::MoveAside { path: dir.to_owned(), source };
-                std::fs::remove_dir_all(dir).map_err(failed)?;
-                open_sound(dir)?
-            }
-            opened => opened?,
+        let (mut store, mut made_anew) = match open_sound(dir) {
+            Err(error) if error.is_damage() => (make_anew(dir, &error)?, true),
+            opened => (opened?, false),
         };
         let mut passed_over = BTreeSet::new();
         let recovery = loop {
-            match replay(&store, journal, parse_callback, &passed_over, go_on) {
+            match replay(&store, journal, parse_callback, &passed_over, made_anew, go_on) {
                 Err(RecoveryError::Defect { position, .. }) if passed_over.insert(position) => {}
+                Err(RecoveryError::State(error)) if error.is_damage() && !made_anew => {
+                    close(Arc::new(store))?;
+                    (store, made_anew) = (make_anew(dir, &error)?, true);
+                }
                 replayed => break replayed?,
             }
         };
@@ -70,13 +69,18 @@ impl State {
 }
 
 impl State {
-    /// Rewrites a state in as little room as it takes. Nobody else has it.
-    pub(super) fn compact(&self, opened: Opened, aside: &mut Aside) -> Result<Opened, RecoveryError> {
+    /// Rewrites a state in as little room as it takes, unless `go_on` says no meanwhile. Nobody else has it.
+    pub(super) fn compact(
+        &self,
+        opened: Opened,
+        aside: &mut Aside,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Opened, RecoveryError> {
         if !opened.store.flush(STORE_PATIENCE).map_err(StateError::from)? {
             return Err(StateError::from(StoreError::Stalled).into());
         }
         close(opened.store)?;
-        compact(&self.shared.dir, &mut || true)?;
+        compact(&self.shared.dir, go_on)?;
         self.open_store(aside)
     }
 
@@ -157,6 +161,14 @@ impl Drop for Draft {
     fn drop(&mut self) {
         self.remove();
     }
+}
+
+/// Removes the closed state in `dir`, of which nothing can be made, and begins with nothing.
+fn make_anew(dir: &Path, error: &StateError) -> Result<Store, RecoveryError> {
+    tracing::warn!(%error, "the state that snapshots are made of is made anew");
+    let failed = |source| RecoveryError::MoveAside { path: dir.to_owned(), source };
+    std::fs::remove_dir_all(dir).map_err(failed)?;
+    Ok(open_sound(dir)?)
 }
 
 fn open_sound(dir: &Path) -> Result<Store, StateError> {

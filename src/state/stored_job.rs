@@ -42,6 +42,7 @@ pub(super) struct Header {
 struct FileState {
     /// Tells most files apart: a hash of its slot.
     slot: u32,
+    role: Role,
     state: AssetState,
     stuck: Option<StuckReason>,
     not_before: Option<Timestamp>,
@@ -62,7 +63,7 @@ pub(super) enum Part<'a> {
 #[derive(Debug)]
 pub(super) struct OpenJob {
     pub(super) sequence: u64,
-    /// Of files that are not at hand it has stand-ins, which have a state and nothing else.
+    /// Of files that are not at hand it has stand-ins, which have what their job's state follows from.
     pub(super) job: Job,
     before: Option<Indexed>,
     files: Files,
@@ -100,6 +101,7 @@ impl FileState {
     fn of(asset: &Asset) -> Self {
         Self {
             slot: keys::slot_hash(&asset.slot),
+            role: asset.role,
             state: asset.state,
             stuck: asset.stuck,
             not_before: asset.not_before,
@@ -110,13 +112,14 @@ impl FileState {
     fn stand_in(&self) -> Asset {
         Asset {
             slot: AssetId::new(""),
-            role: Role::Media,
+            role: self.role,
             file: FileName::clean(""),
             state: self.state,
             stuck: self.stuck,
             attempts: 0,
             reached: 0,
             not_before: self.not_before,
+            renewals: 0,
             last_error: None,
             candidates: Vec::new(),
             stored: None,

@@ -1,6 +1,8 @@
 mod claims;
+mod fair_writes;
 mod large_jobs;
 mod lists;
+mod read_back;
 mod recovery;
 mod refs;
 
@@ -65,6 +67,7 @@ impl Bench {
             sidecars: false,
             confirm: false,
             asked: false,
+            foreign: false,
             replay_of,
             body,
         };
@@ -142,13 +145,17 @@ async fn recorded_work_is_the_queue() {
     assert!(bench.job(1).due.is_some_and(|due| due <= now()));
 
     let later = Timestamp::from_millis_clamped(now().millis() + 1000);
+    let failed = |failure| {
+        let (at, job, slot) = (now(), id(1), AssetId::media());
+        Event::AttemptFailed { at, job, slot, failure, renewals: None, due: later }
+    };
     let failure = AttemptFailure { error: "503".to_owned(), counted: true, stuck: None };
-    bench.event(Event::AttemptFailed { at: now(), job: id(1), slot: AssetId::media(), failure, due: later }).await;
+    bench.event(failed(failure)).await;
     assert_eq!((queue(), bench.log.state().next_due(now()).unwrap()), (vec![sequence], Some(later)));
 
     let failure =
         AttemptFailure { error: "503".to_owned(), counted: true, stuck: Some(StuckReason::AttemptsExhausted) };
-    bench.event(Event::AttemptFailed { at: now(), job: id(1), slot: AssetId::media(), failure, due: later }).await;
+    bench.event(failed(failure)).await;
     let decided_by = bench.job(1).final_callback;
     bench.event(Event::Ended { at: now(), job: id(1), state: JobState::Stuck, decided_by, manifest_key: None }).await;
     let stuck = JobFilter { state: Some(JobState::Stuck), ..Default::default() };

@@ -2,12 +2,13 @@
 
 use super::Resources;
 use super::attempt_error::AttemptError;
+use super::commit_object::ObjectCommit;
 use super::task::Task;
 use super::transfer::Transfer;
 use crate::bucket::{BucketError, ObjectFolder};
-use crate::domain::{Asset, Candidate, Kind, StoredFile, StuckReason, Timestamp, Variant};
+use crate::domain::{Asset, AssetState, Candidate, Kind, StoredFile, StuckReason, Timestamp, Variant};
 use crate::journal::{Durability, Event};
-use crate::state::{ApplyOutcome, EventLog, JobRecord};
+use crate::state::{ApplyOutcome, Claim, EventLog, JobRecord};
 
 /// Attempts at a poster, a thumbnail or subtitles that are not there.
 const MAX_SIDECAR_ATTEMPTS: u16 = 3;
@@ -81,7 +82,7 @@ impl<'a> Attempt<'a> {
             match result {
                 Err(error)
                     if error.falls_back(self.effective_number(), config.max_attempts)
-                        && self.resumable_bytes()? == asset.reached =>
+                        && self.asset_by_now()?.reached == asset.reached =>
                 {
                     last = error;
                 }
@@ -104,8 +105,9 @@ impl<'a> Attempt<'a> {
 
     async fn record_failure(&self, error: &AttemptError) -> Result<(), AttemptError> {
         let Self { record, asset, .. } = self;
-        let progressed = self.resumable_bytes()? > asset.reached;
-        let (now, dies) = (Timestamp::now(), asset.link_expires_at());
+        let by_now = self.asset_by_now()?;
+        let progressed = by_now.reached > asset.reached;
+        let (now, dies) = (Timestamp::now(), by_now.link_expires_at());
         // A job does not wait for hours for a poster that its server says is not there.
         let enough = if asset.role.is_sidecar() && error.says_no_file() { MAX_SIDECAR_ATTEMPTS } else { u16::MAX };
         let max_attempts = self.resources.config.max_attempts.min(enough);
@@ -117,12 +119,17 @@ impl<'a> Attempt<'a> {
         } else if !self.was_taken_back() && is_taken_back {
             due = now;
         }
+        if failure.stuck.is_some() && self.is_in_bucket().await? {
+            tracing::info!(job = %record.job.id, file = %asset.file, "a write that was not answered had been done");
+            return Ok(());
+        }
         tracing::warn!(
             job = %record.job.id, file = %asset.file, attempt = self.effective_number(), progressed, error = failure.error,
             stuck = failure.stuck.map(|reason| reason.as_str()), "an attempt failed"
         );
         let (job, slot) = (record.job.id.clone(), asset.slot.clone());
-        let event = Event::AttemptFailed { at: Timestamp::now(), job, slot, failure, due };
+        let renewals = Some(asset.renewals);
+        let event = Event::AttemptFailed { at: Timestamp::now(), job, slot, failure, renewals, due };
         match self.log.record(event, Durability::Buffered).await? {
             // What is known of the job here may be from before: the next attempt must not be made at once.
             ApplyOutcome::Deferred => Err(AttemptError::Deferred),
@@ -152,10 +159,30 @@ impl<'a> Attempt<'a> {
         Ok(job.is_some_and(|job| job.withdrawn.is_some()))
     }
 
-    /// How far the file has come by now, in bytes that can be gone on from.
-    fn resumable_bytes(&self) -> Result<u64, AttemptError> {
-        let file = self.log.state().file_of(self.record.sequence, &self.asset.slot)?;
-        Ok(file.map(|file| file.reached).unwrap_or_default())
+    /// The file as it is by now: it may have come further, and have got other links.
+    fn asset_by_now(&self) -> Result<Asset, AttemptError> {
+        let asset = self.log.state().file_of(self.record.sequence, &self.asset.slot)?;
+        Ok(asset.unwrap_or_else(|| self.asset.clone()))
+    }
+
+    /// Whether an earlier attempt's write was done and only not answered: then the file is stored, whatever its source says
+    /// by now.
+    async fn is_in_bucket(&self) -> Result<bool, AttemptError> {
+        let settled = self.settle_claims().await;
+        if let Some(outage) = settled.as_ref().err().and_then(AttemptError::storage_outage) {
+            self.resources.storage.fails(outage);
+        }
+        settled?;
+        Ok(self.asset_by_now()?.state == AssetState::Stored)
+    }
+
+    async fn settle_claims(&self) -> Result<(), AttemptError> {
+        let objects = ObjectCommit::new(self.resources, self.log);
+        let is_own = |claim: &Claim| claim.job == self.record.job.id && claim.slot == self.asset.slot;
+        for Claim { job, slot, file } in self.log.state().claims()?.into_iter().filter(is_own) {
+            objects.settle_own(&file.sha256, &job, &slot).await?;
+        }
+        Ok(())
     }
 }
 

@@ -50,7 +50,7 @@ pub(super) enum AttemptError {
     /// The state is being rebuilt: what was recorded will be known when that is done.
     #[error("the state is being rebuilt")]
     Deferred,
-    /// The provider, asked for the place of a file.
+    /// The provider, asked for a file or its place.
     #[error(transparent)]
     Provider(#[from] ProviderError),
     /// The file is to be had with our token for the provider, and there is none.

@@ -10,6 +10,7 @@ use super::attempt_error::AttemptError;
 use super::digest_locks::DigestLocks;
 use super::memory::Claim as MemoryClaim;
 use super::part_buffer::PartBuffer;
+use super::storage_health::StorageHealth;
 use super::task::Task;
 use super::{Resources, shards};
 use crate::bucket::{Bucket, BucketError, ObjectKey, PartId, Upload};
@@ -47,12 +48,14 @@ impl Content {
 pub(super) struct ObjectCommit<'a> {
     log: &'a EventLog,
     bucket: &'a Bucket,
+    storage: &'a StorageHealth,
     digests: &'a DigestLocks,
 }
 
 impl<'a> ObjectCommit<'a> {
     pub(super) fn new(resources: &'a Resources, log: &'a EventLog) -> Self {
-        Self { log, bucket: &resources.bucket, digests: &resources.digests }
+        let Resources { bucket, storage, digests, .. } = resources;
+        Self { log, bucket, storage, digests }
     }
 
     /// Makes the bytes an object, or finds the one they are already, and records the file as stored. Says whether it was
@@ -157,14 +160,16 @@ impl<'a> ObjectCommit<'a> {
     }
 
     /// Finds out what became of a claim that nobody works on: its object is there and gets recorded, or it is not and
-    /// the claim is released.
+    /// the claim is released. So it is when storage works and that object alone cannot be read: others may wait for it.
     pub(super) async fn settle_claim(&self, claim: &Claim) -> Result<(), AttemptError> {
         let Claim { job, slot, file } = claim.clone();
-        let found = match self.bucket.digest(&parse(&file.key)?).await {
-            // It is stored again, which does no harm if it is there.
-            Err(BucketError::NoListing) => None,
-            found => found?,
-        };
+        let key = parse(&file.key)?;
+        let digest = || async { self.bucket.digest(&key).await.map_err(AttemptError::from) };
+        let found = self.storage.for_one_object(digest).await?.unwrap_or_else(|error| {
+            // It is stored again, which does no harm if it is there: its key stays with its digest.
+            tracing::warn!(%key, %error, "an object that may be there cannot be read");
+            None
+        });
         let event = if found == Some((file.sha256, file.bytes)) {
             Event::Stored { job, slot, file }
         } else {
@@ -175,7 +180,7 @@ impl<'a> ObjectCommit<'a> {
     }
 
     /// Settles the claim on `sha256` if an earlier attempt at the same file left it. Returns whether it did.
-    async fn settle_own(&self, sha256: &Digest, job: &JobId, slot: &AssetId) -> Result<bool, AttemptError> {
+    pub(super) async fn settle_own(&self, sha256: &Digest, job: &JobId, slot: &AssetId) -> Result<bool, AttemptError> {
         let _alone = self.digests.lock(*sha256).await;
         match self.log.state().claim(sha256)?.filter(|claim| claim.job == *job && claim.slot == *slot) {
             Some(claim) => self.settle_claim(&claim).await.map(|()| true),

@@ -28,7 +28,7 @@ use self::question::{AskError, AskResult, Question};
 use super::shards;
 use crate::cluster::Share;
 use crate::domain::{Target, Timestamp};
-use crate::provider::{Client, account_of};
+use crate::provider::{Client, turn_of};
 use crate::state::{EventLog, State, StateError};
 
 /// Confirms or refutes final callbacks. Cheap to clone.
@@ -173,7 +173,7 @@ impl Confirmer {
                 continue;
             }
             let Some(job) = jobs.without_files(*sequence)? else { continue };
-            let account = account_of(&job.id);
+            let account = turn_of(&job.id);
             // A forged callback does not make the true one wait for the turn of the forger.
             for callback in &job.unconfirmed {
                 questions.backlog.add(&callback.target, &account, *at, *sequence);

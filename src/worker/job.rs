@@ -63,7 +63,7 @@ impl JobRun {
             let now = Timestamp::now();
             let failure = AttemptFailure::new(error.to_owned(), true, Some(StuckReason::InternalError));
             let (job, slot) = (record.job.id.clone(), asset.slot.clone());
-            let event = Event::AttemptFailed { at: now, job, slot, failure, due: now };
+            let event = Event::AttemptFailed { at: now, job, slot, failure, renewals: None, due: now };
             if let Err(error) = self.log.record(event, Durability::Buffered).await {
                 tracing::error!(sequence, %error, "a defect could not be recorded");
             }
@@ -107,6 +107,11 @@ impl JobRun {
             self.resources.storage.fails(outage);
         }
         aborted?;
-        Ending::new(&self.resources, &self.log).end(record, end, folder).await
+        Ending::new(&self.resources, &self.log).end(record, end, folder).await?;
+        let is_as_before = |by_now: &JobRecord| {
+            by_now.job.final_callback == record.job.final_callback && by_now.job.end_state() == Some(end)
+        };
+        // One that this did not end must not be taken up again at once: it would be for ever.
+        if self.archiving()?.as_ref().is_some_and(is_as_before) { Err(AttemptError::Deferred) } else { Ok(()) }
     }
 }

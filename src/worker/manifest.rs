@@ -71,9 +71,9 @@ impl<'a> Ending<'a> {
     /// Writes the manifest of `job`, unless one that names files which the job's record lacks would go for a job that is not
     /// archived.
     async fn put(&self, key: &ObjectKey, mut manifest: Manifest, job: &Job, end: JobState) -> Result<(), BucketError> {
-        // Any other record has all that a manifest can tell, and is worth no request.
-        if (end == JobState::Stuck || job.final_callback.is_none())
-            && let Some(written) = self.bucket.manifest_of(key, &job.id).await?
+        // The record of an archived job has all that a manifest can tell but the callback, and is worth no request.
+        if (end != JobState::Archived || job.final_callback.is_none())
+            && let Some(written) = self.written(key, job).await?
         {
             if end != JobState::Archived && written.names_more_than(job) {
                 tracing::warn!(%key, "a manifest names files that the state does not know as stored: it is kept");
@@ -82,6 +82,15 @@ impl<'a> Ending<'a> {
             manifest.callback = manifest.callback.or(written.callback);
         }
         self.bucket.put_manifest(key, &manifest).await
+    }
+
+    /// The manifest that is there.
+    async fn written(&self, key: &ObjectKey, job: &Job) -> Result<Option<Manifest>, BucketError> {
+        match self.bucket.manifest_of(key, &job.id).await {
+            // One that is there could be read.
+            Err(BucketError::NoListing) => Ok(None),
+            written => written,
+        }
     }
 
     /// The final callback as it came, its secrets hidden.

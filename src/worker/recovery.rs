@@ -2,9 +2,10 @@
 
 use super::attempt_error::AttemptError;
 use super::commit_object::ObjectCommit;
+use super::storage_health::StorageHealth;
 use super::uploads::Uploads;
 use super::{Resources, retry, shards};
-use crate::bucket::Bucket;
+use crate::bucket::{Bucket, ObjectFolder, Upload};
 use crate::cluster::shard_of;
 use crate::state::{EventLog, State};
 
@@ -57,6 +58,7 @@ impl SettledShards {
 struct Recovery<'a> {
     state: &'a State,
     bucket: &'a Bucket,
+    storage: &'a StorageHealth,
     uploads: Uploads<'a>,
     objects: ObjectCommit<'a>,
     /// A bit for each.
@@ -71,11 +73,13 @@ impl<'a> Recovery<'a> {
 
     fn new(resources: &'a Resources, log: &'a EventLog, shards: u64) -> Self {
         let (uploads, objects) = (Uploads::new(resources, log), ObjectCommit::new(resources, log));
-        Self { state: log.state(), bucket: &resources.bucket, uploads, objects, shards }
+        let Resources { bucket, storage, .. } = resources;
+        Self { state: log.state(), bucket, storage, uploads, objects, shards }
     }
 
     /// Settles all open claims, ends the recorded uploads that no job will go on with, and removes the other staging files
-    /// of jobs that were being worked on. May run twice.
+    /// of jobs that were being worked on. May run twice. What storage fails with for one object alone keeps nothing else from
+    /// being settled.
     async fn run(&self) -> Result<(), AttemptError> {
         self.settle_uploads().await?;
         if self.bucket.has_staging() {
@@ -111,11 +115,20 @@ impl<'a> Recovery<'a> {
             for sequence in jobs {
                 let Some(record) = self.state.job_at(sequence)? else { continue };
                 if let Some(folder) = record.job.folder.as_deref().and_then(|folder| folder.parse().ok()) {
-                    self.bucket.remove_staging(&folder, &self.uploads.of_job(&record.job)?).await?;
+                    self.remove_staging_in(&folder, &self.uploads.of_job(&record.job)?).await?;
                 }
             }
             let Some(next) = next else { return Ok(()) };
             after = Some(next);
         }
+    }
+
+    /// Nothing but room depends on it.
+    async fn remove_staging_in(&self, folder: &ObjectFolder, keep: &[Upload]) -> Result<(), AttemptError> {
+        let remove = || async { self.bucket.remove_staging(folder, keep).await.map_err(AttemptError::from) };
+        if let Err(error) = self.storage.for_one_object(remove).await? {
+            tracing::warn!(%folder, %error, "what a crash left in a job's folder cannot be removed");
+        }
+        Ok(())
     }
 }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use super::attempt_error::AttemptError;
 use super::callback_bodies::CallbackBodies;
 use super::task::Task;
 use crate::domain::{Access, Candidate, Job, MediaUrl};
-use crate::fetch::{Download, FetchError, Fetcher};
+use crate::fetch::{Container, Download, FetchError, Fetcher, ResumePoint};
 use crate::provider::{self, Client};
 
 /// What is needed for files that are to be had with our token alone.
@@ -42,7 +43,8 @@ impl MediaSource {
     pub(super) async fn open(&self, task: Task<'_>) -> Result<Download, AttemptError> {
         let Task { job, candidate, .. } = task;
         if let Some((fetcher, url)) = self.locate(job, candidate).await? {
-            return Ok(fetcher.open(&url).await?);
+            let sent = Instant::now();
+            return fetcher.open(&url).await.map_err(|error| self.judge(job, candidate, sent, error));
         }
         // The body is read and decoded again for each of its files.
         let position = candidate.url.body_position().or(job.final_callback);
@@ -55,18 +57,36 @@ impl MediaSource {
         Ok(self.fetcher.at_hand(&candidate.url, Bytes::from_owner(Decoded { bytes, _room: room }))?)
     }
 
-    /// From where a file is to be fetched, and by whom; `None` for one that stands in its callback's body.
-    pub(super) async fn locate(
+    /// Goes on to fetch a file from `point`; `None` for one that stands in its callback's body.
+    pub(super) async fn resume(
         &self,
         job: &Job,
         candidate: &Candidate,
-    ) -> Result<Option<(Fetcher, MediaUrl)>, AttemptError> {
+        point: &ResumePoint,
+    ) -> Result<Option<(Download, Container)>, AttemptError> {
+        let Some((fetcher, url)) = self.locate(job, candidate).await? else { return Ok(None) };
+        let sent = Instant::now();
+        let resumed = fetcher.resume(&url, point).await;
+        resumed.map(Some).map_err(|error| self.judge(job, candidate, sent, error))
+    }
+
+    /// What a failed request, sent at `sent`, means: at the provider its status may be about more than the file.
+    fn judge(&self, job: &Job, candidate: &Candidate, sent: Instant, error: FetchError) -> AttemptError {
+        let FetchError::Status { status, retry_after } = error else { return error.into() };
+        let provider = self.provider.as_ref().filter(|_| candidate.access == Access::Provider);
+        let refused = provider
+            .and_then(|provider| provider.client.media_refused(&job.id, &candidate.url, sent, status, retry_after));
+        refused.map_or_else(|| error.into(), AttemptError::from)
+    }
+
+    /// From where a file is to be fetched, and by whom; `None` for one that stands in its callback's body.
+    async fn locate(&self, job: &Job, candidate: &Candidate) -> Result<Option<(Fetcher, MediaUrl)>, AttemptError> {
         let provider = || self.provider.as_ref().ok_or(AttemptError::NeedsToken);
         Ok(match candidate.access {
             Access::Public => Some((self.fetcher.clone(), candidate.url.clone())),
             Access::Provider => {
                 let provider = provider()?;
-                let url = provider.client.media_url(&candidate.url).ok_or(FetchError::Changed)?;
+                let url = provider.client.media_url(&job.id, &candidate.url)?;
                 Some((provider.fetcher.clone(), url))
             }
             // Anyone may have what is there: the token stays here.

@@ -5,7 +5,8 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::sleep;
 
-use crate::backoff::doubling;
+use super::attempt_error::AttemptError;
+use crate::backoff::{doubling, with_retry};
 use crate::bucket::{Bucket, BucketError};
 use crate::state::State;
 
@@ -47,6 +48,31 @@ impl StorageHealth {
         error.may_concern_one_object() && self.bucket.probe_write().await.is_ok()
     }
 
+    /// Does what concerns one object, and again where that may help. The inner error is that object's alone: storage works
+    /// otherwise, and nobody else may have to wait.
+    pub(super) async fn for_one_object<T, F>(
+        &self,
+        work: impl Fn() -> F,
+    ) -> Result<Result<T, BucketError>, AttemptError>
+    where
+        F: Future<Output = Result<T, AttemptError>>,
+    {
+        match with_retry(may_pass, work).await {
+            Ok(done) => Ok(Ok(done)),
+            Err(AttemptError::Bucket(error)) if self.works_otherwise(&error).await => Ok(Err(error)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether storage is the one that was used before, answers, and takes objects, in spite of an error.
+    async fn works_otherwise(&self, error: &BucketError) -> bool {
+        if matches!(error, BucketError::Foreign(_) | BucketError::Full(_)) {
+            return false;
+        }
+        let answers = matches!(self.bucket.probe().await, Ok(()) | Err(BucketError::NoListing));
+        answers && self.bucket.probe_write().await.is_ok()
+    }
+
     /// Sees to it that the bucket is the one that was used before. An outage is found out by whoever needs it.
     pub(super) async fn identify(&self) {
         if let Err(error @ BucketError::Foreign(_)) = self.identified().await {
@@ -84,4 +110,9 @@ impl StorageHealth {
     fn locked(&self) -> MutexGuard<'_, Option<String>> {
         self.failure.lock()
     }
+}
+
+/// What is refused would be refused again.
+fn may_pass(error: &AttemptError) -> bool {
+    matches!(error, AttemptError::Bucket(BucketError::Unavailable(_)))
 }

@@ -69,18 +69,17 @@ impl<'a> Transfer<'a> {
                 continue;
             }
             fail_point!("worker.resume", |_| Err(AttemptError::Deferred));
-            let Some((fetcher, url)) = self.resources.source.locate(job, candidate).await? else { continue };
-            match fetcher.resume(&url, &point.download).await {
-                Ok((download, container)) => {
+            match self.resources.source.resume(job, candidate, &point.download).await {
+                Ok(None) => {}
+                Ok(Some((download, container))) => {
                     let from = point.download.offset();
                     tracing::info!(job = %job.id, key = %upload.key, from, "a download goes on");
                     fail_point!("worker.resume.done", |_| Err(AttemptError::Deferred));
                     let upload = MultipartUpload::new(upload, record.parts);
                     return Ok(Some(Resumed { download, container, upload }));
                 }
-                Err(FetchError::Changed) => self.uploads.abort_best_effort(&name).await,
+                Err(AttemptError::Fetch(FetchError::Changed)) => self.uploads.abort_best_effort(&name).await,
                 Err(error) => {
-                    let error = AttemptError::from(error);
                     if !error.keeps_upload() {
                         self.uploads.abort_best_effort(&name).await;
                     }

@@ -170,17 +170,14 @@ impl<'a> Uploads<'a> {
         Ok(())
     }
 
-    /// Ends an upload that nothing but room depends on. One stays recorded, for the next start to try again, when storage takes
-    /// objects and does not abort it.
+    /// Ends an upload that nothing but room depends on. One stays recorded, for the next start to try again, when storage works
+    /// and does not abort it.
     pub(super) async fn end_or_leave(self, name: &str) -> Result<(), AttemptError> {
-        match self.end(name).await {
-            Err(AttemptError::Bucket(error)) if self.storage.refuses_one_object(&error).await => {
-                let advice = "grant s3:AbortMultipartUpload, or let the bucket expire incomplete uploads";
-                tracing::warn!(upload = name, %error, advice, "storage does not abort an upload: its parts stay in the bucket");
-                Ok(())
-            }
-            ended => ended,
+        if let Err(error) = self.storage.for_one_object(|| self.end(name)).await? {
+            let advice = "grant s3:AbortMultipartUpload, or let the bucket expire incomplete uploads";
+            tracing::warn!(upload = name, %error, advice, "storage does not abort an upload: its parts stay in the bucket");
         }
+        Ok(())
     }
 
     /// Aborts a recorded upload and records that.

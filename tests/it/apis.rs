@@ -202,6 +202,43 @@ async fn without_a_token_what_needs_one_waits_and_says_so_and_the_marked_copy_is
     assert_eq!((&job["state"], &job["assets"][0]["attempts"]), (&json!("archiving"), &json!(0)));
 }
 
+/// What the provider itself gives is asked for as the provider is asked about jobs.
+#[tokio::test]
+async fn a_file_at_the_provider_waits_for_the_token_and_its_account_and_uses_up_no_attempts() {
+    for (status, says, trouble) in
+        [(596, "put the account on hold", "an account is on hold"), (401, "refuses our token", "the token is refused")]
+    {
+        let world = World::start();
+        world.refuse("/media/", status);
+        let vault = Vault::start_with(|settings| world.configure(settings)).await;
+        let waits = async |name: &str| {
+            let (_, body) = fixtures().into_iter().find(|(found, _)| found == name).unwrap();
+            let (_, answer) = vault.post(&vault.channel_url(), body.to_string()).await;
+            let path = format!("/api/v1/jobs/{}", encoded(answer["jobId"].as_str().unwrap()));
+            let wait = async {
+                loop {
+                    let (_, job) = vault.get(&path).await;
+                    if job["assets"][0]["lastError"].as_str().is_some_and(|error| error.contains(says)) {
+                        return job;
+                    }
+                    tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                }
+            };
+            let job = tokio::time::timeout(std::time::Duration::from_secs(60), wait).await.expect(name);
+            assert_eq!((&job["state"], &job["assets"][0]["attempts"]), (&json!("archiving"), &json!(0)), "{job:#}");
+        };
+        let requests = || world.seen().iter().filter(|seen| seen.path.contains("/media/")).count();
+        waits("google-vids-completed").await;
+        assert_eq!(requests(), 1, "{status}");
+        assert_eq!(vault.get("/readyz").await.1["checks"]["provider"], trouble);
+        if status == 596 {
+            // Another job of the same account, whose id is of the other form.
+            waits("google-vids-image-completed").await;
+            assert_eq!(requests(), 1, "an account on hold is left alone");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_refused_host_shows_what_would_allow_it() {
     let vault = Vault::start().await;

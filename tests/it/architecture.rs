@@ -37,6 +37,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "egress",
             "cluster",
             "intake",
+            "gateway",
             "state",
             "search",
             "thumbnail",

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use replyvault::domain::Target;
 use replyvault::intake::Intake;
 use replyvault::repair::{ArchiveKeys, FindingKind, RebuildProgress, Report, Retention, rebuild};
 use serde_json::{Value, json};
@@ -72,6 +73,8 @@ struct PutBack {
     bucket: PathBuf,
     /// Bodies in quarantine, from before the copy and after it.
     kept: [String; 2],
+    /// A ref that was registered after the copy was made.
+    registered: Value,
     objects: BTreeMap<String, Vec<u8>>,
 }
 
@@ -86,6 +89,7 @@ impl PutBack {
         vault.start_again().await;
         vault.callback(running(2)).await;
         let after = quarantined(&vault, "after").await;
+        let (_, registered) = vault.send("POST", "/api/v1/refs", &json!({"replyRef": "after"})).await;
         let url = media.put("/3.mp4", mp4(3, 3000), "video/mp4");
         vault.callback(completed(3, &url)).await;
         vault.archived(&video_id(3)).await;
@@ -102,7 +106,7 @@ impl PutBack {
         }
         let objects = archived(&bucket);
         assert!(!objects.is_empty());
-        Self { vault, media, bucket, kept: [before, after], objects }
+        Self { vault, media, bucket, kept: [before, after], registered, objects }
     }
 
     async fn knows_all(&self) {
@@ -178,6 +182,43 @@ async fn an_older_copy_is_noticed_as_soon_as_the_bucket_answers_and_takes_callba
     }
 }
 
+/// The URL that a ref has in the service that runs now.
+fn url_of(vault: &Vault, registered: &Value) -> String {
+    let target = Target::parse(registered["refId"].as_str().unwrap()).unwrap();
+    vault.running().intake().urls().reply_url(&target)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn until_the_bucket_answers_callbacks_are_taken_for_refs_that_only_its_journal_may_know() {
+    let s3 = S3Server::start().await;
+    let vault = Vault::start_with(with_bucket(s3.config("vault"))).await;
+    let bucket = s3.root.path().join(&s3.bucket).join("vault");
+    let mut put_back = PutBack::of(vault, bucket, true).await;
+    s3.break_with(503);
+    put_back.vault.start_without_waiting().await;
+    let vault = &put_back.vault;
+    until("the state is there", async || vault.get("/api/v1/stats").await.0 == 200).await;
+    let body = |number: u64| json!({"videoId": video_id(number), "status": 1, "percent": 10}).to_string();
+    let (status, answer) = vault.post(&url_of(vault, &put_back.registered), body(9)).await;
+    assert!(status.is_success(), "{status} {answer}");
+    // One that is known to be deleted does not come back.
+    let (_, removed) = vault.send("POST", "/api/v1/refs", &json!({"replyRef": "gone"})).await;
+    let path = format!("/api/v1/refs/{}", removed["refId"].as_str().unwrap());
+    assert_eq!(vault.send("DELETE", &path, &json!(null)).await.0, 204);
+    assert_eq!(vault.post(&url_of(vault, &removed), body(10)).await.0, 401);
+    s3.break_with(0);
+    let path = format!("/api/v1/jobs/{}", video_id(9).replace(':', "%3A"));
+    until("its ref is read", async || vault.get(&path).await.0 == 200).await;
+    let job = vault.job(&video_id(9)).await;
+    assert_eq!((&job["refId"], &job["replyRef"]), (&put_back.registered["refId"], &json!("after")), "{job:#}");
+    put_back.knows_all().await;
+    // What the bucket's journal does not know either is nobody's.
+    let vault = &put_back.vault;
+    let unknown = json!({"refId": format!("ref_{:026}", 7)});
+    assert_eq!(vault.post(&url_of(vault, &unknown), body(11)).await.0, 401);
+    assert_eq!(vault.post(&url_of(vault, &removed), body(10)).await.0, 401);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_older_copy_is_noticed_when_the_bucket_answers_only_after_one_more_restart() {
     for with_state in [true, false] {
@@ -205,6 +246,46 @@ async fn an_older_copy_is_noticed_when_the_bucket_answers_only_after_one_more_re
         put_back.goes_on().await;
         assert_eq!(put_back.vault.job(&video_id(9)).await["state"], "running");
         assert_eq!(stats(&put_back.vault).await["olderCopy"], false, "{with_state}");
+    }
+}
+
+/// Once an older copy was put back, and once the directory was lost: each time the state is then made anew while the service
+/// runs, and at a start without the bucket.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_is_made_anew_has_what_only_the_bucket_has_of_the_journal() {
+    for is_lost in [false, true] {
+        let s3 = S3Server::start().await;
+        let vault = Vault::start_with(with_bucket(s3.config("vault"))).await;
+        let bucket = s3.root.path().join(&s3.bucket).join("vault");
+        let mut put_back = PutBack::of(vault, bucket, true).await;
+        put_back.vault.start_again().await;
+        put_back.knows_all().await;
+        let bucket = put_back.vault.running().bucket().clone();
+        put_back.vault.stop().await;
+        let dir = data(&put_back.vault);
+        if is_lost {
+            std::fs::remove_dir_all(&dir).unwrap();
+            let progress = RebuildProgress::default();
+            rebuild(&dir, &bucket, journal_keys(), Intake::parse_callback, &progress).await.unwrap();
+        }
+        put_back.vault.start_again().await;
+        put_back.vault.running().intake().log().start_over().await.unwrap();
+        put_back.knows_all().await;
+        put_back.vault.stop().await;
+        std::fs::remove_dir_all(dir.join("state")).unwrap();
+        s3.break_with(503);
+        put_back.vault.start_without_waiting().await;
+        let vault = &put_back.vault;
+        assert_eq!(vault.post(&vault.channel_url(), running(9).to_string()).await.0, 200);
+        let gave_up = async || {
+            let (_, ready) = vault.get("/readyz").await;
+            ready["checks"]["state"] == "it cannot be opened" || vault.get("/api/v1/stats").await.0 == 200
+        };
+        until("the bucket's journal could not be listed", gave_up).await;
+        s3.break_with(0);
+        tokio::time::timeout(PATIENCE, vault.running().ready()).await.unwrap();
+        put_back.knows_all().await;
+        assert_eq!(put_back.vault.job(&video_id(9)).await["state"], "running");
     }
 }
 
@@ -335,7 +416,8 @@ async fn without_the_key_manifests_alone_tell_and_the_keys_are_named() {
     let rebuilt = tokio::time::timeout(PATIENCE, rebuilt).await.unwrap().unwrap();
     assert_eq!(rebuilt.manifests, 1, "{rebuilt:?}");
     let [problem] = rebuilt.problems.as_slice() else { panic!("{rebuilt:?}") };
-    assert!(problem.contains("encrypted with the key") && problem.contains("secrets.toml"), "{problem}");
+    let advice = ["encrypted with the key", "secrets.toml", "`replyvault rebuild`"];
+    assert!(advice.iter().all(|part| problem.contains(part)), "{problem}");
     vault.settings.journal_keys = other();
     vault.start_again().await;
     assert_eq!(vault.job(&video_id(1)).await["state"], "archived");
@@ -344,6 +426,30 @@ async fn without_the_key_manifests_alone_tell_and_the_keys_are_named() {
     let rebuilt = rebuild(&data(&vault), &bucket, journal_keys(), Intake::parse_callback, &progress).await.unwrap();
     assert!(rebuilt.problems.is_empty() && rebuilt.counters.callbacks >= 1, "{rebuilt:?}");
     assert_eq!(media.hits("/1.mp4"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_reads_what_an_older_copy_could_not_for_want_of_the_key() {
+    let vault = Vault::start().await;
+    let bucket = vault.dir.path().join("bucket");
+    let mut put_back = PutBack::of(vault, bucket, true).await;
+    let right = put_back.vault.settings.journal_keys.clone();
+    put_back.vault.settings.journal_keys = ArchiveKeys::new([&"another-key".into()]).unwrap();
+    put_back.vault.start_again().await;
+    // By their manifests.
+    for number in [3, 4] {
+        put_back.vault.archived(&video_id(number)).await;
+    }
+    let path = format!("/api/v1/jobs/{}", video_id(2).replace(':', "%3A"));
+    assert_eq!(put_back.vault.get(&path).await.0, 404);
+    let bucket = put_back.vault.running().bucket().clone();
+    put_back.vault.stop().await;
+    put_back.vault.settings.journal_keys = right;
+    let (dir, progress) = (data(&put_back.vault), RebuildProgress::default());
+    let rebuilt = rebuild(&dir, &bucket, journal_keys(), Intake::parse_callback, &progress).await.unwrap();
+    assert!(rebuilt.problems.is_empty(), "{rebuilt:?}");
+    put_back.vault.start_again().await;
+    put_back.knows_all().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

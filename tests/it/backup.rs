@@ -145,6 +145,7 @@ async fn a_backup_has_the_callbacks_that_a_replica_keeps_while_postgres_is_away(
         sidecars: false,
         confirm: false,
         asked: false,
+        foreign: false,
         replay_of: None,
         body: "{}".into(),
     });

@@ -155,6 +155,30 @@ async fn a_repeat_is_counted_and_not_written_again() {
     assert!(written < 70_000, "{written} bytes for 20 times the same 50,000");
 }
 
+/// A cleaned name that is no file name could be written into a job's record, and not be read there.
+#[tokio::test]
+async fn a_file_that_is_nearly_named_as_the_manifest_leaves_its_job_readable() {
+    let vault = Vault::start().await;
+    let url = vault.running().intake().urls().reply_url(&Target::UseApi);
+    for (number, name) in ["manifest.json.", "manifest.json_", "manifest.json-", "manifest.json "].iter().enumerate() {
+        let file = json!({"id": "a", "filename": name, "url": "https://cdn.discordapp.com/x.png"});
+        let body = json!({"jobid": number.to_string(), "verb": "faceswap-swap", "status": "completed",
+            "attachments": [file]});
+        let id = format!("faceswap:{number}");
+        // The second reads what the first has written.
+        for _ in 0..2 {
+            let (status, answer) = vault.post(&url, body.to_string()).await;
+            assert_eq!((status, &answer["jobId"]), (StatusCode::OK, &json!(id)), "{name:?}: {answer}");
+        }
+        // The policy of the tests forbids the host.
+        let job = vault.job_in(&id, &["stuck"]).await;
+        assert_eq!((&job["callbacks"], &job["assets"][0]["file"]), (&json!(2), &json!("manifest_.json")), "{name:?}");
+    }
+    vault.callback(json!({"videoId": EXAMPLE_ID, "status": 1})).await;
+    assert_eq!(vault.job(EXAMPLE_ID).await["state"], "running");
+    assert_eq!(vault.get("/readyz").await.1["checks"]["state"], "ok");
+}
+
 #[tokio::test]
 async fn a_job_belongs_to_the_ref_that_named_it_first() {
     let vault = Vault::start().await;

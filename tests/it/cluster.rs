@@ -87,12 +87,35 @@ impl Replicas {
         found
     }
 
-    /// What `cluster digest` says of each replica, all of them stopped.
-    pub(crate) fn digests(&self) -> Vec<String> {
+    /// All replicas, each of them stopped, hold the same: what one of them has written after another stopped, that one reads
+    /// first.
+    pub(crate) async fn assert_alike(&self) {
+        let mut said = self.digests();
+        for _ in 0..5 {
+            let newest = said.iter().map(|(position, _)| *position).max();
+            let behind = said.iter().zip(&self.programs).filter(|((position, _), _)| Some(*position) < newest);
+            let behind: Vec<&Program> = behind.map(|(_, program)| program).collect();
+            for program in &behind {
+                let process = program.start().await;
+                caught_up(&process).await;
+                assert_eq!(process.terminate().await, Some(0), "{}", process.log());
+            }
+            if behind.is_empty() {
+                break;
+            }
+            said = self.digests();
+        }
+        assert!(said.iter().all(|digest| *digest == said[0]), "{said:#?}");
+    }
+
+    /// The position of each replica, and what `cluster digest` says of it.
+    fn digests(&self) -> Vec<(u64, String)> {
         let digest = |program: &Program| {
             let said = program.command(&["cluster", "digest"]).output().unwrap();
             assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
-            String::from_utf8(said.stdout).unwrap()
+            let said = String::from_utf8(said.stdout).unwrap();
+            let position = said.strip_prefix("position ").and_then(|said| said.split(',').next());
+            (position.and_then(|position| position.parse().ok()).unwrap(), said)
         };
         self.programs.iter().map(digest).collect()
     }
@@ -146,6 +169,7 @@ pub(crate) fn callback(body: &Value) -> Entry {
         sidecars: false,
         confirm: false,
         asked: false,
+        foreign: false,
         replay_of: None,
         body: body.to_string().into(),
     })

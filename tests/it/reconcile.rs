@@ -1,5 +1,8 @@
 //! Jobs whose end the provider never told: it is asked.
 
+mod discover;
+mod shares;
+
 use std::time::Duration;
 
 use replyvault::app::Settings;
@@ -178,6 +181,18 @@ async fn links_that_stay_dead_use_up_the_attempts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_files_whose_links_stay_dead_do_not_revive_each_other() {
+    let bench = Bench::start("expire=0s", NEVER).await;
+    let agent = json!({"prompt": "rain", "models": "hailuo-2.3,nano-banana-2", "async": true, "replyRef": "rain"});
+    let created = bench.create("agent", agent).await;
+    bench.simulator.idle().await;
+    let job = bench.vault.job_in(created["jobId"].as_str().unwrap(), &["stuck"]).await;
+    let attempts: Vec<_> = job["assets"].as_array().unwrap().iter().map(|asset| &asset["attempts"]).collect();
+    assert_eq!(attempts, [&json!(3), &json!(3)], "{job:#}");
+    assert!(bench.simulator.stats().reads <= 2 * 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_completed_video_that_the_provider_no_longer_knows_ends_as_removed_when_its_links_are_dead() {
     let bench = Bench::with(Config { faults: "expire=0s".parse().unwrap(), ..Config::default() }, |settings| {
         settings.reconcile.minute = SHORT;
@@ -273,6 +288,20 @@ async fn a_busy_provider_is_asked_again_later() {
     // provider wants to be left alone the schedule has fifty times to ask.
     let reads = bench.simulator.stats().reads;
     assert!((2..=4).contains(&reads), "it was not left alone for as long as it asked: {reads}");
+}
+
+/// Speech may be answered without its id, and so is an error.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_with_a_code_does_not_end_speech() {
+    let bench = Bench::start("drop=1,get-500=1", SHORT).await;
+    let created = bench.create("speech/create", json!({"prompt": "rain", "text": "It rains."})).await;
+    let speech = created["audioId"].as_str().unwrap();
+    bench.vault.callback(json!({"audioId": speech, "statusLabel": "processing", "statusFinal": false})).await;
+    bench.asked(3).await;
+    let job = bench.vault.job(speech).await;
+    assert_eq!((&job["state"], &job["outcome"], &job["error"]), (&json!("running"), &Value::Null, &Value::Null));
+    bench.simulator.set_read_faults("".parse().unwrap());
+    bench.vault.archived(speech).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

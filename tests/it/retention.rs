@@ -1,18 +1,20 @@
 //! Old segments of the journal move into the bucket, and nothing is lost by it, whatever is lost of the rest.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use replyvault::domain::{AssetId, Digest, FileName, JobId, MediaUrl, StoredFile, Timestamp, Variant};
 use replyvault::intake::Intake;
 use replyvault::journal::{Durability, Event};
-use replyvault::repair::{RebuildProgress, Retention, open_event_log, rebuild};
+use replyvault::repair::{RebuildError, RebuildProgress, Retention, open_event_log, rebuild};
 use replyvault::state::EventLog;
 use serde_json::{Value, json};
 
 use crate::support::child::Program;
 use crate::support::media::{MediaServer, mp4};
-use crate::support::s3::S3Server;
+use crate::support::s3::{Call, Fault, S3Server};
 use crate::support::vault::{PATIENCE, Vault, completed, journal_keys, video_id, with_bucket};
 
 /// A service that has one of everything: a job in each state, refs of both kinds, bodies in quarantine.
@@ -194,6 +196,19 @@ async fn without_the_moved_segments_the_manifests_tell_of_the_rest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_is_made_anew_while_running_gets_from_manifests_what_lost_segments_told() {
+    let full = Full::of(Vault::start().await).await;
+    assert!(full.move_segments().await > 0);
+    std::fs::remove_dir_all(full.vault.dir.path().join("bucket/_journal")).unwrap();
+    let log = full.vault.running().intake().log().clone();
+    assert!(log.start_over().await.unwrap().has_gaps());
+    for number in [1, 2, 3, 4] {
+        wait_for_job(&full.vault, number).await;
+    }
+    assert_eq!(full.fetched(), [1, 1, 1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn with_the_whole_data_directory_lost_the_bucket_tells_what_there_was() {
     let mut full = Full::of(Vault::start().await).await;
     let before = full.everything().await;
@@ -231,6 +246,58 @@ async fn with_the_whole_data_directory_lost_the_bucket_tells_what_there_was() {
     let id = kept["items"][0]["quarantineId"].as_str().unwrap();
     let (status, again) = full.vault.send("POST", &format!("/api/v1/quarantine/{id}/replay"), &json!(null)).await;
     assert_eq!((status.as_u16(), &again["quarantineId"]), (202, &json!(id)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_that_was_cut_off_can_be_repeated_or_left_to_the_next_start() {
+    let s3 = S3Server::start().await;
+    let mut full = Full::of(Vault::start_with(with_bucket(s3.config("vault"))).await).await;
+    let before = full.everything().await;
+    assert!(full.move_segments().await > 0);
+    // It is in a manifest only.
+    full.vault.callback(completed(7, &full.media.put("/7.mp4", mp4(7, 3000), "video/mp4"))).await;
+    full.vault.archived(&video_id(7)).await;
+    let bucket = full.vault.running().bucket().clone();
+    full.vault.stop().await;
+    let refused = Arc::new(AtomicBool::new(false));
+    s3.inject({
+        let refused = refused.clone();
+        move |call: &Call| {
+            let is_manifest = call.method.as_str() == "GET" && call.path.ends_with("/manifest.json");
+            let is_refused = is_manifest && refused.load(Ordering::Relaxed);
+            is_refused.then_some(Fault::Refuse(403, "InvalidAccessKeyId", None))
+        }
+    });
+    let boat = |all: &Value| {
+        let mut refs = all["refs"].as_array().unwrap().iter();
+        refs.find(|item| item["replyRef"] == "boat").cloned().unwrap()
+    };
+    for is_repeated in [true, false] {
+        let (data, progress) = (full.data(), RebuildProgress::default());
+        std::fs::remove_dir_all(&data).unwrap();
+        refused.store(true, Ordering::Relaxed);
+        let cut_off = rebuild(&data, &bucket, journal_keys(), Intake::parse_callback, &progress).await;
+        assert!(matches!(cut_off, Err(RebuildError::Restore(_))), "{cut_off:?}");
+        // A kill would have left less of the state.
+        std::fs::remove_dir_all(data.join("state")).unwrap();
+        std::fs::create_dir(data.join("state")).unwrap();
+        refused.store(false, Ordering::Relaxed);
+        if is_repeated {
+            rebuild(&data, &bucket, journal_keys(), Intake::parse_callback, &progress).await.unwrap();
+            assert!(!data.join("state.rebuild").exists());
+        }
+        full.vault.start_again().await;
+        assert_eq!(boat(&full.everything().await), boat(&before), "{is_repeated}");
+        assert_eq!(full.vault.job(&video_id(5)).await["state"], "running", "{is_repeated}");
+        wait_for_job(&full.vault, 7).await;
+        let ended = async {
+            while data.join("state.rebuild").exists() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        assert!(tokio::time::timeout(PATIENCE, ended).await.is_ok(), "{is_repeated}");
+        full.vault.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

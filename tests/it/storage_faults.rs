@@ -2,6 +2,7 @@
 
 mod keys;
 mod refusals;
+mod unreadable;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -138,6 +139,23 @@ async fn a_completion_that_fails_until_the_client_gives_up_is_done_again() {
 async fn a_put_that_is_done_and_not_answered_makes_no_second_object() {
     let all = [Fault::DoneThenStall, Fault::DoneThen(500)];
     futures_util::future::join_all(all.map(|fault| survives(5, is_single_put, fault))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_put_that_is_done_and_not_answered_counts_when_the_source_has_died() {
+    let (media, s3) = (MediaServer::start(), S3Server::start().await);
+    let vault = vault(&s3, Limits::default()).await;
+    let struck = strike(&s3, usize::MAX, is_single_put, Fault::DoneThen(500));
+    let bytes = mp4(1, SMALL);
+    vault.callback(completed(1, &media.put("/1.mp4", bytes.clone(), "video/mp4"))).await;
+    let put = async {
+        while struck.load(Ordering::Relaxed) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, put).await.expect("nothing is put");
+    media.put_after("/1.mp4", &[404; 99], "gone", "text/plain");
+    vault.assert_stored(&vault.archived(&video_id(1)).await, &bytes).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 use actix_web::HttpResponse;
 use serde_json::{Value, json};
 
-use crate::gateway::provider::{Provider, vault};
+use crate::gateway::provider::{CALLERS_TOKEN, Provider, vault};
 use crate::support::media::MediaServer;
 use crate::support::receiver::Receiver;
 use crate::support::vault::{TOKEN, Vault, video_id};
@@ -70,6 +70,38 @@ async fn the_holder_of_a_refs_url_moves_no_job_of_another_ref_and_learns_nothing
         vault.archived(&video_id(number)).await;
     }
     assert_eq!(receiver.bodies(1).await, [done(2, &url).to_string()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_callers_own_token_shows_ties_no_job_to_a_registered_ref() {
+    let (strangers, ours) = ("p9-u2-a3-bot:minimax", "p8-u2-a3-bot:minimax");
+    let provider = Provider::start(move |asked| {
+        if asked.method == "POST" {
+            return HttpResponse::Ok().json(json!({"videoId": video_id(1), "replyRef": "theirs"}));
+        }
+        let job = if asked.target.contains("p9-") { strangers } else { ours };
+        HttpResponse::Ok().json(json!({"jobId": job, "status": "running", "request": {"replyRef": "theirs"}}))
+    });
+    let mut vault = vault(&provider.base_url).await;
+    let (theirs, _) = register(&vault, "theirs").await;
+    for (job, token) in [(strangers, CALLERS_TOKEN), (ours, TOKEN)] {
+        let asked = vault.client.get(vault.url(&format!("/v1/minimax/agent/{job}"))).bearer_auth(token);
+        assert_eq!(asked.send().await.unwrap().status(), 200);
+    }
+    // A call that keeps its own replyUrl makes no ref: its job goes by the replyRef alone.
+    let create = vault.client.post(vault.url("/v1/minimax/videos/create")).bearer_auth(CALLERS_TOKEN);
+    let create = create.json(&json!({"prompt": "x", "replyUrl": "not a url", "replyRef": "theirs"}));
+    assert_eq!(create.send().await.unwrap().status(), 200);
+    for is_rebuilt in [false, true] {
+        if is_rebuilt {
+            vault.stop().await;
+            std::fs::remove_dir_all(vault.settings.data_dir.join("state")).unwrap();
+            vault.start_again().await;
+        }
+        for (job, of) in [(strangers, Value::Null), (&*video_id(1), Value::Null), (ours, json!(theirs))] {
+            assert_eq!(vault.job(job).await["refId"], of, "{job}, {is_rebuilt}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

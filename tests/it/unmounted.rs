@@ -25,6 +25,17 @@ impl Disk {
         std::fs::create_dir(&self.mount_point).unwrap();
     }
 
+    /// Nobody can even look at the place, as at the mount of a file server that is gone.
+    fn break_off(&self) {
+        std::fs::rename(&self.mount_point, &self.aside).unwrap();
+        std::os::unix::fs::symlink(&self.mount_point, &self.mount_point).unwrap();
+    }
+
+    fn come_back(&self) {
+        std::fs::remove_file(&self.mount_point).unwrap();
+        std::fs::rename(&self.aside, &self.mount_point).unwrap();
+    }
+
     fn mount(&self) {
         // Fails when anything was written there.
         assert_eq!(files(&self.mount_point), Vec::<PathBuf>::new());
@@ -111,6 +122,31 @@ async fn a_directory_that_is_not_mounted_is_not_written_to_and_waited_for() {
     is_refused(&bench.vault).await;
     bench.disk.mount();
     bench.is_archived(3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_cannot_be_used_at_the_start_is_waited_for_when_it_was_used_before() {
+    let vault = Vault::start().await;
+    let mount_point = vault.dir.path().join("bucket");
+    let mut bench = Bench::new(vault, &mount_point).await;
+    bench.vault.stop().await;
+    bench.disk.break_off();
+    bench.vault.start_again().await;
+    bench.post(2).await;
+    until(&bench.vault, |storage| *storage == "not reachable").await;
+    assert_eq!(bench.vault.job(&video_id(2)).await["state"], "archiving");
+    bench.disk.come_back();
+    bench.is_archived(2).await;
+    until(&bench.vault, |storage| storage == "ok").await;
+    // Also what goes there in parts is written where the next start looks.
+    let large = mp4(3, 3 << 20);
+    let url = bench.media.put("/3.mp4", large.clone(), "video/mp4");
+    bench.vault.callback(completed(3, &url)).await;
+    bench.vault.archived(&video_id(3)).await;
+    bench.vault.stop().await;
+    bench.vault.start_again().await;
+    bench.vault.assert_stored(&bench.vault.job(&video_id(3)).await, &large).await;
+    bench.is_archived(2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

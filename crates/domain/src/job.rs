@@ -277,6 +277,13 @@ impl Job {
             asset.store(file);
             self.updated_at = at;
         }
+        // It was in the bucket all the while, although nobody knew when the job ended.
+        if self.state == JobState::Stuck {
+            self.reason = self.stuck_reason();
+            if self.reason.is_none() {
+                self.state = JobState::Archiving;
+            }
+        }
         self.reschedule(at);
     }
 
@@ -287,10 +294,18 @@ impl Job {
         }
     }
 
-    /// An attempt at a file failed; the next is made at `due`.
-    pub fn attempt_failed(&mut self, slot: &AssetId, failure: &AttemptFailure, due: Timestamp, at: Timestamp) {
+    /// An attempt at a file failed, which began after so many [`Asset::renewals`], where that is known; the next is made at
+    /// `due`.
+    pub fn attempt_failed(
+        &mut self,
+        slot: &AssetId,
+        failure: &AttemptFailure,
+        renewals: Option<u32>,
+        due: Timestamp,
+        at: Timestamp,
+    ) {
         if let Some(asset) = self.assets.iter_mut().find(|asset| asset.slot == *slot) {
-            asset.fail(failure, due);
+            asset.fail(failure, renewals, due);
             self.updated_at = at;
         }
         if self.state == JobState::Archiving {

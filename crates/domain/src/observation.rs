@@ -9,7 +9,7 @@ pub struct Observation {
     /// The job it is about.
     pub job: JobId,
     /// Other ids of the same job, which later answers may have in place of the first.
-    #[serde(skip)]
+    #[serde(default)]
     pub aliases: Vec<JobId>,
     /// The caller's reference, when the answer carries one.
     pub reply_ref: Option<ReplyRef>,

@@ -74,7 +74,7 @@ impl RefId {
 }
 
 /// What a reply URL names: a channel anyone may share, or one registered ref.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum Target {
     /// The channel of the provider's first API, which takes the callbacks of all others, too.
     Channel,

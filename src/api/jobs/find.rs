@@ -218,6 +218,7 @@ mod tests {
             sidecars: false,
             confirm: false,
             asked: false,
+            foreign: false,
             replay_of: None,
             body,
         };

@@ -15,6 +15,8 @@ use utoipa::IntoParams;
 
 use super::job_id;
 use super::zip_format::{Directory, Entry, checksum, length};
+use crate::api::auth::Caller;
+use crate::api::places::in_pieces;
 use crate::api::{Api, ApiError, extract};
 use crate::bucket::{Bucket, BucketError, ObjectKey};
 use crate::domain::{JobId, Timestamp};
@@ -48,7 +50,11 @@ pub(in crate::api) struct ZipQuery {
         (status = 503, description = "the state is being rebuilt", body = ErrorBody),
     )
 )]
-pub(in crate::api) async fn zip(request: HttpRequest, api: Data<Api>) -> Result<HttpResponse, ApiError> {
+pub(in crate::api) async fn zip(
+    request: HttpRequest,
+    api: Data<Api>,
+    caller: Caller,
+) -> Result<HttpResponse, ApiError> {
     let ZipQuery { ids } = extract::query(&request)?;
     let ids = read_ids(&ids)?;
     let files = api.read(move |state| files_of(state, &ids)).await??;
@@ -65,10 +71,11 @@ pub(in crate::api) async fn zip(request: HttpRequest, api: Data<Api>) -> Result<
         let nothing = stream::empty::<Result<Bytes, BucketError>>();
         return Ok(response.body(SizedStream::new(length, nothing)));
     }
+    let place = api.inner.places.send(&caller.name).await?;
     let writer = Writer::new(api.inner.bucket.clone(), files);
     let archive = stream::try_unfold(writer, Writer::next);
     let archive = archive.inspect_err(|error| tracing::warn!(%error, "an archive of files could not be sent whole"));
-    Ok(response.body(SizedStream::new(length, archive)))
+    Ok(response.body(SizedStream::new(length, in_pieces(archive, place))))
 }
 
 fn read_ids(text: &str) -> Result<Vec<JobId>, ApiError> {

@@ -14,6 +14,8 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::super::auth::Caller;
+use super::super::places::in_pieces;
 use super::super::{Api, ApiError, extract};
 use super::digest;
 use super::range::{self, RequestedRange};
@@ -55,6 +57,7 @@ pub(in crate::api) struct ContentQuery {
 pub(in crate::api) async fn content(
     request: HttpRequest,
     api: Data<Api>,
+    caller: Caller,
     sha256: Path<String>,
 ) -> Result<HttpResponse, ApiError> {
     let redirect = wants_redirect(&request)?;
@@ -81,7 +84,7 @@ pub(in crate::api) async fn content(
     if file.is_had(&request) {
         return Ok(file.head(StatusCode::NOT_MODIFIED).finish());
     }
-    if is_head { file.described(&api).await } else { file.sent(&api, &request).await }
+    if is_head { file.described(&api, &caller).await } else { file.sent(&api, &caller, &request).await }
 }
 
 fn wants_redirect(request: &HttpRequest) -> Result<bool, ApiError> {
@@ -148,7 +151,8 @@ impl File {
     }
 
     /// The answer to HEAD.
-    async fn described(&self, api: &Api) -> Result<HttpResponse, ApiError> {
+    async fn described(&self, api: &Api, caller: &Caller) -> Result<HttpResponse, ApiError> {
+        let _place = api.inner.places.read(&caller.name).await?;
         let found = api.inner.bucket.size(&self.key).await.map_err(|error| unread(&error))?;
         found.ok_or_else(|| gone(&self.media.key))?;
         let nothing = stream::empty::<Result<bytes::Bytes, BucketError>>();
@@ -156,7 +160,7 @@ impl File {
     }
 
     /// The answer to GET.
-    async fn sent(&self, api: &Api, request: &HttpRequest) -> Result<HttpResponse, ApiError> {
+    async fn sent(&self, api: &Api, caller: &Caller, request: &HttpRequest) -> Result<HttpResponse, ApiError> {
         let length = self.media.bytes;
         // A date never matches: seconds are no proof.
         let is_same = header(request, &IF_RANGE).is_none_or(|tag| tag.trim() == self.etag);
@@ -170,16 +174,18 @@ impl File {
         if status == StatusCode::PARTIAL_CONTENT {
             response.insert_header((CONTENT_RANGE, format!("bytes {}-{}/{length}", part.start, part.end - 1)));
         }
-        Ok(response.body(self.read(api, part).await?))
+        Ok(response.body(self.read(api, caller, part).await?))
     }
 
     /// Reads as fast as the caller takes it. What ends too early ends the connection: the length is promised.
     async fn read(
         &self,
         api: &Api,
+        caller: &Caller,
         part: Range<u64>,
     ) -> Result<SizedStream<impl futures_util::Stream<Item = Result<bytes::Bytes, BucketError>> + 'static>, ApiError>
     {
+        let place = api.inner.places.send(&caller.name).await?;
         let length = part.end - part.start;
         let bytes = match part.is_empty() {
             true => stream::empty().boxed(),
@@ -191,7 +197,7 @@ impl File {
         };
         let key = self.key.clone();
         let told = bytes.inspect_err(move |error| tracing::warn!(%key, %error, "an object could not be sent whole"));
-        Ok(SizedStream::new(length, told))
+        Ok(SizedStream::new(length, in_pieces(told, place)))
     }
 }
 

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::super::auth::Caller;
 use super::super::{Api, ApiError};
 use super::digest;
 use crate::bucket::{BucketError, ObjectKey};
@@ -70,10 +71,14 @@ impl Thumbnails {
         (status = 503, description = "the storage cannot be read", body = ErrorBody),
     )
 )]
-pub(in crate::api) async fn show(api: Data<Api>, sha256: Path<String>) -> Result<HttpResponse, ApiError> {
+pub(in crate::api) async fn show(
+    api: Data<Api>,
+    caller: Caller,
+    sha256: Path<String>,
+) -> Result<HttpResponse, ApiError> {
     let sha256 = digest(&sha256)?;
     let media = api.read(move |state| state.media(&sha256)).await?.ok_or_else(|| ApiError::not_found("media"))?;
-    Ok(match find_or_make(&api, sha256, &media).await? {
+    Ok(match find_or_make(&api, &caller, sha256, &media).await? {
         Some(jpeg) => HttpResponse::Ok()
             .content_type(CONTENT_TYPE)
             .insert_header((CACHE_CONTROL, "private, max-age=86400"))
@@ -83,9 +88,14 @@ pub(in crate::api) async fn show(api: Data<Api>, sha256: Path<String>) -> Result
     })
 }
 
-async fn find_or_make(api: &Api, sha256: Digest, media: &MediaRecord) -> Result<Option<Bytes>, ApiError> {
+async fn find_or_make(
+    api: &Api,
+    caller: &Caller,
+    sha256: Digest,
+    media: &MediaRecord,
+) -> Result<Option<Bytes>, ApiError> {
     let key = ObjectKey::thumbnail(&sha256);
-    if let Some(kept) = find(api, &key).await? {
+    if let Some(kept) = find(api, caller, &key).await? {
         return Ok(Some(kept));
     }
     let thumbnails = &api.inner.thumbnails;
@@ -98,7 +108,7 @@ async fn find_or_make(api: &Api, sha256: Digest, media: &MediaRecord) -> Result<
     let turn = tokio::time::timeout(PATIENCE, thumbnails.turn.clone().acquire_owned()).await;
     let Ok(Ok(turn)) = turn else { return Ok(None) };
     // Somebody else may have asked for it, too.
-    if let Some(kept) = find(api, &key).await? {
+    if let Some(kept) = find(api, caller, &key).await? {
         return Ok(Some(kept));
     }
     let Ok(object) = media.key.parse::<ObjectKey>() else { return Ok(None) };
@@ -110,7 +120,8 @@ async fn find_or_make(api: &Api, sha256: Digest, media: &MediaRecord) -> Result<
     keep_made(api, sha256, &key, source, turn).await
 }
 
-async fn find(api: &Api, key: &ObjectKey) -> Result<Option<Bytes>, ApiError> {
+async fn find(api: &Api, caller: &Caller, key: &ObjectKey) -> Result<Option<Bytes>, ApiError> {
+    let _place = api.inner.places.read(&caller.name).await?;
     match api.inner.bucket.read_whole(key, MAX_BYTES).await {
         Ok(kept) => Ok(Some(kept)),
         Err(BucketError::NotFound(_) | BucketError::TooLarge(..)) => Ok(None),
@@ -176,6 +187,7 @@ fn unread(error: &BucketError) -> ApiError {
 )]
 pub(in crate::api) async fn keep(
     api: Data<Api>,
+    caller: Caller,
     sha256: Path<String>,
     payload: Payload,
 ) -> Result<HttpResponse, ApiError> {
@@ -190,7 +202,7 @@ pub(in crate::api) async fn keep(
     let key = ObjectKey::thumbnail(&sha256);
     let turn = tokio::time::timeout(PATIENCE, api.inner.thumbnails.turn.clone().acquire_owned()).await;
     let Ok(Ok(turn)) = turn else { return Err(ApiError::unavailable("other thumbnails are being made")) };
-    if find(&api, &key).await?.is_none() && keep_made(&api, sha256, &key, source, turn).await?.is_none() {
+    if find(&api, &caller, &key).await?.is_none() && keep_made(&api, sha256, &key, source, turn).await?.is_none() {
         let message = "expected a JPEG, PNG or WebP image";
         return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_request", message));
     }

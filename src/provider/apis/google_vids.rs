@@ -12,11 +12,12 @@ pub(super) const GOOGLE_VIDS: Adapter = Adapter {
     // `user:<user>-<e-mail>-job:<uuid>`
     claim: |object| {
         let id = object.text("jobid")?;
-        of_account(&id, &["job"])?;
+        mail_and_noun(&id).filter(|(_, noun)| *noun == "job")?;
         JobId::prefixed(NAME, &id).ok()
     },
     reply_ref_in: "request",
     job_path: |id| Some(format!("jobs/{}", encoded(id.as_sent()))),
+    account: |id| mail_and_noun(id.as_sent()).map_or(id.account(), |(mail, _)| mail),
     kept_days: 7,
     encodes_ids: true,
     endpoints: &[
@@ -29,13 +30,13 @@ pub(super) const GOOGLE_VIDS: Adapter = Adapter {
 
 const NAME: &str = "google-vids";
 
-/// The noun of an id `user:<user>-<e-mail>-<noun>:<uuid>`.
-fn of_account<'a>(id: &str, nouns: &[&'a str]) -> Option<&'a str> {
+/// E-mail and noun of an id `user:<user>-<e-mail>-<noun>:<uuid>`.
+fn mail_and_noun(id: &str) -> Option<(&str, &str)> {
     let (user, rest) = id.strip_prefix("user:")?.split_once('-')?;
     let (rest, own) = rest.rsplit_once(':')?;
     let (mail, noun) = rest.rsplit_once('-')?;
     let fits = is_number(user) && is_mail(mail) && is_uuid(own) && id.bytes().all(|byte| byte.is_ascii_graphic());
-    nouns.iter().copied().find(|known| fits && *known == noun)
+    fits.then_some((mail, noun))
 }
 
 fn read(job: JobId, object: &Object<'_>) -> Option<Observation> {
@@ -50,10 +51,11 @@ fn read(job: JobId, object: &Object<'_>) -> Option<Observation> {
     let media = object.object("result").and_then(|result| result.text("mediaId"));
     let file = media.and_then(|media| {
         // Every video has a mark that can be seen, and no image has.
-        let variant = match of_account(&media, &["video", "image", "audio"])? {
+        let variant = match mail_and_noun(&media)?.1 {
             "video" => Variant::Watermarked,
             "image" => Variant::Clean,
-            _ => Variant::Unknown,
+            "audio" => Variant::Unknown,
+            _ => return None,
         };
         let path = format!("v1/google-vids/media/{}", encoded(&media));
         let others = vec![at_provider(&path, variant, Access::Provider)?];

@@ -18,7 +18,7 @@ pub(super) const MINIMAX: Adapter = Adapter {
     is_id,
     job_path: |id| Some(format!("{}/{id}", collection(id.kind()))),
     naming: |id| json!({naming(id.kind()): id.as_sent()}),
-    answers_by_alias: |id| id.kind() == Kind::Speech,
+    names_of: |id| (id.kind() == Kind::Speech).then_some(["audioId", "audio_id"]),
     uses_account_default: true,
     endpoints: &[
         Row("POST", "videos|images|speech|music/create", Endpoint::Create(Created::Ids)),

@@ -85,7 +85,7 @@ impl Client {
             let body = setting.map(|setting| Body::from(setting.to_string()));
             // No redirect is followed: the token goes to the configured host alone.
             let response = self.http.send(method, &url, headers, body).await.map_err(ProviderError::from)?;
-            let status = ProviderError::of_status(response.status(), response.headers());
+            let status = ProviderError::of_answer(response.status(), response.headers());
             let body = read_body(response.into_stream(), MAX_ANSWER).await.map_err(|error| match error {
                 BodyError::TooLarge(_) => ProviderError::Unreadable("it is too large"),
                 BodyError::Broken(error) => error.into(),

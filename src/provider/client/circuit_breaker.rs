@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::ProviderError;
 use crate::backoff::doubling;
+use crate::domain::JobId;
 
 /// What keeps the provider from being asked, the same for everybody who asks it. Cheap to clone; clones share it.
 ///
@@ -208,8 +209,8 @@ impl CircuitBreaker {
 }
 
 fn remember(accounts: &mut HashMap<String, Instant>, account: &str, long: Duration) {
-    /// As long as an id of the provider's may be, and some more.
-    const MAX_NAME: usize = 64;
+    /// An account may be an e-mail address, and a job whose id names none stands for its own.
+    const MAX_NAME: usize = JobId::MAX_BYTES;
     let now = Instant::now();
     accounts.retain(|_, until| *until > now);
     if account.len() <= MAX_NAME && (accounts.len() < CircuitBreaker::MAX_ACCOUNTS || accounts.contains_key(account)) {

@@ -93,7 +93,7 @@ pub(super) async fn index(pieces: &mut Pieces, keys: &ArchiveKeys) -> Result<Res
         let ids = keys.ids();
         return Ok(Err(format!(
             "it is encrypted with the key {key_id}, and secrets.toml has {ids}: put back the secrets.toml that it was \
-             written with, or add its journal_keys"
+             written with, or add its journal_keys, and run `replyvault rebuild`"
         )));
     };
     if length > MAX_INDEX {

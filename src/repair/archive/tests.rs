@@ -150,7 +150,9 @@ async fn a_segment_of_another_key_is_said_to_be_that_and_either_key_of_several_w
     let found = read(&["two"]).await;
     let problem = found.problem.unwrap();
     let ids = [keys(&["one"]).ids(), keys(&["two"]).ids()];
-    assert!(ids.iter().all(|id| problem.contains(id)) && problem.contains("secrets.toml"), "{problem}");
+    let advice = ["secrets.toml", "`replyvault rebuild`"];
+    assert!(ids.iter().all(|id| problem.contains(id)), "{problem}");
+    assert!(advice.iter().all(|part| problem.contains(part)), "{problem}");
     assert_eq!(read(&["two", "one"]).await.bytes, bytes);
     // What is renewed is good under the first key alone.
     let archive = archive_in(bench.dir.path(), keys(&["two", "one"]));
@@ -262,6 +264,19 @@ async fn a_journal_reads_all_that_the_archive_has_of_one_base() {
     assert_eq!(read, expected);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_segment_that_is_archived_beside_another_is_counted() {
+    let bench = Bench::new();
+    bench.store(0, &segment(20)).await;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("00000000000000000000.journal"), segment(40)).unwrap();
+    let journal = Journal::open(dir.path()).unwrap().with_archive(bench.archive.clone());
+    let archived = journal.clone();
+    let stored = tokio::task::spawn_blocking(move || archived.archive_segment(0)).await.unwrap().unwrap();
+    assert!(matches!(stored, StoredAs::Conflicting(_)), "{stored:?}");
+    assert_eq!(journal.conflicts(), 1);
+}
+
 /// Of two bodies at one position that of the longer segment is kept in quarantine, and read: once in the count, too.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_bodies_at_one_position_one_is_in_quarantine_and_is_the_one_that_is_read() {
@@ -276,6 +291,7 @@ async fn of_two_bodies_at_one_position_one_is_in_quarantine_and_is_the_one_that_
             sidecars: false,
             confirm: false,
             asked: false,
+            foreign: false,
             replay_of: None,
             body: Bytes::from_static(body.as_bytes()),
         })

@@ -3,13 +3,15 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TryRecvError;
 
 use super::apply::FoldState;
 use super::fair_queue::FairQueue;
 use super::{BATCH_BYTES, Batch, FoldCommand, Health, LogCommand, MAX_SORTED_REQUESTS, RecordError, sender, size};
-use crate::journal::{Durability, Writer};
+use crate::journal::{Durability, JournalError, Writer};
 use crate::state::StateError;
 
 /// Runs until nothing more can come in.
@@ -22,7 +24,7 @@ pub(super) fn run(
 ) {
     let mut queue = FairQueue::new();
     loop {
-        let mut next = if queue.is_empty() { waiting.blocking_recv() } else { waiting.try_recv().ok() };
+        let mut next = if queue.is_empty() { wait(&mut waiting, &mut writer, health) } else { waiting.try_recv().ok() };
         if next.is_none() && queue.is_empty() {
             return;
         }
@@ -53,17 +55,7 @@ pub(super) fn run(
         let durability = requests.iter().map(|request| request.durability).max().unwrap_or(Durability::Synced);
         let entries = requests.iter().map(|request| &request.entry);
         let appended = health.appending.time(|| writer.append(entries, durability));
-        let failure = appended.as_ref().err().map(ToString::to_string);
-        let mut last = health.failure.lock();
-        if let Some(failure) = &failure
-            && last.is_none()
-        {
-            tracing::error!(error = failure, "the journal cannot be written: callbacks are answered 503");
-        } else if failure.is_none() && last.is_some() {
-            tracing::info!("the journal can be written again");
-        }
-        *last = failure;
-        drop(last);
+        note(health, appended.as_ref().err());
         match appended {
             Ok(positions) => {
                 let batch = Batch { requests: positions.into_iter().zip(requests).collect(), end: writer.end() };
@@ -85,4 +77,38 @@ pub(super) fn run(
             }
         }
     }
+}
+
+/// Waits for what is to be done next; `None` when there will be no more. While the last write failed, the journal is tried
+/// now and then: whoever asks whether the service is ready before sending anything learns that it is.
+fn wait(waiting: &mut mpsc::Receiver<LogCommand>, writer: &mut Writer, health: &Health) -> Option<LogCommand> {
+    const RETRY_INTERVAL: Duration = Duration::from_secs(5);
+    const POLL: Duration = Duration::from_millis(20);
+    let mut retry_at = Instant::now() + RETRY_INTERVAL;
+    while health.failure.lock().is_some() {
+        match waiting.try_recv() {
+            Err(TryRecvError::Empty) if Instant::now() < retry_at => std::thread::sleep(POLL),
+            Err(TryRecvError::Empty) => {
+                let begun = health.appending.time(|| writer.begin_next(0));
+                note(health, begun.as_ref().err());
+                retry_at = Instant::now() + RETRY_INTERVAL;
+            }
+            next => return next.ok(),
+        }
+    }
+    waiting.blocking_recv()
+}
+
+/// Takes note of how the last write went.
+fn note(health: &Health, failure: Option<&JournalError>) {
+    let failure = failure.map(ToString::to_string);
+    let mut last = health.failure.lock();
+    if let Some(failure) = &failure
+        && last.is_none()
+    {
+        tracing::error!(error = failure, "the journal cannot be written: callbacks are answered 503");
+    } else if failure.is_none() && last.is_some() {
+        tracing::info!("the journal can be written again");
+    }
+    *last = failure;
 }

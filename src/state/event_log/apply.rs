@@ -1,22 +1,25 @@
 //! The second thread: folds what is journalled into the store, and mends the store when it fails.
 
+mod report;
+
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SendError, SyncSender};
 use std::time::{Duration, Instant};
 
 use fail::fail_point;
 use tokio::sync::{oneshot, watch};
 
+use self::report::report;
 use super::super::fold::{self, ApplyOutcome, ParsedCallback};
 use super::super::open::{Aside, Opened, Recovery, RecoveryError};
 use super::super::replay::replay;
 use super::super::txn::Txn;
 use super::super::{State, StateError, StoreError, panic_text};
 use super::{AppendRequest, Batch, FoldCommand, ParseCallback, RecordError, Recovered};
-use crate::journal::{Damage, DamageKind, Entry, Journal};
+use crate::journal::{Entry, Journal};
 
 /// How often it is seen to that the store can still be written to, when nothing comes in.
 const LOOK_AT_STORE: Duration = Duration::from_secs(1);
@@ -184,6 +187,12 @@ impl FoldThread {
         let mut failed_reads = 0;
         let mut deferred = Deferred::default();
         let mut total = Recovery::default();
+        let closed = AtomicBool::new(false);
+        let answer = |deferred: &mut Deferred| {
+            if !self.folding.defer(batches, POLL, deferred) {
+                closed.store(true, Ordering::Relaxed);
+            }
+        };
         loop {
             if deferred.starts_over > 0 {
                 // What was folded in so far was not made of all there is by now.
@@ -191,10 +200,9 @@ impl FoldThread {
                 (work.opened, work.aside.damage) = (None, Some(StateError::Incomplete.to_string()));
                 total = Recovery::default();
             }
-            let mut closed = false;
-            let mut answer = |deferred: &mut Deferred| closed |= !self.folding.defer(batches, POLL, deferred);
             let attempt = std::thread::scope(|scope| {
-                let attempt = std::thread::Builder::new().spawn_scoped(scope, || self.bring_up_to_date(&mut work));
+                let attempt = || self.bring_up_to_date(&mut work, &mut || !closed.load(Ordering::Relaxed));
+                let attempt = std::thread::Builder::new().spawn_scoped(scope, attempt);
                 // The system may have no thread to give right now.
                 let attempt = attempt.map_err(RecoveryError::Thread)?;
                 while !attempt.is_finished() {
@@ -217,6 +225,12 @@ impl FoldThread {
                 Err(RecoveryError::Defect { position, what }) if work.passed_over.insert(position) => {
                     tracing::error!(position, error = what, "an entry of the journal cannot be folded in: passed over");
                     continue;
+                }
+                Err(RecoveryError::Stopped) => {
+                    // All is in the journal: a stop must not wait for it. The next start goes on from here, and nothing will
+                    // tell it whether the state was made anew, or of a journal with gaps.
+                    self.expect_manifests();
+                    return;
                 }
                 Err(error) => error,
             };
@@ -246,7 +260,7 @@ impl FoldThread {
             while Instant::now() < retry {
                 answer(&mut deferred);
             }
-            if closed {
+            if closed.load(Ordering::Relaxed) {
                 // All is in the journal: the next start may have more luck, and a stop must not wait for it.
                 return;
             }
@@ -255,9 +269,15 @@ impl FoldThread {
         total.moved_aside = work.aside.moved;
         total.passed_over = work.passed_over.into_iter().collect();
         report(&total);
-        // What is folded in from now on is told of.
-        self.folding.state.shared.recovered_at.get_or_init(|| total.applied);
+        if total.has_gaps() {
+            self.expect_manifests();
+        }
+        // What is folded in from now on is told of. What was folded in by now is not, and later than at first others listen.
+        let is_first = self.folding.state.shared.recovered_at.set(total.applied).is_ok();
         self.folding.state.set_store(Some(opened.store));
+        if !is_first {
+            self.folding.state.tell_gap();
+        }
         // A snapshot may be ahead of the copy of the log, and whoever works on a job reads callbacks there.
         let copied = self.journal.end().unwrap_or_default();
         self.folding.state.set_applied(total.applied.min(copied));
@@ -267,7 +287,14 @@ impl FoldThread {
         });
     }
 
-    fn bring_up_to_date(&self, work: &mut Attempt) -> Result<Recovery, RecoveryError> {
+    /// Has later starts read the bucket's manifests, which may tell of more than the state.
+    fn expect_manifests(&self) {
+        if let Err(error) = self.folding.state.expect_manifests() {
+            tracing::warn!(%error, "that manifests may tell of more than the state cannot be kept for later starts");
+        }
+    }
+
+    fn bring_up_to_date(&self, work: &mut Attempt, go_on: &mut dyn FnMut() -> bool) -> Result<Recovery, RecoveryError> {
         let state = &self.folding.state;
         let opened = match work.opened.take() {
             Some(opened) => opened,
@@ -279,34 +306,14 @@ impl FoldThread {
         } else {
             opened
         };
-        let opened =
-            if std::mem::take(&mut work.needs_compaction) { state.compact(opened, &mut work.aside)? } else { opened };
+        let opened = if std::mem::take(&mut work.needs_compaction) {
+            state.compact(opened, &mut work.aside, go_on)?
+        } else {
+            opened
+        };
         let opened = work.opened.insert(opened);
-        replay(&opened.store, &self.journal, self.parse_callback, &work.passed_over, &mut || true)
-    }
-}
-
-fn report(recovery: &Recovery) {
-    if let Some((reason, aside)) = &recovery.moved_aside {
-        tracing::warn!(reason, moved_to = %aside.display(), "the state could not be used and was made anew from the journal");
-    }
-    for Damage { segment, from, to, kind } in &recovery.damage {
-        let segment = segment.display();
-        match kind {
-            DamageKind::TornTail => {
-                tracing::warn!(%segment, from, "the last write to the journal was cut off; it was never acknowledged");
-            }
-            DamageKind::Garbled => {
-                tracing::error!(%segment, from, to, "a part of the journal is damaged and was passed over");
-            }
-            DamageKind::Header => {
-                tracing::warn!(%segment, "the header of a segment is damaged; its records are read all the same");
-            }
-            DamageKind::Missing => tracing::error!(before = %segment, from, to, "a part of the journal is missing"),
-        }
-    }
-    if recovery.replayed > 0 {
-        tracing::info!(entries = recovery.replayed, "the state was brought up to date from the journal");
+        let made_anew = work.aside.moved.is_some();
+        replay(&opened.store, &self.journal, self.parse_callback, &work.passed_over, made_anew, go_on)
     }
 }
 

@@ -47,12 +47,12 @@ pub(super) fn apply(
         Some(known) => known,
         None => OpenJob::new(unused(txn, position)?, Job::new(observation.job.clone(), entry.at)),
     };
-    let before = (entry.asked && !open.is_new()).then(|| open.job.clone());
+    let before = (entry.asked && !open.is_new() && observation.outcome.is_some()).then(|| open.job.clone());
     // An archived job never turns back: all that can follow is that it is shown as moderated.
     let is_archived = open.job.state == JobState::Archived;
     let says_more = observation.outcome == Some(Outcome::Moderated) && open.job.withdrawn.is_none();
-    let aliases = std::mem::take(&mut observation.aliases);
     let unconfirmed = entry.confirm && !entry.asked && observation.outcome.is_some() && (!is_archived || says_more);
+    let aliases = if unconfirmed { Vec::new() } else { std::mem::take(&mut observation.aliases) };
     let (change, lacks) = if unconfirmed {
         (confirm::hold(txn, &mut open.job, position, entry, observation)?, 0)
     } else {
@@ -77,14 +77,12 @@ pub(super) fn apply(
     }
     let sequence = open.sequence;
     let outcome = put_job(txn, open, Some(change), over_budget)?;
-    if !unconfirmed {
-        learn_aliases(txn, sequence, aliases)?;
-    }
+    learn_aliases(txn, sequence, aliases)?;
     Ok(outcome)
 }
 
 /// Other ids by which a job is found from now on, unless another job has them.
-fn learn_aliases(txn: &mut Txn<'_>, sequence: u64, aliases: Vec<JobId>) -> Result<(), StateError> {
+pub(super) fn learn_aliases(txn: &mut Txn<'_>, sequence: u64, aliases: Vec<JobId>) -> Result<(), StateError> {
     for alias in aliases {
         let key = keys::job_id(&alias);
         if !txn.contains(&key)? {
@@ -152,6 +150,9 @@ fn associate_ref(
                 return Ok(if entry.adopt || entry.asked { Ok(None) } else { Err(QuarantineReason::UnknownReplyRef) });
             };
             let registered = refs::named(txn, named)?;
+            if entry.foreign && registered.as_ref().is_some_and(|known| known.origin == Origin::Registered) {
+                return Ok(Ok(None));
+            }
             if !entry.adopt && registered.as_ref().is_none_or(|known| known.origin == Origin::Adopted) {
                 return Ok(if entry.asked { Ok(None) } else { Err(QuarantineReason::UnknownReplyRef) });
             }

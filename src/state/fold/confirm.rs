@@ -4,7 +4,7 @@ use super::super::StateError;
 use super::super::records::QuarantineRecord;
 use super::super::stored_job::Part;
 use super::super::txn::Txn;
-use super::{ApplyOutcome, put_job, quarantine, unchanged};
+use super::{ApplyOutcome, callback, put_job, quarantine, unchanged};
 use crate::domain::{Change, Job, JobId, Observation, QuarantineReason, Timestamp, UnconfirmedFinal};
 use crate::journal::CallbackEntry;
 
@@ -38,13 +38,16 @@ pub(super) fn confirmed(
     at: Timestamp,
 ) -> Result<ApplyOutcome, StateError> {
     let Some(mut open) = txn.open_job(id, Part::Whole)? else { return Ok(ApplyOutcome::Unknown) };
-    let Some((change, callback)) = open.job.confirm(position, at) else { return Ok(unchanged(&open)) };
-    let lacks = open.job.lacks(&callback.observation, callback.sidecars) > 0;
-    let over_budget = lacks.then_some(callback.quarantine_as);
+    let Some((change, mut held)) = open.job.confirm(position, at) else { return Ok(unchanged(&open)) };
+    let (sequence, aliases) = (open.sequence, std::mem::take(&mut held.observation.aliases));
+    let lacks = open.job.lacks(&held.observation, held.sidecars) > 0;
+    let over_budget = lacks.then_some(held.quarantine_as);
     if lacks {
-        quarantine_record(txn, id, callback, QuarantineReason::OverBudget)?;
+        quarantine_record(txn, id, held, QuarantineReason::OverBudget)?;
     }
-    put_job(txn, open, Some(change), over_budget)
+    let outcome = put_job(txn, open, Some(change), over_budget)?;
+    callback::learn_aliases(txn, sequence, aliases)?;
+    Ok(outcome)
 }
 
 pub(super) fn refuted(txn: &mut Txn<'_>, id: &JobId, position: u64, at: Timestamp) -> Result<ApplyOutcome, StateError> {

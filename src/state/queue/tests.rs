@@ -44,6 +44,7 @@ async fn post_url(log: &EventLog, number: u64, at: Timestamp, url: &str, name: O
         sidecars: false,
         confirm: false,
         asked: false,
+        foreign: false,
         replay_of: None,
         body,
     });
@@ -52,7 +53,7 @@ async fn post_url(log: &EventLog, number: u64, at: Timestamp, url: &str, name: O
 
 async fn fail(log: &EventLog, number: u64, at: Timestamp, due: Timestamp) {
     let failure = AttemptFailure { error: "503".to_owned(), counted: true, stuck: None };
-    let event = Event::AttemptFailed { at, job: id(number), slot: AssetId::media(), failure, due };
+    let event = Event::AttemptFailed { at, job: id(number), slot: AssetId::media(), failure, renewals: None, due };
     log.record(event, Durability::Buffered).await.unwrap();
 }
 
@@ -116,7 +117,8 @@ async fn jobs_whose_links_die_next_are_shown_first_and_dead_ones_last() {
             stuck: Some(crate::domain::StuckReason::NoCleanUrl),
         };
         let (job, slot) = (id(number), AssetId::media());
-        let failed = Event::AttemptFailed { at: minute(9), job: job.clone(), slot, failure, due: minute(9) };
+        let failed =
+            Event::AttemptFailed { at: minute(9), job: job.clone(), slot, failure, renewals: None, due: minute(9) };
         log.record(failed, Durability::Buffered).await.unwrap();
         let state = crate::domain::JobState::Stuck;
         let ended = Event::Ended { at: minute(9), job, state, decided_by, manifest_key: None };

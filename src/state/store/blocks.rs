@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions, TryLockError};
+use std::io;
 use std::ops::Bound;
 use std::os::unix::fs::PermissionsExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -55,17 +56,31 @@ fn close_files(dir: &Path) {
     }
 }
 
+/// Removes snapshots that sled has begun to write and not finished: it would take the newest for a whole one, and the tree for
+/// damaged.
+fn remove_half_snapshots(dir: &Path) -> io::Result<()> {
+    for item in fs::read_dir(dir)? {
+        let path = item?.path();
+        if path.extension().is_some_and(|extension| extension == "generating") {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
 /// Calls sled.
 pub(super) fn guard<T>(call: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(StoreError::from_panic(&*panic)))
 }
 
 impl Blocks {
-    /// Opens the tree in `dir`, which exists. `sync_every` is how often sled has the system put on the disk what it has.
+    /// Opens the tree in `dir`, which exists and which nobody else opens. `sync_every` is how often sled has the system put on
+    /// the disk what it has.
     ///
     /// # Errors
     /// Also when an older handle still has it open after five seconds.
     pub(super) fn open(dir: &Path, cache_bytes: u64, sync_every: Option<Duration>) -> Result<Self, StoreError> {
+        remove_half_snapshots(dir)?;
         let sync_every_ms = sync_every.map(|every| u64::try_from(every.as_millis()).unwrap_or(u64::MAX));
         let config = sled::Config::new().path(dir).cache_capacity(cache_bytes).flush_every_ms(sync_every_ms);
         let open = || guard(|| Ok(config.open()));

@@ -96,7 +96,7 @@ async fn run(steps: Vec<Step>) {
             Step::Fail { job } => {
                 let failure = AttemptFailure { error: "500".to_owned(), counted: true, stuck: None };
                 let (at, job, slot) = (now(), id(job), AssetId::media());
-                bench.event(Event::AttemptFailed { at, job, slot, failure, due: at }).await;
+                bench.event(Event::AttemptFailed { at, job, slot, failure, renewals: None, due: at }).await;
             }
             Step::Reopen => {
                 let recovery;
@@ -145,6 +145,25 @@ async fn a_claim_is_refused_when_the_file_is_stored_or_the_key_belongs_to_other_
     assert!(
         matches!(claim(&bench, 1, &file(1, 1, 0)).await, ClaimOutcome::AlreadyStored(media) if media.key == first.key)
     );
+}
+
+#[tokio::test]
+async fn a_job_whose_given_up_file_turns_out_to_be_stored_is_no_longer_stuck() {
+    let bench = Bench::new().await;
+    bench.post(Target::Channel, done(1, None)).await;
+    let file = file(1, 1, 0);
+    assert_eq!(claim(&bench, 1, &file).await, ClaimOutcome::Granted);
+    let (at, slot) = (now(), AssetId::media());
+    let stuck = Some(StuckReason::AttemptsExhausted);
+    let failure = AttemptFailure { error: "404".to_owned(), counted: true, stuck };
+    bench.event(Event::AttemptFailed { at, job: id(1), slot: slot.clone(), failure, renewals: None, due: at }).await;
+    let decided_by = bench.job(1).final_callback;
+    bench.event(Event::Ended { at, job: id(1), state: JobState::Stuck, decided_by, manifest_key: None }).await;
+    assert_eq!(bench.job(1).reason, stuck);
+    bench.event(Event::Stored { job: id(1), slot, file }).await;
+    let job = bench.job(1);
+    assert_eq!((job.state, job.reason, job.end_state()), (JobState::Archiving, None, Some(JobState::Archived)));
+    assert_eq!(bench.log.state().due_page(9, None).unwrap().0.len(), 1);
 }
 
 #[tokio::test]

@@ -41,8 +41,17 @@ impl Folded {
 
     fn callback(&mut self, observation: Observation, confirm: bool) -> usize {
         let (at, target, body) = (time(self.position + 1), Target::Channel, Bytes::from_static(b"{}"));
-        let entry =
-            CallbackEntry { at, target, adopt: true, sidecars: false, confirm, asked: false, replay_of: None, body };
+        let entry = CallbackEntry {
+            at,
+            target,
+            adopt: true,
+            sidecars: true,
+            confirm,
+            asked: false,
+            foreign: false,
+            replay_of: None,
+            body,
+        };
         self.fold(&Entry::Callback(entry), Some(ParsedCallback::Job(Box::new(observation))))
     }
 
@@ -78,7 +87,7 @@ fn source(file: usize, link: usize) -> AssetSource {
     let url = MediaUrl::parse(&format!("https://h{}/{file}-{link}?Expires={dies}", file % 3)).unwrap();
     AssetSource {
         slot: AssetId::new(&format!("s{file}")),
-        role: Role::Media,
+        role: if file % 4 == 3 { Role::Poster } else { Role::Media },
         file: FileName::clean(&format!("f{file}.mp4")),
         candidates: vec![Candidate { url, variant: Variant::Clean, access: crate::domain::Access::Public }],
         missing: MissingReason::NoUrl,
@@ -114,8 +123,14 @@ fn cost_of_one_file(files: usize) -> usize {
     for file in 0..files {
         let (at, job) = (time(1), agent_job());
         let (slot, stored) = file_stored(file);
-        let failed =
-            Event::AttemptFailed { at, job: job.clone(), slot: slot.clone(), failure: failure(None), due: time(60) };
+        let failed = Event::AttemptFailed {
+            at,
+            job: job.clone(),
+            slot: slot.clone(),
+            failure: failure(None),
+            renewals: None,
+            due: time(60),
+        };
         let claimed = Event::Claimed { at, job: job.clone(), slot: slot.clone(), file: stored.clone() };
         for event in [failed, claimed, Event::Stored { job, slot, file: stored }] {
             most = most.max(folded.event(event));
@@ -161,6 +176,43 @@ fn large_unconfirmed_callbacks_are_not_written_again() {
     assert_eq!((job.unconfirmed.len(), job.assets.len(), job.final_callback), (2, 200, Some(3)));
 }
 
+#[test]
+fn a_job_of_many_files_ends_without_a_poster_that_is_not_to_be_had() {
+    let mut folded = Folded::new();
+    folded.callback(completed(0..6, 0), false);
+    for file in 0..6 {
+        let (at, job) = (time(1), agent_job());
+        let (slot, stored) = file_stored(file);
+        folded.event(if source(file, 0).role == Role::Poster {
+            let failure = failure(Some(StuckReason::AttemptsExhausted));
+            Event::AttemptFailed { at, job, slot, failure, renewals: None, due: at }
+        } else {
+            Event::Stored { job, slot, file: stored }
+        });
+    }
+    let decided_by = folded.job().unwrap().final_callback;
+    let (at, job, manifest_key) = (time(2), agent_job(), Some("m".to_owned()));
+    folded.event(Event::Ended { at, job, state: JobState::Archived, decided_by, manifest_key });
+    assert_eq!(folded.job().unwrap().state, JobState::Archived);
+}
+
+#[test]
+fn another_id_in_a_held_callback_is_learned_once_that_is_confirmed() {
+    let other: JobId = "p1-u2-a9-bot:minimax".parse().unwrap();
+    let known = |folded: &Folded| {
+        let txn = Txn::begin(&folded.store).unwrap();
+        txn.open_job(&other, Part::Header).unwrap().map(|open| open.job.id)
+    };
+    for prompt in [None, Some("p".repeat(5000))] {
+        let mut folded = Folded::new();
+        let aliases = vec![other.clone()];
+        folded.callback(Observation { aliases, prompt, ..completed(0..1, 0) }, true);
+        assert_eq!(known(&folded), None);
+        folded.event(Event::Confirmed { at: time(9), job: agent_job(), position: folded.position });
+        assert_eq!(known(&folded), Some(agent_job()));
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Completed { first: usize, files: usize, link: usize },
@@ -201,28 +253,28 @@ proptest! {
         let mut folded = Folded::new();
         let mut expected = Job::new(agent_job(), time(1));
         folded.callback(progress(1), false);
-        expected.observe(&progress(1), false, 1, time(1));
+        expected.observe(&progress(1), true, 1, time(1));
         for step in steps {
             let position = folded.position + 1;
             let (at, job) = (time(position), agent_job());
             match step {
                 Step::Completed { first, files, link } => {
                     let observation = completed(first..first + files, link);
-                    expected.observe(&observation, false, position, at);
+                    expected.observe(&observation, true, position, at);
                     folded.callback(observation, false);
                 }
                 Step::Held { files, large } => {
                     let prompt = large.then(|| "p".repeat(5000));
                     let observation = Observation { prompt, ..completed(0..files, 9) };
                     if expected.state == JobState::Archived {
-                        expected.observe(&observation, false, position, at);
+                        expected.observe(&observation, true, position, at);
                     } else {
                         expected.hold(crate::domain::UnconfirmedFinal {
                             position,
                             quarantine_as: position,
                             at,
                             target: Target::Channel,
-                            sidecars: false,
+                            sidecars: true,
                             bytes: 2,
                             observation: Box::new(observation.clone()),
                         });
@@ -230,14 +282,14 @@ proptest! {
                     folded.callback(observation, true);
                 }
                 Step::Progress(percent) => {
-                    expected.observe(&progress(percent), false, position, at);
+                    expected.observe(&progress(percent), true, position, at);
                     folded.callback(progress(percent), false);
                 }
                 Step::Failed { file, due, stuck } => {
                     let (slot, due) = (AssetId::new(&format!("s{file}")), time(due));
                     let failure = failure(stuck.then_some(StuckReason::AttemptsExhausted));
-                    expected.attempt_failed(&slot, &failure, due, at);
-                    folded.event(Event::AttemptFailed { at, job, slot, failure, due });
+                    expected.attempt_failed(&slot, &failure, None, due, at);
+                    folded.event(Event::AttemptFailed { at, job, slot, failure, renewals: None, due });
                 }
                 Step::Stored(file) => {
                     let (slot, stored) = file_stored(file);

@@ -1,6 +1,11 @@
 //! The state is a view: it comes back from the journal, whatever became of the store.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use super::*;
+use crate::journal::Writer;
+use crate::state::store::{Access, Store};
 
 #[tokio::test]
 async fn the_state_comes_back_from_the_journal_alone() {
@@ -64,6 +69,20 @@ async fn noise_in_any_of_the_stores_files_is_noticed_and_mended() {
     assert!(rebuilt >= 25, "the noise hits nothing: {rebuilt}");
 }
 
+/// A kill while the store is opened, or a full disk, leaves one.
+#[tokio::test]
+async fn a_snapshot_that_sled_has_written_half_is_no_damage() {
+    let bench = Bench::new().await;
+    bench.post(Target::Channel, done(1, None)).await;
+    bench.log.close();
+    let half = bench.dir.path().join("state/snap.7FFFFFFFFFFFFFFF.generating");
+    std::fs::write(&half, b"half").unwrap();
+    let (bench, recovery) = bench.reopen().await;
+    assert_eq!((recovery.moved_aside, recovery.replayed), (None, 0));
+    bench.job(1);
+    assert!(!half.exists());
+}
+
 fn remove(dir: &Path) {
     std::fs::remove_dir_all(dir).unwrap();
 }
@@ -97,6 +116,21 @@ async fn a_store_that_fails_at_run_time_is_opened_anew_and_nothing_is_lost() {
     }
     let jobs = bench.log.state().jobs(&JobFilter::default(), 10, None).unwrap().items;
     assert_eq!(jobs.iter().map(|record| record.job.id.clone()).collect::<Vec<_>>(), [id(3), id(2), id(1)]);
+}
+
+#[tokio::test]
+async fn what_is_folded_in_while_the_store_is_opened_anew_is_told_as_a_gap() {
+    let bench = Bench::new().await;
+    bench.post(Target::Channel, done(1, None)).await;
+    let state = bench.log.state();
+    let (mut changes, last) = (state.changes(), state.last_change());
+    state.set_store(None);
+    assert_eq!(bench.post(Target::Channel, done(2, None)).await, ApplyOutcome::Deferred);
+    let told = tokio::time::timeout(Duration::from_secs(60), changes.recv()).await.expect("nothing is told");
+    assert_eq!(told.unwrap(), ChangeNotice::Gap);
+    bench.job(2);
+    assert_eq!(state.changed_since(last), None);
+    assert_eq!(state.changed_since(state.last_change()), Some(Vec::new()));
 }
 
 #[tokio::test]
@@ -213,6 +247,31 @@ async fn of_damaged_states_one_is_kept_aside() {
 }
 
 #[tokio::test]
+async fn a_state_that_is_begun_anew_has_the_manifests_read_by_this_start_or_a_later_one() {
+    let bench = Bench::new().await;
+    bench.post(Target::Channel, done(1, None)).await;
+    let (dir, marker) = (bench.dir.path().join("state"), bench.dir.path().join("state.restore"));
+    let (bench, _) = bench.reopen().await;
+    assert!(!marker.exists());
+    bench.log.start_over().await.unwrap();
+    assert!(marker.exists(), "while it runs");
+    bench.log.close();
+    std::fs::remove_file(&marker).unwrap();
+    // None is begun while that cannot be kept.
+    let draft = bench.dir.path().join("state.restore.new");
+    std::fs::create_dir(&draft).unwrap();
+    fill_with_zeros(&dir);
+    let bench = Bench { log: open(bench.dir.path()), ..bench };
+    until(|| bench.log.state().problem() == Some("it cannot be opened")).await;
+    assert_eq!(bench.post(Target::Channel, done(2, None)).await, ApplyOutcome::Deferred);
+    std::fs::remove_dir(&draft).unwrap();
+    assert!(bench.log.recovered().await.unwrap().moved_aside.is_some());
+    assert!(marker.exists(), "at a start");
+    assert_eq!(damaged_copies(bench.dir.path()), 1);
+    bench.job(2);
+}
+
+#[tokio::test]
 async fn an_entry_that_folding_comes_upon_a_defect_with_is_kept_aside_and_the_rest_is_folded_in() {
     fn defective(body: &[u8]) -> ParsedCallback {
         assert!(!body.windows(4).any(|word| word == b"boom"), "a defect");
@@ -243,13 +302,56 @@ async fn an_entry_that_folding_comes_upon_a_defect_with_is_kept_aside_and_the_re
     assert_eq!(bench.log.state().jobs(&JobFilter::default(), 10, None).unwrap().items.len(), 3);
 }
 
+/// Opens the closed state in `dir`, and makes the record of the job with this sequence one that says nothing.
+fn open_with_noise(dir: &Path, sequence: u64) -> Store {
+    let store = open::open_store(dir, 16 << 20, Access::ReadWrite).unwrap();
+    store.commit(vec![(keys::job(sequence).into(), Some(b"noise".into()))]).unwrap();
+    store
+}
+
+#[tokio::test]
+async fn an_entry_that_needs_an_unreadable_record_of_a_state_made_anew_is_passed_over() {
+    let bench = Bench::new().await;
+    bench.post(Target::Channel, done(1, None)).await;
+    let sequence = bench.log.state().job(&id(1)).unwrap().unwrap().sequence;
+    bench.log.close();
+    let journal = Journal::open(&bench.dir.path().join("journal")).unwrap();
+    let entry = Entry::Event(Event::Retried { at: now(), job: id(1) });
+    let written = Writer::new(journal.clone(), 0).unwrap().append([&entry], Durability::Synced).unwrap();
+    let store = open_with_noise(&bench.dir.path().join("state"), sequence);
+    let fold = |passed_over: &[u64], made_anew| {
+        let passed_over = passed_over.iter().copied().collect::<BTreeSet<_>>();
+        replay::replay(&store, &journal, parse_callback, &passed_over, made_anew, &mut || true)
+    };
+    assert!(matches!(fold(&[], false), Err(RecoveryError::State(StateError::Damaged(_)))));
+    assert!(matches!(fold(&[], true), Err(RecoveryError::Defect { position, .. }) if position == written[0]));
+    assert_eq!(fold(&written, true).unwrap().replayed, 1);
+}
+
+#[tokio::test]
+async fn the_state_that_snapshots_are_made_of_is_made_anew_when_a_record_of_it_says_nothing() {
+    let bench = Bench::new().await;
+    bench.post(Target::Channel, done(1, None)).await;
+    let sequence = bench.log.state().job(&id(1)).unwrap().unwrap().sequence;
+    let (journal, aside) = (bench.log.journal().clone(), bench.dir.path().join("aside"));
+    let fold = || State::fold_aside(&aside, &journal, parse_callback, &mut || true);
+    fold().unwrap();
+    let store = open_with_noise(&aside, sequence);
+    assert!(store.flush(Duration::from_secs(60)).unwrap());
+    drop(store);
+    bench.event(Event::Retried { at: now(), job: id(1) }).await;
+    fold().unwrap();
+    let store = open::open_store(&aside, 16 << 20, Access::ReadOnly).unwrap();
+    assert_ne!(*store.get(&keys::job(sequence)).unwrap().unwrap(), *b"noise");
+}
+
 #[tokio::test]
 async fn a_store_that_hangs_does_not_hold_up_callbacks_nor_a_stop() {
     let bench = Bench::new().await;
     bench.post(Target::Channel, done(1, None)).await;
     // One that nothing is taken from any more, and that is full.
     let elsewhere = tempfile::tempdir().unwrap();
-    let hung = open::open_store(elsewhere.path(), 1 << 20, crate::state::store::Access::ReadOnly).unwrap();
+    let hung = open::open_store(elsewhere.path(), 1 << 20, Access::ReadOnly).unwrap();
     let mut number = 0_u32;
     for bytes in [4 << 20, 64 << 10] {
         let write = |number: u32| (number.to_be_bytes().as_slice().into(), Some(vec![7; bytes].into()));

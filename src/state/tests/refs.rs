@@ -200,6 +200,7 @@ async fn the_answer_to_a_call_ties_its_job_unless_another_ref_has_claimed_it() {
             sidecars: false,
             confirm: false,
             asked: true,
+            foreign: false,
             replay_of: None,
             body,
         };

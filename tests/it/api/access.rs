@@ -305,3 +305,37 @@ async fn a_stranger_s_body_is_not_waited_for() {
     let response = tokio::time::timeout(Duration::from_secs(5), request.send()).await.unwrap().unwrap();
     assert_eq!(response.status(), 401);
 }
+
+#[tokio::test]
+async fn while_the_end_of_a_session_is_written_down_nobody_waits_for_the_disk() {
+    let vault = Vault::start().await;
+    let (ended, _) = cookie(&vault, READ).await;
+    let (other, _) = cookie(&vault, READ).await;
+    let get = |pair: &str| status(vault.request(Method::GET, "/api/v1/jobs").header(COOKIE, pair));
+    let end = || vault.request(Method::DELETE, "/api/v1/session").header(COOKIE, &ended);
+    // Whoever opens it to write waits for a reader.
+    let draft = vault.dir.path().join("sessions.json.new");
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mkfifoat(rustix::fs::CWD, draft.as_path(), mode).unwrap();
+    let ends = tokio::spawn(end().send());
+    let is_over = async {
+        while get(&ended).await != 401 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), is_over).await.expect("it is not ended at once");
+    for _ in 0..4 {
+        assert_eq!(get(&other).await, 200);
+    }
+    assert_eq!(status(vault.request(Method::GET, "/healthz")).await, 200);
+    vault.completed(1).await;
+    assert!(!ends.is_finished());
+
+    // It cannot be synced, and so is not written down.
+    let reader = std::fs::File::open(&draft).unwrap();
+    assert_eq!(ends.await.unwrap().unwrap().status(), 503);
+    drop(reader);
+    std::fs::remove_file(&draft).unwrap();
+    assert_eq!(status(end().bearer_auth(READ)).await, 204);
+    assert!(vault.dir.path().join("sessions.json").exists());
+}

@@ -1,4 +1,5 @@
 use reqwest::Method;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::*;
 
@@ -58,4 +59,26 @@ async fn who_comes_back_is_told_what_changed_meanwhile() {
     let rest = rest.await.unwrap().unwrap();
     assert!(!rest.contains("reset"), "{rest}");
     assert_eq!(jobs_told(&rest), told[1..]);
+}
+
+#[tokio::test]
+async fn one_token_cannot_take_every_event_stream() {
+    // Both ends of each are here.
+    let own = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: own.maximum, ..own }).unwrap();
+    let vault = Vault::start().await;
+    let listen =
+        async |token: &str| vault.request(Method::GET, "/api/v1/events").bearer_auth(token).send().await.unwrap();
+    let mut open = Vec::new();
+    let refused = loop {
+        let answer = listen(READ).await;
+        if answer.status() != 200 {
+            break answer;
+        }
+        open.push(answer);
+        assert!(open.len() < 1000, "there is no end of them");
+    };
+    assert!(open.len() > 100, "{}", open.len());
+    assert_eq!(refusal(refused).await, (429, "too_many_answers".to_owned()));
+    assert_eq!(listen(ADMIN).await.status(), 200);
 }

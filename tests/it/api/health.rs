@@ -78,6 +78,24 @@ async fn a_journal_that_fails_is_said_until_it_works() {
     assert_eq!(ready(&vault).await.0, 200);
 }
 
+/// Behind a load balancer nobody sends anything while it is not ready.
+#[tokio::test]
+async fn a_journal_that_works_again_is_said_though_nothing_is_sent() {
+    let vault = Vault::start().await;
+    let journal = vault.dir.path().join("journal");
+    std::fs::remove_dir_all(&journal).unwrap();
+    let (status, _) = vault.callback(json!({"videoId": id(1), "status": 1})).await;
+    assert_eq!(status, 503);
+    std::fs::create_dir(&journal).unwrap();
+    let recovered = async {
+        while ready(&vault).await.0 != 200 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, recovered).await.expect("it stays unready");
+    vault.completed(1).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_storage_that_hangs_is_asked_once_and_not_waited_for() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -12,7 +12,8 @@ async fn stuck(vault: &Vault, number: u32) {
     let failure =
         AttemptFailure { error: "404".to_owned(), counted: true, stuck: Some(StuckReason::AttemptsExhausted) };
     let log = vault.intake.log();
-    let failed = Event::AttemptFailed { at, job: job.clone(), slot: AssetId::media(), failure, due: at };
+    let failed =
+        Event::AttemptFailed { at, job: job.clone(), slot: AssetId::media(), failure, renewals: None, due: at };
     log.record(failed, Durability::Buffered).await.unwrap();
     let decided_by = log.state().job(&job).unwrap().unwrap().job.final_callback;
     let ended = Event::Ended { at, job, state: JobState::Stuck, decided_by, manifest_key: None };

@@ -101,6 +101,51 @@ async fn speech_that_is_named_by_its_other_id_is_the_same_job() {
     assert_eq!(vault.callback(with(json!({"audio_id": listed, "message": "now"}))).await["jobId"], made);
 }
 
+/// What is known by the id of the list of recordings is asked for by that, and both are in the answer.
+#[tokio::test]
+async fn speech_that_is_asked_for_by_its_other_id_may_be_answered_with_both() {
+    let world = World::start();
+    let vault = Vault::start_with(|settings| world.configure(settings)).await;
+    let (_, body) = fixtures().into_iter().find(|(name, _)| name == "minimax-audio-completed").unwrap();
+    let body = redirected(&body, &world.base);
+    let id = |name: &str| body[name].as_str().unwrap().to_owned();
+    let (made, listed) = (id("audioId"), id("audio_id"));
+    world.shared.answers.lock().unwrap().push(("minimax", listed.clone(), body));
+    vault.callback(json!({"audio_id": listed, "statusLabel": "processing", "statusFinal": false})).await;
+    vault.send("POST", "/api/v1/tasks/reconcile", &json!({})).await;
+    vault.archived(&listed).await;
+    assert_eq!(vault.job(&made).await["jobId"], listed, "it is known by its other id from now on");
+}
+
+/// The ids of some jobs name their account in a place of their own.
+#[tokio::test]
+async fn an_account_on_hold_keeps_no_other_of_its_api_waiting() {
+    let world = World::start();
+    let vault = Vault::start_with(|settings| world.configure(settings)).await;
+    let (_, body) = fixtures().into_iter().find(|(name, _)| name == "google-vids-completed").unwrap();
+    let mut ids = Vec::new();
+    // The one that is heard of last is asked about first.
+    for (mail, number) in [("free@", "1f6b2c14"), ("held@", "2f6b2c14")] {
+        let body = body.to_string().replace("studio@", mail).replace("3f6b2c14", number);
+        let body: Value = serde_json::from_str(&body).unwrap();
+        let Ok(Parsed::Job(found)) = provider::read(body.to_string().as_bytes()) else { panic!("{body}") };
+        world.shared.answers.lock().unwrap().push(("google-vids", found.job.as_sent().to_owned(), body));
+        let (status, answer) = vault.post(&vault.channel_url(), Answer::naming(&found.job, None).body).await;
+        assert_eq!((status, &answer["state"]), (StatusCode::OK, &json!("running")), "{answer}");
+        ids.push(found.job);
+    }
+    world.refuse("held%40", 596);
+    let (_, mut task) = vault.send("POST", "/api/v1/tasks/reconcile", &json!({})).await;
+    while task["state"] == "running" {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        task = vault.get(&format!("/api/v1/tasks/{}", task["taskId"].as_str().unwrap())).await.1;
+    }
+    assert_eq!((&task["state"], &task["report"]["onHold"]), (&json!("done"), &json!(1)), "{task:#}");
+    vault.job_in(&encoded(ids[0].as_str()), &["archived"]).await;
+    let (_, held) = vault.get(&format!("/api/v1/jobs/{}", encoded(ids[1].as_str()))).await;
+    assert_eq!(held["state"], "running");
+}
+
 /// Images that stand in the answer to a question about their job.
 #[tokio::test]
 async fn an_answer_may_have_files_in_it() {

@@ -27,6 +27,7 @@ async fn what_an_earlier_version_quarantined_replays_after_an_upgrade() {
             sidecars: false,
             confirm: false,
             asked: false,
+            foreign: false,
             replay_of: None,
             body: body.clone().into(),
         };

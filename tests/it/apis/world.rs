@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use actix_web::http::StatusCode;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use replyvault::app::Settings;
 use replyvault::domain::Digest;
@@ -25,6 +26,8 @@ pub(super) struct Shared {
     pub(super) seen: Mutex<Vec<Seen>>,
     /// What is answered about a job: its API, its id as the provider writes it, and the answer.
     pub(super) answers: Mutex<Vec<(&'static str, String, Value)>>,
+    /// A part of paths, and the status that is all they are answered with.
+    pub(super) refused: Mutex<Option<(&'static str, u16)>>,
 }
 
 #[derive(Clone, Debug)]
@@ -58,6 +61,11 @@ impl World {
         settings.reconcile.reads_lists = false;
     }
 
+    /// From now on requests whose path has `part` in it are answered with this status alone.
+    pub(super) fn refuse(&self, part: &'static str, status: u16) {
+        *self.shared.refused.lock().unwrap() = Some((part, status));
+    }
+
     pub(super) fn seen(&self) -> Vec<Seen> {
         self.shared.seen.lock().unwrap().clone()
     }
@@ -69,6 +77,10 @@ async fn serve(request: HttpRequest, data: web::Data<(String, Arc<Shared>)>) -> 
     let has_token = request.headers().get("authorization").is_some_and(|value| value == "Bearer token");
     shared.seen.lock().unwrap().push(Seen { path: path.clone(), has_token });
     let is_api = path.starts_with("/v1/") || path.starts_with("/v2/");
+    let refused = *shared.refused.lock().unwrap();
+    if let Some((_, status)) = refused.filter(|(part, _)| path.contains(part)) {
+        return HttpResponse::build(StatusCode::from_u16(status).unwrap()).finish();
+    }
     match &*path {
         _ if is_api && !has_token => HttpResponse::Unauthorized().finish(),
         _ if path.starts_with("/v1/kling/assets/download?") => {

@@ -52,6 +52,24 @@ fn wait_ends_at_once_or_after_its_timeout_where_nothing_is_known() {
     assert_eq!(waited.line(1), "boat: no such job or ref");
 }
 
+#[test]
+fn wait_takes_the_ref_that_answers_to_a_name_before_those_of_calls_that_repeat_it() {
+    let newest = r#"{"items":[{"refId":"ref_01jd0000000000000000000002","origin":"gateway"}],"nextCursor":"next"}"#;
+    let registered =
+        r#"{"items":[{"refId":"ref_01jd0000000000000000000001","origin":"registered"}],"nextCursor":null}"#;
+    let repeated = r#"{"items":[{"refId":"ref_01jd0000000000000000000001","origin":"gateway"}],"nextCursor":null}"#;
+    let ended = r#"{"jobs":[{"jobId":"user:1-minimax:2-video:1","state":"archived"}]}"#;
+    for (second, number) in [(registered, 1), (repeated, 2)] {
+        let (address, asked) = answering_in_turn(vec![("200 OK", newest), ("200 OK", second), ("200 OK", ended)]);
+        let waited = asking(&address).run(&["wait", "boat"]);
+        assert_eq!(waited.result(), "user:1-minimax:2-video:1 archived\n");
+        let asked = asked.join().unwrap();
+        let page = "GET /api/v1/refs?replyRef=boat&cursor=next HTTP/1.1\r\n";
+        assert!(asked[1].starts_with(page), "{asked:?}");
+        assert!(asked[2].starts_with(&format!("GET /api/v1/refs/ref_01jd{number:022}?wait=")), "{asked:?}");
+    }
+}
+
 /// A ref is shown with its newest 100 jobs.
 #[tokio::test(flavor = "multi_thread")]
 async fn wait_and_get_count_every_job_of_a_ref() {

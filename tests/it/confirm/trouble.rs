@@ -16,7 +16,7 @@ async fn retry(bench: &Bench, video: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_out_of_reach_means_wait() {
     // No patience at all: only what the provider says uses it up.
-    for fault in ["get-500=1", "get-reset=1", "get-429=1", "get-401=1", "get-596=1"] {
+    for fault in ["get-500=1", "get-402=1", "get-reset=1", "get-429=1", "get-401=1", "get-596=1"] {
         let mut bench = Bench::start("drop=1", Duration::ZERO).await;
         let video = bench.video().await;
         let truth = bench.truth(&video).await;
@@ -27,7 +27,9 @@ async fn a_provider_out_of_reach_means_wait() {
         assert_eq!(bench.vault.job(&video).await["state"], "running", "{fault}");
         let stats = bench.vault.get("/api/v1/stats").await.1;
         assert_eq!((&stats["queueDepth"], &stats["quarantined"]), (&json!(1), &json!(0)), "{fault}");
-        assert_eq!(bench.vault.get("/readyz").await.0, 200, "{fault}");
+        let (status, ready) = bench.vault.get("/readyz").await;
+        assert_eq!(status, 200, "{fault}");
+        assert!(waits_for_long || ready["checks"]["provider"].is_string(), "{fault}: {ready:#}");
         bench.simulator.set_read_faults("".parse().unwrap());
         if waits_for_long {
             bench.rebuild().await;
@@ -130,6 +132,7 @@ async fn a_callback_that_looks_old_is_not_refuted_at_the_first_question() {
         sidecars: false,
         confirm: true,
         asked: false,
+        foreign: false,
         replay_of: None,
         body: body.into(),
     };

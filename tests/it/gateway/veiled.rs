@@ -3,6 +3,7 @@
 use actix_http::ws::OpCode;
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
+use replyvault::api::{Scope, Token};
 use replyvault::domain::Target;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -221,6 +222,28 @@ async fn a_101_that_nobody_asked_for_is_an_error() {
 fn channel_url() -> String {
     let settings = crate::support::vault::settings(std::path::Path::new("/nowhere"));
     settings.reply_urls.reply_url(&Target::Channel)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_token_shows_no_signature_in_the_receivers_of_refs() {
+    const READER: &str = "reader-token-0123456789";
+    let vault = Vault::start_with(|settings| {
+        settings.api.tokens.push(Token { name: "reader".to_owned(), token: READER.into(), scope: Scope::Read });
+    })
+    .await;
+    let url = vault.channel_url();
+    let receiver = format!("{url}/next");
+    vault.running().intake().register_gateway(None, Some(receiver.clone())).await.unwrap();
+    let registered = vault.send("POST", "/api/v1/refs", &json!({"replyRef": "other", "notifyUrl": receiver})).await;
+    assert_eq!(registered.0, 201, "{}", registered.1);
+    let list = async |token: &str| {
+        let answer = vault.client.get(vault.url("/api/v1/refs")).bearer_auth(token).send().await.unwrap();
+        answer.text().await.unwrap()
+    };
+    assert_eq!(list(TOKEN).await.matches(signature(&url)).count(), 2);
+    let shown = list(READER).await;
+    assert!(!shown.contains(signature(&url)), "{shown}");
+    assert_eq!(shown.matches(&receiver.replace(signature(&url), &"*".repeat(43))).count(), 2, "{shown}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,8 +10,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::support::child::{Process, Program};
-use crate::support::vault::{PATIENCE, Vault, completed};
+use crate::support::child::{Process, Program, TOKEN};
+use crate::support::media::{MediaServer, mp4};
+use crate::support::vault::{PATIENCE, Vault, completed, video_id};
 
 /// How many there are; `REPLYVAULT_TEST_IDLE` says otherwise.
 const IDLE: usize = 2000;
@@ -107,6 +108,49 @@ async fn there_are_never_more_connections_than_descriptors_for_them() {
     join_all(waiting.into_iter().map(|(mut socket, _)| async move { answered(&mut socket).await })).await;
     assert_eq!(process.post(&completed(1, "http://127.0.0.1:9/x.mp4")).await, Some(200));
     assert!(!process.log().contains("Too many open files"), "{}", process.log());
+    process.kill();
+}
+
+/// Sends a request, and reads nothing of the answer.
+async fn leave_unread(process: &Process, path: &str) -> TcpStream {
+    let mut socket = TcpStream::connect(process.base.strip_prefix("http://").unwrap()).await.unwrap();
+    let head = format!("GET {path} HTTP/1.1\r\nhost: vault\r\nauthorization: Bearer {TOKEN}\r\n\r\n");
+    socket.write_all(head.as_bytes()).await.unwrap();
+    socket
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_nobody_reads_leave_descriptors_for_everything_else() {
+    const LIMIT: usize = 512;
+    const READERS: usize = 240;
+    /// Fewer than one token may have open.
+    const OPEN: usize = 80;
+    let (dir, media) = (tempfile::tempdir().unwrap(), MediaServer::start());
+    let mut program = Program::new(dir.path());
+    program.open_files = Some(LIMIT);
+    program.set("STORAGE__PART_SIZE", "8MiB".to_owned());
+    let process = program.start().await;
+    // More than sockets take in.
+    let large = media.put("/large.mp4", mp4(1, 8 << 20), "video/mp4");
+    process.post_until_accepted(&completed(1, &large)).await;
+    let job = process.job_in(&video_id(1), "archived").await;
+    let path = format!("/api/v1/media/{}/content", job["assets"][0]["sha256"].as_str().unwrap());
+    let (_, before) = process.holds();
+    let sockets = join_all((0..READERS).map(|_| leave_unread(&process, &path))).await;
+    let are_open = async {
+        while process.holds().1 < before + READERS + OPEN {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, are_open)
+        .await
+        .unwrap_or_else(|_| panic!("{} of {before}\n{}", process.holds().1, process.log()));
+    let small = media.put("/small.mp4", mp4(2, 300), "video/mp4");
+    process.post_until_accepted(&completed(2, &small)).await;
+    process.job_in(&video_id(2), "archived").await;
+    assert!(process.holds().1 < LIMIT, "{} files are open", process.holds().1);
+    assert!(!process.log().contains("Too many open files"), "{}", process.log());
+    drop(sockets);
     process.kill();
 }
 

@@ -58,6 +58,21 @@ async fn a_stuck_job_moves_on_when_asked_or_when_a_callback_brings_another_url()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_comes_while_the_last_attempt_is_made_is_tried() {
+    let media = MediaServer::start();
+    let vault = Vault::start_with(|settings| settings.worker.max_attempts = 1).await;
+    let old = media.put_after("/old.mp4", &[404], mp4(1, 100), "video/mp4");
+    media.delay("/old.mp4", Duration::from_secs(1));
+    vault.callback(completed(1, &old)).await;
+    while media.hits("/old.mp4") == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let bytes = mp4(2, 100);
+    vault.callback(completed(1, &media.put("/fresh.mp4", bytes.clone(), "video/mp4"))).await;
+    vault.assert_stored(&vault.archived(&video_id(1)).await, &bytes).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn passing_errors_are_tried_again() {
     let media = MediaServer::start();
     let vault = Vault::start().await;
@@ -84,7 +99,7 @@ async fn an_attempt_put_off_by_a_clock_that_was_a_month_ahead_is_made_now() {
     let failure = AttemptFailure { error: "503".to_owned(), counted: true, stuck: None };
     let due = now.after(Duration::from_secs(30 * 24 * 3600));
     let (job, slot) = (video_id(1).parse().unwrap(), AssetId::media());
-    let event = Event::AttemptFailed { at: now, job, slot, failure, due };
+    let event = Event::AttemptFailed { at: now, job, slot, failure, renewals: None, due };
     vault.running().intake().log().record(event, Durability::Buffered).await.unwrap();
     let bytes = mp4(1, 100);
     media.put("/v.mp4", bytes.clone(), "video/mp4");

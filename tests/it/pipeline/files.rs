@@ -180,6 +180,31 @@ async fn a_sidecar_that_is_not_there_does_not_hold_its_job() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_missing_poster_among_many_files_does_not_hold_their_job() {
+    let media = MediaServer::start();
+    let vault = Vault::start_with(|settings| settings.intake.sidecars = true).await;
+    let attachments: Vec<_> = (1..=3)
+        .map(|number| {
+            let mut file = attachment(
+                &format!("{number}.mp4"),
+                &media.put(&format!("/{number}.mp4"), mp4(number, 100), "video/mp4"),
+            );
+            let poster = match number {
+                2 => media.url("/none.png"),
+                _ => media.put(&format!("/{number}.png"), png(number), "image/png"),
+            };
+            file["file"]["posterUrl"] = poster.into();
+            file
+        })
+        .collect();
+    vault.callback(agent(1, &attachments)).await;
+    let job = vault.archived(&agent_id(1)).await;
+    let assets = job["assets"].as_array().unwrap();
+    let in_state = |state: &str| assets.iter().filter(|asset| asset["state"] == state).count();
+    assert_eq!((in_state("stored"), in_state("stuck")), (5, 1), "{job:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_agents_documents_keep_their_names() {
     let media = MediaServer::start();
     let vault = Vault::start().await;

@@ -93,6 +93,7 @@ fn callback(at: u64, body: &[u8]) -> (Vec<u8>, Entry) {
         sidecars: false,
         confirm: false,
         asked: false,
+        foreign: false,
         replay_of: None,
         body: Bytes::copy_from_slice(body),
     };

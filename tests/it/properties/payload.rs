@@ -61,6 +61,8 @@ fn same_but_for_what_is_hidden(before: &Value, after: &Value) {
 }
 
 fn observation_is_sound(observation: &Observation) {
+    let recorded = serde_json::to_string(observation).expect("it can be written");
+    assert!(serde_json::from_str::<Observation>(&recorded).is_ok(), "it cannot be read back: {recorded}");
     assert!(observation.percent.is_none_or(|percent| percent <= 100));
     for text in [&observation.message, &observation.error, &observation.prompt, &observation.status_label] {
         assert!(text.as_ref().is_none_or(|text| !text.is_empty() && text.len() <= MAX_TEXT));

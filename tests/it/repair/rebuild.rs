@@ -194,7 +194,7 @@ async fn manifests_that_could_not_be_read_are_read_later_also_after_a_restart() 
     }
 }
 
-/// What a job with two files is archived as, when its data directory is lost and the object of the second not there yet.
+/// What a job is archived as, when its data directory is lost and the object of one file not there yet.
 struct HalfRestored {
     archive: Archive,
     manifest: PathBuf,
@@ -207,19 +207,25 @@ const AGENT_JOB: &str = "p1-u1-a2-bot:minimax";
 
 impl HalfRestored {
     async fn new() -> Self {
-        let (mut vault, media) = (Vault::start().await, MediaServer::start());
+        let media = MediaServer::start();
         let attachments = ["a", "b"].map(|name| {
             let url = media.put(&format!("/{name}.png"), png(u64::from(name.as_bytes()[0])), "image/png");
             json!({"attachmentID": name, "status": 3, "file": {"fileUrl": url}})
         });
         let body = json!({"jobId": AGENT_JOB, "status": "completed", "response": {"attachments": attachments}});
-        vault.callback(body).await;
-        let job = vault.archived(AGENT_JOB).await;
+        Self::of(media, AGENT_JOB, body, "/b.png").await
+    }
+
+    /// Of the job `id`, whose file from the path `lost` is not back.
+    async fn of(media: MediaServer, id: &str, callback: Value, lost: &str) -> Self {
+        let mut vault = Vault::start().await;
+        vault.callback(callback).await;
+        let job = vault.archived(id).await;
         vault.stop().await;
         let archive = Archive { vault, media, jobs: vec![job] };
         let assets = archive.jobs[0]["assets"].as_array().unwrap();
-        let second = assets.iter().find(|asset| asset["sourceUrl"].as_str().unwrap().ends_with("/b.png")).unwrap();
-        let object = archive.path(second["key"].as_str().unwrap());
+        let missing = assets.iter().find(|asset| asset["sourceUrl"].as_str().unwrap().ends_with(lost)).unwrap();
+        let object = archive.path(missing["key"].as_str().unwrap());
         let manifest = archive.path(archive.manifest_key(0));
         let (aside, written) = (archive.vault.dir.path().join("aside"), std::fs::read(&manifest).unwrap());
         std::fs::rename(&object, &aside).unwrap();
@@ -264,6 +270,19 @@ async fn a_retry_that_fails_keeps_a_manifest_that_names_more_files_than_the_stat
     vault.job_in(AGENT_JOB, &["stuck"]).await;
     assert!(half.archive.media.hits("/b.png") > hits);
     half.archive.vault.stop().await;
+    half.comes_back().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_ends_failed_keeps_a_manifest_that_names_a_file_which_the_state_lacks() {
+    let media = MediaServer::start();
+    let url = media.put("/1.mp4", mp4(1, 1000), "video/mp4");
+    let mut half = HalfRestored::of(media, &video_id(1), completed(1, &url), "/1.mp4").await;
+    let vault = &mut half.archive.vault;
+    vault.start_again().await;
+    vault.callback(json!({"videoId": video_id(1), "status": 5, "statusLabel": "moderated", "statusFinal": true})).await;
+    vault.job_in(&video_id(1), &["failed"]).await;
+    vault.stop().await;
     half.comes_back().await;
 }
 

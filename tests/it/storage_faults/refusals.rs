@@ -32,11 +32,36 @@ async fn an_object_that_storage_refuses_is_stuck_and_others_are_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_that_storage_does_not_abort_holds_up_nothing() {
+async fn a_key_that_storage_refuses_holds_up_no_other_job_with_the_same_bytes() {
     let (media, s3) = (MediaServer::start(), S3Server::start().await);
-    s3.inject(|call| {
+    // Nor does storage say what is there.
+    s3.inject(|call| call.path.contains("/video-1/").then_some(Fault::Refuse(400, "InvalidObjectName", None)));
+    let mut vault = vault(&s3, Limits::default()).await;
+    let url = media.put("/1.mp4", mp4(1, SMALL), "video/mp4");
+    vault.callback(completed(1, &url)).await;
+    let job = vault.job_in(&video_id(1), &["stuck"]).await;
+    assert_eq!(job["reason"], "refused_by_storage", "{job:#}");
+    vault.callback(completed(2, &url)).await;
+    let job = vault.archived(&video_id(2)).await;
+    vault.assert_stored(&job, &mp4(1, SMALL)).await;
+    vault.stop().await;
+    vault.start_again().await;
+    let url = media.put("/3.mp4", mp4(3, SMALL), "video/mp4");
+    vault.callback(completed(3, &url)).await;
+    vault.archived(&video_id(3)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_storage_does_not_abort_holds_up_nothing() {
+    let all = [Fault::Refuse(403, "AccessDenied", None), Fault::Refuse(500, "InternalError", None)];
+    futures_util::future::join_all(all.map(archives_without_aborts)).await;
+}
+
+async fn archives_without_aborts(fault: Fault) {
+    let (media, s3) = (MediaServer::start(), S3Server::start().await);
+    s3.inject(move |call| {
         let aborts = call.method == Method::DELETE && call.query.contains("uploadId=");
-        aborts.then_some(Fault::Refuse(403, "AccessDenied", None))
+        aborts.then_some(fault)
     });
     let mut vault = vault(&s3, Limits::default()).await;
     // That the second has the same bytes shows at its end.

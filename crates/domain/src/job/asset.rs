@@ -36,6 +36,10 @@ pub struct Asset {
     pub reached: u64,
     /// No attempt is made before this.
     pub not_before: Option<Timestamp>,
+    /// How often attempts began anew: with its first links, with further ones, and when someone asked. An attempt that began
+    /// before the last of these says nothing of what may be tried since.
+    #[serde(default)]
+    pub renewals: u32,
     /// How the last attempt failed.
     pub last_error: Option<String>,
     /// Where it may be fetched, best first.
@@ -100,6 +104,7 @@ impl Asset {
             attempts: 0,
             reached: 0,
             not_before: None,
+            renewals: 0,
             last_error: None,
             candidates: Vec::new(),
             stored: None,
@@ -191,19 +196,22 @@ impl Asset {
         }
     }
 
-    pub(super) fn fail(&mut self, failure: &AttemptFailure, due: Timestamp) {
-        match self.state {
-            AssetState::Stored => {}
-            AssetState::Pending | AssetState::Stuck => {
-                self.attempts = self.attempts.saturating_add(failure.counted.into());
-                let error = &failure.error;
-                self.last_error = Some(error[..error.floor_char_boundary(AttemptFailure::MAX_ERROR_BYTES)].to_owned());
-                self.not_before = Some(due);
-                if failure.stuck.is_some() {
-                    self.state = AssetState::Stuck;
-                    self.stuck = failure.stuck;
-                }
-            }
+    /// An attempt failed that began after so many `renewals`, where that is known. Of one that began before the last of them
+    /// nothing but the error is kept.
+    pub(super) fn fail(&mut self, failure: &AttemptFailure, renewals: Option<u32>, due: Timestamp) {
+        if self.state == AssetState::Stored {
+            return;
+        }
+        let error = &failure.error;
+        self.last_error = Some(error[..error.floor_char_boundary(AttemptFailure::MAX_ERROR_BYTES)].to_owned());
+        if renewals.is_some_and(|renewals| renewals != self.renewals) {
+            return;
+        }
+        self.attempts = self.attempts.saturating_add(failure.counted.into());
+        self.not_before = Some(due);
+        if failure.stuck.is_some() {
+            self.state = AssetState::Stuck;
+            self.stuck = failure.stuck;
         }
     }
 
@@ -228,6 +236,14 @@ impl Asset {
         self.attempts = 0;
         self.reached = 0;
         self.not_before = None;
+        self.renewals = self.renewals.wrapping_add(1);
+    }
+
+    /// Is to be tried as before it got further links: as often, and when.
+    pub(super) fn keep_attempts(&mut self, before: &Self) {
+        (self.state, self.stuck) = (before.state, before.stuck);
+        (self.attempts, self.reached) = (before.attempts, before.reached);
+        (self.not_before, self.renewals) = (before.not_before, before.renewals);
     }
 
     /// Of the reasons heard for there being no URL, the one that says most stays, whatever their order.

@@ -73,7 +73,7 @@ impl Job {
         for source in &mut observation.assets {
             let Some(asset) = self.asset(&source.slot) else { continue };
             let is_exhausted = asset.stuck == Some(StuckReason::AttemptsExhausted) && !asset.role.is_sidecar();
-            if is_exhausted && asset.not_before.is_some_and(|at| at <= now) {
+            if is_exhausted && asset.not_before.is_none_or(|at| at <= now) {
                 continue;
             }
             for candidate in &mut source.candidates {
@@ -88,15 +88,23 @@ impl Job {
         observation
     }
 
-    /// Links that were asked for are no reason to begin counting attempts anew: they would be asked for without end.
+    /// Links that were asked for are no reason to count attempts anew, or to make them sooner: they would be asked for without
+    /// end. A file that was given up stays so while others of its job are tried, since each of those has links asked for, and
+    /// gets fresh ones for all.
     pub fn keep_attempts(&mut self, before: &Self) {
-        let pending = before.assets.iter().filter(|asset| asset.state == AssetState::Pending);
-        let before: HashMap<_, _> = pending.map(|asset| (&asset.slot, asset)).collect();
+        let are_others_tried = before.state == JobState::Archiving && before.outcome == Some(Outcome::Completed);
+        let is_kept = |asset: &&Asset| match asset.state {
+            AssetState::Pending => true,
+            AssetState::Stuck => are_others_tried && asset.stuck == Some(StuckReason::AttemptsExhausted),
+            AssetState::Stored => false,
+        };
+        let kept: HashMap<_, _> = before.assets.iter().filter(is_kept).map(|asset| (&asset.slot, asset)).collect();
         for asset in self.assets.iter_mut().filter(|asset| asset.state == AssetState::Pending) {
-            if let Some(before) = before.get(&asset.slot) {
-                (asset.attempts, asset.reached) = (before.attempts, before.reached);
+            if let Some(before) = kept.get(&asset.slot) {
+                asset.keep_attempts(before);
             }
         }
+        self.reschedule(self.updated_at);
     }
 
     fn conclude(
@@ -112,7 +120,12 @@ impl Job {
         }
         self.decide(outcome, observation, position);
         match outcome {
-            Outcome::Completed => drop(self.merge(observation, sidecars, position)),
+            // With something new to fetch, it is not taken back any more.
+            Outcome::Completed => {
+                if self.merge(observation, sidecars, position) {
+                    self.withdrawn = None;
+                }
+            }
             Outcome::Moderated => {
                 self.withdrawn = Some(Box::new(Withdrawal::moderated(observation, position, at)));
             }

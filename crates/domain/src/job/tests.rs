@@ -1,3 +1,4 @@
+mod attempts;
 mod budget;
 
 use proptest::prelude::*;
@@ -116,7 +117,7 @@ fn a_stuck_file_is_due_again_when_a_callback_brings_another_url_or_someone_asks(
     let failure =
         AttemptFailure { error: "404".to_owned(), counted: true, stuck: Some(StuckReason::AttemptsExhausted) };
     let mut job = job(&[completed(&["u"])]);
-    job.attempt_failed(&AssetId::new("a"), &failure, at(20), at(20));
+    job.attempt_failed(&AssetId::new("a"), &failure, None, at(20), at(20));
     job.end(JobState::Stuck, Some(0), None, at(21));
     assert_eq!((job.state, job.reason, job.due), (JobState::Stuck, Some(StuckReason::AttemptsExhausted), None));
     assert_eq!(job.observe(&completed(&["u"]), false, 1, at(22)), Change::Counted);
@@ -154,7 +155,7 @@ fn moderated() -> Observation {
 fn gone(job: &mut Job, slot: &str) {
     let failure =
         AttemptFailure { error: "404".to_owned(), counted: true, stuck: Some(StuckReason::AttemptsExhausted) };
-    job.attempt_failed(&AssetId::new(slot), &failure, at(40), at(40));
+    job.attempt_failed(&AssetId::new(slot), &failure, None, at(40), at(40));
 }
 
 #[test]
@@ -283,7 +284,7 @@ fn a_job_with_a_file_to_wait_for_is_not_due_before_it() {
     let files = ["a", "b"].map(|slot| source(slot, &[slot], MissingReason::NoUrl)).to_vec();
     let mut job = job(&[observation(Some(Outcome::Completed), None, files)]);
     let failure = AttemptFailure::new("503".to_owned(), true, None);
-    job.attempt_failed(&AssetId::new("a"), &failure, at(9000), at(40));
+    job.attempt_failed(&AssetId::new("a"), &failure, None, at(9000), at(40));
     assert_eq!(job.due, Some(at(10)), "the other file is due");
     stored(&mut job, "b");
     assert_eq!(job.due, Some(at(9000)));
@@ -306,10 +307,13 @@ fn a_link_that_was_only_signed_anew_is_known() {
     }
     let mut stuck = job;
     let failure = AttemptFailure::new("403".to_owned(), true, Some(StuckReason::AttemptsExhausted));
-    stuck.attempt_failed(&AssetId::new("a"), &failure, at(100), at(50));
+    stuck.attempt_failed(&AssetId::new("a"), &failure, None, at(100), at(50));
     let again = completed(&["u?Expires=1795175934&Signature=2"]);
     let is_news = |now| stuck.would_change(&stuck.with_known_links(&again, at(now)), false);
     assert_eq!((is_news(99), is_news(100)), (false, true));
+    // A manifest does not say when the next attempt was to be.
+    stuck.assets[0].not_before = None;
+    assert!(stuck.would_change(&stuck.with_known_links(&again, at(99)), false));
 }
 
 #[test]

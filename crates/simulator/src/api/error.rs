@@ -17,6 +17,8 @@ pub(super) enum ApiError {
     NoRecord,
     #[error("Paid plan required")]
     NoPlan,
+    #[error("Your subscription has ended")]
+    NoSubscription,
     #[error("Job not found or expired after 31 days")]
     NoSuchJob,
     #[error("There is no such template")]
@@ -64,7 +66,16 @@ const fn busy(kind: Kind) -> &'static str {
 impl ApiError {
     /// Some of the provider's errors repeat their status in the body, most do not.
     fn has_code(&self) -> bool {
-        matches!(self, Self::BadRequest(_) | Self::Unauthorized | Self::NotFound | Self::NoSuchJob)
+        matches!(
+            self,
+            Self::BadRequest(_)
+                | Self::Unauthorized
+                | Self::NoSubscription
+                | Self::NotFound
+                | Self::NoSuchJob
+                | Self::Internal
+                | Self::TimedOut
+        )
     }
 }
 
@@ -73,7 +84,7 @@ impl ResponseError for ApiError {
         let code = match self {
             Self::BadRequest(_) => 400,
             Self::Unauthorized => 401,
-            Self::NoPlan => 402,
+            Self::NoPlan | Self::NoSubscription => 402,
             Self::NotFound | Self::NoRecord | Self::NoSuchJob | Self::NoSuchTemplate | Self::NotRunning(_) => 404,
             Self::NoCredits => 412,
             Self::Moderated(_) => 422,

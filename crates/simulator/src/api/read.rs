@@ -43,6 +43,7 @@ pub(super) fn answer(job: Option<Arc<Job>>, gone: ApiError, shared: &Shared) -> 
     let fault = shared.read_fault(&[
         Fault::Get500,
         Fault::Get401,
+        Fault::Get402,
         Fault::Get404,
         Fault::Get429,
         Fault::Get596,
@@ -54,6 +55,7 @@ pub(super) fn answer(job: Option<Arc<Job>>, gone: ApiError, shared: &Shared) -> 
     match fault {
         Some(Fault::Get500) => return Err(ApiError::Internal),
         Some(Fault::Get401) => return Err(ApiError::Unauthorized),
+        Some(Fault::Get402) => return Err(ApiError::NoSubscription),
         Some(Fault::Get404) => return Err(gone),
         Some(Fault::Get429) => return Err(ApiError::TooMany),
         Some(Fault::Get596) => return Err(ApiError::OnHold),

@@ -58,6 +58,7 @@ faults! {
     Create504 "504" "the same: timeout; an agent job is made and fails, and its 504 has the whole job",
     OnHold "596" "the same: account on hold",
     Get401 "get-401" "GET of one job is refused: bad token",
+    Get402 "get-402" "the same: the subscription has ended",
     Get404 "get-404" "the same: not found",
     Get429 "get-429" "the same: busy",
     Get500 "get-500" "the same: error",

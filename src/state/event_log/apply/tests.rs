@@ -1,7 +1,9 @@
+use bytes::Bytes;
+
 use super::*;
-use crate::domain::{JobId, QuarantineReason, Timestamp};
-use crate::journal::{Durability, Event};
-use crate::state::EventLog;
+use crate::domain::{JobId, QuarantineReason, Target, Timestamp};
+use crate::journal::{CallbackEntry, Durability, Event, Writer};
+use crate::state::{EventLog, restore_marker};
 
 fn parse_callback(_: &[u8]) -> ParsedCallback {
     ParsedCallback::Unrecognised(QuarantineReason::UnknownShape)
@@ -31,5 +33,39 @@ async fn a_request_to_start_over_is_not_lost_while_the_store_is_brought_up_to_da
     drop(held);
     let recovery = tokio::time::timeout(Duration::from_secs(60), starting_over).await.unwrap().unwrap();
     assert!(recovery.made_anew && recovery.moved_aside.is_some(), "{recovery:?}");
+    log.close();
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_a_rebuild_and_the_next_start_goes_on_with_it() {
+    const CALLBACKS: usize = 10_000;
+    /// Ten seconds for all of them at the least.
+    fn parse_slowly(body: &[u8]) -> ParsedCallback {
+        std::thread::sleep(Duration::from_millis(1));
+        parse_callback(body)
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (folder, state) = (dir.path().join("journal"), dir.path().join("state"));
+    let callback = Entry::Callback(CallbackEntry {
+        at: Timestamp::now(),
+        target: Target::Channel,
+        adopt: true,
+        sidecars: false,
+        confirm: false,
+        asked: false,
+        foreign: false,
+        replay_of: None,
+        body: Bytes::from_static(b"{}"),
+    });
+    let mut writer = Writer::new(Journal::open(&folder).unwrap(), 0).unwrap();
+    writer.append(vec![&callback; CALLBACKS], Durability::Buffered).unwrap();
+    drop(writer);
+    let log = EventLog::open(Journal::open(&folder).unwrap(), &state, parse_slowly).unwrap();
+    log.close();
+    assert_eq!(log.recovered().await, None, "the stop waited");
+    assert!(restore_marker(&state).exists(), "no start would know that this state was made anew");
+    let log = EventLog::open(Journal::open(&folder).unwrap(), &state, parse_callback).unwrap();
+    log.recovered().await.unwrap();
+    assert_eq!(log.state().counters().unwrap().quarantined, CALLBACKS as u64);
     log.close();
 }

@@ -92,7 +92,7 @@ fn of_unconfirmed_callbacks_that_are_too_many_bytes_the_largest_gives_way() {
 fn a_long_description_of_a_failure_is_cut() {
     let mut job = job(&[completed(&["u"])]);
     let failure = AttemptFailure { error: "é".repeat(10_000), counted: true, stuck: None };
-    job.attempt_failed(&AssetId::new("a"), &failure, at(20), at(20));
+    job.attempt_failed(&AssetId::new("a"), &failure, None, at(20), at(20));
     assert!(job.assets[0].last_error.as_ref().is_some_and(|error| error.len() <= 512));
 }
 
