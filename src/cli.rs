@@ -25,10 +25,12 @@ mod task;
 mod verify;
 mod wait;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
+use tokio::runtime::Runtime;
 
 use self::args::{Arguments, Command, ConfigCommand, NotifyCommand, RefsCommand};
 use self::failure::Failure;
@@ -44,18 +46,30 @@ pub fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error),
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match guarded(start_runtime) {
         Ok(runtime) => runtime,
-        Err(error) => return exit(Err(Failure::runtime(format!("the runtime cannot be started: {error}")))),
+        Err(failure) => return exit(Err(failure)),
     };
     // Whoever makes an HTTP client finds it; fails only where there is one already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     // Reads the variable FAILPOINTS where named failure points are compiled in, which is in tests alone.
     let _failure_points = fail::has_failpoints().then(fail::FailScenario::setup);
-    let result = runtime.block_on(run(arguments));
+    let result = guarded(|| runtime.block_on(run(arguments)));
     // A blocked name look-up must not hold the process up; what has to be finished was waited for.
     runtime.shutdown_background();
     exit(result)
+}
+
+fn start_runtime() -> Result<Runtime, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|error| Failure::runtime(format!("the runtime cannot be started: {error}")))
+}
+
+/// What comes of `work`. The runtime panics when the system refuses it a thread.
+fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        Err(Failure::runtime("it panicked, as said above: a defect, or a thread that the system refused"))
+    })
 }
 
 async fn run(arguments: Arguments) -> Result<(), Failure> {

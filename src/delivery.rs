@@ -4,12 +4,13 @@
 //! What waits, and what became of it, is in the state and in the journal; here is when it is tried. How often something was
 //! tried is only known here: after a start all is tried at once. A receiver that does not answer is left alone and looked
 //! after by one request at a time, so that it holds up nobody else. Memory is bounded whatever the backlog: of more lanes than
-//! there is room for, those that are due last are looked for again later.
+//! there is room for, some of the receivers that have most are looked for again later.
 
 mod post;
 mod queue;
 mod receivers;
 mod schedule;
+mod waiting;
 
 use std::collections::HashMap;
 use std::fmt::{Debug, Display};
@@ -22,7 +23,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
 pub use post::{Verdict, judge, origin, post};
-pub use receivers::{Backoff, Permit, Receivers};
+pub use receivers::{Backoff, Permit, Receivers, receiver_key};
 pub use schedule::Schedule;
 
 use self::queue::Queue;
@@ -58,8 +59,8 @@ pub trait Outbox: Clone + Send + Sync + 'static {
     /// When the state cannot be read.
     fn lanes(&self, limit: usize, after: Option<&Self::Lane>) -> Result<Vec<Self::Lane>, StateError>;
 
-    /// Tries the first of what waits in a lane, and records what became of it. Says also whether it looks too old.
-    fn deliver_next(&self, lane: Self::Lane, tried: Tried) -> impl Future<Output = (Outcome, bool)> + Send;
+    /// Tries the first of what waits in a lane, and records what became of it.
+    fn deliver_next(&self, lane: Self::Lane, tried: Tried) -> impl Future<Output = Attempt> + Send;
 }
 
 /// What was tried before of the first in a lane, since the start.
@@ -93,6 +94,17 @@ impl Tried {
         const HOLD: Duration = Duration::from_secs(3600);
         patience.min(HOLD)
     }
+}
+
+/// What was done with the first in a lane, and what was found by it.
+#[derive(Debug)]
+pub struct Attempt {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Whether it looks too old.
+    pub late: bool,
+    /// What stands for its receiver (see [`receiver_key`]), where that was found.
+    pub receiver: Option<u64>,
 }
 
 /// What became of the first in a lane.
@@ -129,7 +141,7 @@ const SCAN_SOON: Duration = Duration::from_secs(1);
 const AFTER_DEFECT: Duration = Duration::from_secs(3600);
 
 /// Requests under way.
-type UnderWay<L> = (JoinSet<(Outcome, bool)>, HashMap<Id, L>);
+type UnderWay<L> = (JoinSet<Attempt>, HashMap<Id, L>);
 
 /// Delivers until `stop` says so, then lets what is under way finish. What is cut off is sent again after the next start.
 pub async fn run<O: Outbox>(outbox: O, limits: Limits, mut stop: watch::Receiver<bool>) {
@@ -141,14 +153,16 @@ pub async fn run<O: Outbox>(outbox: O, limits: Limits, mut stop: watch::Receiver
     }
     let mut queue = Queue::default();
     let mut under_way: UnderWay<O::Lane> = (JoinSet::new(), HashMap::new());
-    let mut scan_at = Instant::now();
+    let (mut scan_at, mut cursor) = (Instant::now(), None);
     let mut shares = outbox.log().cluster().map(|cluster| cluster.shares().changes());
     while !*stop.borrow_and_update() {
-        if queue.take_left_out() {
-            scan_at = Instant::now();
+        if let Some(delay) = queue.scan_delay() {
+            scan_at = scan_at.min(Instant::now() + delay);
         }
         if scan_at <= Instant::now() {
-            let scanned = scan(&outbox, &mut queue).await;
+            let from = outbox.clone();
+            let scanned =
+                scan(move |after: Option<O::Lane>| from.lanes(PAGE, after.as_ref()), &mut queue, &mut cursor).await;
             scan_at = Instant::now() + if scanned.is_ok() { SCAN_EVERY } else { SCAN_SOON };
         }
         while under_way.0.len() < limits.at_once
@@ -204,33 +218,48 @@ async fn changed(shares: &mut Option<watch::Receiver<u64>>) {
     }
 }
 
-/// Looks for all that waits.
-async fn scan<O: Outbox>(outbox: &O, queue: &mut Queue<O::Lane>) -> Result<(), StateError> {
-    let mut last = None;
+/// Looks for all that waits by pages of `lanes`, from behind `cursor` on and around, as long as there is room.
+async fn scan<L: Clone + Ord + Hash + Send + Sync + 'static>(
+    lanes: impl Fn(Option<L>) -> Result<Vec<L>, StateError> + Clone + Send + 'static,
+    queue: &mut Queue<L>,
+    cursor: &mut Option<L>,
+) -> Result<(), StateError> {
+    let start = cursor.clone();
+    let mut is_around = start.is_none();
+    queue.begin_scan();
     loop {
-        let (outbox, after) = (outbox.clone(), last.take());
-        let page = tokio::task::spawn_blocking(move || outbox.lanes(PAGE, after.as_ref())).await;
+        let (lanes, after) = (lanes.clone(), cursor.clone());
+        let page = tokio::task::spawn_blocking(move || lanes(after)).await;
         // It ends early only when the runtime does.
         let page = page.unwrap_or(Err(StateError::Rebuilding))?;
         let (now, is_last) = (Instant::now(), page.len() < PAGE);
-        last = page.last().cloned();
-        page.into_iter().for_each(|lane| queue.enqueue(lane, false, now));
+        for lane in page {
+            if !queue.enqueue(lane.clone(), false, now) {
+                return Ok(());
+            }
+            *cursor = Some(lane);
+        }
         if is_last {
+            *cursor = None;
+        }
+        let is_over = is_last || (start.is_some() && *cursor >= start);
+        if is_around && is_over {
             return Ok(());
         }
+        is_around |= is_last;
     }
 }
 
 fn end<L: Clone + Display + Ord + Hash>(
     queue: &mut Queue<L>,
     under_way: &mut HashMap<Id, L>,
-    ended: Result<(Id, (Outcome, bool)), JoinError>,
+    ended: Result<(Id, Attempt), JoinError>,
 ) {
     let task = ended.as_ref().map_or_else(JoinError::id, |(task, _)| *task);
     let Some(lane) = under_way.remove(&task) else { return };
     let now = Instant::now();
-    let ended = ended.map(|(_, (outcome, late))| {
-        queue.set_late(&lane, late, now);
+    let ended = ended.map(|(_, Attempt { outcome, late, receiver })| {
+        queue.learn(&lane, late, receiver, now);
         outcome
     });
     match ended {
@@ -243,5 +272,58 @@ fn end<L: Clone + Display + Ord + Hash>(
             tracing::error!(%lane, %error, "a defect cut off what was being delivered");
             queue.wait(lane, now + AFTER_DEFECT);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn what_looks_too_old_is_given_up_once_it_did_so_for_an_hour() {
+        let since = Instant::now();
+        tokio::time::advance(2 * HOUR).await;
+        let failed = || Verdict::Failed("down".to_owned(), None);
+        let paused = |failing_for| Verdict::Backoff(Backoff::Paused { rest: MINUTE, failing_for });
+        let is_over = |verdict, late, for_so_long: Option<Duration>| {
+            let late_since = for_so_long.map(|passed| since + (2 * HOUR - passed));
+            let tried = Tried { failures: 9, late_since };
+            matches!(tried.expire(verdict, late, 72 * HOUR), Verdict::GiveUp("expired"))
+        };
+        assert!(!is_over(failed(), true, None), "this run has just begun");
+        assert!(!is_over(failed(), true, Some(59 * MINUTE)));
+        assert!(is_over(failed(), true, Some(61 * MINUTE)));
+        assert!(!is_over(failed(), false, Some(61 * MINUTE)), "the clock went back");
+        assert!(is_over(paused(61 * MINUTE), true, Some(61 * MINUTE)));
+        assert!(!is_over(paused(59 * MINUTE), true, Some(61 * MINUTE)));
+        assert!(!is_over(Verdict::Taken, true, Some(61 * MINUTE)));
+        assert!(!is_over(Verdict::Backoff(Backoff::Busy), true, Some(61 * MINUTE)));
+    }
+
+    #[tokio::test]
+    async fn a_scan_goes_on_where_the_room_ended_and_comes_around() {
+        const LANES: usize = 50_000;
+        let lanes = |after: Option<usize>| Ok((after.map_or(0, |after| after + 1)..LANES).take(PAGE).collect());
+        let (mut queue, mut cursor, mut tried) = (Queue::default(), None, vec![false; LANES]);
+        for _ in 0..4 {
+            scan(lanes, &mut queue, &mut cursor).await.unwrap();
+            let now = Instant::now();
+            while let Some(lane) = queue.take(now) {
+                tried[lane] = true;
+                queue.learn(&lane, false, Some(1), now);
+                queue.fail(lane, now + HOUR);
+            }
+            assert!(queue.scan_delay().is_some(), "some were left out");
+        }
+        assert_eq!(tried.iter().position(|tried| !tried), None);
+        // What is before the cursor is found, too.
+        cursor = Some(LANES / 2);
+        let mut other = Queue::default();
+        let one = |after: Option<usize>| Ok(if after.is_none() { vec![3] } else { Vec::new() });
+        scan(one, &mut other, &mut cursor).await.unwrap();
+        assert_eq!((other.take(Instant::now()), cursor), (Some(3), None));
     }
 }

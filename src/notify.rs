@@ -13,6 +13,7 @@ mod test;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fail::fail_point;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -113,7 +114,7 @@ impl Notifier {
     }
 
     /// Works until [`Notifier::stop`] is called, then lets what is under way finish for at most `grace`. What is cut off is
-    /// sent again after the next start.
+    /// sent again after the next start. Ends earlier where one of its parts does, so that this is noticed.
     pub async fn run(&self, grace: Duration) {
         let mut stop = self.inner.stop.subscribe();
         tokio::select! {
@@ -125,22 +126,28 @@ impl Notifier {
         let to_each = (0..self.inner.config.endpoints.len()).map(To::Endpoint);
         for to in to_each.chain([To::Refs, To::Nobody]) {
             let at_once = if matches!(to, To::Refs) { Self::TO_REFS_AT_ONCE } else { Receivers::AT_ONCE };
-            let courier = Courier::new(self.clone(), to);
-            parts.spawn(delivery::run(courier, Limits { at_once, grace }, self.inner.stop.subscribe()));
+            let (courier, stop) = (Courier::new(self.clone(), to), self.inner.stop.subscribe());
+            parts.spawn(async move {
+                fail_point!("notify.part", |_| ());
+                delivery::run(courier, Limits { at_once, grace }, stop).await;
+            });
         }
         let watching = {
             let this = self.clone();
             parts.spawn(async move { this.watch_expiry().await })
         };
-        let _ = stop.wait_for(|stop| *stop).await;
-        watching.abort();
-        while let Some(ended) = parts.join_next().await {
-            if let Err(error) = ended
-                && !error.is_cancelled()
-            {
-                tracing::error!(%error, "a defect ended a part of what sends events");
+        tokio::select! {
+            // First, since after it all parts end.
+            biased;
+            _ = stop.wait_for(|stop| *stop) => {}
+            Some(ended) = parts.join_next() => {
+                let reason = ended.map_or_else(|error| error.to_string(), |()| "it returned".to_owned());
+                tracing::error!(reason, "a part of what sends events has ended");
+                return;
             }
         }
+        watching.abort();
+        while parts.join_next().await.is_some() {}
     }
 
     /// Records whom to tell where that is not what was recorded last.

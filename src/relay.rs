@@ -16,7 +16,7 @@ use bytes::Bytes;
 use tokio::sync::{Semaphore, broadcast, watch};
 
 use crate::cluster::text_key;
-use crate::delivery::{self, Limits, Outbox, Outcome, Receivers, Tried};
+use crate::delivery::{self, Attempt, Limits, Outbox, Receivers, Tried};
 use crate::domain::RefId;
 use crate::egress::{self, Client, ClientConfig, ClientSetupError, Policy};
 use crate::state::{EventLog, RefRecord, State, StateError};
@@ -131,7 +131,7 @@ impl Outbox for Relay {
         self.state().outbox_refs(limit, after)
     }
 
-    async fn deliver_next(&self, lane: RefId, tried: Tried) -> (Outcome, bool) {
+    async fn deliver_next(&self, lane: RefId, tried: Tried) -> Attempt {
         self.deliver_next(&lane, tried).await
     }
 }

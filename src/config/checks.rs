@@ -7,7 +7,8 @@ use super::sections::Secrets;
 use super::units::{DurationSetting, Size};
 use super::{Config, Error, Secret};
 use crate::bucket::MAX_PARTS;
-use crate::domain::Route;
+use crate::domain::{MediaUrl, Route};
+use crate::egress::Policy;
 use crate::notify::SigningKeys;
 
 /// A reply URL adds up to 81 characters to it, and the provider takes 1,024.
@@ -220,6 +221,16 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     }
     if config.fetch.allowed_hosts.is_empty() {
         warn("fetch.allowed_hosts", "it is empty: no media will be fetched");
+    }
+    let policy = Policy::new(config.receivers_egress());
+    for (place, endpoint) in config.notify.endpoints.iter().enumerate() {
+        if let Ok(url) = MediaUrl::from_url(endpoint.url.url().clone())
+            && let Err(refusal) = policy.check_url(&url)
+        {
+            let text =
+                format!("{refusal}: no event is sent there, as fetch.allow_http and allow_private_addresses are");
+            warn(&format!("notify.endpoints[{place}].url"), &text);
+        }
     }
     warnings
 }

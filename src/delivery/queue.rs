@@ -1,4 +1,4 @@
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Duration;
 
@@ -6,13 +6,14 @@ use rand::RngExt;
 use tokio::time::Instant;
 
 use super::Tried;
+use super::waiting::Waiting;
 
 /// Lanes that have something to deliver, by when it is tried. One that is being tried is not among those that wait.
 #[derive(Debug)]
 pub(super) struct Queue<L> {
-    waiting: BTreeSet<(Instant, L)>,
+    waiting: Waiting<L>,
     lanes: HashMap<L, QueuedLane>,
-    /// Some were left out for want of room: they are to be looked for when there is some.
+    /// Some were left out for want of room since the last scan began: they are to be looked for again.
     left_out: bool,
 }
 
@@ -22,38 +23,47 @@ struct QueuedLane {
     at: Option<Instant>,
     /// What was tried of its first.
     tried: Tried,
+    /// What stands for its receiver, once it was tried.
+    receiver: Option<u64>,
     /// Whether something came while it was being tried.
     heard: bool,
 }
 
 impl<L> Default for Queue<L> {
     fn default() -> Self {
-        Self { waiting: BTreeSet::new(), lanes: HashMap::new(), left_out: false }
+        Self { waiting: Waiting::default(), lanes: HashMap::new(), left_out: false }
     }
 }
 
 impl<L: Clone + Ord + Hash> Queue<L> {
-    /// About 10 MB. Of more, those that are tried last are left out until there is room.
+    /// About 10 MB. Of more, some are left out: see [`Waiting::dispensable`].
     const MAX_LANES: usize = 20_000;
+    /// While there is little room, those that were left out are looked for this often: other receivers may be theirs.
+    const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
-    /// Something came that is to be delivered, or did long ago; what waits is tried now where that is asked for.
-    pub(super) fn enqueue(&mut self, lane: L, at_once: bool, now: Instant) {
+    /// Something came that is to be delivered, or did long ago; what waits is tried now where that is asked for. Returns whether
+    /// there was room: whether nothing was left out that was not tried yet.
+    pub(super) fn enqueue(&mut self, lane: L, at_once: bool, now: Instant) -> bool {
         if let Some(known) = self.lanes.get_mut(&lane) {
             known.heard = true;
             if at_once && known.at.is_some() {
                 known.tried = Tried::default();
                 self.wait(lane, now);
             }
-            return;
+            return true;
         }
         self.lanes.insert(lane.clone(), QueuedLane::default());
         self.wait(lane, now);
-        if self.lanes.len() > Self::MAX_LANES
-            && let Some((_, last)) = self.waiting.pop_last()
-        {
-            self.lanes.remove(&last);
-            self.left_out = true;
-        }
+        self.lanes.len() <= Self::MAX_LANES || self.leave_out()
+    }
+
+    /// Makes room for one. Returns whether what is left out was tried before.
+    fn leave_out(&mut self) -> bool {
+        let Some(item) = self.waiting.dispensable().cloned() else { return true };
+        let receiver = self.lanes.remove(&item.1).and_then(|known| known.receiver);
+        self.waiting.remove(&item, receiver);
+        self.left_out = true;
+        receiver.is_some()
     }
 
     /// A lane whose time has come: it is being tried until one of the calls below says what became of it.
@@ -61,11 +71,14 @@ impl<L: Clone + Ord + Hash> Queue<L> {
         if self.next()? > now {
             return None;
         }
-        let (_, lane) = self.waiting.pop_first()?;
-        if let Some(known) = self.lanes.get_mut(&lane) {
+        let item = self.waiting.first()?.clone();
+        let mut receiver = None;
+        if let Some(known) = self.lanes.get_mut(&item.1) {
             (known.at, known.heard) = (None, false);
+            receiver = known.receiver;
         }
-        Some(lane)
+        self.waiting.remove(&item, receiver);
+        Some(item.1)
     }
 
     /// When the next time comes, or came.
@@ -78,10 +91,11 @@ impl<L: Clone + Ord + Hash> Queue<L> {
         self.lanes.get(lane).map(|known| known.tried).unwrap_or_default()
     }
 
-    /// Whether it looked too old this time.
-    pub(super) fn set_late(&mut self, lane: &L, late: bool, now: Instant) {
+    /// What was found of a lane that is being tried: whether it looked too old this time, and its receiver, if that is known.
+    pub(super) fn learn(&mut self, lane: &L, late: bool, receiver: Option<u64>, now: Instant) {
         if let Some(known) = self.lanes.get_mut(lane) {
             known.tried.late_since = late.then(|| *known.tried.late_since.get_or_insert(now));
+            known.receiver = receiver.or(known.receiver);
         }
     }
 
@@ -111,9 +125,9 @@ impl<L: Clone + Ord + Hash> Queue<L> {
     pub(super) fn wait(&mut self, lane: L, at: Instant) {
         let Some(known) = self.lanes.get_mut(&lane) else { return };
         if let Some(before) = known.at.replace(at) {
-            self.waiting.remove(&(before, lane.clone()));
+            self.waiting.remove(&(before, lane.clone()), known.receiver);
         }
-        self.waiting.insert((at, lane));
+        self.waiting.insert((at, lane), known.receiver);
     }
 
     /// There was nothing to deliver; there is, if something came meanwhile.
@@ -129,9 +143,15 @@ impl<L: Clone + Ord + Hash> Queue<L> {
         self.lanes.remove(lane);
     }
 
-    /// Whether some were left out and there is room for many of them. Asked once.
-    pub(super) fn take_left_out(&mut self) -> bool {
-        self.left_out && self.lanes.len() <= Self::MAX_LANES / 2 && std::mem::take(&mut self.left_out)
+    /// All that waits is looked for from now on.
+    pub(super) fn begin_scan(&mut self) {
+        self.left_out = false;
+    }
+
+    /// When to look for those that were left out, if there are any: at once where there is room for many of them.
+    pub(super) fn scan_delay(&self) -> Option<Duration> {
+        let has_room = self.lanes.len() <= Self::MAX_LANES / 2;
+        self.left_out.then_some(if has_room { Duration::ZERO } else { Self::LOOK_AGAIN })
     }
 }
 
@@ -176,22 +196,48 @@ mod tests {
         assert_eq!((queue.take(now), queue.tried(&1).failures), (Some(1), 0));
     }
 
+    const MAX_LANES: usize = Queue::<usize>::MAX_LANES;
+
+    /// Tries all whose time has come, of one receiver, in vain.
+    fn try_all(queue: &mut Queue<usize>, receiver: u64, now: Instant, again: Instant) {
+        while let Some(lane) = queue.take(now) {
+            queue.learn(&lane, false, Some(receiver), now);
+            queue.fail(lane, again);
+        }
+    }
+
     #[test]
     fn there_is_room_for_so_many_and_those_due_last_are_left_out() {
         let (mut queue, now) = (Queue::default(), Instant::now());
-        let most = Queue::<usize>::MAX_LANES;
         queue.enqueue(0, false, now);
-        assert_eq!(queue.take(now), Some(0));
-        queue.fail(0, now + SECOND);
-        for number in 1..=most {
-            queue.enqueue(number, false, now);
+        try_all(&mut queue, 1, now, now + SECOND);
+        for number in 1..MAX_LANES {
+            assert!(queue.enqueue(number, false, now));
         }
-        assert_eq!((queue.lanes.len(), queue.waiting.len(), queue.left_out), (most, most, true));
-        assert!(!queue.lanes.contains_key(&0));
-        assert!(!queue.take_left_out(), "there is no room yet");
+        assert!(!queue.enqueue(MAX_LANES, false, now));
+        assert_eq!((queue.lanes.len(), queue.waiting.len(), queue.left_out), (MAX_LANES, MAX_LANES, true));
+        assert!(queue.lanes.contains_key(&0) && !queue.lanes.contains_key(&MAX_LANES));
+        assert_eq!(queue.scan_delay(), Some(Queue::<usize>::LOOK_AGAIN), "there is no room yet");
         while let Some(lane) = queue.take(now) {
             queue.end(lane, now);
         }
-        assert!(queue.take_left_out() && !queue.take_left_out());
+        assert_eq!(queue.scan_delay(), Some(Duration::ZERO));
+        queue.begin_scan();
+        assert_eq!(queue.scan_delay(), None);
+    }
+
+    #[test]
+    fn a_receiver_with_many_lanes_takes_the_places_of_no_other() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        queue.enqueue(0, false, now);
+        try_all(&mut queue, 1, now, now + 300 * SECOND);
+        for number in 1..=3 * MAX_LANES {
+            queue.enqueue(number, false, now);
+            if number % 1000 == 0 {
+                try_all(&mut queue, 2, now, now + 60 * SECOND);
+            }
+        }
+        assert_eq!((queue.lanes.len(), queue.waiting.len(), queue.left_out), (MAX_LANES, MAX_LANES, true));
+        assert_eq!((queue.tried(&0).failures, queue.lanes[&0].at), (1, Some(now + 300 * SECOND)));
     }
 }

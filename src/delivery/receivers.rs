@@ -1,4 +1,5 @@
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -53,6 +54,19 @@ pub struct Permit<'a> {
     receiver: String,
     /// Stands for the URL.
     url: u64,
+    /// What it stands for where it looks whether the receiver is back.
+    probe: Option<Probe>,
+    /// Whether it is known what came of the request.
+    is_concluded: AtomicBool,
+}
+
+/// A request that looks whether a receiver is back.
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    /// Until when it keeps all others waiting.
+    until: Instant,
+    /// The times of [`Trouble`] that it replaced.
+    before: (Instant, Instant),
 }
 
 /// Why a request is not to be sent.
@@ -95,18 +109,19 @@ impl Receivers {
     /// # Errors
     /// When it is not to be sent now.
     pub fn admit(&self, url: &str, patience: Duration) -> Result<Permit<'_>, Backoff> {
-        let (receiver, url) = (origin(url).unwrap_or_else(|| url.to_owned()), text_key(url));
+        let (receiver, url) = (receiver_at(url), text_key(url));
         let mut all = self.known();
         let known = all.entry(receiver.clone()).or_default();
+        let mut probe = None;
         if let Some(trouble) = &mut known.trouble {
-            trouble.probe(url, patience)?;
+            probe = Some(trouble.probe(url, patience)?);
         } else if known.under_way
             >= if self.is_trusting { Self::AT_ONCE } else { (1 + known.answers).min(Self::AT_ONCE) }
         {
             return Err(Backoff::Busy);
         }
         known.under_way += 1;
-        Ok(Permit { receivers: self, receiver, url })
+        Ok(Permit { receivers: self, receiver, url, probe, is_concluded: AtomicBool::new(false) })
     }
 }
 
@@ -123,7 +138,7 @@ impl Trouble {
     }
 
     /// Lets a request look whether the receiver is back, one at a time.
-    fn probe(&mut self, url: u64, patience: Duration) -> Result<(), Backoff> {
+    fn probe(&mut self, url: u64, patience: Duration) -> Result<Probe, Backoff> {
         let (now, has_failed) = (Instant::now(), self.failed.contains(&url));
         let until = if has_failed { self.until } else { self.others_until };
         let rest = until.saturating_duration_since(now);
@@ -133,8 +148,16 @@ impl Trouble {
             let paused = Backoff::Paused { rest, failing_for: self.since.elapsed() };
             return Err(if is_next { Backoff::Busy } else { paused });
         }
-        (self.until, self.others_until, self.probing) = (now + patience, now + patience, true);
-        Ok(())
+        let probe = Probe { until: now + patience, before: (self.until, self.others_until) };
+        (self.until, self.others_until, self.probing) = (probe.until, probe.until, true);
+        Ok(probe)
+    }
+
+    /// A probe was not sent, or cut off: the next request looks, unless one does already.
+    fn take_back(&mut self, probe: Probe) {
+        if self.probing && self.until == probe.until {
+            ((self.until, self.others_until), self.probing) = (probe.before, false);
+        }
     }
 
     /// A request to `url` has failed.
@@ -158,6 +181,7 @@ impl Trouble {
 impl Permit<'_> {
     /// The receiver has answered.
     pub fn answered(&self) {
+        self.is_concluded.store(true, Ordering::Relaxed);
         let mut all = self.receivers.known();
         let Some(known) = all.get_mut(&self.receiver) else { return };
         known.answers = known.answers.saturating_add(1);
@@ -171,6 +195,7 @@ impl Permit<'_> {
 
     /// It has not, or says that it cannot.
     pub fn failed(&self, error: &str) {
+        self.is_concluded.store(true, Ordering::Relaxed);
         let mut all = self.receivers.known();
         if all.len() > Receivers::MAX_RECEIVERS {
             let now = Instant::now();
@@ -197,10 +222,25 @@ impl Drop for Permit<'_> {
         let mut all = self.receivers.known();
         let Some(known) = all.get_mut(&self.receiver) else { return };
         known.under_way = known.under_way.saturating_sub(1);
+        if !self.is_concluded.load(Ordering::Relaxed)
+            && let (Some(trouble), Some(probe)) = (&mut known.trouble, self.probe)
+        {
+            trouble.take_back(probe);
+        }
         if known.under_way == 0 && known.trouble.is_none() && known.failures == 0 {
             all.remove(&self.receiver);
         }
     }
+}
+
+/// By scheme, host and port.
+fn receiver_at(url: &str) -> String {
+    origin(url).unwrap_or_else(|| url.to_owned())
+}
+
+/// What stands for the receiver that a URL leads to.
+pub fn receiver_key(url: &str) -> u64 {
+    text_key(&receiver_at(url))
 }
 
 #[cfg(test)]
@@ -282,6 +322,22 @@ mod tests {
         let mut trouble = Trouble::new();
         (0..100).for_each(|url| trouble.fail(url));
         assert_eq!((trouble.failed.len(), trouble.failures), (Trouble::MAX_FAILED, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_that_was_not_sent_keeps_nobody_waiting() {
+        let receivers = Receivers::of_strangers();
+        receivers.admit(ONE, PATIENCE).unwrap().failed("down");
+        tokio::time::advance(wait(&receivers, ONE)).await;
+        drop(receivers.admit(ONE, PATIENCE).unwrap());
+        let late = receivers.admit(ONE, PATIENCE).unwrap();
+        tokio::time::advance(PATIENCE).await;
+        let probing = receivers.admit(TWO, PATIENCE).unwrap();
+        drop(late);
+        assert_eq!(wait(&receivers, ONE), PATIENCE, "it is not that one's probe any more");
+        probing.failed("down");
+        drop(probing);
+        assert!(wait(&receivers, ONE) > Duration::from_secs(1));
     }
 
     #[tokio::test]

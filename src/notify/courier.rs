@@ -9,7 +9,9 @@ use tokio::time::sleep;
 
 use super::body::headers;
 use super::{Notifier, SigningKeys};
-use crate::delivery::{Backoff, Outbox, Outcome, Receivers, Schedule, Tried, Verdict, judge, post};
+use crate::delivery::{
+    Attempt, Backoff, Outbox, Outcome, Receivers, Schedule, Tried, Verdict, judge, post, receiver_key,
+};
 use crate::domain::{Destination, MediaUrl, Notification, RefId, Timestamp};
 use crate::journal::{Durability, Event};
 use crate::state::{ApplyOutcome, EventLog, NotificationLane, NotificationsChanged, RecordError, State, StateError};
@@ -214,25 +216,27 @@ impl Outbox for Courier {
         Ok(lanes)
     }
 
-    async fn deliver_next(&self, lane: NotificationLane, tried: Tried) -> (Outcome, bool) {
+    async fn deliver_next(&self, lane: NotificationLane, tried: Tried) -> Attempt {
         let courier = self.clone();
         // It ends early only when the runtime does.
         let next = tokio::task::spawn_blocking(move || courier.next(lane)).await.unwrap_or(Err(StateError::Rebuilding));
         let (notification, url) = match next {
             Ok(Some(next)) => next,
-            Ok(None) => return (Outcome::Nothing, false),
+            Ok(None) => return Attempt { outcome: Outcome::Nothing, late: false, receiver: None },
             Err(error) => {
                 tracing::debug!(%error, "what is to be sent cannot be read yet");
-                return (Outcome::Later(Notifier::PAUSE), tried.late_since.is_some());
+                let (outcome, late) = (Outcome::Later(Notifier::PAUSE), tried.late_since.is_some());
+                return Attempt { outcome, late, receiver: None };
             }
         };
         let patience = self.notifier.inner.config.patience;
         let late = Timestamp::now().since(notification.at) >= patience;
+        let receiver = url.as_ref().ok().map(|url| receiver_key(url.expose().as_str()));
         let verdict = match url {
             Ok(url) => self.send(&notification, url).await,
             Err(verdict) => verdict,
         };
         let verdict = tried.expire(verdict, late, patience);
-        (self.conclude(&notification, verdict, tried).await, late)
+        Attempt { outcome: self.conclude(&notification, verdict, tried).await, late, receiver }
     }
 }

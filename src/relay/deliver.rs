@@ -7,7 +7,7 @@ use fail::fail_point;
 use tokio::time::sleep;
 
 use super::Relay;
-use crate::delivery::{Backoff, Outcome, Schedule, Tried, Verdict, judge, origin, post};
+use crate::delivery::{Attempt, Backoff, Outcome, Schedule, Tried, Verdict, judge, origin, post, receiver_key};
 use crate::domain::{MediaUrl, RefId, Timestamp};
 use crate::egress::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use crate::journal::{Durability, Event, JournalError};
@@ -27,17 +27,18 @@ impl Relay {
     /// After an error of our own.
     const PAUSE: Duration = Duration::from_secs(5);
 
-    /// Tries the first of what waits to be passed on for a ref. Says whether it looks too old.
-    pub(super) async fn deliver_next(&self, id: &RefId, tried: Tried) -> (Outcome, bool) {
+    /// Tries the first of what waits to be passed on for a ref.
+    pub(super) async fn deliver_next(&self, id: &RefId, tried: Tried) -> Attempt {
         let (state, of) = (self.state().clone(), id.clone());
         let head = tokio::task::spawn_blocking(move || Ok((state.outbox_head(&of)?, state.reply_ref(&of)?)));
         // It ends early only when the runtime does.
         let (position, record, known) = match head.await.unwrap_or(Err(StateError::Rebuilding)) {
-            Ok((None, _)) => return (Outcome::Nothing, false),
+            Ok((None, _)) => return Attempt { outcome: Outcome::Nothing, late: false, receiver: None },
             Ok((Some((position, record)), known)) => (position, record, known),
             Err(error) => {
                 tracing::debug!(%error, "what is to be passed on cannot be read yet");
-                return (Outcome::Later(Self::PAUSE), tried.late_since.is_some());
+                let (outcome, late) = (Outcome::Later(Self::PAUSE), tried.late_since.is_some());
+                return Attempt { outcome, late, receiver: None };
             }
         };
         let url = known.as_ref().and_then(|known| known.forward_url.as_deref());
@@ -48,7 +49,8 @@ impl Relay {
             (Some(known), Some(Ok(url))) => self.pass_on(position, record, known, &url).await,
         };
         let verdict = tried.expire(verdict, late, self.inner.patience);
-        (self.conclude(id.clone(), position, url, verdict, tried).await, late)
+        let outcome = self.conclude(id.clone(), position, url, verdict, tried).await;
+        Attempt { outcome, late, receiver: url.map(receiver_key) }
     }
 
     async fn conclude(&self, id: RefId, position: u64, url: Option<&str>, verdict: Verdict, tried: Tried) -> Outcome {

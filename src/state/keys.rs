@@ -40,7 +40,7 @@ pub(super) enum Table {
     Notifications = b'N',
     /// Which endpoints are told of what: one record.
     NotifyRoutes = b'R',
-    /// Events on their way by how far they are: state, number.
+    /// Events on their way by how far they are: state, number. Whom each goes to, as a hash.
     NotificationStates = b'S',
     /// Jobs, by sequence.
     Jobs = b'j',

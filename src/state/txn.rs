@@ -112,12 +112,21 @@ impl<'a> Txn<'a> {
             .collect()
     }
 
-    /// The first keys of the store that begin with `prefix`, at most `most`; those that this transaction removes are among them
-    /// no more, those that it writes not yet.
-    pub(super) fn first_keys(&self, prefix: &[u8], most: usize) -> Result<Vec<Vec<u8>>, StateError> {
-        let keys = self.store.range(with_prefix(prefix.to_vec())).map(|item| Ok(item?.0.to_vec()));
-        let left = keys.filter(|key| key.as_ref().is_ok_and(|key| self.writes.get(key) != Some(&None)) || key.is_err());
-        left.take(most).collect()
+    /// The records whose keys begin with `prefix`; what this transaction writes is among them.
+    pub(super) fn records(&self, prefix: &[u8]) -> Result<BTreeMap<Vec<u8>, IVec>, StateError> {
+        let keys = with_prefix(prefix.to_vec());
+        let mut found = BTreeMap::new();
+        for item in self.store.range(keys.clone()) {
+            let (key, value) = item?;
+            found.insert(key.to_vec(), value);
+        }
+        for (key, value) in self.writes.range(keys) {
+            match value {
+                Some(value) => found.insert(key.clone(), value.clone()),
+                None => found.remove(key),
+            };
+        }
+        Ok(found)
     }
 
     pub(super) fn put<T: Serialize>(&mut self, key: Vec<u8>, value: &T) -> Result<(), StateError> {

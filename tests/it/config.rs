@@ -40,6 +40,30 @@ fn a_check_says_ok_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_check_warns_of_endpoints_that_the_outbound_policy_forbids() {
+    let check = |url: &str, fetch: &str| {
+        let secret = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+        let endpoint = format!("[[notify.endpoints]]\nname = \"a\"\nurl = \"{url}\"\nsecret = \"{secret}\"");
+        let ended = Place::new(&format!("{endpoint}\n[fetch]\n{fetch}")).run(&["config", "check"]);
+        assert_eq!(ended.code, 0, "{ended:?}");
+        ended.stderr
+    };
+    for (url, fetch, reason) in [
+        ("http://hooks.example/", "", "the URL is http"),
+        ("https://10.0.0.1/", "", "host 10.0.0.1 has the private address"),
+        ("https://169.254.169.254/", "allow_private_addresses = true", "host 169.254.169.254 has the "),
+    ] {
+        let said = check(url, fetch);
+        let expected = format!("replyvault: warning: config.toml: notify.endpoints[0].url: {reason}");
+        assert!(said.contains(&expected), "{url}: {said}");
+    }
+    let allowed = "allow_http = true\nallow_private_addresses = true";
+    for (url, fetch) in [("https://hooks.example/", ""), ("http://10.0.0.1/", allowed)] {
+        assert!(!check(url, fetch).contains("notify.endpoints"), "{url}");
+    }
+}
+
+#[test]
 fn a_configuration_error_is_one_line_and_exit_code_2() {
     for (config, expected) in [
         ("[server]\nlisten_on = 1", "config.toml: server.listen_on: unknown key, "),

@@ -56,6 +56,9 @@ const HURRYING: &[&str] = &["snapshot.hurry", "state.compact"];
 /// Jobs that cannot be indexed anew: `saved_index.rs` has tests of its own.
 const INDEXING: &[&str] = &["search.index"];
 
+/// Parts that end: `process_life.rs` has a test of its own.
+const ENDING: &[&str] = &["notify.part"];
+
 /// What must be the same whatever failed: every object's bytes, and what the API says of every job.
 type Outcome = (BTreeMap<String, String>, Vec<Value>);
 
@@ -115,6 +118,7 @@ fn the_list_of_points_is_that_of_the_source() {
         READING,
         HURRYING,
         INDEXING,
+        ENDING,
         crate::confirm::crash::POINTS,
         crate::notify::POINTS,
         crate::relay::POINTS,

@@ -252,6 +252,24 @@ async fn unwanted_and_forbidden_events_are_dead_and_those_of_a_removed_endpoint_
     assert_eq!(gone.got().len(), 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_looks_too_old_is_given_up_once_it_has_failed_and_did_so_before() {
+    let (up, down) = (Receiver::start(), Receiver::start_down());
+    let bench = Bench::start(|settings| {
+        settings.notify.endpoints = vec![endpoint("up", &up.url("/")), endpoint("down", &down.url("/"))];
+        settings.notify.patience = Duration::ZERO;
+    })
+    .await;
+    bench.vault.callback(json!({"videoId": video_id(1), "status": 3})).await;
+    // Both are on their way from the same moment on.
+    events(&up, 1, SECRET).await;
+    assert_eq!(bench.settled().await, (1, 1));
+    let known = bench.vault.running().intake().log().state().notifications(None, 10, None).unwrap().items;
+    let mut ended: Vec<_> = known.iter().map(|known| (known.reason.as_deref(), known.attempts)).collect();
+    ended.sort_unstable();
+    assert_eq!(ended, [(None, 1), (Some("expired"), 1)], "its second attempt gives it up");
+}
+
 /// As in a cluster, where one replica is restarted with another endpoint while the others go on.
 #[tokio::test(flavor = "multi_thread")]
 async fn events_to_an_endpoint_that_only_others_know_yet_wait_for_the_next_start() {

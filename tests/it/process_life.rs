@@ -15,6 +15,7 @@ const PARTS: &[&str] = &[
     "worker",
     "confirmer",
     "relay",
+    "notifier",
     "reconciler",
     "journal retention",
     "quarantine keeper",
@@ -49,6 +50,15 @@ async fn the_process_ends_with_1_and_the_name_of_the_part_that_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_process_ends_with_1_when_a_part_of_the_notifier_ends() {
+    for action in ["1*return", "1*panic(struck by lightning)"] {
+        let (code, said) = ends(&format!("notify.part={action}")).await;
+        assert_eq!(code, Some(1), "{action}: {said}");
+        assert!(said.contains("the notifier has ended"), "{action}: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_process_ends_when_the_journals_thread_panics_over_a_callback() {
     let dir = tempfile::tempdir().unwrap();
     let mut program = Program::new(dir.path());
@@ -73,4 +83,11 @@ async fn a_process_that_is_refused_a_thread_ends_with_1_and_says_so() {
         assert_eq!(code, Some(1), "{part}: {said}");
         assert!(said.contains("a thread cannot be started"), "{part}: {said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_where_the_service_starts_ends_the_process_with_1_and_a_line() {
+    let (code, said) = ends("thread.search index=panic(struck by lightning)").await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("struck by lightning") && said.contains("replyvault: it panicked"), "{said}");
 }

@@ -4,7 +4,8 @@
 //! Whom it goes to follows from the journal alone: from the routes that were last recorded before, and from the job's ref. So
 //! a state that is made anew sends nothing to those who had not asked for it by then.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
 use super::super::StateError;
 use super::super::keys::{self, NOTIFY_ROUTES};
@@ -17,7 +18,8 @@ use crate::domain::{
     NotificationState, Route, Timestamp,
 };
 
-/// Of delivered ones, and of dead ones, about so many are remembered; of more, the newest.
+/// Of delivered ones, and of dead ones, about so many are remembered. Of more, the oldest of the destination that has most are
+/// forgotten: what becomes of one ref's events takes the places of nobody else's.
 const MAX_REMEMBERED: u64 = 10_000;
 
 pub(super) fn set_routes(txn: &mut Txn<'_>, routes: &[Route]) -> Result<ApplyOutcome, StateError> {
@@ -220,7 +222,9 @@ fn lane_of(notification: &Notification) -> NotificationLane {
 
 /// Puts one where its state says.
 fn enter(txn: &mut Txn<'_>, number: u64, notification: &Notification) {
-    txn.mark(keys::with_job(keys::notifications_in(notification.state), number));
+    let destination = keys::short_hash(&notification.destination.name());
+    let key = keys::with_job(keys::notifications_in(notification.state), number);
+    txn.put_raw(key, destination.to_be_bytes().to_vec());
     *count(txn, notification.state) += 1;
     if notification.state == NotificationState::Pending {
         let NotificationLane { destination, job } = lane_of(notification);
@@ -248,18 +252,19 @@ fn count<'a>(txn: &'a mut Txn<'_>, state: NotificationState) -> &'a mut u64 {
     }
 }
 
-/// Forgets the oldest of those in a state, where there are too many: some at a time, since each time looks by those that the
-/// same transaction has forgotten.
+/// Forgets some of those in a state, where there are too many: some at a time, since each time looks at all of them.
 fn forget_oldest(txn: &mut Txn<'_>, state: NotificationState) -> Result<(), StateError> {
     const AT_ONCE: u64 = 256;
     if *count(txn, state) < MAX_REMEMBERED + AT_ONCE {
         return Ok(());
     }
-    for key in txn.first_keys(&keys::notifications_in(state), AT_ONCE as usize)? {
-        let Some(number) = keys::trailing_number(&key) else { continue };
-        if let Some(oldest) = txn.get::<Notification>(&keys::notification(number))?
-            && oldest.state == state
-        {
+    let mut numbers: BTreeMap<u64, VecDeque<u64>> = BTreeMap::new();
+    for (key, destination) in txn.records(&keys::notifications_in(state))? {
+        let destination = keys::number_at(&destination, 0).unwrap_or_default();
+        numbers.entry(destination).or_default().extend(keys::trailing_number(&key));
+    }
+    for number in oldest_of_largest(numbers.into_values(), AT_ONCE as usize) {
+        if let Some(oldest) = txn.get::<Notification>(&keys::notification(number))? {
             remove_from(txn, number, &oldest);
             txn.remove(keys::notification(number));
             txn.remove(keys::notification_id(&oldest.id));
@@ -268,6 +273,80 @@ fn forget_oldest(txn: &mut Txn<'_>, state: NotificationState) -> Result<(), Stat
     Ok(())
 }
 
+/// Takes the first number of the longest list, `count` times; of lists of one length, of that with the lowest number.
+fn oldest_of_largest(lists: impl Iterator<Item = VecDeque<u64>>, count: usize) -> Vec<u64> {
+    let mut largest: BinaryHeap<_> = lists.map(|numbers| (numbers.len(), Reverse(numbers))).collect();
+    let taken = std::iter::from_fn(|| {
+        let (_, Reverse(mut numbers)) = largest.pop()?;
+        let oldest = numbers.pop_front();
+        largest.push((numbers.len(), Reverse(numbers)));
+        oldest
+    });
+    taken.take(count).collect()
+}
+
 fn cut(text: &str) -> String {
     text[..text.floor_char_boundary(Notification::MAX_ERROR_BYTES)].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{JobId, RefId};
+    use crate::state::open::open_store;
+    use crate::state::store::Access;
+
+    fn notification(number: u64, destination: Destination) -> Notification {
+        let job_id: JobId = format!("user:1-minimax:2-video:{number}").parse().unwrap();
+        Notification {
+            id: NotificationId::new(&job_id, EventType::Failed, 0, &destination),
+            event: EventType::Failed,
+            at: Timestamp::from_millis_clamped(1_000_000),
+            job_id,
+            destination,
+            state: NotificationState::Pending,
+            attempts: 0,
+            last_error: None,
+            reason: None,
+            last_attempt_at: None,
+            next_attempt_at: None,
+            job: None,
+        }
+    }
+
+    #[test]
+    fn of_dead_events_those_of_the_destination_that_has_most_are_forgotten() {
+        const LAST: u64 = MAX_REMEMBERED + 1000;
+        let dir = tempfile::tempdir().unwrap();
+        let store = open_store(dir.path(), 1 << 20, Access::ReadWrite).unwrap();
+        let of_ref = Destination::Ref(RefId::parse(&format!("ref_{:026}", 1)).unwrap());
+        let nth = |number| {
+            let destination = if number == 0 { Destination::Endpoint("b".to_owned()) } else { of_ref.clone() };
+            notification(number, destination)
+        };
+        let mut txn = Txn::begin(&store).unwrap();
+        for number in 0..=LAST {
+            let event = nth(number);
+            put_new(&mut txn, number, &event).unwrap();
+            dead(&mut txn, &event.id, "gone", event.at).unwrap();
+            if number % 3000 == 0 {
+                txn.commit(number + 1).unwrap();
+                txn = Txn::begin(&store).unwrap();
+            }
+        }
+        let is_known = |number| known(&txn, &nth(number).id).unwrap().is_some();
+        assert!(is_known(0), "another destination's");
+        assert!(!is_known(1) && !is_known(500), "the oldest of the ref");
+        assert!(is_known(LAST));
+        let count = txn.meta.counters.notifications_dead;
+        assert!((MAX_REMEMBERED..MAX_REMEMBERED + 256).contains(&count), "{count}");
+        assert_eq!(txn.records(&keys::notifications_in(NotificationState::Dead)).unwrap().len() as u64, count);
+    }
+
+    #[test]
+    fn the_longest_list_loses_first_and_of_equals_the_oldest() {
+        let lists = [vec![7, 8, 9, 10], vec![3], vec![1, 2]].map(VecDeque::from);
+        assert_eq!(oldest_of_largest(lists.into_iter(), 5), [7, 8, 1, 9, 2]);
+        assert_eq!(oldest_of_largest([VecDeque::new(), VecDeque::from([1])].into_iter(), 5), [1]);
+    }
 }
