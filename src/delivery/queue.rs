@@ -38,8 +38,6 @@ impl<L> Default for Queue<L> {
 impl<L: Clone + Ord + Hash> Queue<L> {
     /// About 10 MB. Of more, some are left out: see [`Waiting::dispensable`].
     const MAX_LANES: usize = 20_000;
-    /// While there is little room, those that were left out are looked for this often: other receivers may be theirs.
-    const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
     /// Something came that is to be delivered, or did long ago; what waits is tried now where that is asked for. Returns whether
     /// there was room: whether nothing was left out that was not tried yet.
@@ -148,10 +146,10 @@ impl<L: Clone + Ord + Hash> Queue<L> {
         self.left_out = false;
     }
 
-    /// When to look for those that were left out, if there are any: at once where there is room for many of them.
-    pub(super) fn scan_delay(&self) -> Option<Duration> {
-        let has_room = self.lanes.len() <= Self::MAX_LANES / 2;
-        self.left_out.then_some(if has_room { Duration::ZERO } else { Self::LOOK_AGAIN })
+    /// Whether to look at once for those that were left out: there is room for many of them. While there is not, each that is
+    /// found takes the place of one that was tried, and what that has waited for is forgotten.
+    pub(super) fn wants_scan(&self) -> bool {
+        self.left_out && self.lanes.len() <= Self::MAX_LANES / 2
     }
 }
 
@@ -217,13 +215,13 @@ mod tests {
         assert!(!queue.enqueue(MAX_LANES, false, now));
         assert_eq!((queue.lanes.len(), queue.waiting.len(), queue.left_out), (MAX_LANES, MAX_LANES, true));
         assert!(queue.lanes.contains_key(&0) && !queue.lanes.contains_key(&MAX_LANES));
-        assert_eq!(queue.scan_delay(), Some(Queue::<usize>::LOOK_AGAIN), "there is no room yet");
+        assert!(!queue.wants_scan(), "there is no room yet");
         while let Some(lane) = queue.take(now) {
             queue.end(lane, now);
         }
-        assert_eq!(queue.scan_delay(), Some(Duration::ZERO));
+        assert!(queue.wants_scan());
         queue.begin_scan();
-        assert_eq!(queue.scan_delay(), None);
+        assert!(!queue.wants_scan());
     }
 
     #[test]
