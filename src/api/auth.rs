@@ -60,6 +60,8 @@ pub(super) struct Caller {
 pub(super) struct SessionId {
     /// The key of the token that it was opened with, see [`cookie::token_key`].
     pub(super) token: Arc<str>,
+    /// The name of that token.
+    pub(super) name: Arc<str>,
     pub(super) id: String,
     /// When it ends by itself, in seconds since 1970 UTC.
     pub(super) expires: u64,
@@ -157,7 +159,7 @@ impl Access {
 }
 
 fn session_id(known: &KnownToken, cookie: &Cookie) -> SessionId {
-    SessionId { token: known.key.clone(), id: cookie.id(), expires: cookie.expires }
+    SessionId { token: known.key.clone(), name: known.name.clone(), id: cookie.id(), expires: cookie.expires }
 }
 
 /// Lets through who may do what is asked; the rest gets 401 or 403, whether or not there is such a path.

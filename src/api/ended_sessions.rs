@@ -96,9 +96,10 @@ impl EndedSessions {
 
 impl Known {
     fn contain(&self, session: &SessionId) -> bool {
-        let of_token = self.tokens.get(&*session.token);
-        of_token.is_some_and(|of_token| session.expires <= of_token.until)
-            // Earlier versions wrote them under the token's name. No two sessions have one id.
+        // Earlier versions wrote them under the token's name. No two sessions have one id.
+        let are_all_ended = |key: &str| self.tokens.get(key).is_some_and(|of_token| session.expires <= of_token.until);
+        are_all_ended(&session.token)
+            || are_all_ended(&session.name)
             || self.tokens.values().any(|of_token| of_token.sessions.contains_key(&session.id))
     }
 
@@ -153,10 +154,11 @@ pub(super) async fn end_elsewhere(
 /// # Errors
 /// When PostgreSQL does not answer.
 pub(super) async fn is_ended_elsewhere(cluster: &Cluster, session: &SessionId) -> Result<bool, ClusterError> {
-    let (of_all, of_this) = (note_key(&session.token, "*"), note_key(&session.token, &session.id));
-    let notes = cluster.notes(NOTE, &[&of_all, &of_this]).await?;
+    // Replicas of earlier versions give the token's name.
+    let keys = [&session.token, &session.name].map(|token| [note_key(token, "*"), note_key(token, &session.id)]);
+    let notes = cluster.notes(NOTE, &keys.as_flattened().iter().map(String::as_str).collect::<Vec<_>>()).await?;
     let is_ended =
-        |note: &Note| note.key != of_all || note.body.parse().is_ok_and(|until: u64| until >= session.expires);
+        |note: &Note| !note.key.ends_with("/*") || note.body.parse().is_ok_and(|until: u64| until >= session.expires);
     Ok(notes.iter().any(is_ended))
 }
 
@@ -187,7 +189,17 @@ mod tests {
     }
 
     fn session(token: &str, id: &str, expires: u64) -> SessionId {
-        SessionId { token: token.into(), id: id.to_owned(), expires }
+        SessionId { token: token.into(), name: "api_tokens[0]".into(), id: id.to_owned(), expires }
+    }
+
+    #[test]
+    fn what_was_ended_under_the_name_of_a_token_stays_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = r#"{"api_tokens[0]": {"until": 200, "sessions": {}}, "old": {"until": 0, "sessions": {"a": 300}}}"#;
+        std::fs::write(dir.path().join("sessions.json"), kept).unwrap();
+        let ended = open(dir.path(), 100);
+        let ends = |id: &str, expires| ended.contain(&session("key", id, expires));
+        assert!(ends("never seen", 200) && ends("a", 300) && !ends("b", 300));
     }
 
     #[tokio::test]

@@ -70,9 +70,13 @@ impl Places {
         take(&self.sent, token, "files are being sent").await
     }
 
-    /// A place for looking at an object, or reading it as a whole, as fast as the storage gives it.
+    /// A place for looking at an object, or reading it as a whole, as fast as the storage gives it: when none becomes free, that
+    /// is slow.
     pub(super) async fn read(&self, token: &Arc<str>) -> Result<Place, ApiError> {
-        take(&self.read, token, "files are being read").await
+        match timeout(MAX_WAIT, self.read.acquire(token.clone())).await {
+            Ok(place) => place.map_err(|_| too_many("files are being read")),
+            Err(_) => Err(ApiError::unavailable("the storage cannot be read right now")),
+        }
     }
 
     /// A place for an event stream.
@@ -85,8 +89,12 @@ async fn take(slots: &Slots<Arc<str>>, token: &Arc<str>, what: &str) -> Result<P
     if let Ok(Ok(place)) = timeout(MAX_WAIT, slots.acquire(token.clone())).await {
         return Ok(place);
     }
+    Err(too_many(what))
+}
+
+fn too_many(what: &str) -> ApiError {
     let message = format!("too many {what} for this token already");
-    Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_answers", message).with_retry_after(RETRY_AFTER))
+    ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_answers", message).with_retry_after(RETRY_AFTER)
 }
 
 /// The answer; when it is large and in memory, it has a place until all of it is handed over. What is read while it is
@@ -166,6 +174,14 @@ mod tests {
         assert_eq!(refused.status_code(), StatusCode::TOO_MANY_REQUESTS);
         let (place, ()) = tokio::join!(places.send(&one), async { drop(open.pop()) });
         place.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_the_storage_gives_nothing_whoever_reads_is_told_so() {
+        let (places, (one, _)) = (Places::default(), tokens());
+        let _held: Vec<_> = std::iter::from_fn(|| places.read(&one).now_or_never()?.ok()).collect();
+        let refused = places.read(&one).await.unwrap_err();
+        assert_eq!(refused.status_code(), StatusCode::SERVICE_UNAVAILABLE);
     }
 
     #[tokio::test]
