@@ -280,6 +280,9 @@ pub enum Event {
         job: JobId,
         /// The callback's position.
         position: u64,
+        /// Of the other ids of the job in the callback those that the provider names, too.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        aliases: Vec<JobId>,
     },
     /// The provider does not say the same as a final callback: it goes to quarantine.
     Refuted {

@@ -173,7 +173,7 @@ pub(super) fn apply(
         }
         Event::JobKept { sequence, job } => carry_forward::job(txn, position, *sequence, job),
         Event::JobFound { job, .. } => carry_forward::from_manifest(txn, position, job),
-        Event::Confirmed { at, job, position } => confirm::confirmed(txn, job, *position, *at),
+        Event::Confirmed { at, job, position, aliases } => confirm::confirmed(txn, job, *position, aliases, *at),
         Event::Refuted { at, job, position, .. } => confirm::refuted(txn, job, *position, *at),
         Event::Unanswered { job, due, .. } => change_job(txn, job, Part::Header, |job| job.ask_again(*due)),
         Event::Removed { at, job } => change_job(txn, job, Part::Whole, |job| job.remove(position, *at)),

@@ -35,18 +35,21 @@ pub(super) fn confirmed(
     txn: &mut Txn<'_>,
     id: &JobId,
     position: u64,
+    aliases: &[JobId],
     at: Timestamp,
 ) -> Result<ApplyOutcome, StateError> {
     let Some(mut open) = txn.open_job(id, Part::Whole)? else { return Ok(ApplyOutcome::Unknown) };
     let Some((change, mut held)) = open.job.confirm(position, at) else { return Ok(unchanged(&open)) };
-    let (sequence, aliases) = (open.sequence, std::mem::take(&mut held.observation.aliases));
+    let (sequence, mut named) = (open.sequence, std::mem::take(&mut held.observation.aliases));
+    // Whoever forges a callback may name somebody else's job.
+    named.retain(|alias| aliases.contains(alias));
     let lacks = open.job.lacks(&held.observation, held.sidecars) > 0;
     let over_budget = lacks.then_some(held.quarantine_as);
     if lacks {
         quarantine_record(txn, id, held, QuarantineReason::OverBudget)?;
     }
     let outcome = put_job(txn, open, Some(change), over_budget)?;
-    callback::learn_aliases(txn, sequence, aliases)?;
+    callback::learn_aliases(txn, sequence, named)?;
     Ok(outcome)
 }
 

@@ -170,7 +170,7 @@ fn large_unconfirmed_callbacks_are_not_written_again() {
         assert_eq!(callback.observation.assets.len(), 200);
     }
     folded.event(Event::Refuted { at: time(50), job: agent_job(), position: 2, difference: String::new() });
-    folded.event(Event::Confirmed { at: time(51), job: agent_job(), position: 3 });
+    folded.event(Event::Confirmed { at: time(51), job: agent_job(), position: 3, aliases: Vec::new() });
     folded.verify_counts();
     let job = folded.job().unwrap();
     assert_eq!((job.unconfirmed.len(), job.assets.len(), job.final_callback), (2, 200, Some(3)));
@@ -197,19 +197,25 @@ fn a_job_of_many_files_ends_without_a_poster_that_is_not_to_be_had() {
 }
 
 #[test]
-fn another_id_in_a_held_callback_is_learned_once_that_is_confirmed() {
+fn another_id_in_a_held_callback_is_learned_once_the_provider_names_it_too() {
     let other: JobId = "p1-u2-a9-bot:minimax".parse().unwrap();
     let known = |folded: &Folded| {
         let txn = Txn::begin(&folded.store).unwrap();
         txn.open_job(&other, Part::Header).unwrap().map(|open| open.job.id)
     };
-    for prompt in [None, Some("p".repeat(5000))] {
+    let third: JobId = "p1-u2-a10-bot:minimax".parse().unwrap();
+    let named = vec![third, other.clone()];
+    for (prompt, named, learned) in [
+        (None, named.clone(), Some(agent_job())),
+        (Some("p".repeat(5000)), named, Some(agent_job())),
+        (None, Vec::new(), None),
+    ] {
         let mut folded = Folded::new();
         let aliases = vec![other.clone()];
         folded.callback(Observation { aliases, prompt, ..completed(0..1, 0) }, true);
         assert_eq!(known(&folded), None);
-        folded.event(Event::Confirmed { at: time(9), job: agent_job(), position: folded.position });
-        assert_eq!(known(&folded), Some(agent_job()));
+        folded.event(Event::Confirmed { at: time(9), job: agent_job(), position: folded.position, aliases: named });
+        assert_eq!(known(&folded), learned);
     }
 }
 
@@ -305,7 +311,7 @@ proptest! {
                 Step::Confirmed(index) => {
                     let Some(position) = expected.unconfirmed.get(index).map(|held| held.position) else { continue };
                     expected.confirm(position, at);
-                    folded.event(Event::Confirmed { at, job, position });
+                    folded.event(Event::Confirmed { at, job, position, aliases: Vec::new() });
                 }
                 Step::Refuted(index) => {
                     let Some(position) = expected.unconfirmed.get(index).map(|held| held.position) else { continue };

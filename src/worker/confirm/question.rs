@@ -78,7 +78,10 @@ impl Question {
                 Err(error) => Verdict::NotYet(error.clone()),
             };
             match verdict {
-                Verdict::Same => self.confirm(&job.id, callback.position).await?,
+                Verdict::Same => {
+                    let aliases = answer.as_ref().map(|answer| answer.aliases.clone()).unwrap_or_default();
+                    self.confirm(&job.id, callback.position, aliases).await?;
+                }
                 Verdict::NotYet(_) if !self.is_over(callback.at, open_for) => is_open = true,
                 Verdict::NotYet(difference) | Verdict::Different(difference) => {
                     self.refute(&job.id, callback.position, difference).await?;
@@ -110,14 +113,14 @@ impl Question {
     async fn accept_unconfirmed(&self, job: &Job) -> AskResult {
         for callback in &job.unconfirmed {
             tracing::warn!(job = %job.id, "a final callback is believed unasked: provider.confirm was switched off");
-            self.confirm(&job.id, callback.position).await?;
+            self.confirm(&job.id, callback.position, callback.observation.aliases.clone()).await?;
         }
         Ok(())
     }
 
-    async fn confirm(&self, job: &JobId, position: u64) -> AskResult {
+    async fn confirm(&self, job: &JobId, position: u64, aliases: Vec<JobId>) -> AskResult {
         fail_point!("worker.confirm", |_| Err(AskError::Deferred));
-        let event = Event::Confirmed { at: Timestamp::now(), job: job.clone(), position };
+        let event = Event::Confirmed { at: Timestamp::now(), job: job.clone(), position, aliases };
         self.record(event).await?;
         fail_point!("worker.confirm.done", |_| Err(AskError::Deferred));
         Ok(())
