@@ -193,13 +193,11 @@ impl Client {
         url.map_err(|_| ProviderError::Unreadable("its place is no URL"))
     }
 
-    /// Takes note of the status that came for such a file, asked for at `sent`, instead of the file. Returns what it means if
-    /// that is about the token, the account or the provider, and not about the file.
+    /// What the status means that came instead of such a file, if that is about the token, the account or the provider, and not
+    /// about the file. A hold is taken note of; that files are refused or come too fast says nothing of questions about jobs.
     pub fn media_refused(
         &self,
         job: &JobId,
-        place: &MediaUrl,
-        sent: Instant,
         status: StatusCode,
         retry_after: Option<Duration>,
     ) -> Option<ProviderError> {
@@ -207,7 +205,9 @@ impl Client {
         if !matches!(error, ProviderError::TokenRefused | ProviderError::OnHold | ProviderError::Busy { .. }) {
             return None;
         }
-        self.circuit_breaker.record_outcome(&account_of(job), below_base(place), sent, Some(&error));
+        if error == ProviderError::OnHold {
+            self.circuit_breaker.put_on_hold(Some(&account_of(job)));
+        }
         Some(error)
     }
 

@@ -27,8 +27,8 @@ impl Queue {
     /// More running jobs than any account makes in a month. Of more, those that the target with the most jobs would be asked
     /// about last are left out until a later scan.
     pub(super) const MAX_JOBS: usize = 100_000;
-    /// How long a job waits whose target waits in too many accounts.
-    const PUT_OFF: Duration = Duration::from_secs(60);
+    /// How long a job waits whose target waits in too many accounts: about as long as these take to be asked.
+    const PUT_OFF: Duration = Duration::from_secs(5);
 
     /// Asks about a job at `at`.
     pub(super) fn put(&mut self, sequence: u64, at: Timestamp, turn: Turn) {

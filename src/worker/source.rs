@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
 
 use super::attempt_error::AttemptError;
 use super::callback_bodies::CallbackBodies;
@@ -43,8 +42,7 @@ impl MediaSource {
     pub(super) async fn open(&self, task: Task<'_>) -> Result<Download, AttemptError> {
         let Task { job, candidate, .. } = task;
         if let Some((fetcher, url)) = self.locate(job, candidate).await? {
-            let sent = Instant::now();
-            return fetcher.open(&url).await.map_err(|error| self.judge(job, candidate, sent, error));
+            return fetcher.open(&url).await.map_err(|error| self.judge(job, candidate, error));
         }
         // The body is read and decoded again for each of its files.
         let position = candidate.url.body_position().or(job.final_callback);
@@ -65,17 +63,15 @@ impl MediaSource {
         point: &ResumePoint,
     ) -> Result<Option<(Download, Container)>, AttemptError> {
         let Some((fetcher, url)) = self.locate(job, candidate).await? else { return Ok(None) };
-        let sent = Instant::now();
         let resumed = fetcher.resume(&url, point).await;
-        resumed.map(Some).map_err(|error| self.judge(job, candidate, sent, error))
+        resumed.map(Some).map_err(|error| self.judge(job, candidate, error))
     }
 
-    /// What a failed request, sent at `sent`, means: at the provider its status may be about more than the file.
-    fn judge(&self, job: &Job, candidate: &Candidate, sent: Instant, error: FetchError) -> AttemptError {
+    /// What a failed request means: at the provider its status may be about more than the file.
+    fn judge(&self, job: &Job, candidate: &Candidate, error: FetchError) -> AttemptError {
         let FetchError::Status { status, retry_after } = error else { return error.into() };
         let provider = self.provider.as_ref().filter(|_| candidate.access == Access::Provider);
-        let refused = provider
-            .and_then(|provider| provider.client.media_refused(&job.id, &candidate.url, sent, status, retry_after));
+        let refused = provider.and_then(|provider| provider.client.media_refused(&job.id, status, retry_after));
         refused.map_or_else(|| error.into(), AttemptError::from)
     }
 

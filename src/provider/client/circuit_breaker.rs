@@ -27,6 +27,8 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Accounts {
     on_hold: HashMap<String, Instant>,
+    /// Jobs whose ids name no account, of accounts on hold: however many, they take the room of no account.
+    jobs_on_hold: HashMap<String, Instant>,
     /// Accounts without credits, and until when that is worth saying.
     without_credits: HashMap<String, Instant>,
     token_refused: bool,
@@ -39,6 +41,13 @@ struct Accounts {
     unreachable: bool,
     /// When the last question failed.
     failed_at: Option<Instant>,
+}
+
+impl Accounts {
+    /// Where what is on hold is that `account` stands for: only a job's id has a colon in it.
+    fn held(&mut self, account: &str) -> &mut HashMap<String, Instant> {
+        if account.contains(':') { &mut self.jobs_on_hold } else { &mut self.on_hold }
+    }
 }
 
 impl CircuitBreaker {
@@ -61,10 +70,11 @@ impl CircuitBreaker {
         self.0.accounts.lock()
     }
 
-    /// How many accounts the provider has put on hold.
+    /// How many accounts the provider has put on hold; those of all jobs whose ids name none count as one.
     pub fn accounts_on_hold(&self) -> usize {
-        let now = Instant::now();
-        self.known().on_hold.values().filter(|until| **until > now).count()
+        let (known, now) = (self.known(), Instant::now());
+        let has_unnamed = known.jobs_on_hold.values().any(|until| *until > now);
+        known.on_hold.values().filter(|until| **until > now).count() + usize::from(has_unnamed)
     }
 
     /// Whether the provider refused our token when it was last asked.
@@ -114,7 +124,8 @@ impl CircuitBreaker {
 
     /// How much longer an account is to be left alone.
     pub fn hold_remaining(&self, account: &str) -> Option<Duration> {
-        let rest = self.known().on_hold.get(account)?.saturating_duration_since(Instant::now());
+        let until = *self.known().held(account).get(account)?;
+        let rest = until.saturating_duration_since(Instant::now());
         (!rest.is_zero()).then_some(rest)
     }
 
@@ -183,7 +194,7 @@ impl CircuitBreaker {
 
     fn hold(&self, account: &str) {
         tracing::warn!(account, "the provider has put the account on hold: it is left alone for hours");
-        remember(&mut self.known().on_hold, account, Self::HOLD);
+        remember(self.known().held(account), account, Self::HOLD);
     }
 
     fn failed(&self, known: &mut Accounts, error: &ProviderError) {
@@ -327,6 +338,17 @@ mod tests {
                 && circuit_breaker.paused_until().is_none()
         );
         assert_eq!(circuit_breaker.accounts_on_hold(), 1);
+        for number in 0..=CircuitBreaker::MAX_ACCOUNTS {
+            circuit_breaker.record_outcome(
+                &format!("kling:{number}"),
+                "a",
+                Instant::now(),
+                Some(&ProviderError::OnHold),
+            );
+        }
+        circuit_breaker.record_outcome("3", "a", Instant::now(), Some(&ProviderError::OnHold));
+        assert!(circuit_breaker.hold_remaining("3").is_some() && circuit_breaker.hold_remaining("kling:7").is_some());
+        assert_eq!(circuit_breaker.accounts_on_hold(), 3, "jobs are of one account");
         tokio::time::advance(Duration::from_secs(3 * 3600)).await;
         assert_eq!((circuit_breaker.hold_remaining("1"), circuit_breaker.accounts_on_hold()), (None, 0));
     }
