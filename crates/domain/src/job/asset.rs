@@ -239,8 +239,12 @@ impl Asset {
         self.renewals = self.renewals.wrapping_add(1);
     }
 
-    /// Is to be tried as before it got further links: as often, and when.
+    /// Is to be tried as before it got further links: as often, and when. To one that is not tried any more they stay unknown, so
+    /// that a callback with them revives it.
     pub(super) fn keep_attempts(&mut self, before: &Self) {
+        if before.state == AssetState::Stuck {
+            self.candidates.clone_from(&before.candidates);
+        }
         (self.state, self.stuck) = (before.state, before.stuck);
         (self.attempts, self.reached) = (before.attempts, before.reached);
         (self.not_before, self.renewals) = (before.not_before, before.renewals);

@@ -90,9 +90,12 @@ impl Job {
 
     /// Links that were asked for are no reason to count attempts anew, or to make them sooner: they would be asked for without
     /// end. A file that was given up stays so while others of its job are tried, since each of those has links asked for, and
-    /// gets fresh ones for all.
+    /// gets fresh ones for all; unless the job was taken back before, when it was tried once only.
     pub fn keep_attempts(&mut self, before: &Self) {
-        let are_others_tried = before.state == JobState::Archiving && before.outcome == Some(Outcome::Completed);
+        let are_others_tried = before.state == JobState::Archiving
+            && before.outcome == Some(Outcome::Completed)
+            && before.withdrawn == self.withdrawn
+            && before.assets.iter().any(|asset| asset.state == AssetState::Pending);
         let is_kept = |asset: &&Asset| match asset.state {
             AssetState::Pending => true,
             AssetState::Stuck => are_others_tried && asset.stuck == Some(StuckReason::AttemptsExhausted),

@@ -42,11 +42,12 @@ fn links_that_were_asked_for_hurry_no_attempt_and_revive_no_file_while_others_ar
     assert_eq!(job.observe(&named(2), false, 1, at(60)), Change::Extended);
     job.keep_attempts(&before);
     assert_eq!((job.state, job.due), (JobState::Archiving, Some(at(9000))));
-    for (asset, before) in job.assets.iter().zip(&before.assets).take(2) {
-        assert_eq!(asset.candidates.len(), 2);
-        let candidates = before.candidates.clone();
-        assert_eq!(Asset { candidates, ..asset.clone() }, *before);
-    }
+    assert_eq!((&job.assets[0], job.assets[1].candidates.len()), (&before.assets[0], 2));
+    let candidates = before.assets[1].candidates.clone();
+    assert_eq!(Asset { candidates, ..job.assets[1].clone() }, before.assets[1]);
+    let mut told = job.clone();
+    told.observe(&named(2), false, 2, at(61));
+    assert_eq!(told.assets[0].state, AssetState::Pending, "a callback with the same link revives it");
     gone(&mut job, "b");
     job.end(JobState::Stuck, Some(0), None, at(70));
     let before = job.clone();
@@ -55,6 +56,27 @@ fn links_that_were_asked_for_hurry_no_attempt_and_revive_no_file_while_others_ar
     let states: Vec<_> = job.assets.iter().map(|asset| (asset.state, asset.not_before)).take(2).collect();
     assert_eq!(states, [(AssetState::Pending, None); 2], "once all are given up, links that come are tried");
     assert_eq!(job.due, Some(at(80)));
+}
+
+#[test]
+fn links_that_were_asked_for_revive_what_was_given_up_alone_or_when_the_job_was_taken_back() {
+    let named = |outcome, link: u32| {
+        let files = ["a", "b"].map(|slot| source(slot, &[format!("{slot}{link}").as_str()], MissingReason::NoUrl));
+        observation(Some(outcome), None, files.to_vec())
+    };
+    let mut alone = job(&[completed(&["u"])]);
+    gone(&mut alone, "a");
+    let before = alone.clone();
+    alone.observe(&completed(&["v"]), false, 1, at(60));
+    alone.keep_attempts(&before);
+    assert_eq!(alone.assets[0].state, AssetState::Pending);
+    let mut job = job(&[named(Outcome::Completed, 1)]);
+    job.observe(&observation(Some(Outcome::Moderated), None, Vec::new()), false, 1, at(30));
+    gone(&mut job, "a");
+    let before = job.clone();
+    job.observe(&named(Outcome::Completed, 2), false, 2, at(60));
+    job.keep_attempts(&before);
+    assert_eq!(job.assets[0].state, AssetState::Pending, "{job:#?}");
 }
 
 #[test]
