@@ -306,6 +306,11 @@ impl Replay {
 }
 
 impl Replay {
+    /// Whether the segment being read has several forms: what one of them lacks may still come, before [`Replay::end`].
+    pub(crate) fn is_among_twins(&self) -> bool {
+        self.twins.is_some()
+    }
+
     /// The next entry of the segment that is being read; `None` at its end, which leaves it.
     fn next_in_segment(&mut self) -> Option<(u64, Entry)> {
         loop {

@@ -32,6 +32,8 @@ struct ReadEntry {
     end: u64,
     /// The end of the last stretch before it that is lost, or 0.
     lost_to: u64,
+    /// Whether nothing that is still to be read lies before its end.
+    is_in_order: bool,
 }
 
 /// Folds in what the journal has beyond the store, but for the entries at `passed_over`, whose bodies go to quarantine.
@@ -94,7 +96,8 @@ fn read_ahead(
                 }
                 _ => Ok(None),
             };
-            ReadEntry { position, entry, parsed, end: entries.end(), lost_to: entries.lost_to() }
+            let (end, lost_to, is_in_order) = (entries.end(), entries.lost_to(), !entries.is_among_twins());
+            ReadEntry { position, entry, parsed, end, lost_to, is_in_order }
         }));
         if is_last || chunk.len() == CHUNK || bytes >= CHUNK_BYTES {
             bytes = 0;
@@ -118,7 +121,7 @@ fn fold_in<'a>(
     let mut recovery = Recovery { applied: from, ..Recovery::default() };
     let mut pending = 0;
     for read in entries {
-        let ReadEntry { position, entry, parsed, end, lost_to } = read?;
+        let ReadEntry { position, entry, parsed, end, lost_to, is_in_order } = read?;
         txn.meta.begins = txn.meta.begins.max(lost_to);
         let defect = |what| RecoveryError::Defect { position, what };
         let parsed = parsed.map_err(defect)?;
@@ -136,7 +139,8 @@ fn fold_in<'a>(
         recovery.replayed += 1;
         recovery.applied = recovery.applied.max(end);
         pending += 1;
-        if pending == BATCH || txn.bytes() > BATCH_BYTES {
+        // A replay that is cut off goes on behind what was committed.
+        if is_in_order && (pending >= BATCH || txn.bytes() > BATCH_BYTES) {
             txn.commit(recovery.applied)?;
             if !go_on() {
                 return Err(RecoveryError::Stopped);
