@@ -168,19 +168,19 @@ impl<'a> Attempt<'a> {
     /// Whether an earlier attempt's write was done and only not answered: then the file is stored, whatever its source says
     /// by now.
     async fn is_in_bucket(&self) -> Result<bool, AttemptError> {
-        let settled = self.settle_claims().await;
-        if let Some(outage) = settled.as_ref().err().and_then(AttemptError::storage_outage) {
+        let found = self.find_claimed().await;
+        if let Some(outage) = found.as_ref().err().and_then(AttemptError::storage_outage) {
             self.resources.storage.fails(outage);
         }
-        settled?;
+        found?;
         Ok(self.asset_by_now()?.state == AssetState::Stored)
     }
 
-    async fn settle_claims(&self) -> Result<(), AttemptError> {
+    async fn find_claimed(&self) -> Result<(), AttemptError> {
         let objects = ObjectCommit::new(self.resources, self.log);
         let is_own = |claim: &Claim| claim.job == self.record.job.id && claim.slot == self.asset.slot;
         for Claim { job, slot, file } in self.log.state().claims()?.into_iter().filter(is_own) {
-            objects.settle_own(&file.sha256, &job, &slot).await?;
+            objects.find_own(&file.sha256, &job, &slot).await?;
         }
         Ok(())
     }

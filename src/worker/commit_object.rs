@@ -14,7 +14,7 @@ use super::storage_health::StorageHealth;
 use super::task::Task;
 use super::{Resources, shards};
 use crate::bucket::{Bucket, BucketError, ObjectKey, PartId, Upload};
-use crate::domain::{AssetId, Digest, JobId, StoredFile, Timestamp};
+use crate::domain::{AssetId, AssetState, Digest, JobId, StoredFile, Timestamp};
 use crate::journal::{Durability, Event};
 use crate::state::{ApplyOutcome, Claim, ClaimOutcome, EventLog, MediaRecord};
 
@@ -79,7 +79,13 @@ impl<'a> ObjectCommit<'a> {
                     self.wait_for_another(&claim).await?;
                     alone = self.digests.lock(file.sha256).await;
                 }
-                ClaimOutcome::HeldBy(claim) => self.settle_claim(&claim).await?,
+                ClaimOutcome::HeldBy(claim) => {
+                    // Where its object cannot be read, these bytes are stored. That does no harm if it is there: its key
+                    // stays with its digest.
+                    if !self.settle_claim(&claim).await? {
+                        self.release(&claim).await?;
+                    }
+                }
                 ClaimOutcome::KeyTaken(owner) => {
                     // One lock at a time: another file may hold that of the owner and wait for this.
                     drop(alone);
@@ -139,10 +145,13 @@ impl<'a> ObjectCommit<'a> {
         Ok(())
     }
 
-    /// Whether a claim's job is worked on by another replica, or was until just now.
+    /// Whether a claim's file is worked on by another replica, or was until just now. One that was given up is nobody's.
     fn is_anothers(&self, claim: &Claim) -> Result<bool, AttemptError> {
         let Some(cluster) = self.log.cluster() else { return Ok(false) };
-        Ok(!shards::include(cluster.shares().held().1, self.log.state(), &claim.job)?)
+        let state = self.log.state();
+        let asset = state.job(&claim.job)?.and_then(|record| record.job.asset(&claim.slot).cloned());
+        let is_given_up = asset.is_some_and(|asset| asset.state != AssetState::Pending);
+        Ok(!is_given_up && !shards::include(cluster.shares().held().1, state, &claim.job)?)
     }
 
     /// Waits until the replica that has a claim has stored the object or given it up, or its job is this one's.
@@ -160,32 +169,66 @@ impl<'a> ObjectCommit<'a> {
     }
 
     /// Finds out what became of a claim that nobody works on: its object is there and gets recorded, or it is not and
-    /// the claim is released. So it is when storage works and that object alone cannot be read: others may wait for it.
-    pub(super) async fn settle_claim(&self, claim: &Claim) -> Result<(), AttemptError> {
-        let Claim { job, slot, file } = claim.clone();
-        let key = parse(&file.key)?;
-        let digest = || async { self.bucket.digest(&key).await.map_err(AttemptError::from) };
-        let found = self.storage.for_one_object(digest).await?.unwrap_or_else(|error| {
-            // It is stored again, which does no harm if it is there: its key stays with its digest.
-            tracing::warn!(%key, %error, "an object that may be there cannot be read");
-            None
-        });
-        let event = if found == Some((file.sha256, file.bytes)) {
-            Event::Stored { job, slot, file }
-        } else {
-            Event::Released { at: Timestamp::now(), sha256: file.sha256 }
-        };
-        self.log.record(event, Durability::Buffered).await?;
+    /// the claim is released. Returns whether that is known: where storage works and that object alone cannot be read, it may
+    /// be whole, and the claim stays.
+    pub(super) async fn settle_claim(&self, claim: &Claim) -> Result<bool, AttemptError> {
+        match self.is_visible(claim).await? {
+            Some(true) => self.record_found(claim).await?,
+            Some(false) => self.release(claim).await?,
+            None => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Looks for the object of the claim on `sha256` that an earlier attempt at the same file left, and records it if it is
+    /// there. If not, the write may still be done: the claim stays for the next start.
+    pub(super) async fn find_own(&self, sha256: &Digest, job: &JobId, slot: &AssetId) -> Result<(), AttemptError> {
+        let _alone = self.digests.lock(*sha256).await;
+        if let Some(claim) = self.own_claim(sha256, job, slot)?
+            && self.is_visible(&claim).await? == Some(true)
+        {
+            self.record_found(&claim).await?;
+        }
         Ok(())
     }
 
     /// Settles the claim on `sha256` if an earlier attempt at the same file left it. Returns whether it did.
-    pub(super) async fn settle_own(&self, sha256: &Digest, job: &JobId, slot: &AssetId) -> Result<bool, AttemptError> {
+    async fn settle_own(&self, sha256: &Digest, job: &JobId, slot: &AssetId) -> Result<bool, AttemptError> {
         let _alone = self.digests.lock(*sha256).await;
-        match self.log.state().claim(sha256)?.filter(|claim| claim.job == *job && claim.slot == *slot) {
-            Some(claim) => self.settle_claim(&claim).await.map(|()| true),
+        match self.own_claim(sha256, job, slot)? {
+            Some(claim) => self.settle_claim(&claim).await,
             None => Ok(false),
         }
+    }
+
+    fn own_claim(&self, sha256: &Digest, job: &JobId, slot: &AssetId) -> Result<Option<Claim>, AttemptError> {
+        let claim = self.log.state().claim(sha256)?;
+        Ok(claim.filter(|claim| claim.job == *job && claim.slot == *slot))
+    }
+
+    /// Whether the object of a claim is there, whole; `None` when storage works and that object alone cannot be read.
+    async fn is_visible(&self, claim: &Claim) -> Result<Option<bool>, AttemptError> {
+        let key = parse(&claim.file.key)?;
+        let digest = || async { self.bucket.digest(&key).await.map_err(AttemptError::from) };
+        match self.storage.for_one_object(digest).await? {
+            Ok(found) => Ok(Some(found == Some((claim.file.sha256, claim.file.bytes)))),
+            Err(error) => {
+                tracing::warn!(%key, %error, "an object that may be there cannot be read");
+                Ok(None)
+            }
+        }
+    }
+
+    async fn record_found(&self, claim: &Claim) -> Result<(), AttemptError> {
+        let Claim { job, slot, file } = claim.clone();
+        self.log.record(Event::Stored { job, slot, file }, Durability::Buffered).await?;
+        Ok(())
+    }
+
+    async fn release(&self, claim: &Claim) -> Result<(), AttemptError> {
+        let event = Event::Released { at: Timestamp::now(), sha256: claim.file.sha256 };
+        self.log.record(event, Durability::Buffered).await?;
+        Ok(())
     }
 
     async fn is_there(&self, media: &MediaRecord, key: &ObjectKey) -> Result<bool, AttemptError> {

@@ -46,11 +46,10 @@ impl<'a> Ending<'a> {
             fail_point!("worker.manifest", |_| Err(AttemptError::Deferred));
             let put = self.put(&key, manifest, &record.job, end).await;
             // One that is refused alone is this job's trouble, which is held back.
-            if let Err(error) = &put
-                && error.is_outage()
-                && !self.storage.refuses_one_object(error).await
+            if let Some(outage) = put.as_ref().err().and_then(AttemptError::storage_outage)
+                && !self.storage.refuses_one_object(outage).await
             {
-                self.storage.fails(error);
+                self.storage.fails(outage);
             }
             put?;
             fail_point!("worker.manifest.done", |_| Err(AttemptError::Deferred));
@@ -69,11 +68,11 @@ impl<'a> Ending<'a> {
     }
 
     /// Writes the manifest of `job`, unless one that names files which the job's record lacks would go for a job that is not
-    /// archived.
-    async fn put(&self, key: &ObjectKey, mut manifest: Manifest, job: &Job, end: JobState) -> Result<(), BucketError> {
+    /// archived. One that alone cannot be read holds back a job that is stuck, and gives way to the end of any other.
+    async fn put(&self, key: &ObjectKey, mut manifest: Manifest, job: &Job, end: JobState) -> Result<(), AttemptError> {
         // The record of an archived job has all that a manifest can tell but the callback, and is worth no request.
         if (end != JobState::Archived || job.final_callback.is_none())
-            && let Some(written) = self.written(key, job).await?
+            && let Some(written) = self.written(key, job, end).await?
         {
             if end != JobState::Archived && written.names_more_than(job) {
                 tracing::warn!(%key, "a manifest names files that the state does not know as stored: it is kept");
@@ -81,15 +80,26 @@ impl<'a> Ending<'a> {
             }
             manifest.callback = manifest.callback.or(written.callback);
         }
-        self.bucket.put_manifest(key, &manifest).await
+        self.bucket.put_manifest(key, &manifest).await?;
+        Ok(())
     }
 
     /// The manifest that is there.
-    async fn written(&self, key: &ObjectKey, job: &Job) -> Result<Option<Manifest>, BucketError> {
-        match self.bucket.manifest_of(key, &job.id).await {
-            // One that is there could be read.
-            Err(BucketError::NoListing) => Ok(None),
-            written => written,
+    async fn written(&self, key: &ObjectKey, job: &Job, end: JobState) -> Result<Option<Manifest>, AttemptError> {
+        let read = || async {
+            match self.bucket.manifest_of(key, &job.id).await {
+                // One that is there could be read.
+                Err(BucketError::NoListing) => Ok(None),
+                written => written.map_err(AttemptError::from),
+            }
+        };
+        match self.storage.for_one_object(read).await? {
+            Ok(written) => Ok(written),
+            Err(error) if end == JobState::Stuck => Err(AttemptError::StorageRefuses { error, for_good: false }),
+            Err(error) => {
+                tracing::warn!(%key, %error, "a manifest that cannot be read is written anew");
+                Ok(None)
+            }
         }
     }
 

@@ -48,8 +48,8 @@ impl StorageHealth {
         error.may_concern_one_object() && self.bucket.probe_write().await.is_ok()
     }
 
-    /// Does what concerns one object, and again where that may help. The inner error is that object's alone: storage works
-    /// otherwise, and nobody else may have to wait.
+    /// Does what concerns one object, and again where that may help. The inner error is that object's alone: storage worked
+    /// otherwise before the last try, and nobody else may have to wait.
     pub(super) async fn for_one_object<T, F>(
         &self,
         work: impl Fn() -> F,
@@ -57,18 +57,19 @@ impl StorageHealth {
     where
         F: Future<Output = Result<T, AttemptError>>,
     {
-        match with_retry(may_pass, work).await {
-            Ok(done) => Ok(Ok(done)),
-            Err(AttemptError::Bucket(error)) if self.works_otherwise(&error).await => Ok(Err(error)),
-            Err(error) => Err(error),
+        match with_retry(may_pass, &work).await {
+            Err(AttemptError::Bucket(error)) if !concerns_all(&error) && self.works_otherwise().await => {}
+            done => return done.map(Ok),
+        }
+        // The outage may have ended after that.
+        match work().await {
+            Err(AttemptError::Bucket(error)) if !concerns_all(&error) => Ok(Err(error)),
+            done => done.map(Ok),
         }
     }
 
-    /// Whether storage is the one that was used before, answers, and takes objects, in spite of an error.
-    async fn works_otherwise(&self, error: &BucketError) -> bool {
-        if matches!(error, BucketError::Foreign(_) | BucketError::Full(_)) {
-            return false;
-        }
+    /// Whether storage answers and takes objects.
+    async fn works_otherwise(&self) -> bool {
         let answers = matches!(self.bucket.probe().await, Ok(()) | Err(BucketError::NoListing));
         answers && self.bucket.probe_write().await.is_ok()
     }
@@ -110,6 +111,11 @@ impl StorageHealth {
     fn locked(&self) -> MutexGuard<'_, Option<String>> {
         self.failure.lock()
     }
+}
+
+/// Whether storage is another one than was used before, or has no room.
+fn concerns_all(error: &BucketError) -> bool {
+    matches!(error, BucketError::Foreign(_) | BucketError::Full(_))
 }
 
 /// What is refused would be refused again.

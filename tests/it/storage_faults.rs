@@ -159,6 +159,34 @@ async fn a_put_that_is_done_and_not_answered_counts_when_the_source_has_died() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_put_that_becomes_visible_after_its_file_was_given_up_counts_after_the_next_start() {
+    let (media, s3) = (MediaServer::start(), S3Server::start().await);
+    let mut vault = vault(&s3, IMPATIENT).await;
+    let (put, struck) = tokio::sync::oneshot::channel();
+    let mut put = Some(put);
+    s3.inject(move |call| {
+        let strikes = is_single_put(call);
+        if let Some(put) = put.take_if(|_| strikes) {
+            let _ = put.send(call.path.clone());
+        }
+        strikes.then_some(Fault::Stall)
+    });
+    let bytes = mp4(1, SMALL);
+    vault.callback(completed(1, &media.put("/1.mp4", bytes.clone(), "video/mp4"))).await;
+    let path = tokio::time::timeout(PATIENCE, struck).await.expect("nothing is put").unwrap();
+    media.put_after("/1.mp4", &[404; 99], "gone", "text/plain");
+    vault.job_in(&video_id(1), &["stuck"]).await;
+    // The store gets that far only now.
+    let object = s3.root.path().join(path.trim_start_matches('/'));
+    std::fs::create_dir_all(object.parent().unwrap()).unwrap();
+    std::fs::write(object, &bytes).unwrap();
+    vault.stop().await;
+    s3.inject(|_| None);
+    vault.start_again().await;
+    vault.assert_stored(&vault.archived(&video_id(1)).await, &bytes).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn while_credentials_are_refused_work_waits_and_storage_is_left_alone() {
     let (media, s3) = (MediaServer::start(), S3Server::start().await);
     let vault = vault(&s3, Limits::default()).await;
