@@ -137,6 +137,8 @@ const PAGE: usize = 1000;
 const SCAN_EVERY: Duration = Duration::from_secs(3600);
 /// The same when something may not have been heard of.
 const SCAN_SOON: Duration = Duration::from_secs(1);
+/// When there was no room for all that was found, which is tried meanwhile.
+const SCAN_ON: Duration = Duration::from_secs(30);
 /// After a defect, which would strike again at once.
 const AFTER_DEFECT: Duration = Duration::from_secs(3600);
 
@@ -153,7 +155,8 @@ pub async fn run<O: Outbox>(outbox: O, limits: Limits, mut stop: watch::Receiver
     }
     let mut queue = Queue::default();
     let mut under_way: UnderWay<O::Lane> = (JoinSet::new(), HashMap::new());
-    let (mut scan_at, mut cursor) = (Instant::now(), None);
+    // A scan that is under way is not begun anew for what was not heard of: another follows.
+    let (mut scan_at, mut cursor, mut missed) = (Instant::now(), None, false);
     let mut shares = outbox.log().cluster().map(|cluster| cluster.shares().changes());
     while !*stop.borrow_and_update() {
         if queue.wants_scan() {
@@ -161,9 +164,15 @@ pub async fn run<O: Outbox>(outbox: O, limits: Limits, mut stop: watch::Receiver
         }
         if scan_at <= Instant::now() {
             let from = outbox.clone();
-            let scanned =
-                scan(move |after: Option<O::Lane>| from.lanes(PAGE, after.as_ref()), &mut queue, &mut cursor).await;
-            scan_at = Instant::now() + if scanned.is_ok() { SCAN_EVERY } else { SCAN_SOON };
+            let lanes = move |after: Option<O::Lane>| from.lanes(PAGE, after.as_ref());
+            let is_ours = |lane: &O::Lane| outbox.log().state().share(outbox.share_of(lane)).is_some();
+            let scanned = scan(lanes, is_ours, &mut queue, &mut cursor).await;
+            scan_at = Instant::now()
+                + match scanned {
+                    Ok(()) if cursor.is_some() => SCAN_ON,
+                    Ok(()) if !std::mem::take(&mut missed) => SCAN_EVERY,
+                    _ => SCAN_SOON,
+                };
         }
         while under_way.0.len() < limits.at_once
             && let Some(lane) = queue.take(Instant::now())
@@ -193,10 +202,13 @@ pub async fn run<O: Outbox>(outbox: O, limits: Limits, mut stop: watch::Receiver
                 Ok(Some(change)) => if let Some((lane, at_once)) = outbox.lane(change) {
                     queue.enqueue(lane, at_once, Instant::now());
                 },
+                Ok(None) | Err(RecvError::Lagged(_)) if cursor.is_some() => missed = true,
                 Ok(None) | Err(RecvError::Lagged(_)) => scan_at = scan_at.min(Instant::now() + SCAN_SOON),
                 Err(RecvError::Closed) => return,
             },
-            () = changed(&mut shares) => scan_at = scan_at.min(Instant::now() + Duration::from_millis(100)),
+            () = changed(&mut shares) => {
+                (scan_at, cursor) = (scan_at.min(Instant::now() + Duration::from_millis(100)), None);
+            }
             () = sleep_until(next.map_or(scan_at, |next| next.min(scan_at))) => {}
         }
     }
@@ -218,15 +230,17 @@ async fn changed(shares: &mut Option<watch::Receiver<u64>>) {
     }
 }
 
-/// Looks for all that waits by pages of `lanes`, from behind `cursor` on and around, as long as there is room.
+/// Looks for all that waits by pages of `lanes`, from behind `cursor` on, as long as there is room; where it is to go on is then in
+/// `cursor`, which is `None` when it has seen all.
 async fn scan<L: Clone + Ord + Hash + Send + Sync + 'static>(
     lanes: impl Fn(Option<L>) -> Result<Vec<L>, StateError> + Clone + Send + 'static,
+    is_ours: impl Fn(&L) -> bool,
     queue: &mut Queue<L>,
     cursor: &mut Option<L>,
 ) -> Result<(), StateError> {
-    let start = cursor.clone();
-    let mut is_around = start.is_none();
-    queue.begin_scan();
+    if cursor.is_none() {
+        queue.begin_scan();
+    }
     loop {
         let (lanes, after) = (lanes.clone(), cursor.clone());
         let page = tokio::task::spawn_blocking(move || lanes(after)).await;
@@ -234,19 +248,15 @@ async fn scan<L: Clone + Ord + Hash + Send + Sync + 'static>(
         let page = page.unwrap_or(Err(StateError::Rebuilding))?;
         let (now, is_last) = (Instant::now(), page.len() < PAGE);
         for lane in page {
-            if !queue.enqueue(lane.clone(), false, now) {
+            if is_ours(&lane) && !queue.enqueue(lane.clone(), false, now) {
                 return Ok(());
             }
             *cursor = Some(lane);
         }
         if is_last {
             *cursor = None;
-        }
-        let is_over = is_last || (start.is_some() && *cursor >= start);
-        if is_around && is_over {
             return Ok(());
         }
-        is_around |= is_last;
     }
 }
 
@@ -303,39 +313,57 @@ mod tests {
         assert!(!is_over(Verdict::Backoff(Backoff::Busy), true, Some(61 * MINUTE)));
     }
 
-    /// More lanes than there is room for, of a receiver that refuses all: what it is sent comes to an end, each attempt after its
-    /// delay.
-    #[tokio::test(start_paused = true)]
-    async fn a_receiver_that_refuses_more_than_there_is_room_for_is_not_asked_more_often_for_that() {
-        const LANES: usize = 22_000;
-        let lanes = |after: Option<usize>| Ok((after.map_or(0, |after| after + 1)..LANES).take(PAGE).collect());
-        let (mut queue, mut cursor, mut attempts, mut most) = (Queue::default(), None, 0, 0);
-        let (mut scan_at, end) = (Instant::now(), Instant::now() + 3 * HOUR);
-        while Instant::now() < end {
+    /// All lanes of a queue, in pages.
+    fn pages(lanes: usize) -> impl Fn(Option<usize>) -> Result<Vec<usize>, StateError> + Clone + Send + 'static {
+        move |after| Ok((after.map_or(0, |after| after + 1)..lanes).take(PAGE).collect())
+    }
+
+    /// Delivers for `hours` as [`run`] does, with `receiver` for each lane, which refuses. Returns how often each was tried, and
+    /// when the last of them first was.
+    async fn refused(lanes: usize, hours: u32, receiver: impl Fn(usize) -> u64) -> (Vec<u32>, Option<Duration>) {
+        let (mut queue, mut cursor, mut tried, mut last) = (Queue::default(), None, vec![0; lanes], None);
+        let (began, mut scan_at) = (Instant::now(), Instant::now());
+        while began.elapsed() < hours * HOUR {
             if queue.wants_scan() || scan_at <= Instant::now() {
-                scan(lanes, &mut queue, &mut cursor).await.unwrap();
-                scan_at = Instant::now() + SCAN_EVERY;
+                scan(pages(lanes), |_| true, &mut queue, &mut cursor).await.unwrap();
+                scan_at = Instant::now() + if cursor.is_some() { SCAN_ON } else { SCAN_EVERY };
             }
             let now = Instant::now();
             while let Some(lane) = queue.take(now) {
-                let tried = queue.tried(&lane);
-                (attempts, most) = (attempts + 1, most.max(tried.failures + 1));
-                queue.learn(&lane, true, Some(1), now);
-                queue.fail(lane, now + MINUTE * 5_u32.pow(tried.failures.min(3)));
+                tried[lane] += 1;
+                last = last.or((lane == lanes - 1).then(|| began.elapsed()));
+                queue.learn(&lane, true, Some(receiver(lane)), now);
+                let failures = queue.tried(&lane).failures;
+                queue.fail(lane, now + MINUTE * 5_u32.pow(failures.min(3)));
             }
             tokio::time::sleep_until(queue.next().unwrap().min(scan_at)).await;
         }
+        (tried, last)
+    }
+
+    /// What a receiver is sent that refuses more than there is room for comes to an end, each attempt after its delay.
+    #[tokio::test(start_paused = true)]
+    async fn a_receiver_that_refuses_more_than_there_is_room_for_is_not_asked_more_often_for_that() {
+        const LANES: usize = 22_000;
+        let (tried, _) = refused(LANES, 3, |_| 1).await;
+        let (attempts, most) = (tried.iter().sum::<u32>() as usize, tried.iter().max());
         // With room for all, each would have had five.
-        assert!(attempts < 8 * LANES && most >= 4, "{attempts} attempts, {most} at the most of one");
+        assert!(attempts < 8 * LANES && most >= Some(&5), "{attempts} attempts, {most:?} at the most of one");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_behind_more_of_another_receiver_than_there_is_room_for_is_found_in_minutes() {
+        const LANES: usize = 45_000;
+        let (_, last) = refused(LANES, 1, |lane| if lane == LANES - 1 { 2 } else { 1 }).await;
+        assert!(last.is_some_and(|last| last < 5 * MINUTE), "{last:?}");
     }
 
     #[tokio::test]
-    async fn a_scan_goes_on_where_the_room_ended_and_comes_around() {
+    async fn a_scan_goes_on_where_the_room_ended_and_then_begins_anew() {
         const LANES: usize = 50_000;
-        let lanes = |after: Option<usize>| Ok((after.map_or(0, |after| after + 1)..LANES).take(PAGE).collect());
         let (mut queue, mut cursor, mut tried) = (Queue::default(), None, vec![false; LANES]);
-        for _ in 0..4 {
-            scan(lanes, &mut queue, &mut cursor).await.unwrap();
+        for _ in 0..3 {
+            scan(pages(LANES), |lane| lane % 5 > 0, &mut queue, &mut cursor).await.unwrap();
             let now = Instant::now();
             while let Some(lane) = queue.take(now) {
                 tried[lane] = true;
@@ -343,12 +371,18 @@ mod tests {
                 queue.fail(lane, now + HOUR);
             }
         }
-        assert_eq!(tried.iter().position(|tried| !tried), None);
-        // What is before the cursor is found, too.
+        assert_eq!(
+            (tried.iter().filter(|tried| **tried).count(), cursor),
+            (LANES / 5 * 4, None),
+            "others' are not ours"
+        );
+        // What is before the cursor is found by the next.
         cursor = Some(LANES / 2);
         let mut other = Queue::default();
         let one = |after: Option<usize>| Ok(if after.is_none() { vec![3] } else { Vec::new() });
-        scan(one, &mut other, &mut cursor).await.unwrap();
-        assert_eq!((other.take(Instant::now()), cursor), (Some(3), None));
+        for found in [None, Some(3)] {
+            scan(one, |_| true, &mut other, &mut cursor).await.unwrap();
+            assert_eq!((other.take(Instant::now()), cursor), (found, None));
+        }
     }
 }

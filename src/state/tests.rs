@@ -144,7 +144,7 @@ async fn recorded_work_is_the_queue() {
     assert_eq!(queue(), [sequence]);
     assert!(bench.job(1).due.is_some_and(|due| due <= now()));
 
-    let later = Timestamp::from_millis_clamped(now().millis() + 1000);
+    let later = Timestamp::from_millis_clamped(now().millis() + 600_000);
     let failed = |failure| {
         let (at, job, slot) = (now(), id(1), AssetId::media());
         Event::AttemptFailed { at, job, slot, failure, renewals: None, due: later }

@@ -119,7 +119,9 @@ impl<'a> Attempt<'a> {
         } else if !self.was_taken_back() && is_taken_back {
             due = now;
         }
-        if failure.stuck.is_some() && self.is_in_bucket().await? {
+        if let Some(reason) = failure.stuck
+            && self.is_in_bucket(reason).await?
+        {
             tracing::info!(job = %record.job.id, file = %asset.file, "a write that was not answered had been done");
             return Ok(());
         }
@@ -167,8 +169,8 @@ impl<'a> Attempt<'a> {
 
     /// Whether an earlier attempt's write was done and only not answered: then the file is stored, whatever its source says
     /// by now.
-    async fn is_in_bucket(&self) -> Result<bool, AttemptError> {
-        let found = self.find_claimed().await;
+    async fn is_in_bucket(&self, given_up: StuckReason) -> Result<bool, AttemptError> {
+        let found = self.find_claimed(given_up == StuckReason::RefusedByStorage).await;
         if let Some(outage) = found.as_ref().err().and_then(AttemptError::storage_outage) {
             self.resources.storage.fails(outage);
         }
@@ -176,11 +178,16 @@ impl<'a> Attempt<'a> {
         Ok(self.asset_by_now()?.state == AssetState::Stored)
     }
 
-    async fn find_claimed(&self) -> Result<(), AttemptError> {
+    /// Where storage has refused the file, no write of it is still under way, and a claim without an object is settled.
+    async fn find_claimed(&self, is_refused: bool) -> Result<(), AttemptError> {
         let objects = ObjectCommit::new(self.resources, self.log);
         let is_own = |claim: &Claim| claim.job == self.record.job.id && claim.slot == self.asset.slot;
         for Claim { job, slot, file } in self.log.state().claims()?.into_iter().filter(is_own) {
-            objects.find_own(&file.sha256, &job, &slot).await?;
+            if is_refused {
+                objects.settle_own(&file.sha256, &job, &slot).await?;
+            } else {
+                objects.find_own(&file.sha256, &job, &slot).await?;
+            }
         }
         Ok(())
     }

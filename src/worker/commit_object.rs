@@ -193,7 +193,7 @@ impl<'a> ObjectCommit<'a> {
     }
 
     /// Settles the claim on `sha256` if an earlier attempt at the same file left it. Returns whether it did.
-    async fn settle_own(&self, sha256: &Digest, job: &JobId, slot: &AssetId) -> Result<bool, AttemptError> {
+    pub(super) async fn settle_own(&self, sha256: &Digest, job: &JobId, slot: &AssetId) -> Result<bool, AttemptError> {
         let _alone = self.digests.lock(*sha256).await;
         match self.own_claim(sha256, job, slot)? {
             Some(claim) => self.settle_claim(&claim).await,
