@@ -155,8 +155,8 @@ pub async fn run<O: Outbox>(outbox: O, limits: Limits, mut stop: watch::Receiver
     }
     let mut queue = Queue::default();
     let mut under_way: UnderWay<O::Lane> = (JoinSet::new(), HashMap::new());
-    // A scan that is under way is not begun anew for what was not heard of: another follows.
-    let (mut scan_at, mut cursor, mut missed) = (Instant::now(), None, false);
+    // One that has not seen all yet is not begun anew for what was not heard of: another follows.
+    let (mut scan_at, mut cursor, mut is_cut_off, mut missed) = (Instant::now(), None, false, false);
     let mut shares = outbox.log().cluster().map(|cluster| cluster.shares().changes());
     while !*stop.borrow_and_update() {
         if queue.wants_scan() {
@@ -166,11 +166,12 @@ pub async fn run<O: Outbox>(outbox: O, limits: Limits, mut stop: watch::Receiver
             let from = outbox.clone();
             let lanes = move |after: Option<O::Lane>| from.lanes(PAGE, after.as_ref());
             let is_ours = |lane: &O::Lane| outbox.log().state().share(outbox.share_of(lane)).is_some();
-            let scanned = scan(lanes, is_ours, &mut queue, &mut cursor).await;
+            let has_seen_all = scan(lanes, is_ours, &mut queue, &mut cursor).await;
+            is_cut_off = !matches!(has_seen_all, Ok(true));
             scan_at = Instant::now()
-                + match scanned {
-                    Ok(()) if cursor.is_some() => SCAN_ON,
-                    Ok(()) if !std::mem::take(&mut missed) => SCAN_EVERY,
+                + match has_seen_all {
+                    Ok(false) => SCAN_ON,
+                    Ok(true) if !std::mem::take(&mut missed) => SCAN_EVERY,
                     _ => SCAN_SOON,
                 };
         }
@@ -202,12 +203,13 @@ pub async fn run<O: Outbox>(outbox: O, limits: Limits, mut stop: watch::Receiver
                 Ok(Some(change)) => if let Some((lane, at_once)) = outbox.lane(change) {
                     queue.enqueue(lane, at_once, Instant::now());
                 },
-                Ok(None) | Err(RecvError::Lagged(_)) if cursor.is_some() => missed = true,
+                Ok(None) | Err(RecvError::Lagged(_)) if is_cut_off => missed = true,
                 Ok(None) | Err(RecvError::Lagged(_)) => scan_at = scan_at.min(Instant::now() + SCAN_SOON),
                 Err(RecvError::Closed) => return,
             },
             () = changed(&mut shares) => {
-                (scan_at, cursor) = (scan_at.min(Instant::now() + Duration::from_millis(100)), None);
+                scan_at = scan_at.min(Instant::now() + Duration::from_millis(100));
+                missed |= is_cut_off;
             }
             () = sleep_until(next.map_or(scan_at, |next| next.min(scan_at))) => {}
         }
@@ -230,14 +232,14 @@ async fn changed(shares: &mut Option<watch::Receiver<u64>>) {
     }
 }
 
-/// Looks for all that waits by pages of `lanes`, from behind `cursor` on, as long as there is room; where it is to go on is then in
-/// `cursor`, which is `None` when it has seen all.
+/// Looks for all that waits by pages of `lanes`, from behind `cursor` on, as long as there is room. Returns whether it has seen all;
+/// if not, it is to go on from `cursor`.
 async fn scan<L: Clone + Ord + Hash + Send + Sync + 'static>(
     lanes: impl Fn(Option<L>) -> Result<Vec<L>, StateError> + Clone + Send + 'static,
     is_ours: impl Fn(&L) -> bool,
     queue: &mut Queue<L>,
     cursor: &mut Option<L>,
-) -> Result<(), StateError> {
+) -> Result<bool, StateError> {
     if cursor.is_none() {
         queue.begin_scan();
     }
@@ -249,13 +251,13 @@ async fn scan<L: Clone + Ord + Hash + Send + Sync + 'static>(
         let (now, is_last) = (Instant::now(), page.len() < PAGE);
         for lane in page {
             if is_ours(&lane) && !queue.enqueue(lane.clone(), false, now) {
-                return Ok(());
+                return Ok(false);
             }
             *cursor = Some(lane);
         }
         if is_last {
             *cursor = None;
-            return Ok(());
+            return Ok(true);
         }
     }
 }
@@ -325,8 +327,8 @@ mod tests {
         let (began, mut scan_at) = (Instant::now(), Instant::now());
         while began.elapsed() < hours * HOUR {
             if queue.wants_scan() || scan_at <= Instant::now() {
-                scan(pages(lanes), |_| true, &mut queue, &mut cursor).await.unwrap();
-                scan_at = Instant::now() + if cursor.is_some() { SCAN_ON } else { SCAN_EVERY };
+                let has_seen_all = scan(pages(lanes), |_| true, &mut queue, &mut cursor).await.unwrap();
+                scan_at = Instant::now() + if has_seen_all { SCAN_EVERY } else { SCAN_ON };
             }
             let now = Instant::now();
             while let Some(lane) = queue.take(now) {
@@ -376,6 +378,12 @@ mod tests {
             (LANES / 5 * 4, None),
             "others' are not ours"
         );
+        // Also where there is no room for the very first it has not seen all.
+        let (mut full, mut cursor) = (Queue::default(), None);
+        for lane in 1..=20_000 {
+            full.enqueue(lane, false, Instant::now());
+        }
+        assert!(!scan(pages(20_001), |_| true, &mut full, &mut cursor).await.unwrap() && cursor.is_none());
         // What is before the cursor is found by the next.
         cursor = Some(LANES / 2);
         let mut other = Queue::default();

@@ -130,7 +130,9 @@ impl Shares {
             held.shards &= !bit(*shard);
         }
         drop(held);
-        self.inner.tell();
+        if !released.is_empty() {
+            self.inner.tell();
+        }
     }
 }
 
@@ -182,6 +184,9 @@ mod tests {
         assert_eq!(shares.list(), [0, 3]);
         shares.release_idle(9);
         assert_eq!(shares.list(), [3]);
+        let told = shares.changes();
+        shares.release_idle(9);
+        assert!(!told.has_changed().unwrap(), "nothing was given back");
         shares.suspend(true);
         assert!(shares.enter(3).is_none());
         shares.suspend(false);
