@@ -163,6 +163,8 @@ impl<S: Transport> IdleTimeoutStream<S> {
         // Where the system does not know it, the timer here has to do.
         let unread = u32::try_from(limits.longest_unread.as_millis()).unwrap_or(u32::MAX);
         let _ = sockopt::set_tcp_user_timeout(stream.tcp(), unread);
+        // An answer in pieces would wait 40 ms for the client to acknowledge the first.
+        let _ = stream.tcp().set_nodelay(true);
         let waits = Rc::new(IdleClock {
             since: Cell::new(Some(Instant::now())),
             head_since: Cell::default(),
