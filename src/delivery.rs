@@ -155,7 +155,7 @@ pub async fn run<O: Outbox>(outbox: O, limits: Limits, mut stop: watch::Receiver
     }
     let mut queue = Queue::default();
     let mut under_way: UnderWay<O::Lane> = (JoinSet::new(), HashMap::new());
-    // One that has not seen all yet is not begun anew for what was not heard of: another follows.
+    // A scan that has not seen all yet is not begun anew for what was not heard of: another one follows it.
     let (mut scan_at, mut cursor, mut is_cut_off, mut missed) = (Instant::now(), None, false, false);
     let mut shares = outbox.log().cluster().map(|cluster| cluster.shares().changes());
     while !*stop.borrow_and_update() {

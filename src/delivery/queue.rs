@@ -36,7 +36,7 @@ impl<L> Default for Queue<L> {
 }
 
 impl<L: Clone + Ord + Hash> Queue<L> {
-    /// About 10 MB. Of more, some are left out: see [`Waiting::dispensable`].
+    /// About 10 MB. Of more, some are left out: see [`Waiting::eviction_candidate`].
     const MAX_LANES: usize = 20_000;
 
     /// Something came that is to be delivered, or did long ago; what waits is tried now where that is asked for. Returns whether
@@ -57,7 +57,7 @@ impl<L: Clone + Ord + Hash> Queue<L> {
 
     /// Makes room for one. Returns whether what is left out was tried before.
     fn leave_out(&mut self) -> bool {
-        let Some(item) = self.waiting.dispensable().cloned() else { return true };
+        let Some(item) = self.waiting.eviction_candidate().cloned() else { return true };
         let receiver = self.lanes.remove(&item.1).and_then(|known| known.receiver);
         self.waiting.remove(&item, receiver);
         self.left_out = true;

@@ -65,7 +65,7 @@ impl<L: Clone + Ord> Waiting<L> {
     /// The one to leave out for want of room: where more than half were not tried yet the last of these, else of the receiver
     /// that has most the one that waits for the least time, which has failed least often. So a receiver that does not answer
     /// takes the places of no other, and what it is sent comes to an end.
-    pub(super) fn dispensable(&self) -> Option<&(Instant, L)> {
+    pub(super) fn eviction_candidate(&self) -> Option<&(Instant, L)> {
         let largest = self.sizes.last().and_then(|(_, receiver)| self.tried.get(receiver));
         match largest {
             Some(lanes) if self.untried.len() <= self.all.len() / 2 => lanes.first(),

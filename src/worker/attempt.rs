@@ -178,7 +178,7 @@ impl<'a> Attempt<'a> {
         Ok(self.asset_by_now()?.state == AssetState::Stored)
     }
 
-    /// Where storage has refused the file, no write of it is still under way, and a claim without an object is settled.
+    /// Where storage has refused the file, its object is not expected to appear later: a claim without an object is released.
     async fn find_claimed(&self, is_refused: bool) -> Result<(), AttemptError> {
         let objects = ObjectCommit::new(self.resources, self.log);
         let is_own = |claim: &Claim| claim.job == self.record.job.id && claim.slot == self.asset.slot;
