@@ -20,9 +20,6 @@ mod shares;
 mod status;
 mod transfer;
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -32,6 +29,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::timeout;
 
+use crate::disk::write_durably;
 use crate::domain::Timestamp;
 use crate::journal::JournalError;
 
@@ -236,13 +234,8 @@ fn replica_id(data: &Path) -> std::io::Result<String> {
         Err(error) => return Err(error),
     }
     let id = format!("{:032x}", rand::random::<u128>());
-    let draft = data.join("replica.new");
     std::fs::create_dir_all(data)?;
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-    file.write_all(id.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&draft, &path)?;
-    File::open(data)?.sync_all()?;
+    write_durably(&path, id.as_bytes())?;
     Ok(id)
 }
 

@@ -1,9 +1,13 @@
-//! How much room a disk has, and how much files take up.
+//! How much room a disk has, how much files take up, and files that are written as a whole.
+
+mod durable_file;
 
 use std::io;
 use std::path::Path;
 
 use walkdir::WalkDir;
+
+pub use durable_file::{remove_durably, write_durably};
 
 /// What stays free for others, in bytes, when a state is copied: 1 GiB.
 pub const RESERVE: u64 = 1 << 30;

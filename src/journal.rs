@@ -14,7 +14,6 @@
 
 mod archive;
 mod baseline;
-mod durable_file;
 mod entry;
 mod event;
 mod frame;
@@ -44,7 +43,6 @@ use parking_lot::RwLock;
 pub use archive::{
     Archive, ArchiveError, Archived, ArchivedBytes, Patience, SEGMENT_HEAD, Standing, StoredAs, may_be_segment,
 };
-pub use durable_file::{remove_durably, write_durably};
 pub use entry::{CallbackEntry, Entry, KeptCallback, Quarantined};
 pub use event::Event;
 pub use mirror::{MAX_PAYLOAD, Mirror, SegmentStart, record_length, sync_segments};
@@ -87,6 +85,11 @@ pub enum JournalError {
 }
 
 impl JournalError {
+    /// Of what the file system refused: `action` with what is at `path`.
+    pub(crate) fn io(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { path: path.to_owned(), action, source }
+    }
+
     /// Whether it is for want of room on the disk.
     pub fn is_disk_full(&self) -> bool {
         use io::ErrorKind::{QuotaExceeded, StorageFull};

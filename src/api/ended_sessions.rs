@@ -1,7 +1,6 @@
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::auth::SessionId;
 use super::cookie::LASTS;
 use crate::cluster::{Cluster, ClusterError, Note};
+use crate::disk::write_durably;
 
 /// Sessions that were ended before their time, in memory and in a file, so that a restart brings none back.
 #[derive(Debug)]
@@ -84,7 +84,7 @@ impl EndedSessions {
         };
         let path = self.path.clone();
         // It is written although nobody waits any more: whoever is next waits for that.
-        let writing = web::block(move || write(&path, &bytes).map(|()| *written = change));
+        let writing = web::block(move || write_durably(&path, &bytes).map(|()| *written = change));
         writing.await.map_err(io::Error::other)?
     }
 
@@ -168,16 +168,6 @@ fn read(path: &Path) -> io::Result<BTreeMap<String, OfToken>> {
         return Err(io::Error::new(ErrorKind::FileTooLarge, "expected at most 4 MiB"));
     }
     Ok(serde_json::from_reader(io::BufReader::new(file))?)
-}
-
-/// Whole or not at all.
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let new = path.with_extension("json.new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)?;
-    path.parent().map_or(Ok(()), |dir| File::open(dir)?.sync_all())
 }
 
 #[cfg(test)]

@@ -4,9 +4,8 @@
 //! It is made once, when a vault first uses a bucket, and what it says is remembered beside the journal. From then on
 //! nothing is written to a bucket at that place without that marker, and what it does not have does not count as missing.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use futures_util::TryStreamExt;
@@ -17,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::backend::Uploads;
 use super::local::{blocking, make_directory};
 use super::{Bucket, BucketError, ObjectKey, StorageUrl};
+use crate::disk::write_durably;
 
 /// A longer one is none.
 const MAX_BYTES: u64 = 1024;
@@ -91,15 +91,7 @@ impl Identity {
     fn remember(&self, vault: &str) -> Result<(), BucketError> {
         let record = Record { storage: self.storage.clone(), vault: vault.to_owned() };
         let text = serde_json::to_vec(&record).map_err(|error| BucketError::Unavailable(error.to_string()))?;
-        let temporary = self.path.with_extension("json.new");
-        let write = || {
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            fs::rename(&temporary, &self.path)?;
-            fs::File::open(self.path.parent().unwrap_or(Path::new(".")))?.sync_all()
-        };
-        write().map_err(|error| BucketError::of_io("writing", &self.path, &error))?;
+        write_durably(&self.path, &text).map_err(|error| BucketError::of_io("writing", &self.path, &error))?;
         self.set(Standing::Marked { vault: vault.to_owned(), found: Some(Ok(())) });
         Ok(())
     }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 
 use super::JournalError;
-use super::durable_file::{remove_durably, write_durably};
+use crate::disk::{remove_durably, write_durably};
 
 /// The newest of the segments that the archive is to be compared with.
 #[derive(Debug, Default)]
@@ -65,7 +65,7 @@ impl Baseline {
     pub(super) fn record(&self) -> Result<(), JournalError> {
         let mut must_record = self.must_record.lock();
         let (Some(file), Some(newest), true) = (&self.file, self.newest, *must_record) else { return Ok(()) };
-        write_durably(file, &newest.to_string())?;
+        write_durably(file, newest.to_string().as_bytes()).map_err(JournalError::io(file, "written"))?;
         *must_record = false;
         Ok(())
     }
@@ -74,7 +74,7 @@ impl Baseline {
     pub(super) fn clear(&self) -> Result<(), JournalError> {
         let mut must_record = self.must_record.lock();
         let Some(file) = &self.file else { return Ok(()) };
-        remove_durably(file)?;
+        remove_durably(file).map_err(JournalError::io(file, "removed"))?;
         *must_record = false;
         Ok(())
     }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 
 use super::JournalError;
-use super::durable_file::write_durably;
+use crate::disk::write_durably;
 
 /// The position behind the last such segment, or 0.
 #[derive(Debug, Default)]
@@ -49,7 +49,7 @@ impl UnlinkedEnd {
         let mut known = self.end.lock();
         if end > *known {
             if let Some(file) = &self.file {
-                write_durably(file, &end.to_string())?;
+                write_durably(file, end.to_string().as_bytes()).map_err(JournalError::io(file, "written"))?;
             }
             *known = end;
         }

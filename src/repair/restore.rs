@@ -12,11 +12,12 @@ use super::AT_ONCE;
 use super::retention::{RetentionError, STORE_PATIENCE};
 use crate::backoff::with_retry;
 use crate::bucket::{Bucket, BucketError, Manifest, ObjectKey};
+use crate::disk::{remove_durably, write_durably};
 use crate::domain::{
     Access, Asset, AssetId, AssetSource, AssetState, AssetView, Candidate, Job, JobDetails, JobState, MediaUrl, Status,
     StoredFile, StuckReason, Timestamp, Variant, Withdrawal,
 };
-use crate::journal::{Durability, Event, JournalError, remove_durably, write_durably};
+use crate::journal::{Durability, Event, JournalError};
 use crate::state::{EventLog, ParseCallback, ParsedCallback, RecordError, StateError, restore_marker};
 
 /// Why not all manifests could be looked at. Those that were count; it may be done again.
@@ -60,7 +61,7 @@ impl PendingRestore {
     /// # Errors
     /// When the disk refuses.
     pub(super) fn record(&self) -> Result<(), JournalError> {
-        write_durably(&self.0, "")
+        write_durably(&self.0, b"").map_err(JournalError::io(&self.0, "written"))
     }
 
     /// Whether it is of a rebuild, which was then cut off: the state has nothing that only it knows. Blocks.
@@ -74,7 +75,8 @@ impl PendingRestore {
     /// When the disk refuses.
     pub(super) fn record_rebuild(&self) -> Result<(), JournalError> {
         self.record()?;
-        write_durably(&self.rebuild_marker(), "")
+        let marker = self.rebuild_marker();
+        write_durably(&marker, b"").map_err(JournalError::io(&marker, "written"))
     }
 
     fn rebuild_marker(&self) -> PathBuf {
@@ -89,8 +91,10 @@ impl PendingRestore {
         if !log.flush(STORE_PATIENCE)? {
             return Err(RetentionError::StoreBehind);
         }
-        remove_durably(&self.rebuild_marker())?;
-        Ok(remove_durably(&self.0)?)
+        for marker in [&self.rebuild_marker(), &self.0] {
+            remove_durably(marker).map_err(JournalError::io(marker, "removed"))?;
+        }
+        Ok(())
     }
 }
 

@@ -12,8 +12,9 @@ use super::records::{Counters, Meta, VERSION};
 use super::store::{Access, Store};
 use super::txn::Txn;
 use super::{State, StateError, StoreError};
+use crate::disk::write_durably;
 use crate::domain::{JobState, Timestamp};
-use crate::journal::{Damage, DamageKind, JournalError, make_private_dir, write_durably};
+use crate::journal::{Damage, DamageKind, JournalError, make_private_dir};
 
 /// How the store was brought up to date with the journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -169,7 +170,11 @@ impl State {
     /// # Errors
     /// When the disk refuses.
     pub(super) fn expect_manifests(&self) -> Result<(), JournalError> {
-        if self.cluster().is_some() { Ok(()) } else { write_durably(&restore_marker(&self.shared.dir), "") }
+        if self.cluster().is_some() {
+            return Ok(());
+        }
+        let marker = restore_marker(&self.shared.dir);
+        write_durably(&marker, b"").map_err(JournalError::io(&marker, "written"))
     }
 
     /// Gives a full disk the room of the damaged store that was put aside: what is taken in from now on is worth more.
