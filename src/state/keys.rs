@@ -90,7 +90,8 @@ impl Table {
     }
 
     fn key(self, parts: &[&[u8]]) -> Vec<u8> {
-        let mut key = self.prefix();
+        let mut key = Vec::with_capacity(1 + parts.iter().map(|part| part.len()).sum::<usize>());
+        key.push(self as u8);
         for part in parts {
             key.extend_from_slice(part);
         }

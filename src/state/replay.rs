@@ -63,7 +63,7 @@ pub(super) fn replay(
         };
         let reading = std::thread::Builder::new().name("journal reader".to_owned()).spawn_scoped(scope, read);
         let reading = reading.map_err(RecoveryError::Thread)?;
-        let folded = fold_in(store, txn, chunks.into_iter().flatten(), passed_over, made_anew, go_on);
+        let folded = fold_in(txn, chunks.into_iter().flatten(), passed_over, made_anew, go_on);
         let entries = reading.join().unwrap_or_else(|panic| resume_unwind(panic));
         let mut recovery = folded?;
         recovery.damage = entries.damage().to_vec();
@@ -109,9 +109,8 @@ fn read_ahead(
     let _ = chunks.send(chunk);
 }
 
-fn fold_in<'a>(
-    store: &'a Store,
-    mut txn: Txn<'a>,
+fn fold_in(
+    mut txn: Txn<'_>,
     entries: impl Iterator<Item = Result<ReadEntry, JournalError>>,
     passed_over: &BTreeSet<u64>,
     made_anew: bool,
@@ -141,11 +140,10 @@ fn fold_in<'a>(
         pending += 1;
         // A replay that is cut off goes on behind what was committed.
         if is_in_order && (pending >= BATCH || txn.bytes() > BATCH_BYTES) {
-            txn.commit(recovery.applied)?;
+            txn = txn.commit_and_continue(recovery.applied)?;
             if !go_on() {
                 return Err(RecoveryError::Stopped);
             }
-            txn = Txn::begin_replay(store)?;
             pending = 0;
         }
     }

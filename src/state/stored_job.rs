@@ -341,7 +341,7 @@ impl Txn<'_> {
                 for (place, asset) in job.assets.iter().enumerate() {
                     let bytes = postcard::to_stdvec(asset)?;
                     if records.get(place).is_none_or(|before| *before != bytes) {
-                        self.put_raw(keys::job_file(*sequence, place), bytes);
+                        self.put_raw(keys::job_file(*sequence, place), &bytes);
                     }
                 }
                 job.assets.iter().map(FileState::of).collect()

@@ -1,10 +1,13 @@
+mod read_cache;
+
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use self::read_cache::ReadCache;
 use super::StateError;
 use super::keys::{META, Table, with_prefix};
 use super::records::{Meta, NotificationsChanged};
@@ -20,7 +23,9 @@ pub(super) struct Txn<'a> {
     /// How many bytes of keys and values it holds, about.
     bytes: RefCell<usize>,
     /// What was read of the store: many entries ask for the same ref.
-    reads: RefCell<HashMap<Vec<u8>, Option<IVec>>>,
+    reads: RefCell<ReadCache>,
+    /// Empty; what is written is serialized here, so that it is allocated once.
+    buffer: Vec<u8>,
     pub(super) meta: Meta,
     pub(super) due_changed: bool,
     pub(super) confirmations_changed: bool,
@@ -34,21 +39,26 @@ pub(super) struct Txn<'a> {
 
 impl<'a> Txn<'a> {
     pub(super) fn begin(store: &'a Store) -> Result<Self, StateError> {
-        let mut txn = Self {
+        let mut txn = Self::empty(store);
+        txn.meta = txn.get(&META)?.unwrap_or(Meta { version: super::records::VERSION, ..Meta::default() });
+        Ok(txn)
+    }
+
+    fn empty(store: &'a Store) -> Self {
+        Self {
             store,
             is_replay: false,
             writes: BTreeMap::new(),
             bytes: RefCell::default(),
             reads: RefCell::default(),
+            buffer: Vec::new(),
             meta: Meta::default(),
             due_changed: false,
             confirmations_changed: false,
             outbox_updates: Vec::new(),
             notifications: Vec::new(),
             position: 0,
-        };
-        txn.meta = txn.get(&META)?.unwrap_or(Meta { version: super::records::VERSION, ..Meta::default() });
-        Ok(txn)
+        }
     }
 
     /// For entries that were recorded before.
@@ -86,12 +96,12 @@ impl<'a> Txn<'a> {
     }
 
     fn read(&self, key: &[u8]) -> Result<Option<IVec>, StateError> {
-        if let Some(value) = self.reads.borrow().get(key) {
-            return Ok(value.clone());
+        if let Some(value) = self.reads.borrow_mut().get(key) {
+            return Ok(value);
         }
         let value = self.store.get(key)?;
         *self.bytes.borrow_mut() += key.len() + value.as_ref().map_or(0, |value| value.len());
-        self.reads.borrow_mut().insert(key.to_owned(), value.clone());
+        self.reads.borrow_mut().insert(key, value.clone());
         Ok(value)
     }
 
@@ -130,18 +140,21 @@ impl<'a> Txn<'a> {
     }
 
     pub(super) fn put<T: Serialize>(&mut self, key: Vec<u8>, value: &T) -> Result<(), StateError> {
-        self.put_raw(key, postcard::to_stdvec(value)?);
+        let mut bytes = postcard::to_extend(value, std::mem::take(&mut self.buffer))?;
+        self.put_raw(key, &bytes);
+        bytes.clear();
+        self.buffer = bytes;
         Ok(())
     }
 
-    pub(super) fn put_raw(&mut self, key: Vec<u8>, value: Vec<u8>) {
+    pub(super) fn put_raw(&mut self, key: Vec<u8>, value: &[u8]) {
         *self.bytes.get_mut() += key.len() + value.len();
         self.writes.insert(key, Some(value.into()));
     }
 
     /// An index entry: the key says all.
     pub(super) fn mark(&mut self, key: Vec<u8>) {
-        self.put_raw(key, Vec::new());
+        self.put_raw(key, &[]);
     }
 
     pub(super) fn remove(&mut self, key: Vec<u8>) {
@@ -151,8 +164,29 @@ impl<'a> Txn<'a> {
 
     /// Makes all writes visible at once; everything before journal position `applied` is then folded in.
     pub(super) fn commit(mut self, applied: u64) -> Result<(), StateError> {
+        self.put_meta(applied)?;
+        Ok(self.store.commit(self.writes.into_iter().map(|(key, value)| (key.into(), value)).collect())?)
+    }
+
+    /// The same. Returns the transaction that follows, which knows what this one has read: for who commits often while nobody
+    /// else does.
+    pub(super) fn commit_and_continue(mut self, applied: u64) -> Result<Self, StateError> {
+        self.put_meta(applied)?;
+        let mut reads = self.reads.take();
+        reads.update(&self.writes);
+        let next = Self {
+            is_replay: self.is_replay,
+            meta: self.meta.clone(),
+            reads: RefCell::new(reads),
+            ..Self::empty(self.store)
+        };
+        self.commit(applied)?;
+        Ok(next)
+    }
+
+    fn put_meta(&mut self, applied: u64) -> Result<(), StateError> {
         self.meta.applied = applied;
         self.writes.insert(META.to_vec(), Some(postcard::to_stdvec(&self.meta)?.into()));
-        Ok(self.store.commit(self.writes.into_iter().map(|(key, value)| (key.into(), value)).collect())?)
+        Ok(())
     }
 }

@@ -224,7 +224,7 @@ fn lane_of(notification: &Notification) -> NotificationLane {
 fn enter(txn: &mut Txn<'_>, number: u64, notification: &Notification) {
     let destination = keys::short_hash(&notification.destination.name());
     let key = keys::with_job(keys::notifications_in(notification.state), number);
-    txn.put_raw(key, destination.to_be_bytes().to_vec());
+    txn.put_raw(key, &destination.to_be_bytes());
     *count(txn, notification.state) += 1;
     if notification.state == NotificationState::Pending {
         let NotificationLane { destination, job } = lane_of(notification);

@@ -35,6 +35,31 @@ async fn the_state_comes_back_from_the_journal_alone() {
     }
 }
 
+/// A replay keeps what it has read from one commit to the next.
+#[tokio::test]
+async fn what_changes_from_commit_to_commit_of_a_replay_comes_back() {
+    const ROUNDS: u32 = 70;
+    const JOBS: u32 = 40;
+    let bench = Bench::new().await;
+    for round in 0..ROUNDS {
+        // The name answers to another ref each time, and to none in between.
+        bench.add_ref(round, "one").await;
+        let named = done(1000 + round, Some("one"));
+        let posts = (0..JOBS).map(|number| bench.post(Target::Channel, progress(number)));
+        futures_util::future::join_all(posts).await;
+        bench.post(Target::Channel, named).await;
+        bench.event(Event::RefRemoved { at: now(), id: ref_id(round) }).await;
+    }
+    assert_eq!((bench.job(7).callbacks, bench.job(1000).callbacks), (ROUNDS, 1));
+    let before = snapshot(bench.log.state());
+    bench.log.close();
+    remove(&bench.dir.path().join("state"));
+    let (bench, recovery) = bench.reopen().await;
+    assert_eq!(recovery.replayed, u64::from(ROUNDS * (JOBS + 3)));
+    assert_eq!(snapshot(bench.log.state()), before);
+    assert_eq!(bench.job(7).callbacks, ROUNDS);
+}
+
 /// Noise that sled alone does not always notice: it may open without an error and with records gone.
 #[tokio::test]
 async fn noise_in_any_of_the_stores_files_is_noticed_and_mended() {
