@@ -102,6 +102,13 @@ pub struct Guard {
     ended: watch::Sender<Option<Ended>>,
 }
 
+impl Guard {
+    /// Tells of the part as ended, and why.
+    pub fn end(mut self, reason: String) {
+        self.reason = Some(reason);
+    }
+}
+
 impl Drop for Guard {
     fn drop(&mut self) {
         let reason = self

@@ -14,6 +14,7 @@ mod apply;
 mod fair_queue;
 mod outage;
 mod shared;
+mod watchdog;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -203,6 +204,7 @@ impl EventLog {
         let commit = supervisor.thread("journal thread", kept, move |_| commit(parts));
         let folder = FoldThread { folding, journal: journal.clone(), parse_callback, recovered: recovery_sender };
         let apply = supervisor.thread("state thread", (), move |()| folder.run(opened, aside, &batch_receiver));
+        watchdog::start(&state, &supervisor).map_err(RecoveryError::Thread)?;
         Ok(Self {
             journal,
             state,

@@ -160,6 +160,7 @@ impl State {
             opened => opened?,
         };
         let store = Arc::new(store);
+        *self.shared.last.lock() = store.downgrade();
         let applied = Txn::begin(&store)?.meta.applied;
         Ok(Opened { store, applied })
     }

@@ -2,7 +2,7 @@
 //!
 //! It knows nothing of what it stores. Its whole surface: [`Store::open`], [`Store::get`], [`Store::range`],
 //! [`Store::commit`], [`Store::flush`], [`Store::set_bulk`], [`Store::failure`], [`Store::downgrade`], [`Store::count`],
-//! [`Store::compact`].
+//! [`Store::compact`], and `Shared::writing_for`, which tells of a writer that hangs.
 //!
 //! ```text
 //!  commit ──► memtable ──(writer thread, whole commits merged)──► blocks ──► sled ──(fsync)──► disk

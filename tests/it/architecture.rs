@@ -22,7 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bucket", &["disk", "domain", "http"]),
     ("worker", &["domain", "backoff", "provider", "journal", "cluster", "state", "fetch", "bucket"]),
     ("reconcile", &["domain", "backoff", "provider", "intake", "state"]),
-    ("repair", &["disk", "domain", "backoff", "journal", "cluster", "state", "fetch", "bucket"]),
+    ("repair", &["disk", "domain", "backoff", "journal", "cluster", "state", "supervisor", "fetch", "bucket"]),
     ("delivery", &["domain", "backoff", "http", "cluster", "state", "egress"]),
     ("relay", &["domain", "journal", "cluster", "state", "egress", "delivery"]),
     ("notify", &["domain", "journal", "cluster", "state", "egress", "bucket", "delivery"]),
@@ -85,7 +85,7 @@ fn nobody_below_app_imports_config() {
 /// What is stored there is the business of the state; what is outside sees few functions.
 #[test]
 fn the_store_under_the_state_stands_alone() {
-    const MAX_FUNCTIONS: usize = 10;
+    const MAX_FUNCTIONS: usize = 11;
     let state = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/state");
     let mut files = rust_files(&state.join("store"));
     files.push(state.join("store.rs"));

@@ -50,6 +50,9 @@ const SYNCED: &[&str] = &["journal.synced", "bucket.synced"];
 /// A disk that cannot read: `archive.rs` has a test of its own.
 const READING: &[&str] = &["journal.read"];
 
+/// Hangs are taken for such after a second: `process_life.rs` has a test of its own.
+const HANGING: &[&str] = &["state.hang_timeout"];
+
 /// Do not fail, but have snapshots made without minutes in between, and small states compacted as large ones are.
 const HURRYING: &[&str] = &["snapshot.hurry", "state.compact"];
 
@@ -119,6 +122,7 @@ fn the_list_of_points_is_that_of_the_source() {
         HURRYING,
         INDEXING,
         ENDING,
+        HANGING,
         crate::confirm::crash::POINTS,
         crate::notify::POINTS,
         crate::relay::POINTS,

@@ -216,6 +216,9 @@ impl Blocks {
             }
             rewrite(&mut batch, first, block.as_deref(), &group)?;
         }
+        // sled writes behind, and nothing bounds how much. Its seven threads must never all have a buffer to write: each may
+        // wait for whoever extends the file, who waits until one of them has shortened it.
+        guard(|| Ok(self.tree.flush().map(drop)?))?;
         guard(|| Ok(self.tree.apply_batch(batch)?))
     }
 
