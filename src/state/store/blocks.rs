@@ -216,8 +216,15 @@ impl Blocks {
             }
             rewrite(&mut batch, first, block.as_deref(), &group)?;
         }
-        // sled writes behind, and nothing bounds how much. Its seven threads must never all have a buffer to write: each may
-        // wait for whoever extends the file, who waits until one of them has shortened it.
+        self.apply(batch)
+    }
+
+    /// Makes all of a batch visible when what was written before is on its way to the disk.
+    ///
+    /// sled writes behind, and nothing bounds how much. Once all seven of its threads have a buffer of half a megabyte to
+    /// write, each may wait for whoever extends the file, who waits until one of them has shortened it. Of all batches only
+    /// one in bulk is so large.
+    fn apply(&self, batch: sled::Batch) -> Result<(), StoreError> {
         guard(|| Ok(self.tree.flush().map(drop)?))?;
         guard(|| Ok(self.tree.apply_batch(batch)?))
     }
@@ -238,7 +245,7 @@ impl Blocks {
                 batch.insert(first, block);
                 copied += 1;
             }
-            other.tree.apply_batch(batch)?;
+            other.apply(batch)?;
             if copied < AT_ONCE {
                 other.sync()?;
                 return Ok(true);

@@ -14,7 +14,7 @@ const MIN_BULK_BYTES: usize = 16 << 20;
 /// How many writes go into sled at once: nobody can read it meanwhile, for some milliseconds.
 const FLUSH_BATCH: usize = 256;
 /// So many times as many when somebody waits for it.
-const BATCHES_FOR_WAITERS: usize = 8;
+const BATCHES_FOR_WAITERS: usize = 4;
 /// The same when nobody reads yet: the more is merged, the less is written, since neighbours share a block.
 const BATCHES_IN_BULK: usize = 64;
 /// For how long what was committed may wait for more to be merged with.
