@@ -261,7 +261,7 @@ async fn with_a_service_the_commands_have_it_done() {
     finished_videos(&simulator, 2, "730015522").await;
     let dir = tempfile::tempdir().unwrap();
     let mut program = program(&dir, &simulator);
-    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = crate::support::free_address();
     program.set("SERVER__LISTEN", address.to_string());
     let process = program.start().await;
     let ended = run(&program, &["backfill", "videos", "--limit", "1", "--all"]).await;

@@ -260,7 +260,7 @@ fn refs_add_asks_the_service_that_holds_the_data() {
 async fn refs_add_refuses_the_same_with_and_without_a_running_service() {
     let dir = tempfile::tempdir().unwrap();
     let mut program = Program::new(dir.path());
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = crate::support::free_address();
     program.set("SERVER__LISTEN", free.to_string());
     program.set("FETCH__ALLOW_HTTP", "false".to_owned());
     program.set("FETCH__ALLOW_PRIVATE_ADDRESSES", "false".to_owned());

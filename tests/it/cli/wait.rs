@@ -75,7 +75,7 @@ fn wait_takes_the_ref_that_answers_to_a_name_before_those_of_calls_that_repeat_i
 async fn wait_and_get_count_every_job_of_a_ref() {
     let (dir, media) = (tempfile::tempdir().unwrap(), MediaServer::start());
     let mut program = Program::new(dir.path());
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = crate::support::free_address();
     program.set("SERVER__LISTEN", free.to_string());
     let run = |arguments: &[&str]| {
         let mut command = program.command(arguments);

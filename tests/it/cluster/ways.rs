@@ -1,6 +1,5 @@
 //! Ways to PostgreSQL: over TLS, and through a pool.
 
-use std::net::TcpListener;
 
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 
@@ -47,7 +46,7 @@ async fn through_pgbouncer_in_transaction_mode_all_is_as_without() {
         assert!(std::env::var_os("REPLYVAULT_TEST_CLIENTS").is_none(), "PgBouncer is not installed");
         return eprintln!("skipped: PgBouncer is not installed (apt-get install pgbouncer)");
     }
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = crate::support::free_address().port();
     let _pool = replicas.postgres.pool(port);
     for program in &mut replicas.programs {
         program.set("CLUSTER__POSTGRES", format!("postgres://postgres@127.0.0.1:{port}/postgres"));

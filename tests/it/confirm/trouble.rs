@@ -41,9 +41,7 @@ async fn a_provider_out_of_reach_means_wait() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_listening_at_the_providers_address_means_wait() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
+    let address = crate::support::free_address();
     let vault = Vault::start_with(|settings| {
         settings.intake.confirm = true;
         settings.provider = Some(provider(&format!("http://{address}")));

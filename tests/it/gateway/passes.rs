@@ -105,7 +105,7 @@ async fn a_path_cannot_lead_out_of_the_api() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_out_of_reach_is_said_to_be() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = crate::support::free_address();
     let vault = vault(&format!("http://{closed}")).await;
     let response = vault.client.get(vault.url("/v1/minimax/accounts")).bearer_auth(TOKEN).send().await.unwrap();
     assert_eq!(response.status(), 502);

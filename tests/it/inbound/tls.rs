@@ -136,7 +136,7 @@ async fn a_handshake_that_is_too_long_is_not_read_to_its_end() {
 async fn the_commands_find_the_service_by_its_certificate_whatever_name_is_in_it() {
     let dir = tempfile::tempdir().unwrap();
     certify(dir.path(), "vault.example.com");
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = crate::support::free_address().port();
     let mut program = Program::new(dir.path());
     let mut set = |key: &str, value: String| {
         let key = format!("REPLYVAULT_SERVER__{key}");

@@ -105,7 +105,7 @@ async fn a_dead_event_is_listed_and_sent_again_when_somebody_asks_for_it() {
 async fn commands_wait_download_and_try_out_endpoints() {
     let (dir, media, receiver) = (tempfile::tempdir().unwrap(), MediaServer::start(), Receiver::start());
     let mut program = Program::new(dir.path());
-    program.set("SERVER__LISTEN", format!("127.0.0.1:{}", free_port()));
+    program.set("SERVER__LISTEN", crate::support::free_address().to_string());
     let endpoint = |name: &str| format!("{{ name = {name:?}, url = {:?}, secret = {SECRET:?} }}", receiver.url("/"));
     program.set("NOTIFY__ENDPOINTS", format!("[{}, {}]", endpoint("a"), endpoint("b")));
     let run = |arguments: &[&str]| {
@@ -142,8 +142,4 @@ async fn commands_wait_download_and_try_out_endpoints() {
     assert!(code == Some(1) && why.contains("failed: no"), "{why}");
     assert_eq!(run(&["wait", "nobody"]).await.unwrap().0, Some(1));
     assert_eq!(process.terminate().await, Some(0));
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

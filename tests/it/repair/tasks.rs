@@ -14,7 +14,7 @@ use crate::support::vault::{PATIENCE, TOKEN, Vault, completed, video_id};
 async fn the_running_service_does_it_when_it_holds_the_data() {
     let archive = Archive::of(&[1000, 2000]).await;
     let mut program = archive.program();
-    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = crate::support::free_address();
     program.settings.push(("REPLYVAULT_SERVER__LISTEN".to_owned(), address.to_string()));
     let process = program.start().await;
     std::fs::remove_file(archive.path(archive.key(0))).unwrap();

@@ -14,6 +14,9 @@ pub(crate) mod vault;
 pub(crate) mod web_socket;
 
 use std::fmt::Debug;
+use std::net::SocketAddr;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use actix_http::{Request, Response};
@@ -22,6 +25,20 @@ use actix_web::HttpServer;
 use actix_web::body::MessageBody;
 use actix_web::dev::AppConfig;
 use tokio::net::{TcpListener, TcpStream};
+
+/// An address of this machine that nobody listens on, for who is to listen there later, or for nobody. The system gives it to
+/// no listener or connection that leaves the port to it, and no test gets it twice.
+pub(crate) fn free_address() -> SocketAddr {
+    const FIRST: u16 = 10_000;
+    static PORTS: LazyLock<(u16, AtomicU16)> = LazyLock::new(|| {
+        let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
+        let count = range.split_whitespace().next().unwrap().parse::<u16>().unwrap() - FIRST;
+        (count, AtomicU16::new(rand::random_range(0..count)))
+    });
+    let (count, next) = &*PORTS;
+    let next = || SocketAddr::from(([127, 0, 0, 1], FIRST + next.fetch_add(1, Ordering::Relaxed) % count));
+    std::iter::repeat_with(next).find(|address| std::net::TcpListener::bind(address).is_ok()).unwrap()
+}
 
 /// A server that stands for somebody else's. It waits for a client on a busy machine however long that takes; by default it
 /// would say 408 to one that needs five seconds for its request, and close what is not used for five seconds.

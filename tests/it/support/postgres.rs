@@ -36,7 +36,7 @@ impl Postgres {
         if let Some((user, group)) = user {
             chown(dir.path(), Some(user), Some(group)).unwrap();
         }
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = super::free_address().port();
         let postgres = Self { dir, bin, port, user, server: Mutex::new(None) };
         let made = postgres
             .command("initdb")

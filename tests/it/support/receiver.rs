@@ -1,7 +1,7 @@
 //! What a caller of the gateway has its callbacks sent to.
 
 use std::collections::HashMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ impl Receiver {
 
     /// One that nobody can connect to until [`Receiver::up`] is called.
     pub(crate) fn start_down() -> Self {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = super::free_address();
         Self { address, shared: Arc::default(), server: None }
     }
 
