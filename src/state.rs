@@ -230,12 +230,6 @@ impl State {
         (failure != StoreError::Stalled).then(|| failure.into())
     }
 
-    /// For how long the last store that was opened has been inside one call of sled that changes it.
-    fn writing_for(&self) -> Duration {
-        let last = self.shared.last.lock().upgrade();
-        last.map_or(Duration::ZERO, |last| last.writing_for())
-    }
-
     fn store(&self) -> Result<Arc<Store>, StateError> {
         self.shared.store.read().clone().ok_or(StateError::Rebuilding)
     }

@@ -14,7 +14,6 @@ use crate::bucket::Bucket;
 use crate::domain::JobState;
 use crate::journal::{Archive, ArchiveError, Archived, Journal, JournalError, Patience, ReadProgress};
 use crate::state::{Counters, EventLog, ParseCallback, Recovery, RecoveryError, StateError};
-use crate::supervisor::Ended;
 
 /// A state that was made anew.
 #[derive(Clone, Debug)]
@@ -94,9 +93,6 @@ pub enum RebuildError {
     /// The new one has what the journal tells of, and not all that only manifests do. It may be tried again.
     #[error(transparent)]
     Restore(#[from] RestoreError),
-    /// A part that it needs has ended; the next start goes on.
-    #[error(transparent)]
-    Ended(Ended),
     /// It was stopped before its end; the next start goes on.
     #[error("stopped before the state was complete")]
     Stopped,
@@ -152,11 +148,7 @@ pub async fn rebuild(
         let problems = archive.problems();
         Ok(Rebuilt { recovery, segments, problems, manifests, counters: log.state().counters()? })
     };
-    let rebuilt: Result<Rebuilt, RebuildError> = tokio::select! {
-        rebuilt = rebuilt => rebuilt,
-        // What hangs cannot be closed either.
-        ended = log.supervisor().ended() => return Err(RebuildError::Ended(ended)),
-    };
+    let rebuilt: Result<Rebuilt, RebuildError> = rebuilt.await;
     let (closing, is_whole) = (log.clone(), rebuilt.is_ok());
     let _ = tokio::task::spawn_blocking(move || {
         let clear = || clear_baseline(&closing).and_then(|()| PendingRestore::of(&closing).clear(&closing));

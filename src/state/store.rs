@@ -2,7 +2,7 @@
 //!
 //! It knows nothing of what it stores. Its whole surface: [`Store::open`], [`Store::get`], [`Store::range`],
 //! [`Store::commit`], [`Store::flush`], [`Store::set_bulk`], [`Store::failure`], [`Store::downgrade`], [`Store::count`],
-//! [`Store::compact`], and `Shared::writing_for`, which tells of a writer that hangs.
+//! [`Store::compact`], and `Shared::probe`, which shows whether sled goes on.
 //!
 //! ```text
 //!  commit ──► memtable ──(writer thread, whole commits merged)──► blocks ──► sled ──(fsync)──► disk
@@ -51,6 +51,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use fail::fail_point;
 pub(super) use sled::IVec;
 
 use self::blocks::Blocks;
@@ -113,5 +114,16 @@ impl Store {
     pub(in crate::state) fn count(&self) -> Result<BTreeMap<u8, u64>, StoreError> {
         // Also when the system has no thread for it.
         blocks::guard(|| self.shared.blocks.count())
+    }
+}
+
+impl Shared {
+    /// Returns once sled goes on with a read, and with what was written before.
+    ///
+    /// # Errors
+    /// When sled fails.
+    pub(in crate::state) fn probe(&self) -> Result<(), StoreError> {
+        fail_point!("state.probe", |_| Ok(()));
+        self.blocks.probe()
     }
 }

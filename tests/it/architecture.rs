@@ -22,7 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("bucket", &["disk", "domain", "http"]),
     ("worker", &["domain", "backoff", "provider", "journal", "cluster", "state", "fetch", "bucket"]),
     ("reconcile", &["domain", "backoff", "provider", "intake", "state"]),
-    ("repair", &["disk", "domain", "backoff", "journal", "cluster", "state", "supervisor", "fetch", "bucket"]),
+    ("repair", &["disk", "domain", "backoff", "journal", "cluster", "state", "fetch", "bucket"]),
     ("delivery", &["domain", "backoff", "http", "cluster", "state", "egress"]),
     ("relay", &["domain", "journal", "cluster", "state", "egress", "delivery"]),
     ("notify", &["domain", "journal", "cluster", "state", "egress", "bucket", "delivery"]),

@@ -50,8 +50,8 @@ const SYNCED: &[&str] = &["journal.synced", "bucket.synced"];
 /// A disk that cannot read: `archive.rs` has a test of its own.
 const READING: &[&str] = &["journal.read"];
 
-/// Hangs are taken for such after a second: `process_life.rs` has a test of its own.
-const HANGING: &[&str] = &["state.hang_timeout"];
+/// A store that hangs, and is taken for such after seconds: `process_life.rs` has a test of its own.
+const HANGING: &[&str] = &["state.hang_timeout", "state.probe"];
 
 /// Do not fail, but have snapshots made without minutes in between, and small states compacted as large ones are.
 const HURRYING: &[&str] = &["snapshot.hurry", "state.compact"];

@@ -50,10 +50,10 @@ async fn the_process_ends_with_1_and_the_name_of_the_part_that_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_process_ends_with_1_when_the_store_does_not_return_from_a_write() {
-    let (code, said) = ends("state.hang_timeout=return;state.write=sleep(3600000)").await;
+async fn the_process_ends_with_1_when_nobody_can_read_the_store_any_more() {
+    let (code, said) = ends("state.hang_timeout=return;state.probe=sleep(3600000)").await;
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("the state writer has ended: sled has not returned for"), "{said}");
+    assert!(said.contains("the state's store has ended: sled lets nobody go on"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

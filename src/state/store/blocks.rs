@@ -254,6 +254,12 @@ impl Blocks {
         Ok(false)
     }
 
+    /// Reads, and waits for what was written.
+    pub(super) fn probe(&self) -> Result<(), StoreError> {
+        guard(|| self.block_of(&[u8::MAX]).map(drop))?;
+        guard(|| Ok(self.tree.flush().map(drop)?))
+    }
+
     /// Has the system put on the disk what was written.
     pub(super) fn sync(&self) -> Result<(), StoreError> {
         guard(|| Ok(self.tree.flush().map(drop)?))?;

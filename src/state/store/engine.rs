@@ -132,11 +132,6 @@ impl Drop for Store {
 }
 
 impl Shared {
-    /// For how long the writer has been inside one call of sled.
-    pub(in crate::state) fn writing_for(&self) -> Duration {
-        self.lock().control.writing_since.as_ref().map_or(Duration::ZERO, |since| since.elapsed())
-    }
-
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         sync::lock(&self.inner)
     }

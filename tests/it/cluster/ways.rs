@@ -1,6 +1,5 @@
 //! Ways to PostgreSQL: over TLS, and through a pool.
 
-
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 
 use super::{Replicas, cluster_check, nothing_waits, seen, until};
