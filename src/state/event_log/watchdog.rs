@@ -5,6 +5,7 @@
 //! release of 0.34). Nobody can read any store of the process then, so callbacks get no answer either.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,7 +29,7 @@ const TICK: Duration = Duration::from_secs(1);
 const MAX_SILENT_TICKS: u32 = 600;
 /// A disk that does not take in a small file for so long hangs itself, and may yet get on.
 const DISK_PATIENCE: Duration = Duration::from_secs(30);
-/// How long whoever hears of it may take to end the process.
+/// How long a probe may take to come back once the disk has answered, and then whoever hears of it to end the process.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Watches the store. The threads end with the state.
@@ -44,8 +45,13 @@ pub(super) fn start(state: &State, supervisor: &Supervisor) -> io::Result<()> {
             let store = state.last.lock().upgrade();
             drop(state);
             if let Some(store) = store {
-                // What fails has come back.
-                let _ = store.probe();
+                let probe = move || {
+                    // What fails has come back.
+                    let _ = store.probe();
+                    // sled may panic when its last handle goes.
+                    drop(store);
+                };
+                let _ = catch_unwind(AssertUnwindSafe(probe));
             }
             counted.fetch_add(1, Ordering::Relaxed);
             thread::sleep(PROBE_INTERVAL);
@@ -64,7 +70,11 @@ fn watch(shared: &Weak<Shared>, probes: &AtomicU64, supervisor: &Supervisor) {
         drop(state);
         if silent_ticks >= max_silent_ticks() {
             if disk_answers(&file) {
-                end(supervisor);
+                // It may have hung until now, and then lets the probe come back, too.
+                thread::sleep(GRACE);
+                if probes.load(Ordering::Relaxed) == seen {
+                    end(supervisor);
+                }
             }
             silent_ticks = 0;
         }

@@ -139,15 +139,18 @@ async fn a_replica_that_comes_later_is_made_of_the_bucket_and_the_log() {
         program.set("DATA__JOURNAL_RETENTION", "1s".to_owned());
     }
     let mut processes = replicas.start().await;
-    for number in 0..20 {
-        processes[number as usize % 2]
-            .post_until_accepted(&completed(number, &replicas.media.generated(number, 1000)))
-            .await;
+    let post = async |number: u64| {
+        let callback = completed(number, &replicas.media.generated(number, 1000));
+        processes[number as usize % 2].post_until_accepted(&callback).await;
+    };
+    post(0).await;
+    let first = replicas.postgres.run("SELECT min(position) FROM replyvault_journal").await;
+    for number in 1..20 {
+        post(number).await;
     }
     for number in 0..20 {
         processes[1].job_in(&video_id(number), "archived").await;
     }
-    let first = replicas.postgres.run("SELECT min(position) FROM replyvault_journal").await;
     until("the oldest segment has left", || async {
         replicas.postgres.run("SELECT min(position) FROM replyvault_journal").await != first
     })
