@@ -222,8 +222,8 @@ impl Blocks {
     /// Makes all of a batch visible when what was written before is on its way to the disk.
     ///
     /// sled writes behind, and nothing bounds how much. Once all seven of its threads have a buffer of half a megabyte to
-    /// write, each may wait for whoever extends the file, who waits until one of them has shortened it. Of all batches only
-    /// one in bulk is so large.
+    /// write, each may wait for whoever extends the file, who waits until one of them has shortened it. One
+    /// batch in bulk may be so large, and sled moves records by itself: the watchdog is for these.
     fn apply(&self, batch: sled::Batch) -> Result<(), StoreError> {
         guard(|| Ok(self.tree.flush().map(drop)?))?;
         guard(|| Ok(self.tree.apply_batch(batch)?))
