@@ -241,7 +241,9 @@ impl State {
             self.shared.has_labels.store(labels::may_be_in(store), Ordering::SeqCst);
         }
         let is_open = store.is_some();
-        *self.shared.store.write() = store;
+        let old = std::mem::replace(&mut *self.shared.store.write(), store);
+        // The last handle waits for the disk when it goes: not under the lock of readers.
+        drop(old);
         if is_open {
             self.shared.reopened.notify_one();
         }

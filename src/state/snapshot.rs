@@ -48,7 +48,7 @@ impl State {
             match replay(&store, journal, parse_callback, &passed_over, made_anew, go_on) {
                 Err(RecoveryError::Defect { position, .. }) if passed_over.insert(position) => {}
                 Err(RecoveryError::State(error)) if error.is_damage() && !made_anew => {
-                    close(Arc::new(store))?;
+                    close(Arc::new(store), dir)?;
                     (store, made_anew) = (make_anew(dir, &error)?, true);
                 }
                 replayed => break replayed?,
@@ -60,7 +60,7 @@ impl State {
         if !store.flush(STORE_PATIENCE).map_err(StateError::from)? {
             return Err(StateError::from(StoreError::Stalled).into());
         }
-        close(Arc::new(store))?;
+        close(Arc::new(store), dir)?;
         if recovery.replayed > 0 {
             compact(dir, go_on)?;
         }
@@ -79,7 +79,7 @@ impl State {
         if !opened.store.flush(STORE_PATIENCE).map_err(StateError::from)? {
             return Err(StateError::from(StoreError::Stalled).into());
         }
-        close(opened.store)?;
+        close(opened.store, &self.shared.dir)?;
         compact(&self.shared.dir, go_on)?;
         self.open_store(aside)
     }
@@ -102,7 +102,7 @@ impl State {
                 return Ok(opened);
             }
         };
-        close(opened.store)?;
+        close(opened.store, &self.shared.dir)?;
         draft.replace(&self.shared.dir)?;
         tracing::info!(position, took = ?began.elapsed(), "this replica begins with a snapshot");
         self.open_store(aside)
@@ -179,7 +179,7 @@ fn open_sound(dir: &Path) -> Result<Store, StateError> {
 }
 
 /// Returns when nobody reads the store any more, and its files are closed.
-fn close(store: Arc<Store>) -> Result<(), StateError> {
+fn close(store: Arc<Store>, dir: &Path) -> Result<(), StateError> {
     const POLL: Duration = Duration::from_millis(2);
     let held = store.downgrade();
     drop(store);
@@ -190,5 +190,5 @@ fn close(store: Arc<Store>) -> Result<(), StateError> {
         }
         std::thread::sleep(POLL);
     }
-    Ok(())
+    Ok(Store::wait_until_closed(dir)?)
 }

@@ -2,7 +2,7 @@
 //!
 //! It knows nothing of what it stores. Its whole surface: [`Store::open`], [`Store::get`], [`Store::range`],
 //! [`Store::commit`], [`Store::flush`], [`Store::set_bulk`], [`Store::failure`], [`Store::downgrade`], [`Store::count`],
-//! [`Store::compact`], and `Shared::probe`, which shows whether sled goes on.
+//! [`Store::compact`], [`Store::wait_until_closed`], and [`probe`], which shows whether sled goes on.
 //!
 //! ```text
 //!  commit ──► memtable ──(writer thread, whole commits merged)──► blocks ──► sled ──(fsync)──► disk
@@ -49,6 +49,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fail::fail_point;
@@ -107,6 +108,14 @@ impl Store {
         Ok(is_whole)
     }
 
+    /// Waits until nothing writes to the files in `dir` any more, of which all handles are gone.
+    ///
+    /// # Errors
+    /// When something still does after five seconds.
+    pub(in crate::state) fn wait_until_closed(dir: &Path) -> Result<(), StoreError> {
+        Blocks::wait_until_closed(dir)
+    }
+
     /// How many flushed records there are, by the first byte of their keys. Reads every block and checks it.
     ///
     /// # Errors
@@ -117,13 +126,10 @@ impl Store {
     }
 }
 
-impl Shared {
-    /// Returns once sled goes on with a read, and with what was written before.
-    ///
-    /// # Errors
-    /// When sled fails.
-    pub(in crate::state) fn probe(&self) -> Result<(), StoreError> {
-        fail_point!("state.probe", |_| Ok(()));
-        self.blocks.probe()
-    }
+/// Returns once sled goes on with a read of `store`, and with what is being changed in any store of the process.
+pub(in crate::state) fn probe(store: Option<Arc<Shared>>) {
+    fail_point!("state.probe", |_| ());
+    // What fails has come back.
+    let _ = store.map(|store| store.blocks.probe());
+    blocks::wait_for_changes();
 }

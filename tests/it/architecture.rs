@@ -85,7 +85,7 @@ fn nobody_below_app_imports_config() {
 /// What is stored there is the business of the state; what is outside sees few functions.
 #[test]
 fn the_store_under_the_state_stands_alone() {
-    const MAX_FUNCTIONS: usize = 11;
+    const MAX_FUNCTIONS: usize = 12;
     let state = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/state");
     let mut files = rust_files(&state.join("store"));
     files.push(state.join("store.rs"));

@@ -21,6 +21,7 @@ mod crash;
 mod failure_points;
 mod full_disk;
 mod gateway;
+mod hung_disk;
 mod inbound;
 mod large_bodies;
 mod load;

@@ -19,6 +19,7 @@ const PARTS: &[&str] = &[
     "reconciler",
     "journal retention",
     "quarantine keeper",
+    "repeat counter",
     "HTTP server",
     "HTTP acceptor",
     "search index",
@@ -53,7 +54,7 @@ async fn the_process_ends_with_1_and_the_name_of_the_part_that_ended() {
 async fn the_process_ends_with_1_when_nobody_can_read_the_store_any_more() {
     let (code, said) = ends("state.hang_timeout=return;state.probe=sleep(3600000)").await;
     assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("the state's store has ended: sled lets nobody go on"), "{said}");
+    assert!(said.contains("the state's store has ended: sled goes on with nothing"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -97,4 +98,26 @@ async fn a_panic_where_the_service_starts_ends_the_process_with_1_and_a_line() {
     let (code, said) = ends("thread.search index=panic(struck by lightning)").await;
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("struck by lightning") && said.contains("replyvault: it panicked"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_that_the_disk_cannot_read_for_minutes_is_put_aside_and_made_anew_and_not_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut program = Program::new(dir.path());
+    let process = program.start().await;
+    let body = serde_json::json!({"videoId": "user:1-minimax:2-video:3", "status": 1});
+    process.post_until_accepted(&body).await;
+    assert_eq!(process.terminate().await, Some(0));
+    let put_aside = || {
+        let names = std::fs::read_dir(dir.path().join("data")).unwrap().map(|item| item.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().starts_with("state.damaged-")).count()
+    };
+    // The start tries once, and then again and again.
+    for (tries, expected) in [(2, 0), (3, 1)] {
+        program.failure_points = format!("state.store_attempts=return;state.open={tries}*return->off");
+        let process = program.start().await;
+        process.job_in("user:1-minimax:2-video:3", "running").await;
+        assert_eq!(put_aside(), expected, "{}", process.log());
+        assert_eq!(process.terminate().await, Some(0));
+    }
 }

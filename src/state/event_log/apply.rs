@@ -21,6 +21,12 @@ use super::super::{State, StateError, StoreError, panic_text};
 use super::{AppendRequest, Batch, FoldCommand, ParseCallback, RecordError, Recovered};
 use crate::journal::{Entry, Journal};
 
+/// After how many tries the state is put aside when the disk cannot read it: four minutes.
+fn store_attempts() -> u32 {
+    fail_point!("state.store_attempts", |_| 2);
+    12
+}
+
 /// How often it is seen to that the store can still be written to, when nothing comes in.
 const LOOK_AT_STORE: Duration = Duration::from_secs(1);
 
@@ -184,7 +190,7 @@ impl FoldThread {
         /// How often a segment that the disk cannot read is tried before the rest has to do.
         const READ_ATTEMPTS: usize = 4;
         let mut pause = PAUSE;
-        let mut failed_reads = 0;
+        let (mut failed_reads, mut unreadable) = (0, 0);
         let mut deferred = Deferred::default();
         let mut total = Recovery::default();
         let closed = AtomicBool::new(false);
@@ -240,7 +246,9 @@ impl FoldThread {
             {
                 failed_reads += 1;
                 if failed_reads == READ_ATTEMPTS {
-                    tracing::error!("what the disk cannot read of the journal is passed over from now on");
+                    tracing::error!(
+                        "what cannot be read of the journal is passed over from now on: once it can, run `replyvault rebuild`"
+                    );
                     self.journal.read_around_errors();
                 }
             }
@@ -252,6 +260,16 @@ impl FoldThread {
                 RecoveryError::State(StateError::Store(StoreError::Stalled)) => {}
                 RecoveryError::State(error) if error.is_damage() => {
                     (work.opened, work.aside.damage) = (None, Some(error.to_string()));
+                }
+                RecoveryError::State(StateError::Store(error @ StoreError::Unreadable(_))) => {
+                    unreadable += 1;
+                    work.opened = None;
+                    if unreadable == store_attempts() {
+                        tracing::error!(
+                            "what the disk cannot read of the state is put aside: the journal has all of it"
+                        );
+                        work.aside.damage = Some(error.to_string());
+                    }
                 }
                 _ => work.opened = None,
             }

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use fail::fail_point;
 
+use super::super::store::probe;
 use super::super::{Shared, State};
 use crate::disk::{remove_durably, write_durably};
 use crate::supervisor::Supervisor;
@@ -44,15 +45,8 @@ pub(super) fn start(state: &State, supervisor: &Supervisor) -> io::Result<()> {
         while let Some(state) = probed.upgrade() {
             let store = state.last.lock().upgrade();
             drop(state);
-            if let Some(store) = store {
-                let probe = move || {
-                    // What fails has come back.
-                    let _ = store.probe();
-                    // sled may panic when its last handle goes.
-                    drop(store);
-                };
-                let _ = catch_unwind(AssertUnwindSafe(probe));
-            }
+            // sled may panic when its last handle goes.
+            let _ = catch_unwind(AssertUnwindSafe(|| probe(store)));
             counted.fetch_add(1, Ordering::Relaxed);
             thread::sleep(PROBE_INTERVAL);
         }
@@ -83,7 +77,7 @@ fn watch(shared: &Weak<Shared>, probes: &AtomicU64, supervisor: &Supervisor) {
 }
 
 fn end(supervisor: &Supervisor) {
-    supervisor.guard("state's store").end("sled lets nobody go on".to_owned());
+    supervisor.guard("state's store").end("sled goes on with nothing".to_owned());
     thread::sleep(GRACE);
     // Whoever heard of it waits for the store, as others do.
     tracing::error!("the state's store hangs, and nothing can be ended any more: the process ends as it is");

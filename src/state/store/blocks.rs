@@ -18,8 +18,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use fail::fail_point;
 use fastbloom::AtomicBloomFilter;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use sled::IVec;
 
 pub(super) use super::block_iter::BlockIter;
@@ -36,6 +37,29 @@ pub(super) struct Blocks {
     is_written: AtomicBool,
     /// Keys that were written. While it is there, nothing is in the tree that is not in it.
     written: RwLock<Option<AtomicBloomFilter>>,
+}
+
+/// Held by whoever changes a tree, or waits until the disk has what was changed, in whichever tree of the process.
+///
+/// sled 0.34.7 has one lock for all trees: readers share it, a batch takes it alone, and a flush shares it until the disk has
+/// everything. A batch that waits for it lets no more readers in. So no batch may wait for the flush of another tree: a
+/// disk that hangs would keep all readers out. What a batch itself has sled wait for still does: to shorten or extend its file,
+/// or to write a page of more than 128 KiB.
+static CHANGES: Mutex<()> = Mutex::new(());
+/// The tree whose flush is waited for.
+static FLUSHED: Mutex<Option<sled::Db>> = Mutex::new(None);
+
+/// Returns once no change is under way in any tree of the process. Who asks often sees whether sled goes on: whatever keeps
+/// readers out does so during a change.
+pub(super) fn wait_for_changes() {
+    /// A change takes less, unless the disk is slow.
+    const PATIENCE: Duration = Duration::from_secs(5);
+    if CHANGES.try_lock_for(PATIENCE).is_none() {
+        // sled does not always wake whoever waits for a flush when a write fails. Another one wakes them.
+        let flushed = FLUSHED.lock().clone();
+        let _ = flushed.map(|tree| guard(|| Ok(tree.flush().map(drop)?)));
+        drop(CHANGES.lock());
+    }
 }
 
 /// A handle that was closed keeps its lock until the last reader and sled's own threads have let go of it: five seconds.
@@ -80,6 +104,7 @@ impl Blocks {
     /// # Errors
     /// Also when an older handle still has it open after five seconds.
     pub(super) fn open(dir: &Path, cache_bytes: u64, sync_every: Option<Duration>) -> Result<Self, StoreError> {
+        fail_point!("state.open", |_| Err(io::Error::from_raw_os_error(5).into()));
         remove_half_snapshots(dir)?;
         let sync_every_ms = sync_every.map(|every| u64::try_from(every.as_millis()).unwrap_or(u64::MAX));
         let config = sled::Config::new().path(dir).cache_capacity(cache_bytes).flush_every_ms(sync_every_ms);
@@ -200,6 +225,8 @@ impl Blocks {
                 written.insert(key.as_ref());
             }
         }
+        // A page that is read for this may have to be written first.
+        let changes = CHANGES.lock();
         let mut batch = sled::Batch::default();
         let mut writes = writes.into_iter().peekable();
         let mut group: Vec<Write> = Vec::new();
@@ -216,7 +243,7 @@ impl Blocks {
             }
             rewrite(&mut batch, first, block.as_deref(), &group)?;
         }
-        self.apply(batch)
+        self.apply(batch, &changes)
     }
 
     /// Makes all of a batch visible when what was written before is on its way to the disk.
@@ -224,9 +251,16 @@ impl Blocks {
     /// sled writes behind, and nothing bounds how much. Once all seven of its threads have a buffer of half a megabyte to
     /// write, each may wait for whoever extends the file, who waits until one of them has shortened it. One
     /// batch in bulk may be so large, and sled moves records by itself: the watchdog is for these.
-    fn apply(&self, batch: sled::Batch) -> Result<(), StoreError> {
-        guard(|| Ok(self.tree.flush().map(drop)?))?;
+    fn apply(&self, batch: sled::Batch, changes: &MutexGuard<'static, ()>) -> Result<(), StoreError> {
+        self.flush(changes)?;
         guard(|| Ok(self.tree.apply_batch(batch)?))
+    }
+
+    fn flush(&self, _: &MutexGuard<'static, ()>) -> Result<(), StoreError> {
+        *FLUSHED.lock() = Some(self.tree.clone());
+        let flushed = guard(|| Ok(self.tree.flush().map(drop)?));
+        FLUSHED.lock().take();
+        flushed
     }
 
     /// Copies all blocks to `other`, which is empty, as long as `go_on` says yes. Returns whether all are there.
@@ -245,7 +279,7 @@ impl Blocks {
                 batch.insert(first, block);
                 copied += 1;
             }
-            other.apply(batch)?;
+            other.apply(batch, &CHANGES.lock())?;
             if copied < AT_ONCE {
                 other.sync()?;
                 return Ok(true);
@@ -254,15 +288,14 @@ impl Blocks {
         Ok(false)
     }
 
-    /// Reads, and waits for what was written.
+    /// Reads as others do.
     pub(super) fn probe(&self) -> Result<(), StoreError> {
-        guard(|| self.block_of(&[u8::MAX]).map(drop))?;
-        guard(|| Ok(self.tree.flush().map(drop)?))
+        guard(|| self.block_of(&[u8::MAX]).map(drop))
     }
 
     /// Has the system put on the disk what was written.
     pub(super) fn sync(&self) -> Result<(), StoreError> {
-        guard(|| Ok(self.tree.flush().map(drop)?))?;
+        self.flush(&CHANGES.lock())?;
         // It may have made new ones.
         close_files(&self.dir);
         Ok(())
@@ -272,6 +305,13 @@ impl Blocks {
     fn block_of(&self, key: &[u8]) -> Result<Option<(IVec, IVec)>, StoreError> {
         let found = self.tree.range::<&[u8], _>(..=key).next_back().transpose()?;
         Ok(found.filter(|(first, _)| first.first() == key.first()))
+    }
+}
+
+impl Drop for Blocks {
+    /// sled flushes when its last handle goes, and finds next to nothing left to wait for.
+    fn drop(&mut self) {
+        let _ = self.flush(&CHANGES.lock());
     }
 }
 

@@ -9,7 +9,10 @@ pub enum StoreError {
     /// The disk is full. sled's handle fails for good then and has to be opened anew.
     #[error("the state store has no room on the disk: {0}")]
     DiskFull(String),
-    /// The system refuses something else: a read, another file, a lock, a thread. It may be tried again.
+    /// The disk cannot read or write (EIO). It may be tried again, and may last.
+    #[error("the state store cannot be read or written: {0}")]
+    Unreadable(String),
+    /// The system refuses something else: another file, a lock, a thread. It may be tried again.
     #[error("the state store failed: {0}")]
     Refused(String),
     /// sled takes too long to write, and the memtable is full or would soon be.
@@ -33,10 +36,14 @@ impl StoreError {
 
     /// Looks for an error of the system's in `debug`. sled's errors lose the number when they are cloned, and keep the text.
     fn from_system(debug: &str, shown: &str) -> Option<Self> {
+        const EIO: &str = "Os { code: 5,";
         const ENOSPC: &str = "Os { code: 28,";
         const EDQUOT: &str = "Os { code: 122,";
         if debug.contains(ENOSPC) || debug.contains(EDQUOT) {
             return Some(Self::DiskFull(shown.to_owned()));
+        }
+        if debug.contains(EIO) {
+            return Some(Self::Unreadable(shown.to_owned()));
         }
         debug.contains("Os { code:").then(|| Self::Refused(shown.to_owned()))
     }
@@ -44,10 +51,8 @@ impl StoreError {
 
 impl From<std::io::Error> for StoreError {
     fn from(error: std::io::Error) -> Self {
-        match error.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Self::DiskFull(error.to_string()),
-            _ => Self::Refused(error.to_string()),
-        }
+        let shown = error.to_string();
+        Self::from_system(&format!("{error:?}"), &shown).unwrap_or(Self::Refused(shown))
     }
 }
 
@@ -88,9 +93,12 @@ mod tests {
             let error = sled::Error::Io(Error::from_raw_os_error(number));
             let panic = format!("should be able to truncate: {:?}", Error::from_raw_os_error(number));
             for error in [error.clone().into(), error.into(), StoreError::from_panic(&panic)] {
-                let is_full = matches!(error, StoreError::DiskFull(_));
-                assert!(is_full || matches!(error, StoreError::Refused(_)), "{error:?}");
-                assert_eq!(is_full, number == ENOSPC);
+                let is_as_expected = match number {
+                    EIO => matches!(error, StoreError::Unreadable(_)),
+                    ENOSPC => matches!(error, StoreError::DiskFull(_)),
+                    _ => matches!(error, StoreError::Refused(_)),
+                };
+                assert!(is_as_expected, "{number}: {error:?}");
             }
         }
         let lock = sled::Error::Io(Error::other("could not acquire lock on \"db\": WouldBlock"));

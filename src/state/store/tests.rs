@@ -1,6 +1,7 @@
 //! Against a plain map, and with threads of the system's.
 
 mod crashes;
+mod hung_disk;
 
 use super::flush_control::Step;
 use super::*;

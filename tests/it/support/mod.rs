@@ -3,6 +3,7 @@
 pub(crate) mod apis;
 pub(crate) mod audit;
 pub(crate) mod child;
+pub(crate) mod frozen_disk;
 pub(crate) mod media;
 pub(crate) mod postgres;
 pub(crate) mod ranged;
@@ -15,6 +16,7 @@ pub(crate) mod web_socket;
 
 use std::fmt::Debug;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -24,7 +26,24 @@ use actix_service::{IntoServiceFactory, Service, ServiceFactory};
 use actix_web::HttpServer;
 use actix_web::body::MessageBody;
 use actix_web::dev::AppConfig;
+use replyvault::journal::{Durability, Entry, Journal, Writer};
 use tokio::net::{TcpListener, TcpStream};
+
+/// Makes a journal with these entries in `folder`. Nobody has it open: what this process locks, a process that another test
+/// starts right now may hold for a moment longer, so the journal is a copy.
+pub(crate) fn write_journal<'a>(folder: &Path, entries: impl IntoIterator<Item = &'a Entry>) {
+    let made = tempfile::tempdir().unwrap();
+    let mut writer = Writer::new(Journal::open(made.path()).unwrap(), 0).unwrap();
+    for entry in entries {
+        writer.append([entry], Durability::Synced).unwrap();
+    }
+    drop(writer);
+    std::fs::create_dir_all(folder).unwrap();
+    for item in std::fs::read_dir(made.path()).unwrap() {
+        let path = item.unwrap().path();
+        std::fs::copy(&path, folder.join(path.file_name().unwrap())).unwrap();
+    }
+}
 
 /// An address of this machine that nobody listens on, for who is to listen there later, or for nobody. The system gives it to
 /// no listener or connection that leaves the port to it, and no test gets it twice.
