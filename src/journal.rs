@@ -96,9 +96,13 @@ impl JournalError {
         matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
     }
 
-    /// Whether the disk cannot read what it has (EIO), which may last.
+    /// Whether the disk cannot read what it has (EIO), or the archive one segment of it, which may last.
     pub fn is_read_error(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if segment::is_read_error(source))
+        match self {
+            Self::Io { source, .. } => segment::is_read_error(source),
+            Self::Archive(error) => matches!(error, ArchiveError::Segment(_)),
+            Self::NotFound(_) | Self::Taken(_) | Self::TooLarge(_) => false,
+        }
     }
 }
 

@@ -3,6 +3,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use actix_web::web;
 use parking_lot::Mutex;
@@ -29,6 +30,15 @@ struct Known {
     tokens: BTreeMap<String, OfToken>,
     /// How often they have changed.
     changes: u64,
+    clock: SteadyClock,
+}
+
+/// Tells whether the time that callers give goes as time does.
+#[derive(Debug)]
+struct SteadyClock {
+    since: Instant,
+    /// In seconds since 1970 UTC.
+    at: u64,
 }
 
 /// How many are kept of one token's. Of more, all that are open are ended.
@@ -57,7 +67,8 @@ impl EndedSessions {
                 tokens.map(|token| (token, of_token.clone())).collect()
             }
         };
-        Self { path, known: Mutex::new(Known { tokens: kept, changes: 0 }), written: Arc::default() }
+        let clock = SteadyClock { since: Instant::now(), at: now };
+        Self { path, known: Mutex::new(Known { tokens: kept, changes: 0, clock }), written: Arc::default() }
     }
 
     /// Whether a session was ended.
@@ -105,10 +116,10 @@ impl Known {
 
     /// Ends those that are not; the number of the change that they are ended with.
     fn end(&mut self, sessions: &[SessionId], now: u64) -> u64 {
-        for of_token in self.tokens.values_mut() {
-            of_token.sessions.retain(|_, expires| *expires > now);
+        // By a clock that is ahead for a moment all have expired, and would be open again.
+        if self.clock.is_steady(now, Instant::now()) {
+            self.forget_expired(now);
         }
-        self.tokens.retain(|_, of_token| of_token.until > now || !of_token.sessions.is_empty());
         for session in sessions {
             if self.contain(session) {
                 continue;
@@ -121,6 +132,28 @@ impl Known {
             self.changes += 1;
         }
         self.changes
+    }
+
+    fn forget_expired(&mut self, now: u64) {
+        for of_token in self.tokens.values_mut() {
+            of_token.sessions.retain(|_, expires| *expires > now);
+        }
+        self.tokens.retain(|_, of_token| of_token.until > now || !of_token.sessions.is_empty());
+    }
+}
+
+impl SteadyClock {
+    /// Whether it has gone as far as time has for an hour, being `now` at `instant`. Where it has jumped, it is watched
+    /// anew.
+    fn is_steady(&mut self, now: u64, instant: Instant) -> bool {
+        const WATCHED: u64 = 3600;
+        const TOLERANCE: u64 = 600;
+        let passed = instant.duration_since(self.since).as_secs();
+        if now.abs_diff(self.at.saturating_add(passed)) > TOLERANCE {
+            *self = Self { since: instant, at: now };
+            return false;
+        }
+        passed >= WATCHED
     }
 }
 
@@ -199,6 +232,35 @@ mod tests {
         let again = open(dir.path(), 101);
         assert!(again.contain(&session("one", "a", 200)) && again.contain(&session("two", "b", 200)));
         assert!(!again.contain(&session("one", "c", 200)) && !again.contain(&session("two", "d", 200)));
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_ahead_for_a_moment_brings_no_ended_session_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let ended = open(dir.path(), 100);
+        ended.end(&[session("one", "a", 200)], 100).await.unwrap();
+        ended.end(&[session("one", "b", 90_300)], 90_000).await.unwrap();
+        for ended in [ended, open(dir.path(), 101)] {
+            assert!(ended.contain(&session("one", "a", 200)) && ended.contain(&session("one", "b", 90_300)));
+        }
+    }
+
+    #[test]
+    fn what_has_expired_is_forgotten_once_the_clock_was_steady_for_an_hour() {
+        let dir = tempfile::tempdir().unwrap();
+        let ended = open(dir.path(), 100);
+        let mut known = ended.known.lock();
+        known.end(&[session("one", "a", 200), session("two", "b", 9000)], 100);
+        let begun = known.clock.since;
+        let after = |seconds| begun + std::time::Duration::from_secs(seconds);
+        assert!(!known.clock.is_steady(3699, after(3599)));
+        assert!(known.clock.is_steady(3701, after(3600)));
+        // Set forward by a day, and watched from then on.
+        assert!(!known.clock.is_steady(90_101, after(3601)) && !known.clock.is_steady(93_000, after(6500)));
+        assert!(known.clock.is_steady(93_701, after(7201)));
+        known.forget_expired(201);
+        assert!(!known.contain(&session("one", "a", 200)) && known.contain(&session("two", "b", 9000)));
+        assert!(!known.tokens.contains_key("one"));
     }
 
     #[tokio::test]

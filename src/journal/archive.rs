@@ -19,7 +19,7 @@ pub trait Archive: std::fmt::Debug + Send + Sync {
     /// At most `length` bytes of a segment from the offset `from` on, as far as they can be read. Damage is no error.
     ///
     /// # Errors
-    /// When the archive does not answer.
+    /// When the archive does not answer, or cannot read the segment now.
     fn read(&self, segment: &Archived, from: u64, length: u64) -> Result<ArchivedBytes, ArchiveError>;
 
     /// Puts the segment with this base there and reads it back. Replaces nothing that has other bytes.
@@ -31,7 +31,7 @@ pub trait Archive: std::fmt::Debug + Send + Sync {
     /// Brings what lies there in an older form into today's. Returns how many segments are damaged and stay as they are.
     ///
     /// # Errors
-    /// When the archive does not answer; what was done counts.
+    /// When the archive does not answer, or not all can be brought there; what was done counts.
     fn renew(&self) -> Result<usize, ArchiveError>;
 
     /// Puts a state that others have made into the folder `into`, which is not there yet, if there is one that goes far enough
@@ -96,8 +96,22 @@ pub enum Patience {
 
 /// Why segments that are no longer here cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the journal's archive cannot be read: {0}")]
-pub struct ArchiveError(pub String);
+pub enum ArchiveError {
+    /// It does not answer, or refuses everything.
+    #[error("the journal's archive cannot be read: {0}")]
+    Unavailable(String),
+    /// It answers, and cannot read one segment, which is named. That may last.
+    #[error("a segment in the journal's archive cannot be read: {0}")]
+    Segment(String),
+    /// It answers, and some segments stay there in an older form.
+    #[error("{left} segments in the journal's archive stay in an older form: {reason}")]
+    NotRenewed {
+        /// How many.
+        left: usize,
+        /// Why the first of them does, for people.
+        reason: String,
+    },
+}
 
 /// How the journal here stands to the archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -257,7 +271,8 @@ impl Journal {
     /// # Errors
     /// When it cannot be read, or is not there afterwards.
     pub fn archive_segment(&self, base: u64) -> Result<StoredAs, JournalError> {
-        let archive = self.archive.as_ref().ok_or_else(|| ArchiveError("there is no archive".to_owned()))?;
+        let archive =
+            self.archive.as_ref().ok_or_else(|| ArchiveError::Unavailable("there is no archive".to_owned()))?;
         let stored = archive.store(base, self.segment(base)?)?;
         if let StoredAs::Conflicting(_) = stored {
             self.conflicts.fetch_add(1, Ordering::Relaxed);
@@ -274,7 +289,7 @@ impl Journal {
     /// are. Blocks.
     ///
     /// # Errors
-    /// When the archive does not answer; what was done counts.
+    /// When the archive does not answer, or not all can be brought there; what was done counts.
     pub fn renew_archive(&self) -> Result<usize, ArchiveError> {
         self.archive.as_ref().map_or(Ok(0), |archive| archive.renew())
     }

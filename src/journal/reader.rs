@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::vec::IntoIter;
@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::frame;
 use super::header::{FoundHeader, HEADER_SIZE};
 use super::resync::{self, Resync};
-use super::{Archived, Entry, Journal, JournalError, ReadProgress};
+use super::{ArchiveError, Archived, ArchivedBytes, Entry, Journal, JournalError, ReadProgress};
 
 /// A stretch of the journal that cannot be read as records. What of it is on disk stays there as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +42,13 @@ pub enum DamageKind {
 pub struct Replay {
     journal: Journal,
     sources: IntoIter<Source>,
+    /// Other forms of segments that are here, no longer than these, by their bases: read only where what is here is damaged.
+    spares: BTreeMap<u64, Vec<Archived>>,
+    /// Of the segment that is read. They come next.
+    wanted_spares: Vec<Archived>,
     from: u64,
+    /// The base of the segment that was read last.
+    base: u64,
     segment: Option<Loaded>,
     damage: Vec<Damage>,
     end: u64,
@@ -84,6 +90,8 @@ struct Twins {
     base: u64,
     /// Of each intact record its position, the salt and the checksum.
     records: HashSet<(u64, u32, u32)>,
+    /// Whether what is read may lack what another of them has.
+    may_lack: bool,
 }
 
 #[derive(Debug)]
@@ -110,12 +118,15 @@ impl Journal {
         let lowest =
             if self.reads_all { 0 } else { here.iter().rev().find(|base| **base <= from).copied().unwrap_or(0) };
         let mut sources: Vec<_> = here.iter().copied().map(Source::Here).collect();
+        let mut spares = BTreeMap::<u64, Vec<Archived>>::new();
         for segment in self.archived(lowest, self.reads_all || self.lacks_segments(&lengths, from))? {
             let is_here = here.binary_search(&segment.base).is_ok();
-            // A crash after a segment was archived leaves it in both places, and is no reason to read it twice.
             let is_longer = segment.end.is_none_or(|end| self.is_shorter_here(segment.base, end));
             if !is_here || is_longer {
                 sources.push(Source::Archive(segment));
+            } else {
+                // A crash after a segment was archived leaves it in both places, and is no reason to read it twice.
+                spares.entry(segment.base).or_default().push(segment);
             }
         }
         // Stable: what is here comes first, and of several in the archive the longest.
@@ -125,7 +136,7 @@ impl Journal {
         if let Some(watcher) = &self.watcher {
             watcher.expect(sources.len());
         }
-        Ok(Replay { watcher: self.watcher.clone(), ..self.read_sources(sources, from) })
+        Ok(Replay { watcher: self.watcher.clone(), spares, ..self.read_sources(sources, from) })
     }
 
     /// Whether some of what follows `from` is not in the segments `here`, or nobody can tell; false without an archive.
@@ -172,7 +183,10 @@ impl Journal {
         Replay {
             journal: self.clone(),
             sources: sources.into_iter(),
+            spares: BTreeMap::new(),
+            wanted_spares: Vec::new(),
             from,
+            base: 0,
             segment: None,
             damage: Vec::new(),
             end: 0,
@@ -244,11 +258,17 @@ impl Replay {
 
     fn load(&mut self, source: Source) -> Result<Option<Loaded>, JournalError> {
         let base = source.base();
+        self.base = base;
         let is_archived = matches!(source, Source::Archive(_));
         let mut path = self.journal.path(base);
         let (head, bytes, archived_end, is_sealed) = match (source, &self.journal.archive) {
             (Source::Archive(segment), Some(archive)) => {
-                let found = archive.read(&segment, 0, u64::MAX)?;
+                let found = match archive.read(&segment, 0, u64::MAX) {
+                    Err(ArchiveError::Segment(problem)) if self.journal.reads_around_errors() => {
+                        ArchivedBytes { problem: Some(problem), ..ArchivedBytes::default() }
+                    }
+                    found => found?,
+                };
                 path = PathBuf::from(&segment.name);
                 self.problem = found.problem;
                 (found.head, found.bytes, segment.end, true)
@@ -280,12 +300,17 @@ impl Replay {
             self.damage.push(Damage { segment: path.clone(), from: base, to, kind });
         }
         if self.twins.as_ref().is_none_or(|twins| twins.base != base) {
-            let has_twin = self.sources.as_slice().first().is_some_and(|next| next.base() == base);
-            self.twins = has_twin.then(|| Twins { base, records: HashSet::new() });
+            let comes_next = self.sources.as_slice().first().is_some_and(|next| next.base() == base);
+            let has_twin = comes_next || self.spares.contains_key(&base);
+            self.twins = has_twin.then(|| Twins { base, records: HashSet::new(), may_lack: comes_next });
         }
         let at = usize::try_from(self.from.saturating_sub(base)).unwrap_or(usize::MAX).max(header.size);
         let (salt, search) = (header.salt, Resync::default());
         Ok(Some(Loaded { path, base, salt, bytes, at, is_archived, is_sealed, search }))
+    }
+
+    fn next_source(&mut self) -> Option<Source> {
+        self.wanted_spares.pop().map(Source::Archive).or_else(|| self.sources.next())
     }
 
     /// Leaves the segment that was read.
@@ -302,13 +327,22 @@ impl Replay {
         if kind == DamageKind::Missing || (is_archived && kind == DamageKind::Garbled) {
             self.lost_to = self.lost_to.max(to);
         }
+        if kind == DamageKind::Garbled
+            && !is_archived
+            && let Some(spares) = self.spares.remove(&self.base)
+        {
+            self.wanted_spares.extend(spares);
+            if let Some(twins) = &mut self.twins {
+                twins.may_lack |= twins.base == self.base;
+            }
+        }
     }
 }
 
 impl Replay {
     /// Whether the segment being read has several forms: what one of them lacks may still come, before [`Replay::end`].
     pub(crate) fn is_among_twins(&self) -> bool {
-        self.twins.is_some()
+        self.twins.as_ref().is_some_and(|twins| twins.may_lack)
     }
 
     /// The next entry of the segment that is being read; `None` at its end, which leaves it.
@@ -360,7 +394,7 @@ impl Iterator for Replay {
             if let Some(entry) = self.next_in_segment() {
                 return Some(Ok(entry));
             }
-            let source = self.sources.next()?;
+            let source = self.next_source()?;
             match self.load(source) {
                 Ok(loaded) => self.segment = loaded,
                 Err(error) => return Some(Err(error)),

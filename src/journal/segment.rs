@@ -107,13 +107,16 @@ impl Journal {
     /// # Errors
     /// When it cannot be removed, or that not be made durable.
     pub fn remove(&self, base: u64) -> Result<(), JournalError> {
+        let fail = |error| Err(self.failed(base, "removed", error));
+        fail_point!("journal.remove", self.bases().first() == Some(&base), |_| fail(
+            io::ErrorKind::PermissionDenied.into()
+        ));
         match std::fs::remove_file(self.path(base)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(self.failed(base, "removed", error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return fail(error),
             _ => {}
         }
         self.segments.write().remove(&base);
-        let synced = File::open(&*self.dir).and_then(|dir| dir.sync_all());
-        synced.map_err(|source| self.failed(base, "removed", source))
+        File::open(&*self.dir).and_then(|dir| dir.sync_all()).or_else(fail)
     }
 
     /// Where a segment ends, as the next says whose header can be read; at least behind its own header.
@@ -144,7 +147,7 @@ impl Journal {
     /// The bytes of a segment's file. What the disk cannot read is an error, or passed over from
     /// [`Journal::read_around_errors`] on: then bytes stand there that are no record.
     pub(super) fn bytes(&self, base: u64) -> Result<Vec<u8>, JournalError> {
-        let (path, around) = (self.path(base), self.reads_around_errors.load(Ordering::Relaxed));
+        let (path, around) = (self.path(base), self.reads_around_errors());
         let read = read_all(base, &path, around);
         let is_readable = match &read {
             Ok((_, unreadable)) => *unreadable == 0,
@@ -159,9 +162,13 @@ impl Journal {
         read.map(|(bytes, _)| bytes).map_err(|source| self.failed(base, "read", source))
     }
 
-    /// Takes what the disk cannot read for damage from now on, so that the rest can be had.
+    /// Takes what the disk or the archive cannot read for damage from now on, so that the rest can be had.
     pub(crate) fn read_around_errors(&self) {
         self.reads_around_errors.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn reads_around_errors(&self) -> bool {
+        self.reads_around_errors.load(Ordering::Relaxed)
     }
 
     /// How many segments have a stretch that the disk could not read the last time.

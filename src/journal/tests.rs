@@ -24,7 +24,7 @@ fn callback(body: &[u8]) -> Entry {
 
 fn repeated(number: u32) -> Entry {
     let job: JobId = format!("user:1-minimax:2-video:{number}").parse().unwrap();
-    Entry::Event(Event::Repeated { at: Timestamp::from_millis_clamped(1), job })
+    Entry::Event(Event::Repeated { at: Timestamp::from_millis_clamped(1), job, times: 1 })
 }
 
 fn written(entries: &[Entry]) -> (TempDir, Journal, Vec<u64>) {
@@ -170,7 +170,7 @@ struct Moved(std::sync::Mutex<std::collections::BTreeMap<u64, Bytes>>, AtomicBoo
 impl Archive for Moved {
     fn segments(&self, from: u64, _: Patience) -> Result<Vec<Archived>, ArchiveError> {
         if self.1.load(Ordering::Relaxed) {
-            return Err(ArchiveError("out of reach".to_owned()));
+            return Err(ArchiveError::Unavailable("out of reach".to_owned()));
         }
         let moved = self.0.lock().unwrap();
         let archived = |(base, bytes): (&u64, &Bytes)| Archived {
@@ -183,7 +183,7 @@ impl Archive for Moved {
 
     fn read(&self, segment: &Archived, from: u64, length: u64) -> Result<ArchivedBytes, ArchiveError> {
         let moved = self.0.lock().unwrap();
-        let bytes = moved.get(&segment.base).ok_or_else(|| ArchiveError("not there".to_owned()))?;
+        let bytes = moved.get(&segment.base).ok_or_else(|| ArchiveError::Unavailable("not there".to_owned()))?;
         let from = (from as usize).min(bytes.len());
         let to = from + (length.min(usize::MAX as u64) as usize).min(bytes.len() - from);
         Ok(ArchivedBytes { head: bytes.slice(..64), bytes: bytes.slice(from..to), problem: None })
@@ -350,6 +350,9 @@ fn of_two_forms_of_a_segment_each_record_counts_once_whichever_is_damaged() {
         ("a record here", flipped(&early, in_record), whole.clone()),
         ("a header in the archive", early.clone(), flipped(&whole, 20)),
         ("a record in the archive", early.clone(), flipped(&whole, in_record)),
+        ("a record here, as long", flipped(&whole, in_record), whole.clone()),
+        ("a header here, as long", flipped(&whole, 20), whole.clone()),
+        ("a record in the archive, as long", whole.clone(), flipped(&whole, in_record)),
     ] {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join(Journal::segment_name(0)), here).unwrap();
@@ -359,9 +362,10 @@ fn of_two_forms_of_a_segment_each_record_counts_once_whichever_is_damaged() {
         let read = entries_of(&copy);
         let times = |number: u32| read.iter().filter(|entry| **entry == repeated(number)).count();
         assert_eq!((times(1), times(2), times(3), read.len()), (1, 1, 1, 3), "{what}");
-        // Nobody may go on behind an entry that another form lacks.
+        // Nobody may go on behind an entry that is yet to come out of another form.
         let mut replay = copy.replay(0).unwrap();
-        assert!(replay.next().is_some() && replay.is_among_twins(), "{what}");
+        let comes_later = !matches!(what, "a header here, as long" | "a record in the archive, as long");
+        assert!(replay.next().is_some() && replay.is_among_twins() == comes_later, "{what}");
     }
 }
 

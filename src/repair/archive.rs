@@ -2,35 +2,37 @@
 //!
 //! No object is ever written over by other bytes: a name has the segment's base, its end and a part of its digest. Nor is
 //! anything of what is read trusted to be small or whole: it is taken in piece by piece, up to what a segment may have, and
-//! damage leaves a hole and a report, never an outage.
+//! damage leaves a hole and a report, never an outage. Nor is one that cannot be read while the bucket answers.
 
 mod clear;
 mod keys;
 mod name;
 mod pieces;
+mod renew;
 mod sealed;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{FutureExt, TryStreamExt};
+use futures_util::{FutureExt, TryFutureExt, TryStreamExt};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 pub use self::keys::ArchiveKeys;
 use self::pieces::Pieces;
+use self::renew::Renewal;
 use super::PendingRestore;
 use super::snapshot::Snapshots;
 use crate::backoff::with_retry;
 use crate::bucket::{Bucket, BucketError, ObjectKey};
 use crate::cluster::Cluster;
-use crate::domain::{Digest, FileName};
+use crate::domain::FileName;
 use crate::journal::{Archive, ArchiveError, Archived, ArchivedBytes, Journal, JournalError, Patience, StoredAs};
 use crate::state::{EventLog, ParseCallback, RecoveryError};
 
@@ -107,10 +109,20 @@ pub fn seal_segment(keys: &ArchiveKeys, base: u64, segment: &[u8]) -> Option<Vec
 /// # Errors
 /// When nothing of it can, with the reason for people.
 pub fn open_segment(keys: &ArchiveKeys, object: &[u8]) -> Result<OpenedSegment, String> {
-    let object = futures_util::stream::iter([Ok(Bytes::copy_from_slice(object))]);
-    let mut pieces = Pieces::new(Box::pin(object));
+    let from = |start: usize| {
+        let rest = Bytes::copy_from_slice(object.get(start..).unwrap_or_default());
+        Pieces::new(Box::pin(futures_util::stream::iter([Ok(rest)])))
+    };
     let opened = async {
-        let index = sealed::index(&mut pieces, keys).await.map_err(|error| error.to_string())??;
+        let mut pieces = from(0);
+        let index = match sealed::index(&mut pieces, keys).await.map_err(|error| error.to_string())? {
+            Ok(index) => index,
+            Err(problem) => {
+                let index = sealed::index_at_end(object, keys).ok_or(problem)?;
+                pieces = from(usize::try_from(index.stretches(0, index.length).1.start).unwrap_or(usize::MAX));
+                index
+            }
+        };
         let (numbers, _) = index.stretches(0, index.length);
         let (bytes, damaged) = index.open(&mut pieces, numbers).await.map_err(|error| error.to_string())?;
         Ok(OpenedSegment { base: index.base, bytes, damaged })
@@ -128,6 +140,8 @@ pub(super) struct SegmentArchive {
     runtime: Handle,
     /// What was found damaged, each said once.
     problems: Mutex<BTreeSet<String>>,
+    /// How far segments have come to be encrypted with the first key, by name.
+    renewals: Mutex<BTreeMap<String, Renewal>>,
     closed: watch::Sender<bool>,
 }
 
@@ -135,7 +149,8 @@ impl SegmentArchive {
     /// The archive in `bucket`. Needs a tokio runtime.
     pub(super) fn new(bucket: Bucket, keys: ArchiveKeys) -> Self {
         let (runtime, closed) = (Handle::current(), watch::Sender::new(false));
-        Self { bucket, keys, snapshots: None, runtime, problems: Mutex::default(), closed }
+        let (problems, renewals) = (Mutex::default(), Mutex::default());
+        Self { bucket, keys, snapshots: None, runtime, problems, renewals, closed }
     }
 
     /// What of the segments that were read was damaged.
@@ -147,12 +162,29 @@ impl SegmentArchive {
         &self,
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, ArchiveError> {
+        self.runtime.block_on(self.or_closed(work.map_err(|error| ArchiveError::Unavailable(error.to_string()))))
+    }
+
+    async fn or_closed<T>(&self, work: impl Future<Output = Result<T, ArchiveError>>) -> Result<T, ArchiveError> {
         let mut closed = self.closed.subscribe();
-        self.runtime.block_on(async {
-            tokio::select! {
-                done = work => done.map_err(|error| ArchiveError(error.to_string())),
-                _ = closed.wait_for(|closed| *closed) => Err(ArchiveError("the service is stopping".to_owned())),
+        tokio::select! {
+            done = work => done,
+            _ = closed.wait_for(|closed| *closed) => {
+                Err(ArchiveError::Unavailable("the service is stopping".to_owned()))
             }
+        }
+    }
+
+    /// Reads from one segment, and again where that may help.
+    async fn open_with_retry(&self, segment: &Archived, from: u64, length: u64) -> Result<ArchivedBytes, ArchiveError> {
+        let error = match with_retry(BucketError::is_outage, || self.open(segment, from, length)).await {
+            Ok(found) => return Ok(found),
+            Err(error) => error.to_string(),
+        };
+        // Whoever reads nothing but this one must not take it for all.
+        Err(match self.bucket.probe().await {
+            Ok(()) => ArchiveError::Segment(error),
+            Err(_) => ArchiveError::Unavailable(error),
         })
     }
 
@@ -203,20 +235,24 @@ impl SegmentArchive {
         let is_all = from == 0 && length >= MAX_SEGMENT;
         let range = (!is_all).then_some(0..sealed::INDEX_WITHIN);
         let mut pieces = Pieces::new(self.bucket.read(key, range).await?);
-        let index = match sealed::index(&mut pieces, &self.keys).await? {
-            Ok(index) if index.base == segment.base => index,
-            Ok(_) => {
-                return Ok(ArchivedBytes { problem: Some("it is another segment".to_owned()), ..Default::default() });
-            }
-            Err(problem) => return Ok(ArchivedBytes { problem: Some(problem), ..Default::default() }),
+        let (index, lost) = match sealed::index(&mut pieces, &self.keys).await? {
+            Ok(index) => (index, None),
+            Err(problem) => match self.index_at_end(key).await? {
+                Some(index) => (index, Some("its first index is damaged, and the second is whole".to_owned())),
+                None => return Ok(ArchivedBytes { problem: Some(problem), ..Default::default() }),
+            },
         };
+        if index.base != segment.base {
+            return Ok(ArchivedBytes { problem: Some("it is another segment".to_owned()), ..Default::default() });
+        }
         let from = usize::try_from(from).unwrap_or(usize::MAX).min(index.length);
         let length = usize::try_from(length).unwrap_or(usize::MAX).min(index.length - from);
         let (numbers, place) = index.stretches(from, length);
         if place.is_empty() {
-            return Ok(ArchivedBytes { head: index.head, ..Default::default() });
+            return Ok(ArchivedBytes { head: index.head, bytes: Bytes::new(), problem: lost });
         }
-        if !is_all {
+        // What was read is no index.
+        if !is_all || lost.is_some() {
             pieces = match self.bucket.read(key, Some(place)).await {
                 Ok(stream) => Pieces::new(stream),
                 // It is cut short.
@@ -229,8 +265,23 @@ impl SegmentArchive {
         let bytes = Bytes::from(bytes);
         let start = (from - before).min(bytes.len());
         let bytes = bytes.slice(start..bytes.len().min(start + length));
-        let problem = (damaged > 0).then(|| format!("{damaged} of its stretches are damaged"));
+        let mut problem = (damaged > 0).then(|| format!("{damaged} of its stretches are damaged")).or(lost);
+        if is_all && problem.is_none() {
+            let end = pieces.take(sealed::INDEX_WITHIN as usize).await?;
+            if !end.is_empty() && sealed::index_at_end(&end, &self.keys).is_none() {
+                problem = Some("its second index is damaged, and the first is whole".to_owned());
+            }
+        }
         Ok(ArchivedBytes { head: index.head, bytes, problem })
+    }
+
+    /// The copy of a segment's index at its object's end, if it has one that can be read.
+    async fn index_at_end(&self, key: &ObjectKey) -> Result<Option<sealed::Index>, BucketError> {
+        let Some(size) = self.bucket.size(key).await? else { return Ok(None) };
+        let range = size.saturating_sub(sealed::INDEX_WITHIN)..size;
+        let mut pieces = Pieces::new(self.bucket.read(key, Some(range)).await?);
+        let end = pieces.take(sealed::INDEX_WITHIN as usize).await?;
+        Ok(sealed::index_at_end(&end, &self.keys))
     }
 
     /// Puts `bytes` there, unless they are, and reads them back.
@@ -241,9 +292,7 @@ impl SegmentArchive {
         let sealed = Bytes::from(sealed.ok().flatten().ok_or_else(failed)?);
         let key = ObjectKey::journal(name);
         self.bucket.put(&key, vec![sealed], "application/octet-stream").await?;
-        let segment = Archived { base, end: None, name: name.as_str().to_owned() };
-        let found = self.open_sealed(&segment, &key, 0, u64::MAX).await?;
-        if found.problem.is_none() && Digest::of(&found.bytes) == Digest::of(bytes) {
+        if self.has(name, base, bytes).await? {
             return Ok(());
         }
         Err(BucketError::Unavailable(format!("{key}: what is read back is not what was written")))
@@ -278,31 +327,6 @@ impl SegmentArchive {
         let name = name.as_str().to_owned();
         Ok(if conflict { StoredAs::Conflicting(name) } else { StoredAs::New(name) })
     }
-
-    /// Whether the segment is now encrypted with the first key.
-    async fn seal_again(&self, segment: &Archived) -> Result<bool, BucketError> {
-        if !name::is_clear(segment) {
-            let range = Some(0..sealed::INDEX_WITHIN);
-            let mut pieces = Pieces::new(self.bucket.read(&name::key(segment), range).await?);
-            match sealed::index(&mut pieces, &self.keys).await? {
-                Ok(index) if self.keys.seals_with(index.key_id) => return Ok(true),
-                Ok(_) => {}
-                Err(_) => return Ok(false),
-            }
-        }
-        let found = self.open(segment, 0, u64::MAX).await?;
-        if found.problem.is_some() {
-            return Ok(false);
-        }
-        let name = name::sealed(segment.base, &found.bytes);
-        // Of one with another key the name is the same; the bytes are, too.
-        self.put(&name, segment.base, &found.bytes).await?;
-        if segment.name != name.as_str() {
-            self.bucket.remove_journal(&name::file_name(segment)).await?;
-        }
-        tracing::info!(from = segment.name, to = %name, "an archived segment of the journal was encrypted");
-        Ok(true)
-    }
 }
 
 impl Archive for SegmentArchive {
@@ -317,7 +341,8 @@ impl Archive for SegmentArchive {
     }
 
     fn read(&self, segment: &Archived, from: u64, length: u64) -> Result<ArchivedBytes, ArchiveError> {
-        let mut found = self.until_closed(with_retry(BucketError::is_outage, || self.open(segment, from, length)))?;
+        let read = self.open_with_retry(segment, from, length);
+        let mut found = self.runtime.block_on(self.or_closed(read))?;
         if let Some(problem) = &found.problem {
             let problem = format!("{}: {problem}", name::key(segment));
             let mut known = self.problems.lock();
@@ -337,11 +362,8 @@ impl Archive for SegmentArchive {
 
     /// What lies there in clear, or under another key, is encrypted with the first.
     fn renew(&self) -> Result<usize, ArchiveError> {
-        let mut damaged = 0;
-        for segment in self.segments(0, Patience::Thorough)? {
-            damaged += usize::from(!self.until_closed(self.seal_again(&segment))?);
-        }
-        Ok(damaged)
+        let segments = self.segments(0, Patience::Thorough)?;
+        self.runtime.block_on(self.or_closed(self.renew_all(&segments)))
     }
 
     fn fetch_state(&self, applied: u64, into: &Path) -> Result<Option<u64>, ArchiveError> {

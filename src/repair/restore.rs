@@ -116,7 +116,7 @@ pub async fn restore(
         looked_at.fetch_add(1, Ordering::Relaxed);
         match restored {
             // It must not keep the others from being read.
-            Err(RestoreError::Bucket(error)) if error.may_concern_one_object() => {
+            Err(RestoreError::Bucket(error)) if error.may_concern_one_object() || bucket.probe().await.is_ok() => {
                 tracing::warn!(%key, %error, "a manifest, or a file that it names, cannot be read yet");
                 Ok(Err(error))
             }

@@ -11,12 +11,15 @@
 mod scan;
 mod strays;
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fail::fail_point;
+use parking_lot::Mutex;
 
 use self::scan::OpenEntries;
-use crate::journal::{ArchiveError, Journal, JournalError, StoredAs};
+use crate::journal::{ArchiveError, Entry, Journal, JournalError, StoredAs};
 use crate::state::{EventLog, ParseCallback, RecordError, StateError};
 
 /// Moves old segments, for as long as it runs.
@@ -26,6 +29,10 @@ pub struct Retention {
     parse_callback: ParseCallback,
     keep: Duration,
     begun: Instant,
+    /// Segments that are archived, of which nothing here is needed any more, and that could not be removed.
+    unremoved: Arc<Mutex<BTreeSet<u64>>>,
+    /// What stood beyond the end of segments, by their bases, and is recorded again.
+    recorded_again: Arc<Mutex<BTreeMap<u64, Vec<Entry>>>>,
 }
 
 /// Between two passes.
@@ -79,29 +86,26 @@ pub async fn trim_copy(log: &EventLog) -> Result<(), RetentionError> {
 impl Retention {
     /// Moves segments of `log`'s journal into its archive that nothing was written to for `keep`.
     pub fn new(log: EventLog, parse_callback: ParseCallback, keep: Duration) -> Self {
-        Self { log, parse_callback, keep, begun: Instant::now() }
+        let (unremoved, recorded_again) = (Arc::default(), Arc::default());
+        Self { log, parse_callback, keep, begun: Instant::now(), unremoved, recorded_again }
     }
 
     /// Does passes, each an eighth of the time that segments are kept after the last, though at least every hour and at
     /// most every second. Never ends; dropping it is fine at any time.
     pub async fn run(self) {
         const SHORTEST: Duration = Duration::from_secs(1);
-        let mut last_error = None;
         if self.log.recovered().await.is_none() {
             return;
         }
-        let mut is_renewed = false;
+        let (mut is_renewed, mut last_renewal, mut last_pass) = (false, None, None);
         loop {
             if !is_renewed {
-                is_renewed = self.renew_archive().await;
+                let error = self.renew_archive().await.err();
+                is_renewed = error.is_none();
+                warn_once("archived segments of the journal cannot all be encrypted yet", error, &mut last_renewal);
             }
-            let error = self.pass().await.err().map(|error| error.to_string());
-            if let Some(error) = &error
-                && last_error.as_ref() != Some(error)
-            {
-                tracing::warn!(error, "old segments of the journal cannot be moved into the bucket yet");
-            }
-            last_error = error;
+            let error = self.pass().await.err();
+            warn_once("old segments of the journal cannot be moved into the bucket yet", error, &mut last_pass);
             tokio::time::sleep((self.keep / 8).clamp(SHORTEST, LONGEST_PAUSE)).await;
         }
     }
@@ -109,24 +113,36 @@ impl Retention {
     /// Moves every segment that may go. Returns how many did.
     ///
     /// # Errors
-    /// When one that may go cannot; those after it stay, too.
+    /// When one that may go cannot. Those after it stay, too, unless it is archived and cannot be removed.
     pub async fn pass(&self) -> Result<usize, RetentionError> {
-        let mut moved = 0;
+        let (mut moved, mut unremoved) = (0, None);
         self.record_strays().await?;
         self.seal_quiet_segment().await?;
         for base in self.journal().sealed() {
+            let is_archived = self.unremoved.lock().contains(&base);
+            if is_archived {
+                match self.remove(base).await {
+                    Ok(()) => moved += 1,
+                    Err(error) => unremoved = unremoved.or(Some(error)),
+                }
+                continue;
+            }
             if self.blocking(move |this| this.is_damaged(base)).await? {
                 // What cannot be read may be needed: somebody, or a later version, may yet make sense of it.
                 continue;
             }
             let Some(open) = self.blocking(move |this| this.open_in(base)).await? else { break };
-            self.move_segment(base, open).await?;
-            moved += 1;
+            self.archive(base, open).await?;
+            match self.remove(base).await {
+                Ok(()) => moved += 1,
+                Err(error) => unremoved = unremoved.or(Some(error)),
+            }
         }
-        Ok(moved)
+        unremoved.map_or(Ok(moved), Err)
     }
 
-    async fn move_segment(&self, base: u64, open: OpenEntries) -> Result<(), RetentionError> {
+    /// Puts a segment into the archive, and writes again what of it is open.
+    async fn archive(&self, base: u64, open: OpenEntries) -> Result<(), RetentionError> {
         fail_point!("retention.store", |_| Err(RetentionError::Cancelled));
         let stored = self.blocking(move |this| Ok(this.journal().archive_segment(base)?)).await?;
         fail_point!("retention.store.done", |_| Err(RetentionError::Cancelled));
@@ -135,17 +151,9 @@ impl Retention {
         if !self.blocking(|this| Ok(this.log.flush(STORE_PATIENCE)?)).await? {
             return Err(RetentionError::StoreBehind);
         }
-        fail_point!("retention.remove", |_| Err(RetentionError::Cancelled));
-        // Others keep their copies until it has left the log.
-        let after = self.journal().segments_here().into_iter().find(|other| *other > base);
-        if let Some(after) = after {
-            self.log.remove_before(after).await?;
-        }
-        self.blocking(move |this| Ok(this.journal().remove(base)?)).await?;
-        fail_point!("retention.remove.done", |_| Err(RetentionError::Cancelled));
         match stored {
             StoredAs::New(name) => {
-                tracing::info!(segment = name, written_again, "a segment of the journal moved into the bucket");
+                tracing::info!(segment = name, written_again, "a segment of the journal is in the bucket now");
             }
             StoredAs::PartOf(name) => {
                 tracing::warn!(base, segment = name, "the bucket has a longer form of a segment, which stays");
@@ -156,6 +164,21 @@ impl Retention {
                 "the bucket has another segment with the same base and other bytes: both are kept, and both are read"
             ),
         }
+        Ok(())
+    }
+
+    /// Removes a segment that is archived and of which nothing is open. It is only tried again where that fails.
+    async fn remove(&self, base: u64) -> Result<(), RetentionError> {
+        self.unremoved.lock().insert(base);
+        fail_point!("retention.remove", |_| Err(RetentionError::Cancelled));
+        // Others keep their copies until it has left the log.
+        let after = self.journal().segments_here().into_iter().find(|other| *other > base);
+        if let Some(after) = after {
+            self.log.remove_before(after).await?;
+        }
+        self.blocking(move |this| Ok(this.journal().remove(base)?)).await?;
+        fail_point!("retention.remove.done", |_| Err(RetentionError::Cancelled));
+        self.unremoved.lock().remove(&base);
         Ok(())
     }
 
@@ -171,19 +194,13 @@ impl Retention {
         Ok(())
     }
 
-    /// Encrypts what an earlier version put into the archive in clear. Returns whether that is done.
-    pub async fn renew_archive(&self) -> bool {
-        match self.blocking(|this| Ok(this.journal().renew_archive()?)).await {
-            Ok(0) => true,
-            Ok(damaged) => {
-                tracing::warn!(damaged, "archived segments that are damaged stay as they are: `verify` names them");
-                true
-            }
-            Err(error) => {
-                tracing::debug!(%error, "archived segments cannot be encrypted yet");
-                false
-            }
+    /// Encrypts what an earlier version put into the archive in clear.
+    async fn renew_archive(&self) -> Result<(), RetentionError> {
+        let damaged = self.blocking(|this| Ok(this.journal().renew_archive()?)).await?;
+        if damaged > 0 {
+            tracing::warn!(damaged, "archived segments that are damaged stay as they are: `verify` names them");
         }
+        Ok(())
     }
 
     fn journal(&self) -> &Journal {
@@ -197,4 +214,15 @@ impl Retention {
         let this = self.clone();
         tokio::task::spawn_blocking(move || work(&this)).await.unwrap_or(Err(RetentionError::Cancelled))
     }
+}
+
+/// Warns of an error that is not the last one.
+fn warn_once(what: &str, error: Option<RetentionError>, last: &mut Option<String>) {
+    let error = error.map(|error| error.to_string());
+    if let Some(error) = &error
+        && last.as_ref() != Some(error)
+    {
+        tracing::warn!(error, "{what}");
+    }
+    *last = error;
 }

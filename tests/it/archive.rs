@@ -2,16 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use replyvault::bucket::Bucket;
 use replyvault::domain::Target;
 use replyvault::intake::Intake;
-use replyvault::repair::{ArchiveKeys, FindingKind, RebuildProgress, Report, Retention, rebuild};
+use replyvault::journal::ArchiveError;
+use replyvault::repair::{ArchiveKeys, FindingKind, RebuildProgress, Report, Retention, open_journal, rebuild};
 use serde_json::{Value, json};
 
 use crate::support::child::{Program, TOKEN};
 use crate::support::media::{MediaServer, mp4};
-use crate::support::s3::S3Server;
+use crate::support::s3::{Fault, S3Server};
 use crate::support::vault::{PATIENCE, Vault, completed, journal_keys, video_id, with_bucket};
 
 fn running(number: u64) -> Value {
@@ -396,6 +400,107 @@ async fn a_damaged_archived_segment_is_reported_and_keeps_nothing_else_away() {
     let rebuilt = rebuild(&dir, &bucket, journal_keys(), Intake::parse_callback, &progress);
     let rebuilt = tokio::time::timeout(PATIENCE, rebuilt).await.unwrap().unwrap();
     assert!(rebuilt.recovery.has_gaps() && rebuilt.problems.len() == 1, "{rebuilt:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archived_segment_that_cannot_be_read_while_the_bucket_answers_keeps_nothing_else_away() {
+    let s3 = S3Server::start().await;
+    let mut vault = Vault::start_with(with_bucket(s3.config("vault"))).await;
+    let media = MediaServer::start();
+    let url = media.put("/1.mp4", mp4(1, 3000), "video/mp4");
+    vault.callback(completed(1, &url)).await;
+    vault.archived(&video_id(1)).await;
+    move_segments(&vault).await;
+    vault.callback(running(2)).await;
+    move_segments(&vault).await;
+    vault.callback(running(3)).await;
+    vault.stop().await;
+    let first = archived(&s3.root.path().join(&s3.bucket).join("vault")).into_keys().next().unwrap();
+    std::fs::remove_dir_all(data(&vault).join("state")).unwrap();
+    s3.inject(move |call| {
+        let is_wanted = call.method == "GET" && call.path.ends_with(&first);
+        is_wanted.then_some(Fault::Refuse(500, "InternalError", None))
+    });
+    vault.start_without_waiting().await;
+    tokio::time::timeout(PATIENCE, vault.running().ready()).await.unwrap();
+    vault.archived(&video_id(1)).await;
+    for number in [2, 3] {
+        assert_eq!(vault.job(&video_id(number)).await["state"], "running", "{number}");
+    }
+    let report = verified(&vault).await;
+    assert_eq!(report.by_kind.get(&FindingKind::DamagedSegment), Some(&1), "{report:?}");
+}
+
+/// What an earlier version archived in clear, in an S3 bucket that refuses some requests of those that encrypt it.
+struct InClear {
+    s3: S3Server,
+    dir: tempfile::TempDir,
+    /// How many segments were written.
+    written: Arc<AtomicUsize>,
+}
+
+impl InClear {
+    const OLDEST: &str = "00000000000000000000.journal.zst";
+
+    /// Two segments, and a bucket that refuses `method` with `code`: to remove any, or to read the oldest.
+    async fn refusing(method: &'static str, code: &'static str) -> Self {
+        let (s3, dir) = (S3Server::start().await, tempfile::tempdir().unwrap());
+        let folder = s3.root.path().join(&s3.bucket).join("vault/_journal");
+        std::fs::create_dir_all(&folder).unwrap();
+        for name in [Self::OLDEST, "00000000000000001000.journal.zst"] {
+            std::fs::write(folder.join(name), zstd::encode_all(name.as_bytes(), 0).unwrap()).unwrap();
+        }
+        let written = Arc::new(AtomicUsize::new(0));
+        let counted = written.clone();
+        s3.inject(move |call| {
+            if call.method == "PUT" && call.path.contains("/_journal/") {
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+            let removes = call.method == "DELETE" || (call.method == "POST" && call.query.contains("delete"));
+            let reads_oldest = call.method == "GET" && call.path.ends_with(Self::OLDEST);
+            let is_refused = if method == "DELETE" { removes } else { reads_oldest };
+            is_refused.then_some(Fault::Refuse(403, code, None))
+        });
+        Self { s3, dir, written }
+    }
+
+    /// Encrypts what it can, in a run of its own or in `passes` of one.
+    async fn renew(&self, passes: usize) -> Result<usize, ArchiveError> {
+        let bucket = Bucket::open(&self.s3.config("vault")).unwrap();
+        let journal = open_journal(self.dir.path(), &bucket, journal_keys()).unwrap();
+        let renew = move || {
+            let mut last = journal.renew_archive();
+            (1..passes).for_each(|_| last = journal.renew_archive());
+            last
+        };
+        tokio::task::spawn_blocking(renew).await.unwrap()
+    }
+
+    /// How many segments are in clear, and how many are encrypted.
+    fn count(&self) -> [usize; 2] {
+        let names: Vec<_> = archived(&self.s3.root.path().join(&self.s3.bucket).join("vault")).into_keys().collect();
+        [".journal.zst", ".journal.enc"].map(|end| names.iter().filter(|name| name.ends_with(end)).count())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_segment_that_cannot_be_removed_or_read_keeps_none_behind_it_in_clear() {
+    for (method, code, permission, found) in
+        [("DELETE", "AccessDenied", "s3:DeleteObject", [2, 2]), ("GET", "InvalidObjectState", "s3:GetObject", [1, 1])]
+    {
+        let archive = InClear::refusing(method, code).await;
+        let error = archive.renew(1).await.unwrap_err();
+        let ArchiveError::NotRenewed { left, reason } = &error else { panic!("{error}") };
+        assert_eq!((*left, archive.count()), (found[0], found), "{error}");
+        assert!(reason.contains(InClear::OLDEST) && reason.contains(permission), "{reason}");
+        // What is encrypted is not encrypted again, neither by another pass nor after a restart.
+        let written = archive.written.load(Ordering::Relaxed);
+        let again = archive.renew(2).await.unwrap_err();
+        assert!(matches!(&again, ArchiveError::NotRenewed { left, .. } if *left == found[0]), "{again}");
+        assert_eq!((archive.written.load(Ordering::Relaxed), archive.count()), (written, found), "{method}");
+        archive.s3.inject(|_| None);
+        assert_eq!((archive.renew(1).await, archive.count()), (Ok(0), [0, 2]), "{method}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

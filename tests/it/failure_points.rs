@@ -50,6 +50,12 @@ const SYNCED: &[&str] = &["journal.synced", "bucket.synced"];
 /// A disk that cannot read: `archive.rs` has a test of its own.
 const READING: &[&str] = &["journal.read"];
 
+/// A segment that cannot be removed: `retention.rs` has a test of its own.
+const REMOVING: &[&str] = &["journal.remove"];
+
+/// A state that the disk cannot read, for long: `process_life.rs` has a test of its own.
+const UNREADABLE: &[&str] = &["state.open", "state.store_attempts"];
+
 /// A store that hangs, and is taken for such after seconds: `process_life.rs` has a test of its own.
 const HANGING: &[&str] = &["state.hang_timeout", "state.probe"];
 
@@ -123,6 +129,8 @@ fn the_list_of_points_is_that_of_the_source() {
         INDEXING,
         ENDING,
         HANGING,
+        REMOVING,
+        UNREADABLE,
         crate::confirm::crash::POINTS,
         crate::notify::POINTS,
         crate::relay::POINTS,

@@ -2,10 +2,11 @@
 //! costs no other and a record can be read without the rest.
 //!
 //! ```text
-//! "RVSEALD1" | key id, 8 | salt, 32 | length of what follows, u32 | sealed index | sealed stretch | sealed stretch | …
+//! "RVSEALD1" | key id, 8 | salt, 32 | length of what follows, u32 | sealed index | sealed stretch | … | sealed index | prefix
 //! ```
 //!
-//! Numbers are little-endian. The index: the segment's base, u64; its length, u64; its first 64 bytes; for each stretch the
+//! What stands before the first index is the prefix. Both are there again at the end, where the index comes first, so that
+//! damage to one costs nothing; what an earlier version wrote has them once. Numbers are little-endian. The index: the segment's base, u64; its length, u64; its first 64 bytes; for each stretch the
 //! number of its sealed bytes, u32. A stretch is a zstd frame. All of it is the STREAM construction (Hoang, Reyhanitabar,
 //! Rogaway, Vizár: Online Authenticated-Encryption and its Nonce-Reuse Misuse-Resistance, 2015) over AES-256-GCM: the nonce is
 //! seven zeros, a big-endian u32 that counts (the index is 0), and 1 for the last stretch, else 0. What stands before the
@@ -59,8 +60,11 @@ pub(super) fn seal(keys: &ArchiveKeys, base: u64, segment: &[u8]) -> Option<Vec<
     object.extend_from_slice(&salt);
     object.extend_from_slice(&((index.len() + TAG) as u32).to_le_bytes());
     key.seal_in_place_append_tag(nonce(0, false), Aad::from(&object), &mut index).ok()?;
+    let prefix = object.clone();
     object.extend_from_slice(&index);
     sealed.iter().for_each(|stretch| object.extend_from_slice(stretch));
+    object.extend_from_slice(&index);
+    object.extend_from_slice(&prefix);
     Some(object)
 }
 
@@ -81,38 +85,70 @@ pub(super) struct Index {
 /// Reads the index of the object that `pieces` starts with, or says why it cannot be read.
 pub(super) async fn index(pieces: &mut Pieces, keys: &ArchiveKeys) -> Result<Result<Index, String>, BucketError> {
     let prefix = pieces.take(PREFIX).await?;
-    let parsed = (|| {
-        let (magic, rest) = prefix.split_first_chunk::<8>()?;
-        let (id, rest) = rest.split_first_chunk::<8>()?;
-        let (salt, rest) = rest.split_first_chunk::<SALT>()?;
-        let (length, _) = rest.split_first_chunk::<4>()?;
-        (*magic == MAGIC).then_some((KeyId(*id), salt, u32::from_le_bytes(*length) as usize))
-    })();
-    let Some((key_id, salt, length)) = parsed else { return Ok(Err("it does not begin as a segment does".to_owned())) };
-    let Some(key) = keys.opening(key_id, salt) else {
-        let ids = keys.ids();
-        return Ok(Err(format!(
-            "it is encrypted with the key {key_id}, and secrets.toml has {ids}: put back the secrets.toml that it was \
-             written with, or add its journal_keys, and run `replyvault rebuild`"
-        )));
+    let opening = match Opening::of(&prefix, keys) {
+        Ok(opening) => opening,
+        Err(problem) => return Ok(Err(problem)),
     };
-    if length > MAX_INDEX {
-        return Ok(Err("its index is longer than any can be".to_owned()));
+    let sealed = pieces.take(opening.length).await?;
+    Ok(opening.index(&prefix, &sealed))
+}
+
+/// Reads the index of the object that ends with `end`, [`INDEX_WITHIN`] bytes or all of it. `None` when none is there, as in
+/// what an earlier version wrote, or it cannot be read.
+pub(super) fn index_at_end(end: &[u8], keys: &ArchiveKeys) -> Option<Index> {
+    let (rest, prefix) = end.split_at_checked(end.len().checked_sub(PREFIX)?)?;
+    let opening = Opening::of(prefix, keys).ok()?;
+    let sealed = rest.get(rest.len().checked_sub(opening.length)?..)?;
+    opening.index(prefix, sealed).ok()
+}
+
+/// What a prefix says: the key to the index, and the number of its sealed bytes.
+struct Opening {
+    key_id: KeyId,
+    key: LessSafeKey,
+    length: usize,
+}
+
+impl Opening {
+    fn of(prefix: &[u8], keys: &ArchiveKeys) -> Result<Self, String> {
+        let parsed = (|| {
+            let (magic, rest) = prefix.split_first_chunk::<8>()?;
+            let (id, rest) = rest.split_first_chunk::<8>()?;
+            let (salt, rest) = rest.split_first_chunk::<SALT>()?;
+            let (length, _) = rest.split_first_chunk::<4>()?;
+            (*magic == MAGIC).then_some((KeyId(*id), salt, u32::from_le_bytes(*length) as usize))
+        })();
+        let (key_id, salt, length) = parsed.ok_or("it does not begin as a segment does")?;
+        let key = keys.opening(key_id, salt).ok_or_else(|| {
+            let ids = keys.ids();
+            format!(
+                "it is encrypted with the key {key_id}, and secrets.toml has {ids}: put back the secrets.toml that it was \
+                 written with, or add its journal_keys, and run `replyvault rebuild`"
+            )
+        })?;
+        if length > MAX_INDEX {
+            return Err("its index is longer than any can be".to_owned());
+        }
+        Ok(Self { key_id, key, length })
     }
-    let mut sealed = pieces.take(length).await?.to_vec();
-    let opened = key.open_in_place(nonce(0, false), Aad::from(&prefix), &mut sealed).ok();
-    let parsed = opened.and_then(|index| {
-        let (base, rest) = index.split_first_chunk::<8>()?;
-        let (bytes, rest) = rest.split_first_chunk::<8>()?;
-        let (head, rest) = rest.split_first_chunk::<SEGMENT_HEAD>()?;
-        let bytes = u64::from_le_bytes(*bytes);
-        let (sizes, _) = rest.as_chunks::<4>();
-        let sizes: Vec<_> = sizes.iter().map(|size| u32::from_le_bytes(*size) as usize).collect();
-        let fits = bytes <= MAX_SEGMENT && sizes.len() == (bytes as usize).div_ceil(STRETCH);
-        fits.then(|| (u64::from_le_bytes(*base), bytes as usize, Bytes::copy_from_slice(head), sizes))
-    });
-    let Some((base, bytes, head, sizes)) = parsed else { return Ok(Err("its index is damaged".to_owned())) };
-    Ok(Ok(Index { base, length: bytes, head, key_id, begins: (PREFIX + length) as u64, sizes, key }))
+
+    fn index(self, prefix: &[u8], sealed: &[u8]) -> Result<Index, String> {
+        let mut sealed = sealed.to_vec();
+        let opened = self.key.open_in_place(nonce(0, false), Aad::from(prefix), &mut sealed).ok();
+        let parsed = opened.and_then(|index| {
+            let (base, rest) = index.split_first_chunk::<8>()?;
+            let (bytes, rest) = rest.split_first_chunk::<8>()?;
+            let (head, rest) = rest.split_first_chunk::<SEGMENT_HEAD>()?;
+            let bytes = u64::from_le_bytes(*bytes);
+            let (sizes, _) = rest.as_chunks::<4>();
+            let sizes: Vec<_> = sizes.iter().map(|size| u32::from_le_bytes(*size) as usize).collect();
+            let fits = bytes <= MAX_SEGMENT && sizes.len() == (bytes as usize).div_ceil(STRETCH);
+            fits.then(|| (u64::from_le_bytes(*base), bytes as usize, Bytes::copy_from_slice(head), sizes))
+        });
+        let (base, bytes, head, sizes) = parsed.ok_or("its index is damaged")?;
+        let begins = (PREFIX + self.length) as u64;
+        Ok(Index { base, length: bytes, head, key_id: self.key_id, begins, sizes, key: self.key })
+    }
 }
 
 impl Index {

@@ -69,7 +69,7 @@ impl Bench {
 
 fn event(number: u64) -> Entry {
     let job: JobId = format!("user:1-minimax:2-video:{number}").parse().unwrap();
-    Entry::Event(Event::Repeated { at: Timestamp::from_millis_clamped(number), job })
+    Entry::Event(Event::Repeated { at: Timestamp::from_millis_clamped(number), job, times: 1 })
 }
 
 /// A segment as the journal writes it, with this many records.
@@ -135,6 +135,29 @@ async fn a_flipped_byte_costs_one_stretch_and_a_cut_what_is_behind_it() {
         assert!(found.problem.is_some(), "{cut}");
         assert!(found.bytes.is_empty() || found.bytes.len() == bytes.len(), "{cut}");
     }
+}
+
+#[tokio::test]
+async fn a_flipped_byte_of_either_index_costs_nothing_and_is_told() {
+    let bench = Bench::new();
+    let bytes = segment(10);
+    bench.store(0, &bytes).await;
+    let path = bench.files()[0].clone();
+    let whole = std::fs::read(&path).unwrap();
+    // Its one stretch is longer than what stands before it and behind it.
+    let index = 8 + 8 + 32 + 4 + 8 + 8 + 64 + 4 + 16;
+    for at in (0..index).chain(whole.len() - index..whole.len()) {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1;
+        std::fs::write(&path, &flipped).unwrap();
+        let found = bench.read_only().await;
+        assert_eq!(found.bytes, bytes, "{at}");
+        assert!(found.problem.is_some_and(|problem| problem.contains("index is damaged")), "{at}");
+    }
+    // As an earlier version wrote it.
+    std::fs::write(&path, &whole[..whole.len() - index]).unwrap();
+    let found = bench.read_only().await;
+    assert_eq!((found.bytes, found.problem), (bytes, None));
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ impl Archive for SlowArchive {
     }
 
     fn store(&self, _: u64, _: Bytes) -> Result<StoredAs, ArchiveError> {
-        Err(ArchiveError("read only".to_owned()))
+        Err(ArchiveError::Unavailable("read only".to_owned()))
     }
 
     fn renew(&self) -> Result<usize, ArchiveError> {
