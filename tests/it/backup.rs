@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use replyvault::domain::{Target, Timestamp};
-use replyvault::journal::{CallbackEntry, Durability, Entry, Journal, Writer};
+use replyvault::journal::{CallbackEntry, Entry};
 use replyvault::state::EventLog;
 use serde_json::json;
 
 use crate::support::child::Program;
 use crate::support::media::{MediaServer, mp4};
 use crate::support::vault::{completed, video_id};
+use crate::support::write_journal;
 
 struct Ran {
     code: Option<i32>,
@@ -137,7 +138,6 @@ async fn a_backup_has_the_callbacks_that_a_replica_keeps_while_postgres_is_away(
     let dir = tempfile::tempdir().unwrap();
     let program = Program::new(dir.path());
     left_by_a_service(&program).await;
-    let mut writer = Writer::new(Journal::open(&dir.path().join("data/outage")).unwrap(), 0).unwrap();
     let callback = Entry::Callback(CallbackEntry {
         at: Timestamp::now(),
         target: Target::Channel,
@@ -149,8 +149,7 @@ async fn a_backup_has_the_callbacks_that_a_replica_keeps_while_postgres_is_away(
         replay_of: None,
         body: "{}".into(),
     });
-    writer.append([&callback, &callback], Durability::Synced).unwrap();
-    drop(writer);
+    write_journal(&dir.path().join("data/outage"), [&callback, &callback]);
     let target = dir.path().join("copy");
     let ran = backup(&program, &target);
     assert_eq!(ran.code, Some(0), "{}", ran.err);

@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
-use replyvault::journal::{Durability, Entry, Event, Journal, Writer};
+use replyvault::journal::{Entry, Event};
 use rustix::process::Signal;
 
 use super::{Replicas, callback, caught_up, cluster_check, is_stale, nothing_waits, until};
 use crate::support::child::{Process, TOKEN};
 use crate::support::vault::{completed, video_id};
+use crate::support::write_journal;
 
 /// A killed replica's jobs go on within 31 s, and nothing that it answered is lost.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -55,7 +56,10 @@ async fn while_postgres_is_away_callbacks_are_kept_and_then_put_into_the_log_onc
         post(&processes[number as usize % 2], number).await;
     }
     for process in &processes {
-        assert_eq!(cluster_check(process).await.unwrap(), "the shared log cannot be reached; 20 callbacks wait here");
+        until("it says how many wait", || async {
+            cluster_check(process).await.unwrap() == "the shared log cannot be reached; 20 callbacks wait here"
+        })
+        .await;
         let sent = process.client.get(format!("{}/api/v1/jobs/{}", process.base, video_id(0)));
         let sent = sent.bearer_auth(TOKEN).send().await.unwrap();
         assert_eq!(sent.status(), 200);
@@ -150,11 +154,9 @@ async fn a_batch_in_doubt_that_the_disk_does_not_let_be_settled_is_settled_later
     assert_eq!(process.terminate().await, Some(0), "{}", process.log());
     // A batch of a connection that was lost, under a number that the log does not have.
     let folder = replicas.programs[0].dir.join("data/outage");
-    let mut writer = Writer::new(Journal::open(&folder).unwrap(), 0).unwrap();
     let mut batch = vec![Entry::Event(Event::Doubtful { serial: 1_000_000, callbacks: CALLBACKS })];
     batch.extend((0..CALLBACKS).map(|number| callback(&completed(number, &replicas.media.generated(number, 1000)))));
-    writer.append(&batch, Durability::Synced).unwrap();
-    drop(writer);
+    write_journal(&folder, &batch);
     // The callbacks, the callbacks once more, the mark behind them; then all goes well.
     replicas.programs[0].failure_points = "journal.write=1*return->1*off->1*return->off".to_owned();
     let process = replicas.programs[0].start().await;

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use replyvault::journal::{Durability, Journal, Writer};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::{Replicas, callback, caught_up, cluster_check, is_stale, nothing_waits, until};
 use crate::support::child::Program;
 use crate::support::vault::{completed, video_id};
+use crate::support::write_journal;
 
 /// What a command says, and its exit code.
 fn run(program: &Program, arguments: &[&str]) -> (Option<i32>, String) {
@@ -113,12 +113,8 @@ async fn a_replica_that_comes_later_has_an_imported_journal_from_position_0_on()
     const CALLBACKS: u64 = 5;
     let Some(mut replicas) = Replicas::prepare(1).await else { return };
     let folder = replicas.programs[0].dir.join("data/journal");
-    let mut writer = Writer::new(Journal::open(&folder).unwrap(), 0).unwrap();
-    for number in 0..CALLBACKS {
-        let body = completed(number, &replicas.media.generated(number, 1000));
-        writer.append([&callback(&body)], Durability::Synced).unwrap();
-    }
-    drop(writer);
+    let callbacks = (0..CALLBACKS).map(|number| callback(&completed(number, &replicas.media.generated(number, 1000))));
+    write_journal(&folder, &callbacks.collect::<Vec<_>>());
     let said = replicas.programs[0].command(&["cluster", "import"]).output().unwrap();
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
     let first = replicas.programs[0].start().await;

@@ -1,11 +1,12 @@
 //! The state can be made anew.
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use replyvault::config::DataDir;
 use serde_json::{Value, json};
 
 use super::{Archive, is_line_about, run};
@@ -47,10 +48,20 @@ async fn a_state_made_anew_gives_the_same_answers() {
     let marker = archive.vault.dir.path().join("data/state/marker");
     std::fs::write(&marker, "").unwrap();
 
-    let held = DataDir::lock(&archive.vault.dir.path().join("data")).unwrap();
+    // By another process: what this one lets go of, one that another test starts right now may hold for a moment longer.
+    let lock = archive.vault.dir.path().join("data/lock");
+    let mut holder = Command::new("flock")
+        .arg("--no-fork")
+        .arg(&lock)
+        .args(["sh", "-c", "echo held && exec sleep 3600"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    BufReader::new(holder.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
     let ended = archive.run(&["rebuild"]).await;
     assert!(ended.line(2).ends_with("rebuild needs it stopped") && marker.exists(), "{ended:?}");
-    drop(held);
+    holder.kill().unwrap();
+    holder.wait().unwrap();
     let ended = archive.run(&["rebuild"]).await;
     assert!(ended.result().starts_with("the state was made anew from "), "{ended:?}");
     assert!(ended.stdout.contains("jobs: running 1, archived 3\n"), "{ended:?}");
