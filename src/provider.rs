@@ -10,13 +10,13 @@ mod budget;
 mod client;
 mod endpoint;
 mod error;
-pub mod escapes;
 mod json;
 pub mod json_patch;
 mod list;
 mod media;
 mod redact;
 
+use crate::domain::redact::redacted_up_to;
 use crate::domain::{JobId, MediaUrl, Observation, ReplyRef, Timestamp};
 
 pub use account::AccountLogin;
@@ -126,17 +126,24 @@ const MAX_LABEL_BYTES: usize = 256;
 
 /// What the provider says in words, without secrets and cut to what a job's record should hold; the whole stays in the
 /// journal.
-fn truncate_redacted(mut text: String) -> String {
-    /// No more is looked at for secrets: what hides them makes nothing so much shorter.
-    const LOOKED_AT: usize = 32 * MAX_TEXT_BYTES;
-    if text.len() > LOOKED_AT {
-        text.truncate(text.floor_char_boundary(LOOKED_AT));
-    }
-    cut(redact::redacted_text(&text), MAX_TEXT_BYTES)
+fn truncate_redacted(text: String) -> String {
+    cut(redacted_beginning(&text), MAX_TEXT_BYTES)
 }
 
 fn label(text: String) -> String {
-    cut(redact::redacted_text(&text), MAX_LABEL_BYTES)
+    cut(redacted_beginning(&text), MAX_LABEL_BYTES)
+}
+
+/// A text without secrets, as far as anything of it may be kept.
+fn redacted_beginning(text: &str) -> String {
+    /// No more is looked at, ...
+    const MAX_SEARCHED_BYTES: usize = 128 << 10;
+    /// ... and of that no more is shown: of a secret that begins there the end is seen, too.
+    const MAX_SHOWN_BYTES: usize = MAX_SEARCHED_BYTES / 2;
+    let searched = &text[..text.floor_char_boundary(MAX_SEARCHED_BYTES)];
+    let is_cut = searched.len() < text.len();
+    let end = if is_cut { searched.floor_char_boundary(MAX_SHOWN_BYTES) } else { searched.len() };
+    redacted_up_to(searched, end)
 }
 
 fn cut(mut text: String, max_bytes: usize) -> String {

@@ -67,7 +67,7 @@ impl MediaView {
 
 impl From<Reference> for ReferenceView {
     fn from(Reference { job_id, file, reply_ref }: Reference) -> Self {
-        let reply_ref = reply_ref.map(|name| name.as_str().to_owned());
+        let reply_ref = reply_ref.map(|name| name.shown().as_str().to_owned());
         Self { job_id: job_id.as_str().to_owned(), file, reply_ref }
     }
 }

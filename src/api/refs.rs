@@ -38,7 +38,7 @@ pub(super) struct RefView {
     /// Its id.
     #[schema(example = "ref_01jd0000000000000000000000")]
     ref_id: String,
-    /// The caller's reference.
+    /// The caller's reference, a signature of ours in it hidden.
     reply_ref: String,
     /// The URL to give to the provider. A secret: only for admin tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,7 +84,7 @@ impl RefView {
         let shown = |url: String| if is_admin { url } else { without_secrets(api.intake().urls(), &url) };
         Self {
             ref_id: record.id.as_str().to_owned(),
-            reply_ref: record.reply_ref.as_str().to_owned(),
+            reply_ref: record.reply_ref.shown().as_str().to_owned(),
             reply_url: is_admin.then(|| api.intake().urls().reply_url(&Target::Ref(record.id))),
             origin: record.origin,
             state: "active",

@@ -1,19 +1,17 @@
 //! A body as it may be shown: our signatures, what URLs carry besides their host and path, and what stands behind the name
 //! of a credential read `…`; all else is as it came.
 //!
-//! A text is looked at as it is and without its escapes, layer by layer, so that it does not matter in which form, or how
-//! deep in another text, a secret stands.
+//! Texts are looked at as they are and without their escapes, layer by layer, so that it does not matter in which form,
+//! or how deep in another text, a secret stands.
 
 #[cfg(test)]
 mod tests;
-mod text;
 
 use serde_json::value::RawValue;
 
 use super::json::Value;
 use crate::domain::MediaUrl;
-
-pub(super) use text::redacted_text;
+use crate::domain::redact::{names_credential, redacted_text, shows_reply_url};
 
 /// Members that hold where somebody wants to be called: the whole of such a URL behind its host may be a credential.
 const CALLBACK_NAMES: [&str; 8] =
@@ -23,6 +21,8 @@ const CALLBACK_NAMES: [&str; 8] =
 const LARGE_BODY: usize = 4 << 20;
 /// ... as texts of more than this.
 const LONGEST_TEXT: usize = 64 << 10;
+/// Instead of a string.
+const HIDDEN: &str = "\"…\"";
 
 /// `body` with what is secret hidden; numbers, order and spacing stay. Of one with more than 4 MiB texts of more than 64 KiB
 /// read `…`, too. `None` when it is not JSON.
@@ -31,24 +31,66 @@ pub fn redacted(body: &[u8]) -> Option<Box<RawValue>> {
     let leaves_out = body.len() > LARGE_BODY;
     let mut shown = String::with_capacity(text.len().min(LARGE_BODY));
     let mut rest = text;
-    let mut before = "";
+    let mut place = Place::default();
     while let Some(start) = rest.find('"') {
-        shown.push_str(&rest[..start]);
-        let end = start + literal_length(&rest[start..]);
-        let literal = &rest[start..end];
-        // The one before is its name when nothing but a colon stands between them.
-        let name = if rest[..start].trim() == ":" { before } else { "" };
+        let (between, behind) = rest.split_at(start);
+        let (literal, after) = behind.split_at(literal_length(behind));
+        let name = place.enter(between);
+        let is_name = after.trim_start().starts_with(':');
+        shown.push_str(between);
         if leaves_out && literal.len() > LONGEST_TEXT {
-            shown.push_str("\"…\"");
+            shown.push_str(HIDDEN);
+        } else if !is_name && (place.is_within_credential() || is_credential(name)) {
+            shown.push_str(if unquoted(literal).is_some() { HIDDEN } else { literal });
         } else if let Some(hidden) = hidden(name, literal) {
             shown.push_str(&hidden);
         } else {
             shown.push_str(literal);
         }
-        (before, rest) = (literal, &rest[end..]);
+        place.before = literal;
+        rest = after;
     }
     shown.push_str(rest);
     RawValue::from_string(shown).ok()
+}
+
+/// Where in a body a string stands.
+#[derive(Default)]
+struct Place<'a> {
+    /// The string before it.
+    before: &'a str,
+    /// In how many objects and arrays.
+    depth: usize,
+    /// In how many the value is that is a credential's as a whole.
+    credential: Option<usize>,
+}
+
+impl<'a> Place<'a> {
+    /// Goes over what stands between a string and the next. Gives the next one's name where it is the value of a member.
+    fn enter(&mut self, between: &str) -> &'a str {
+        let value = between.trim_start().strip_prefix(':').map(str::trim);
+        if self.credential.is_none()
+            && value.is_some_and(|value| value.starts_with(['{', '[']))
+            && is_credential(self.before)
+        {
+            self.credential = Some(self.depth);
+        }
+        for byte in between.bytes() {
+            match byte {
+                b'{' | b'[' => self.depth += 1,
+                b'}' | b']' => {
+                    self.depth = self.depth.saturating_sub(1);
+                    self.credential = self.credential.filter(|around| self.depth > *around);
+                }
+                _ => {}
+            }
+        }
+        if value == Some("") { self.before } else { "" }
+    }
+
+    fn is_within_credential(&self) -> bool {
+        self.credential.is_some()
+    }
 }
 
 /// The length of the string literal that `text` starts with, quotes included.
@@ -70,7 +112,7 @@ fn hidden(name: &str, literal: &str) -> Option<String> {
     let text = unquoted(literal)?;
     let redacted = redacted_text(&text);
     // One of ours still says whose it is, and does so when it is shown again.
-    let is_others = is_callback(name) && !text::is_reply_url(&redacted);
+    let is_others = is_callback(name) && !shows_reply_url(&redacted);
     let shown = if is_others { host_alone(&text).unwrap_or(redacted) } else { redacted };
     if shown == text { None } else { serde_json::to_string(&shown).ok() }
 }
@@ -78,6 +120,10 @@ fn hidden(name: &str, literal: &str) -> Option<String> {
 fn unquoted(literal: &str) -> Option<String> {
     let raw: &RawValue = serde_json::from_str(literal).ok()?;
     Value::of(raw).text()
+}
+
+fn is_credential(name: &str) -> bool {
+    !name.is_empty() && unquoted(name).is_some_and(|name| names_credential(&name))
 }
 
 fn is_callback(name: &str) -> bool {

@@ -381,3 +381,13 @@ fn a_long_status_is_cut() {
     assert!(long.bytes() < 600, "{}", long.bytes());
     assert!(matches!(long.status, Some(Status::Word(word)) if word.len() < 300));
 }
+
+#[test]
+fn of_a_secret_that_is_not_looked_at_as_a_whole_nothing_is_shown() {
+    let around =
+        |hidden: usize| format!("see /a?{} u:{}@h/ {}", "x".repeat(hidden), "S".repeat(200), "b ".repeat(1 << 20));
+    for hidden in [65_400, 130_900] {
+        let long = observed(json!({"videoId": "user:1-minimax:2-video:3", "statusLabel": around(hidden)}));
+        assert!(matches!(long.status_label.as_deref(), Some("see /a?… …" | "see /a?…")), "{:?}", long.status_label);
+    }
+}

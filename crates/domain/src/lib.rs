@@ -4,6 +4,7 @@
 //! reasoned about without a clock, a disk or a network.
 
 mod digest;
+pub mod escapes;
 mod file_name;
 mod job;
 mod job_details;
@@ -12,6 +13,7 @@ mod media_url;
 mod notification;
 mod observation;
 mod quarantine;
+pub mod redact;
 mod reply_ref;
 mod time;
 mod view;

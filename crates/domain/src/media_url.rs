@@ -6,10 +6,13 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use url::{Position, Url};
 
+use super::redact::redacted_text;
+
 /// An absolute `http` or `https` URL with a host, at most [`MediaUrl::MAX_LENGTH`] bytes long.
 ///
 /// Valid as a URL, not vetted: whether it may be fetched is the outbound policy's to say. Its query can carry the
-/// CDN's signature, so `Display` and `Debug` show `…` in its place; only [`MediaUrl::expose`] gives the whole.
+/// CDN's signature, and so can its path, so `Display` and `Debug` show `…` in its place; only [`MediaUrl::expose`] gives the
+/// whole.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct MediaUrl(Url);
 
@@ -101,15 +104,11 @@ impl MediaUrl {
 
 impl fmt::Display for MediaUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = self.0.clone();
-        if !shown.username().is_empty() || shown.password().is_some() {
-            let _ = shown.set_username("");
-            let _ = shown.set_password(None);
-        }
-        shown.set_fragment(None);
-        let hidden = shown.query().is_some();
-        shown.set_query(None);
-        write!(f, "{shown}{}", if hidden { "?…" } else { "" })
+        let scheme = &self.0[..Position::BeforeUsername];
+        let host = &self.0[Position::BeforeHost..Position::BeforePath];
+        let path = redacted_text(self.0.path());
+        let query = if self.0.query().is_some() { "?…" } else { "" };
+        write!(f, "{scheme}{host}{path}{query}")
     }
 }
 
@@ -143,6 +142,22 @@ mod tests {
         assert_eq!(format!("{url:?}"), "https://cdn.example.com/a/b.mp4?…");
         assert!(url.expose().as_str().contains("secret"));
         assert_eq!((url.host(), url.file_name()), ("cdn.example.com", "b.mp4"));
+    }
+
+    #[test]
+    fn what_a_path_carries_besides_places_is_hidden_and_can_be_read_again() {
+        let reply = format!("/reply/{}", crate::Target::USEAPI);
+        let signed = format!("{reply}/secret");
+        for (path, shown) in [
+            ("/a/b.mp4;jsessionid=secret", "/a/b.mp4;…".to_owned()),
+            ("/a/b.mp4%3Fsig=secret", "/a/b.mp4%3F…".to_owned()),
+            (&*signed, format!("{reply}/…")),
+            ("/a/b@2x.mp4", "/a/b@2x.mp4".to_owned()),
+        ] {
+            let url = MediaUrl::parse(&format!("https://me:pw@token:8443{path}?x")).unwrap();
+            assert_eq!(url.to_string(), format!("https://token:8443{shown}?…"));
+            assert_eq!(MediaUrl::parse(&url.to_string()).unwrap().host(), "token");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::JobId;
+use super::redact::without_signatures;
 
 /// A caller's own reference for a job: any text of 1 to [`ReplyRef::MAX_CHARS`] characters.
 ///
@@ -33,6 +34,11 @@ impl ReplyRef {
     /// The text as the caller gave it.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The same as anybody may see it: who gives a reply URL of ours as a reference gives its signature away.
+    pub fn shown(&self) -> Self {
+        Self(without_signatures(&self.0).into())
     }
 
     /// Whether `other` is the same but for white space around it.

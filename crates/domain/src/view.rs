@@ -30,7 +30,7 @@ pub struct JobView {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(value_type = Option<BTreeMap<String, String>>)]
     pub labels: BTreeMap<String, String>,
-    /// The caller's reference.
+    /// The caller's reference, a signature of ours in it hidden.
     #[schema(value_type = Option<String>)]
     pub reply_ref: Option<ReplyRef>,
     /// The ref the job is tied to.
@@ -127,7 +127,7 @@ pub struct AssetView {
     pub role: Role,
     /// Whether it carries a watermark.
     pub variant: Option<Variant>,
-    /// Where it comes from, the query hidden.
+    /// Where it comes from, the query and other secrets hidden.
     pub source_url: Option<String>,
     /// How far it is.
     pub state: AssetProgress,
@@ -214,7 +214,7 @@ impl JobView {
             channel: if provider == JobId::FIRST_API { Target::CHANNEL } else { Target::USEAPI }.to_owned(),
             provider,
             labels: BTreeMap::new(),
-            reply_ref: job.reply_ref.clone(),
+            reply_ref: job.reply_ref.as_ref().map(ReplyRef::shown),
             ref_id: job.ref_id.clone(),
             state: job.state,
             outcome: job.outcome,

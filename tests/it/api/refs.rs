@@ -208,6 +208,22 @@ async fn a_ref_that_a_callback_made_can_be_registered() {
 }
 
 #[tokio::test]
+async fn a_reply_url_given_as_a_reference_shows_no_signature() {
+    let vault = Vault::start().await;
+    let url = vault.intake.urls().reply_url(&Target::UseApi);
+    let (place, signature) = url.rsplit_once('/').unwrap();
+    let (status, made) = vault.post(REFS, json!({"replyRef": url}).to_string()).await;
+    assert_eq!((status, &made["replyRef"]), (201, &json!(format!("{place}/…"))));
+    assert_eq!(vault.callback(json!({"videoId": id(1), "status": 1, "replyRef": url})).await.0, 200);
+    for path in [REFS, "/api/v1/jobs", &format!("{REFS}/{}", made["refId"].as_str().unwrap())] {
+        let text = vault.send(Method::GET, path).await.text().await.unwrap();
+        assert!(text.contains(place) && !text.contains(signature), "{path}: {text}");
+    }
+    let named = utf8_percent_encode(&url, NON_ALPHANUMERIC);
+    assert_eq!(vault.get(&format!("/api/v1/jobs?replyRef={named}")).await["items"][0]["jobId"], id(1));
+}
+
+#[tokio::test]
 async fn an_unknown_ref_is_not_found() {
     let vault = Vault::start().await;
     for path in ["x", "ref_", "ref_01jd0000000000000000000000", "ref_01JD0000000000000000000000", "%ff", "%2e%2e"] {

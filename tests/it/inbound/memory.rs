@@ -55,6 +55,26 @@ async fn senders_who_withhold_a_byte_keep_nobody_waiting() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn texts_that_are_made_to_be_searched_long_keep_nobody_waiting() {
+    let vault = Vault::start().await;
+    let (_, of_ref) = vault.send("POST", "/api/v1/refs", &json!({"replyRef": "one"})).await;
+    let url = vault.channel_url();
+    let costly = (1..3).map(|number| {
+        let body = json!({"videoId": video_id(number), "status": 1, "statusLabel": "@".repeat(1_000_000)});
+        vault.post(&url, body.to_string())
+    });
+    let small = async {
+        let started = Instant::now();
+        let (status, answer) = vault.post(of_ref["replyUrl"].as_str().unwrap(), body(3, 500)).await;
+        assert_eq!(status, 200, "{answer}");
+        assert!(started.elapsed() < SOON, "it waited {:?}", started.elapsed());
+    };
+    let both = async { tokio::join!(join_all(costly), small) };
+    let (answers, ()) = timeout(PATIENCE, both).await.expect("a text is searched for too long");
+    assert!(answers.iter().all(|(status, _)| *status == 200), "{answers:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_stops_coming_is_cut_before_its_time_is_over() {
     let vault = Vault::start().await;
     let started = Instant::now();

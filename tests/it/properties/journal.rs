@@ -102,7 +102,7 @@ fn callback(at: u64, body: &[u8]) -> (Vec<u8>, Entry) {
 
 fn repeated(number: u8) -> Entry {
     let job: JobId = format!("user:1-minimax:2-video:{number}").parse().unwrap();
-    Entry::Event(Event::Repeated { at: Timestamp::from_millis(1).unwrap(), job })
+    Entry::Event(Event::Repeated { at: Timestamp::from_millis(1).unwrap(), job, times: 1 })
 }
 
 /// Reads a number and that many bytes off the front.

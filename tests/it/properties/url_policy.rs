@@ -32,8 +32,11 @@ pub(crate) fn check(input: &[u8]) {
 fn media_url(url: &MediaUrl) {
     let exposed = url.expose();
     assert_eq!(MediaUrl::parse(exposed.as_str()).as_ref(), Ok(url), "it is read another way the second time");
-    let shown = Url::parse(url.to_string().trim_end_matches("?…")).expect("what is shown is a URL");
-    assert_eq!((shown.scheme(), shown.host(), shown.path()), (exposed.scheme(), exposed.host(), exposed.path()));
+    let text = url.to_string();
+    let text = text.trim_end_matches("?…");
+    let shown = Url::parse(text).expect("what is shown is a URL");
+    assert_eq!((shown.scheme(), shown.host()), (exposed.scheme(), exposed.host()));
+    assert!(shown.path() == exposed.path() || text.contains('…'), "{text}");
     assert!(shown.query().is_none() && shown.fragment().is_none());
     assert!(shown.username().is_empty() && shown.password().is_none());
 

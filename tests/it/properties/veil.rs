@@ -1,9 +1,9 @@
 //! What the gateway lets through of the provider's answers: no signature of ours, however it is written and cut.
 
 use replyvault::domain::Target;
+use replyvault::domain::escapes::layers;
 use replyvault::gateway::Veil;
 use replyvault::intake::{ReplyKeys, ReplyUrls};
-use replyvault::provider::escapes::layers;
 use secrecy::SecretString;
 use url::Url;
 

@@ -2,7 +2,7 @@
 
 use crate::domain::JobDetails;
 use crate::provider::json::{Object, Value};
-use crate::provider::redact::redacted_text;
+use crate::provider::redacted_beginning;
 
 /// Of a video, an image, a song or speech.
 pub(super) fn of_job(object: &Object<'_>) -> JobDetails {
@@ -38,7 +38,7 @@ fn text(object: &Object<'_>, name: &str) -> Option<String> {
 }
 
 fn cut(text: String) -> String {
-    let mut text = redacted_text(&text);
+    let mut text = redacted_beginning(&text);
     text.truncate(text.floor_char_boundary(JobDetails::MAX_TEXT_BYTES));
     text
 }

@@ -61,8 +61,11 @@ fn without_escapes(cells: &[Cell], all: bool) -> Option<Vec<Cell>> {
     let mut at = 0;
     let mut front = cells.first().copied();
     while let Some(cell) = front {
-        let found =
-            escape(|index| if index == 0 { Some(cell.byte) } else { cells.get(at + index).map(|cell| cell.byte) });
+        let found = escape(|index| match index {
+            0 => Some(cell.byte),
+            // Behind the end stands what belongs to no escape: one that needs no more is whole there.
+            _ => Some(cells.get(at + index).map_or(b' ', |cell| cell.byte)),
+        });
         match found {
             Escape::Whole(byte, length) => {
                 let made = Cell { byte, start: cell.start, end: cells[at + length - 1].end };
@@ -129,15 +132,15 @@ fn escape(at: impl Fn(usize) -> Option<u8>) -> Escape {
             Some(byte @ (b'\\' | b'/' | b'"')) => Escape::Whole(byte, 2),
             Some(b'n' | b'r' | b't' | b'f' | b'b') => Escape::Whole(b'\n', 2),
             Some(b'x') => hex(&at, 2, 2),
-            Some(b'u') if at(2) == Some(b'{') => delimited(&at, 3, 16, b'}'),
+            Some(b'u') if at(2) == Some(b'{') => delimited(&at, 3),
             Some(b'u') => hex(&at, 2, 4),
             Some(b'0'..=b'1') => octal(&at),
             _ => Escape::No,
         },
         Some(b'&') => match (at(1), at(2)) {
             (None, _) | (Some(b'#'), None) => Escape::Cut,
-            (Some(b'#'), Some(b'x' | b'X')) => delimited(&at, 3, 16, b';'),
-            (Some(b'#'), _) => delimited(&at, 2, 10, b';'),
+            (Some(b'#'), Some(b'x' | b'X')) => reference(&at, 3, 16),
+            (Some(b'#'), _) => reference(&at, 2, 10),
             _ => named(&at),
         },
         _ => Escape::No,
@@ -164,20 +167,47 @@ fn number(at: &impl Fn(usize) -> Option<u8>, digits: Range<usize>, radix: u32) -
     Escape::Whole(ascii(value), end)
 }
 
-/// Up to eight digits and what ends them.
-fn delimited(at: &impl Fn(usize) -> Option<u8>, from: usize, radix: u32, delimiter: u8) -> Escape {
+/// The most digits of a number that something else ends.
+const MAX_DIGITS: usize = 8;
+
+/// Hexadecimal digits and the bracket that ends them.
+fn delimited(at: &impl Fn(usize) -> Option<u8>, from: usize) -> Escape {
+    match digits(at, from, 16) {
+        Digits::Cut => Escape::Cut,
+        Digits::Ended { value, end, by: b'}' } => Escape::Whole(ascii(value), end + 1),
+        Digits::Ended { .. } | Digits::No => Escape::No,
+    }
+}
+
+/// Digits and a semicolon; readers of HTML take them without one, too.
+fn reference(at: &impl Fn(usize) -> Option<u8>, from: usize, radix: u32) -> Escape {
+    match digits(at, from, radix) {
+        Digits::Cut => Escape::Cut,
+        Digits::Ended { value, end, by } => Escape::Whole(ascii(value), end + usize::from(by == b';')),
+        Digits::No => Escape::No,
+    }
+}
+
+enum Digits {
+    /// Their value, where they end, and by which character.
+    Ended { value: u32, end: usize, by: u8 },
+    /// More may come.
+    Cut,
+    /// There are none, or too many.
+    No,
+}
+
+fn digits(at: &impl Fn(usize) -> Option<u8>, from: usize, radix: u32) -> Digits {
     let mut value = 0_u32;
-    for index in from..from + 9 {
-        match at(index) {
-            None => return Escape::Cut,
-            Some(byte) if byte == delimiter && index > from => return Escape::Whole(ascii(value), index + 1),
-            Some(byte) => match char::from(byte).to_digit(radix) {
-                Some(digit) => value = value.saturating_mul(radix).saturating_add(digit),
-                None => return Escape::No,
-            },
+    for end in from..=from + MAX_DIGITS {
+        let Some(by) = at(end) else { return Digits::Cut };
+        match char::from(by).to_digit(radix) {
+            Some(digit) => value = value.saturating_mul(radix).saturating_add(digit),
+            None if end > from => return Digits::Ended { value, end, by },
+            None => return Digits::No,
         }
     }
-    Escape::No
+    Digits::No
 }
 
 fn named(at: &impl Fn(usize) -> Option<u8>) -> Escape {
@@ -230,6 +260,7 @@ mod tests {
             "a%25252525252525252525252Fb",
             "a%u002Fb",
             "a&#47;b",
+            "a&#47b",
             "a&#x2F;b",
             "a&sol;b",
             "a&amp;#47;b",
@@ -243,6 +274,7 @@ mod tests {
         }
         let all: Vec<String> = layers(b"%2541 \\\\u0042").map(|layer| read(&layer)).collect();
         assert_eq!(all, ["%2541 \\\\u0042", "%41 \\u0042", "A B"]);
+        assert_eq!(last("&#97&#x2fz&#47"), "a/z/");
         assert_eq!(last("100% &c \\d &unknown; %zz \u{e9}\\u00e9"), "100% &c \\d &unknown; %zz \u{80}\u{80}\u{80}");
     }
 
@@ -265,7 +297,7 @@ mod tests {
     fn an_escape_that_the_end_cuts_off_is_noticed() {
         let cut = |text: &str| cut_escape(&layers(text.as_bytes()).next().unwrap());
         for text in
-            ["ab%", "ab%2", "ab\\", "ab\\u00", "ab\\u{2", "ab&", "ab&#", "ab&#x2", "ab&so", "ab&#4", "ab\\x", "ab%u0"]
+            ["ab%", "ab%2", "ab\\", "ab\\u00", "ab\\u{2", "ab&", "ab&#", "ab&#x2", "ab&so", "ab&#47", "ab\\x", "ab%u0"]
         {
             assert_eq!(cut(text), 2, "{text}");
         }
