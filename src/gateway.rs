@@ -36,11 +36,11 @@ use self::access::{Access, Admission};
 use self::answer::Answers;
 use self::ask::Questions;
 use self::forward::{Onward, Upstream};
-use self::observe::{Caller, Observer};
+use self::observe::{Caller, CallerKey, Observer};
 use self::tokens::Streams;
 use crate::egress::{self, ClientSetupError, header};
 use crate::http::ApiError;
-use crate::intake::Intake;
+use crate::intake::{Intake, Memory};
 use crate::provider::{Api, CircuitBreaker, Endpoint};
 
 pub use restore_callback::relayed;
@@ -77,6 +77,8 @@ struct Inner {
     upstream: Arc<Upstream>,
     questions: Arc<Questions>,
     answers: Answers,
+    /// For bodies that are held until they are sent on.
+    memory: Arc<Memory<CallerKey>>,
 }
 
 impl Gateway {
@@ -100,7 +102,8 @@ impl Gateway {
         });
         let questions = Arc::new(Questions::new(Arc::clone(&upstream), Arc::clone(&observer)));
         let answers = Answers::new(intake.clone(), observer, Arc::clone(&questions));
-        Ok(Self { inner: Arc::new(Inner { access, intake, streams, upstream, questions, answers }) })
+        let memory = Arc::new(Memory::new(body::MAX_HELD_BYTES));
+        Ok(Self { inner: Arc::new(Inner { access, intake, streams, upstream, questions, answers, memory }) })
     }
 }
 

@@ -8,10 +8,13 @@ mod api_error;
 mod bodies;
 mod coding;
 mod http;
+mod memory;
+mod pace;
 mod provider_answer;
 mod quarantine;
 mod rate_limit;
 mod refs;
+mod repeats;
 mod reply_url;
 mod slots;
 mod spool;
@@ -29,6 +32,8 @@ pub use http::{
     __path_reply, CallbackAnswer, QuarantineAnswer, accepted_response, parse_quarantine_id, quarantine_id, reply,
     routes,
 };
+pub(crate) use memory::{Held, Memory, bytes_holding};
+pub(crate) use pace::Pace;
 pub use provider_answer::UnknownJobPolicy;
 pub use quarantine::{QuarantineFilter, QuarantineLimits};
 pub use refs::{NewRef, RegisterError};
@@ -37,6 +42,7 @@ pub(crate) use slots::{Slot, Slots, TooMany};
 
 use self::bodies::{Bodies, LargeBody, Received};
 use self::rate_limit::{RateLimit, SeenAs};
+use self::repeats::Uncounted;
 use crate::domain::{
     Change, Digest, JobId, Notification, NotificationId, Outcome, QuarantineReason, ReplyRef, Target, Timestamp,
 };
@@ -78,6 +84,7 @@ struct Inner {
     urls: ReplyUrls,
     log: EventLog,
     rate_limit: RateLimit,
+    uncounted: Uncounted,
     bodies: Bodies,
     /// Who holds it may have a large body from quarantine in memory.
     large_reads: Semaphore,
@@ -180,6 +187,7 @@ impl Intake {
             urls,
             log,
             rate_limit: RateLimit::new(),
+            uncounted: Uncounted::default(),
             bodies,
             large_reads: Semaphore::new(1),
             quarantine_grew: Notify::new(),
@@ -354,9 +362,9 @@ impl Intake {
 
     /// True while the final callback recorded at `position` waits to be confirmed, and when it decided its job's outcome.
     fn still_counts(&self, job: &JobId, position: u64) -> Result<bool, StateError> {
-        let Some(record) = self.state().job(job)? else { return Ok(false) };
-        let waits = record.job.unconfirmed.iter().any(|callback| callback.position == position);
-        Ok(waits || record.job.final_callback == Some(position))
+        let Some(job) = self.state().job_header(job)? else { return Ok(false) };
+        let waits = job.unconfirmed.iter().any(|callback| callback.position == position);
+        Ok(waits || job.final_callback == Some(position))
     }
 
     /// What to answer when the body is durable and the state is being rebuilt: what the body itself says.
@@ -371,26 +379,6 @@ impl Intake {
             is_final: outcome.is_some(),
             over_budget: None,
         })
-    }
-
-    /// Counts a body that is in the journal already. `None`: its job is not known any more.
-    async fn repeat(&self, target: &Target, job: JobId) -> Result<Option<Accepted>, IntakeError> {
-        if !self.inner.rate_limit.admit_repeat(target, &job) {
-            let known = self.state().job(&job)?;
-            return Ok(known.map(|JobRecord { job, .. }| Accepted::Job {
-                is_final: job.outcome.is_some() || !job.unconfirmed.is_empty(),
-                job_id: job.id,
-                reply_ref: job.reply_ref,
-                state: job.state.as_str(),
-                over_budget: None,
-            }));
-        }
-        // Its bytes are on disk: the count alone may be lost with the power.
-        let event = Event::Repeated { at: Timestamp::now(), job };
-        match self.recorded(self.inner.log.record(event, Durability::Buffered)).await? {
-            ApplyOutcome::Job { job, .. } => Ok(Some(job_answer(*job, None))),
-            _ => Ok(None),
-        }
     }
 }
 

@@ -70,6 +70,12 @@ impl Background {
         });
     }
 
+    /// Counts repeated callbacks that came too fast to be counted one by one.
+    pub(super) fn count_repeats(&mut self, intake: &Intake) {
+        let intake = intake.clone();
+        self.spawn("repeat counter", async move { intake.count_repeats().await });
+    }
+
     /// Asks the provider about jobs it has not told the end of.
     pub(super) fn reconcile(&mut self, reconciler: Reconciler) {
         self.spawn_alone("reconciler", move |_| {

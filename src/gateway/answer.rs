@@ -270,11 +270,19 @@ pub(super) fn unreadable(why: &str) -> ApiError {
     ApiError::new(StatusCode::BAD_GATEWAY, "provider_unreadable", message)
 }
 
-/// What an answer's body is encoded as, if it is.
+/// What an answer's body is encoded as, if it is. Of transfer codings, `chunked` is undone where it is the last.
 fn coding(headers: &HeaderMap) -> Option<String> {
-    let values = headers.get_all(header::CONTENT_ENCODING).iter();
-    let values = values.map(|value| String::from_utf8_lossy(value.as_bytes()).trim().to_ascii_lowercase());
-    values.into_iter().find(|value| !matches!(&**value, "" | "identity"))
+    let mut codings = listed(headers, header::TRANSFER_ENCODING);
+    codings.pop_if(|last| last == "chunked");
+    codings.extend(listed(headers, header::CONTENT_ENCODING));
+    codings.into_iter().find(|coding| !matches!(&**coding, "" | "identity"))
+}
+
+/// The items of a header that is a list, in lower case.
+fn listed(headers: &HeaderMap, name: header::HeaderName) -> Vec<String> {
+    let values = headers.get_all(name).iter();
+    let values = values.map(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase());
+    values.flat_map(|value| value.split(',').map(|item| item.trim().to_owned()).collect::<Vec<_>>()).collect()
 }
 
 /// Whether an answer is held: what says that it is JSON, and where jobs are told of, all that may be.

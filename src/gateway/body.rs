@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
@@ -13,13 +14,17 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::unfold;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
+use super::observe::CallerKey;
 use crate::egress;
-use crate::http::{ApiError, BodyError, read_body};
+use crate::http::ApiError;
+use crate::intake::{self, Held, Memory, Pace, bytes_holding};
 
 /// How long a caller may send nothing of a body.
 const SILENCE: Duration = Duration::from_secs(60);
+/// The largest body that is held whole, in bytes: the provider's prompts have a few thousand characters.
+pub(super) const MAX_HELD_BYTES: usize = 1 << 20;
 /// Pieces of a body between the caller's connection and the provider's, each up to some 64 KiB.
 const PIECES: usize = 4;
 
@@ -104,16 +109,63 @@ pub(super) async fn next(payload: &mut Payload) -> Option<io::Result<Bytes>> {
     }
 }
 
-/// The whole of a body that is known to be small.
-///
-/// # Errors
-/// When it has more than `limit` bytes, or does not arrive whole.
-pub(super) async fn whole(payload: &mut Payload, limit: usize) -> Result<Bytes, ApiError> {
-    let pieces = unfold(payload, |payload| async move { Some((next(payload).await?, payload)) });
-    read_body(pieces, limit).await.map_err(|error| match error {
-        BodyError::TooLarge(_) => {
-            ApiError::too_large(format!("expected a body of at most {limit} bytes that creates jobs"))
+/// A body on its way into memory, within its caller's share of that, and no slower than a callback's.
+pub(super) struct HeldBody {
+    memory: Arc<Memory<CallerKey>>,
+    caller: CallerKey,
+    /// Whether it will take more memory than it has bytes.
+    expands: bool,
+    held: Held<CallerKey>,
+    bytes: usize,
+    pace: Pace,
+    ends: Instant,
+}
+
+impl HeldBody {
+    /// How long it may take.
+    const TIME: Duration = intake::Config::BODY_TIME;
+
+    /// For a body that begins to come now.
+    pub(super) fn new(memory: Arc<Memory<CallerKey>>, caller: CallerKey, expands: bool) -> Self {
+        let (held, pace, ends) = (Held::Nothing, Pace::new(), Instant::now() + Self::TIME);
+        Self { memory, caller, expands, held, bytes: 0, pace, ends }
+    }
+
+    /// The next piece; `None` at the end.
+    ///
+    /// # Errors
+    /// When it is too slow or broken off, or there is no room for it.
+    pub(super) async fn next(&mut self, payload: &mut Payload) -> Result<Option<Bytes>, ApiError> {
+        let Self { memory, held, pace, ends, .. } = self;
+        let Ok(piece) = timeout_at(*ends, pace.next(payload, || memory.is_wanted(held))).await else {
+            return Err(ApiError::incomplete(format!("not within {} seconds", Self::TIME.as_secs())));
+        };
+        let Some(piece) = piece? else { return Ok(None) };
+        let began = Instant::now();
+        self.bytes += piece.len();
+        self.memory.hold(&mut self.held, &self.caller, self.bytes, self.expands).await?;
+        self.pace.grew_by(piece.len(), began.elapsed());
+        Ok(Some(piece))
+    }
+
+    /// All of it.
+    ///
+    /// # Errors
+    /// As for [`HeldBody::next`], and when it has more than [`MAX_HELD_BYTES`].
+    pub(super) async fn whole(&mut self, payload: &mut Payload) -> Result<Vec<u8>, ApiError> {
+        let mut body = Vec::new();
+        while let Some(piece) = self.next(payload).await? {
+            if piece.len() > MAX_HELD_BYTES - body.len() {
+                let message = format!("expected a body of at most {MAX_HELD_BYTES} bytes that creates jobs");
+                return Err(ApiError::too_large(message));
+            }
+            body.extend_from_slice(&piece);
         }
-        BodyError::Broken(error) => ApiError::incomplete(error),
-    })
+        Ok(body)
+    }
+
+    /// The body as it is sent on. Its memory is given back when it is sent.
+    pub(super) fn into_bytes(self, body: Vec<u8>) -> Bytes {
+        bytes_holding(body, self.held)
+    }
 }

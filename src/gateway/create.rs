@@ -3,15 +3,16 @@
 use std::cell::OnceCell;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use actix_web::web::Payload;
 use actix_web::{HttpMessage, HttpRequest, HttpResponse};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::FutureExt;
 
 use super::Gateway;
-use super::body::{self, Outgoing};
+use super::body::{self, HeldBody, MAX_HELD_BYTES, Outgoing};
 use super::forward::Onward;
 use super::observe::{Caller, Creation, Owner};
 use super::rewrite::multipart::MultipartRewriter;
@@ -23,8 +24,6 @@ use crate::http::ApiError;
 use crate::intake::Intake;
 use crate::provider::Endpoint;
 
-/// The largest body taken that is not a multipart form, in bytes: the provider's prompts have a few thousand characters.
-const MAX_BODY: usize = 1 << 20;
 /// Multipart forms of up to this many bytes are held, and sent with their length.
 const SMALL_FORM: usize = 256 << 10;
 
@@ -45,11 +44,15 @@ impl Gateway {
         endpoint: Endpoint,
     ) -> Result<HttpResponse, ApiError> {
         let making = Making { intake: self.inner.intake.clone(), endpoint, made: CreatedRef::default() };
+        let is_encoded = is_encoded(request);
+        let held = HeldBody::new(Arc::clone(&self.inner.memory), caller.key, is_encoded);
         let outgoing = match (body::has_body(request), kind(request)) {
             (false, _) => Outgoing::default(),
-            (true, kind) if is_encoded(request) => making.encoded(kind, payload, &mut onward.headers).await?,
-            (true, Kind::Multipart(boundary)) => making.multipart(MultipartRewriter::new(&boundary), payload).await?,
-            (true, kind) => making.buffered(kind, payload).await?,
+            (true, kind) if is_encoded => making.encoded(kind, held, payload, &mut onward.headers).await?,
+            (true, Kind::Multipart(boundary)) => {
+                making.multipart(MultipartRewriter::new(&boundary), held, payload).await?
+            }
+            (true, kind) => making.buffered(kind, held, payload).await?,
         };
         // Without an answer there may be a job all the same, which calls back over its ref.
         let exchange = self.inner.upstream.forward(onward, outgoing).await?;
@@ -67,22 +70,28 @@ struct Making {
 
 impl Making {
     /// A body that is held, with the callback set.
-    async fn buffered(&self, kind: Kind, mut payload: Payload) -> Result<Outgoing, ApiError> {
-        let body = body::whole(&mut payload, MAX_BODY).await?;
+    async fn buffered(&self, kind: Kind, mut held: HeldBody, mut payload: Payload) -> Result<Outgoing, ApiError> {
+        let body = held.whole(&mut payload).await?;
         let edited = self.edited(&kind, &body).await?;
-        Ok(Outgoing::whole(edited.map_or(body, Bytes::from)))
+        Ok(Outgoing::whole(held.into_bytes(edited.unwrap_or(body))))
     }
 
     /// A compressed body: as it would be without that, with the callback set. What cannot be unpacked goes on as it is.
-    async fn encoded(&self, kind: Kind, mut payload: Payload, headers: &mut HeaderMap) -> Result<Outgoing, ApiError> {
-        let body = body::whole(&mut payload, MAX_BODY).await?;
+    async fn encoded(
+        &self,
+        kind: Kind,
+        mut held: HeldBody,
+        mut payload: Payload,
+        headers: &mut HeaderMap,
+    ) -> Result<Outgoing, ApiError> {
+        let body = held.whole(&mut payload).await?;
         let coding = headers.get(header::CONTENT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let Some(Ok(plain)) = decompress::by_content_encoding(coding, &body, MAX_BODY) else {
-            return Ok(Outgoing::whole(body));
+        let Some(Ok(plain)) = decompress::by_content_encoding(coding, &body, MAX_HELD_BYTES) else {
+            return Ok(Outgoing::whole(held.into_bytes(body)));
         };
         headers.remove(header::CONTENT_ENCODING);
         let edited = self.edited(&kind, &plain).await?;
-        Ok(Outgoing::whole(edited.unwrap_or(plain)))
+        Ok(Outgoing::whole(held.into_bytes(edited.unwrap_or(plain))))
     }
 
     /// `None` when the body is to stay as it is.
@@ -114,14 +123,20 @@ impl Making {
     }
 
     /// A form, held if it is small, else rewritten on its way.
-    async fn multipart(&self, parts: MultipartRewriter, payload: Payload) -> Result<Outgoing, ApiError> {
-        let mut form = RewritingBody { making: self.clone(), parts, payload, is_over: false };
-        let mut begun = BytesMut::new();
+    async fn multipart(
+        &self,
+        parts: MultipartRewriter,
+        held: HeldBody,
+        payload: Payload,
+    ) -> Result<Outgoing, ApiError> {
+        let mut form = RewritingBody { making: self.clone(), parts, payload, held: Some(held), is_over: false };
+        let mut begun = Vec::new();
         while let Some(piece) = form.next().await {
             begun.extend_from_slice(&piece?);
             if begun.len() > SMALL_FORM {
+                let begun = form.held_so_far(begun);
                 return Ok(Outgoing::streamed(|filling| async move {
-                    let mut piece = Some(Ok(begun.freeze()));
+                    let mut piece = Some(Ok(begun));
                     while filling.send(piece).await {
                         let next = form.next().await;
                         piece = next.map(|next| next.map_err(|problem| io::Error::other(problem.to_string())));
@@ -129,7 +144,7 @@ impl Making {
                 }));
             }
         }
-        Ok(Outgoing::whole(begun.freeze()))
+        Ok(Outgoing::whole(form.held_so_far(begun)))
     }
 
     /// Registers the ref of a call. `None` when the call is to stay as it is.
@@ -166,6 +181,8 @@ struct RewritingBody {
     making: Making,
     parts: MultipartRewriter,
     payload: Payload,
+    /// Until it is sent on.
+    held: Option<HeldBody>,
     is_over: bool,
 }
 
@@ -173,15 +190,15 @@ impl RewritingBody {
     /// The next piece; `None` at the end.
     async fn next(&mut self) -> Option<Result<Bytes, ApiError>> {
         while !self.is_over {
-            let piece = match body::next(&mut self.payload).await {
-                Some(Ok(piece)) => self.feed(&piece).await,
-                Some(Err(error)) => {
-                    self.is_over = true;
-                    Err(ApiError::incomplete(error))
-                }
-                None => {
+            let piece = match self.read().await {
+                Ok(Some(piece)) => self.feed(&piece).await,
+                Ok(None) => {
                     self.is_over = true;
                     Ok(self.parts.finish())
+                }
+                Err(error) => {
+                    self.is_over = true;
+                    Err(error)
                 }
             };
             if !piece.as_ref().is_ok_and(Bytes::is_empty) {
@@ -189,6 +206,21 @@ impl RewritingBody {
             }
         }
         None
+    }
+
+    async fn read(&mut self) -> Result<Option<Bytes>, ApiError> {
+        match &mut self.held {
+            Some(held) => held.next(&mut self.payload).await,
+            None => body::next(&mut self.payload).await.transpose().map_err(ApiError::incomplete),
+        }
+    }
+
+    /// What is sent on first; the rest is not held.
+    fn held_so_far(&mut self, begun: Vec<u8>) -> Bytes {
+        match self.held.take() {
+            Some(held) => held.into_bytes(begun),
+            None => Bytes::from(begun),
+        }
     }
 
     async fn feed(&mut self, piece: &[u8]) -> Result<Bytes, ApiError> {

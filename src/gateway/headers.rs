@@ -37,18 +37,10 @@ const NOT_SENT: [&str; 11] = [
 ];
 
 /// What is said to a proxy in front of us, which would act on it as if we had said it.
-const FOR_PROXIES: [&str; 9] = [
-    "cdn-cache-control",
-    "edge-control",
-    "surrogate-control",
-    "surrogate-key",
-    "x-original-url",
-    "x-reproxy-url",
-    "x-rewrite-url",
-    "x-sendfile",
-    "x-sendfile2",
-];
-const FOR_PROXIES_BEGIN: [&str; 5] = ["x-accel-", "x-lighttpd-", "x-litespeed-", "x-reproxy-", "x-varnish-"];
+const FOR_PROXIES: [&str; 5] = ["edge-control", "x-original-url", "x-rewrite-url", "x-sendfile", "x-sendfile2"];
+const FOR_PROXIES_BEGIN: [&str; 7] =
+    ["surrogate-", "x-accel-", "x-envoy-", "x-lighttpd-", "x-litespeed-", "x-reproxy-", "x-varnish-"];
+const FOR_PROXIES_END: [&str; 2] = ["cache-tag", "cdn-cache-control"];
 
 /// What is said to a browser of a whole origin, which is ours and not the provider's.
 const FOR_ORIGIN: [&str; 17] = [
@@ -134,6 +126,7 @@ fn is_end_to_end(name: &str) -> bool {
 fn is_not_passed(name: &str, value: &[u8]) -> bool {
     FOR_PROXIES.contains(&name)
         || FOR_PROXIES_BEGIN.iter().any(|beginning| name.starts_with(beginning))
+        || FOR_PROXIES_END.iter().any(|end| name.ends_with(end))
         || FOR_ORIGIN.contains(&name)
         || (name == "set-cookie" && !is_foreign(value))
 }
@@ -196,6 +189,16 @@ mod tests {
             ("x-sendfile", "/etc/passwd"),
             ("x-lighttpd-send-file", "/x"),
             ("x-litespeed-location", "/x"),
+            ("x-reproxy-url", "http://127.0.0.1"),
+            ("x-envoy-upstream-rq-timeout-ms", "1"),
+            ("x-envoy-ratelimited", "true"),
+            ("surrogate-key", "all"),
+            ("surrogate-control", "max-age=9"),
+            ("surrogate-capability", "a=\"Surrogate/1.0\""),
+            ("cdn-cache-control", "max-age=9"),
+            ("cloudflare-cdn-cache-control", "max-age=9"),
+            ("cache-tag", "all"),
+            ("edge-cache-tag", "all"),
             ("clear-site-data", "\"cookies\""),
             ("alt-svc", "h3=\":443\""),
             ("strict-transport-security", "max-age=9"),
@@ -210,7 +213,12 @@ mod tests {
         ] {
             assert!(is_not_passed(name, value.as_bytes()), "{name}: {value}");
         }
-        for (name, value) in [("set-cookie", "__cf_bm=x; Path=/"), ("x-ratelimit-limit", "9"), ("location", "/x")] {
+        for (name, value) in [
+            ("set-cookie", "__cf_bm=x; Path=/"),
+            ("x-ratelimit-limit", "9"),
+            ("location", "/x"),
+            ("cache-control", "no-store"),
+        ] {
             assert!(!is_not_passed(name, value.as_bytes()), "{name}: {value}");
         }
     }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::iter;
+use tokio::time::timeout;
 
 use super::tokens::Streams;
 use crate::domain::{JobId, RefId, ReplyRef};
@@ -11,7 +12,7 @@ use crate::egress::header::HeaderValue;
 use crate::intake::{Intake, IntakeError, UnknownJobPolicy};
 use crate::provider::{Answer, Api, CircuitBreaker, Created, Endpoint, made_by, parse_jobs};
 
-/// Jobs of one list that are looked up at a time.
+/// Jobs of one answer that are looked up at a time.
 const MAX_CONCURRENT_OBSERVATIONS: usize = 16;
 
 /// Tells callers from one another: the SHA-256 of the token that a call came with; those that came without one are one
@@ -78,8 +79,22 @@ pub(super) struct Observer {
 
 impl Observer {
     /// Takes in what an answer says of jobs, as if it were their callbacks. What cannot be recorded is lost to us and not to
-    /// the caller, who gets the answer all the same.
+    /// the caller, who gets the answer all the same, within [`Intake::PATIENCE`] however much it says.
     pub(super) async fn observe(
+        &self,
+        endpoint: Endpoint,
+        caller: &Caller,
+        creation: Option<&Creation>,
+        status: StatusCode,
+        body: &Bytes,
+    ) {
+        let taken_in = self.take_in(endpoint, caller, creation, status, body);
+        if timeout(Intake::PATIENCE, taken_in).await.is_err() {
+            tracing::warn!(?endpoint, "the journal does not answer: not all that is said of jobs may be recorded");
+        }
+    }
+
+    async fn take_in(
         &self,
         endpoint: Endpoint,
         caller: &Caller,
@@ -90,10 +105,10 @@ impl Observer {
         match (endpoint, creation) {
             (Endpoint::Create(created), creation) => {
                 let creation = creation.cloned().unwrap_or_default();
-                self.observe_created(caller, created, &creation, status, body).await;
                 if caller.is_ours && caller.api.names_accounts() {
                     self.note(&creation, status);
                 }
+                self.observe_created(caller, created, &creation, status, body).await;
             }
             (Endpoint::SpeechToken, creation) if status.is_success() => {
                 let account = creation.and_then(|creation| creation.account.clone());
@@ -139,9 +154,9 @@ impl Observer {
         {
             tracing::warn!(reference = %id, %error, "a ref that no job was made for stays");
         }
-        for job in jobs {
-            self.observe_own(caller, &creation.owner, job).await;
-        }
+        iter(jobs)
+            .for_each_concurrent(MAX_CONCURRENT_OBSERVATIONS, |job| self.observe_own(caller, &creation.owner, job))
+            .await;
     }
 
     /// A job that was made by a call.

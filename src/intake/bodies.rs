@@ -1,8 +1,7 @@
 //! Bodies of callbacks as they come in: bounded in memory, in time, and in what one target may take of either.
 //!
-//! Memory is taken as bytes come, in two sizes of slots: every body takes a small one with its first bytes, and one that
-//! outgrows it a large one, so that small bodies never wait for large ones. The slot belongs to the bytes: it is given back
-//! when the last who holds the body lets go of it, which is after it is journalled and folded in, however long that takes.
+//! Memory is taken as bytes come. The slot belongs to the bytes: it is given back when the last who holds the body lets go of
+//! it, which is after it is journalled and folded in, however long that takes.
 //!
 //! A body that outgrows the large slot, too, goes on to the disk as it comes. Once it is whole, it waits until it is the one
 //! that may be in memory as a whole.
@@ -15,11 +14,12 @@ use std::time::Duration;
 
 use actix_web::web::Payload;
 use bytes::Bytes;
-use futures_util::StreamExt;
 use tokio::time::{Instant, timeout};
 
 use super::coding::{Decoder, Inflated, inflated, json_or_deflated};
-use super::slots::{Slot, Slots, TooMany};
+use super::memory::{Held, LARGE_BYTES, MAX_WAITING, Memory, bytes_holding};
+use super::pace::Pace;
+use super::slots::Slots;
 use super::spool::{Spool, SpoolFile};
 use super::{Intake, IntakeError};
 use crate::decompress::DecompressError;
@@ -28,8 +28,7 @@ use crate::domain::Target;
 /// The room for bodies.
 #[derive(Debug)]
 pub(super) struct Bodies {
-    small: Slots<Target>,
-    large: Slots<Target>,
+    memory: Memory<Target>,
     spool: Arc<Spool>,
     /// Who holds it may have a body from the disk in memory. There is one, and targets take turns at it.
     whole: Slots<Target>,
@@ -53,41 +52,21 @@ pub(super) struct LargeBody {
     rest: Vec<u8>,
     /// Whether it may be deflate that begins like JSON.
     may_be_deflate: bool,
-    held: Held,
+    held: Held<Target>,
 }
 
-/// The largest body that needs no large slot, in bytes.
-const SMALL_BYTES: usize = 16 << 10;
-/// Memory for small bodies.
-const SMALL_POOL_BYTES: usize = 16 << 20;
-/// The largest body that is not put on disk.
-const LARGE_BYTES: usize = 1 << 20;
-/// Memory for large ones.
-const LARGE_POOL_BYTES: usize = 48 << 20;
 /// What is decoded in one step: a byte of deflate makes 1,032 at most.
 const CODED_STEP: usize = 1 << 10;
-/// Bodies of either size, and of those that are on disk, that may wait for a slot. Those that wait for a large one hold small ones, though not all.
-const MAX_WAITING: usize = 1024;
-/// How long a body may wait for a slot.
-pub(super) const MAX_WAIT: Duration = Duration::from_secs(10);
-/// Until it is whole, so much of a body has to come ...
-const LEAST_BYTES: usize = 16 << 10;
-/// ... or so much, once it is on disk, where few may be, ...
+/// What has to come of a body in the time of its [`Pace`] once it is on disk, where few may be.
 const LEAST_BYTES_ON_DISK: usize = 256 << 10;
-/// ... in this time, ...
-const LEAST_TIME: Duration = Duration::from_secs(10);
-/// ... or in this while others wait for its slot.
-const LEAST_TIME_WANTED: Duration = Duration::from_secs(1);
 /// How many times as long a body may take that is put on disk.
 const LONGEST_ON_DISK: u32 = 4;
 
 impl Bodies {
     /// Room for bodies of at most `max_bytes`, each of which may take `longest`; what is too large for memory goes to `spool`.
     pub(super) fn new(max_bytes: usize, longest: Duration, spool: &Path) -> Self {
-        let large = LARGE_POOL_BYTES / max_bytes.clamp(SMALL_BYTES, LARGE_BYTES);
         Self {
-            small: Slots::new(SMALL_POOL_BYTES / SMALL_BYTES, MAX_WAITING),
-            large: Slots::new(large, MAX_WAITING),
+            memory: Memory::new(max_bytes),
             spool: Arc::new(Spool::new(spool, max_bytes)),
             whole: Slots::new(1, MAX_WAITING),
             max_bytes,
@@ -135,24 +114,19 @@ impl Bodies {
         let mut decoder = Decoder::new(encoding, self.max_bytes);
         let mut held = Held::Nothing;
         let mut file: Option<SpoolFile> = None;
-        let mut pace = Pace { since: Instant::now(), bytes: 0, least: LEAST_BYTES };
+        let mut pace = Pace::new();
         let mut received = 0;
-        while let Some(chunk) = self.next(&mut payload, &mut pace, &held, file.is_some()).await? {
+        loop {
+            let is_wanted = || self.memory.is_wanted(&held) || (file.is_some() && self.spool.is_wanted());
+            let Some(chunk) = pace.next(&mut payload, is_wanted).await? else { break };
             received += chunk.len();
             if received > self.max_bytes {
                 return Err(IntakeError::TooLarge(self.max_bytes));
             }
             let began = Instant::now();
             let is_coded = decoder.decodes(&chunk);
-            let is_small = received <= SMALL_BYTES && !is_coded;
-            match held {
-                Held::Large(_) => {}
-                Held::Small(_) if is_small => {}
-                Held::Nothing if is_small => held = Held::Small(slot(&self.small, target).await?),
-                Held::Nothing | Held::Small(_) => {
-                    held = Held::Large(slot(&self.large, target).await?);
-                    decoder.expect(declared.unwrap_or_default().min(LARGE_BYTES));
-                }
+            if self.memory.hold(&mut held, target, received, is_coded).await? {
+                decoder.expect(declared.unwrap_or_default().min(LARGE_BYTES));
             }
             for step in chunk.chunks(if is_coded { CODED_STEP } else { chunk.len().max(1) }) {
                 decoder.push(step).map_err(|error| self.refused(error))?;
@@ -164,13 +138,12 @@ impl Bodies {
                     none => {
                         let begun = self.spool.begin(target).await?;
                         is_on_disk.set(true);
-                        pace.least = LEAST_BYTES_ON_DISK;
+                        pace.expect(LEAST_BYTES_ON_DISK);
                         none.insert(begun)
                     }
                 };
                 file.append(decoder.take()).await?;
             }
-            // To wait for a slot, or for the disk, is no slowness of its own.
             pace.grew_by(chunk.len(), began.elapsed());
         }
         let (body, may_be_deflate) = decoder.finish_undecided().map_err(|error| self.refused(error))?;
@@ -210,7 +183,7 @@ impl Bodies {
             // The disk's room is free from here on.
             drop(file);
             let body = if may_be_deflate { json_or_deflated(body, max_bytes) } else { body };
-            let body = Bytes::from_owner(Body { body, _held: held, _turn: Some(turn) });
+            let body = bytes_holding(body, (held, turn));
             let seen = see(&body);
             Ok::<_, io::Error>((body, seen))
         });
@@ -220,97 +193,17 @@ impl Bodies {
         }
     }
 
-    /// The next piece; `None` at the end.
-    async fn next(
-        &self,
-        payload: &mut Payload,
-        pace: &mut Pace,
-        held: &Held,
-        is_on_disk: bool,
-    ) -> Result<Option<Bytes>, IntakeError> {
-        loop {
-            let chunk = timeout(LEAST_TIME_WANTED, payload.next()).await;
-            let slow = pace.since.elapsed();
-            if let Ok(None) = chunk {
-                return Ok(None);
-            }
-            if slow >= LEAST_TIME {
-                let (kib, seconds) = (pace.least >> 10, LEAST_TIME.as_secs());
-                return Err(IntakeError::Incomplete(format!("less than {kib} KiB came in {seconds} seconds")));
-            }
-            if slow >= LEAST_TIME_WANTED && (self.is_wanted(held) || (is_on_disk && self.spool.is_wanted())) {
-                return Err(IntakeError::Unavailable("others wait for the room that this body holds"));
-            }
-            if let Ok(Some(chunk)) = chunk {
-                return chunk.map(Some).map_err(|error| IntakeError::Incomplete(error.to_string()));
-            }
-        }
-    }
-
     fn refused(&self, error: DecompressError) -> IntakeError {
         match error {
             DecompressError::TooLarge => IntakeError::TooLarge(self.max_bytes),
             DecompressError::Damaged(error) => IntakeError::Undecodable(error),
         }
     }
-
-    fn is_wanted(&self, held: &Held) -> bool {
-        match held {
-            Held::Nothing => false,
-            Held::Small(_) => self.small.are_wanted(),
-            Held::Large(_) => self.large.are_wanted(),
-        }
-    }
 }
 
 impl Received {
-    fn at_hand(body: Vec<u8>, held: Held) -> Self {
-        Self::AtHand(Bytes::from_owner(Body { body, _held: held, _turn: None }))
-    }
-}
-
-async fn slot(slots: &Slots<Target>, target: &Target) -> Result<Slot<Target>, IntakeError> {
-    match timeout(MAX_WAIT, slots.acquire(target.clone())).await {
-        Ok(Ok(slot)) => Ok(slot),
-        Ok(Err(TooMany)) | Err(_) => Err(IntakeError::Unavailable("too many bodies come in at once")),
-    }
-}
-
-/// The memory that a body has taken.
-#[derive(Debug)]
-enum Held {
-    Nothing,
-    Small(#[expect(dead_code, reason = "it is given back when dropped")] Slot<Target>),
-    Large(#[expect(dead_code, reason = "it is given back when dropped")] Slot<Target>),
-}
-
-/// When the last bytes began to come that have to come in a time.
-struct Pace {
-    since: Instant,
-    bytes: usize,
-    least: usize,
-}
-
-impl Pace {
-    fn grew_by(&mut self, bytes: usize, waited: Duration) {
-        self.since += waited;
-        self.bytes += bytes;
-        if self.bytes >= self.least {
-            *self = Self { since: Instant::now(), bytes: 0, least: self.least };
-        }
-    }
-}
-
-/// A body together with its slot, and the turn of one that is large.
-struct Body {
-    body: Vec<u8>,
-    _held: Held,
-    _turn: Option<Slot<Target>>,
-}
-
-impl AsRef<[u8]> for Body {
-    fn as_ref(&self) -> &[u8] {
-        &self.body
+    fn at_hand(body: Vec<u8>, held: Held<Target>) -> Self {
+        Self::AtHand(bytes_holding(body, held))
     }
 }
 

@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use self::fifo_map::FifoMap;
 use crate::domain::{Digest, JobId, QuarantineReason, Target};
 
-/// How many progress callbacks of one job are taken over one URL in a minute, and how many repeats are counted.
+/// How many progress callbacks of one job are taken over one URL in a minute, and how many repeats are counted as they come.
 pub(super) const PER_MINUTE: u32 = 60;
 
 #[derive(Debug)]

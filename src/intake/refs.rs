@@ -140,7 +140,7 @@ impl Intake {
         account: Option<String>,
     ) -> Result<(), IntakeError> {
         let event = Event::StreamTokenGiven { at: Timestamp::now(), digest, ours, account };
-        self.inner.log.record(event, Durability::Synced).await?;
+        self.recorded(self.inner.log.record(event, Durability::Synced)).await?;
         Ok(())
     }
 

@@ -65,10 +65,14 @@ impl ReplyUrls {
         Self { public_url, ..self }
     }
 
+    /// What they start with, without a slash at its end.
+    pub fn public_url(&self) -> &str {
+        self.public_url.as_str().trim_end_matches('/')
+    }
+
     /// The URL to give to the provider. Its signature is a secret.
     pub fn reply_url(&self, target: &Target) -> String {
-        let base = self.public_url.as_str().trim_end_matches('/');
-        format!("{base}/reply/{}/{}", target.as_str(), self.keys.sign(target))
+        format!("{}/reply/{}/{}", self.public_url(), target.as_str(), self.keys.sign(target))
     }
 
     /// The target of what may be one of these URLs, whatever it starts with: the service may have been known by another

@@ -12,7 +12,7 @@ use std::sync::{Arc, Once};
 use tokio::time::timeout;
 
 use super::IntakeError;
-use super::bodies::MAX_WAIT;
+use super::memory::MAX_WAIT;
 use super::slots::{Slot, Slots, TooMany};
 use crate::disk::free_bytes;
 use crate::domain::Target;

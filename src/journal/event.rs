@@ -18,6 +18,9 @@ pub enum Event {
         at: Timestamp,
         /// The job it names.
         job: JobId,
+        /// How often it came since it was last counted.
+        #[serde(default = "once", skip_serializing_if = "is_once")]
+        times: u32,
     },
     /// A ref was registered.
     RefAdded {
@@ -387,6 +390,14 @@ pub enum Event {
     },
 }
 
+fn once() -> u32 {
+    1
+}
+
+fn is_once(times: &u32) -> bool {
+    *times == 1
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::Value;
@@ -404,6 +415,17 @@ mod tests {
         assert_eq!((job.assets.len(), job.unconfirmed.len()), (2, 1));
         keep_only_what_is_in(&mut read, &written);
         assert_eq!(read, written);
+    }
+
+    #[test]
+    fn a_repeat_is_written_as_before_unless_it_stands_for_several() {
+        let job: JobId = "user:1-minimax:2-video:3".parse().unwrap();
+        for (times, expected) in [(1, None), (7, Some(7))] {
+            let event = Event::Repeated { at: Timestamp::from_millis_clamped(1), job: job.clone(), times };
+            let written = serde_json::to_value(&event).unwrap();
+            assert_eq!(written.get("times").and_then(Value::as_u64), expected);
+            assert_eq!(serde_json::from_value::<Event>(written).unwrap(), event);
+        }
     }
 
     /// What was added since is no matter.

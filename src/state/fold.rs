@@ -106,9 +106,9 @@ pub(super) fn apply(
         Entry::Event(event) => event,
     };
     match event {
-        Event::Repeated { job, .. } => {
-            txn.meta.counters.callbacks += 1;
-            change_job(txn, job, Part::Header, |job| job.callbacks = job.callbacks.saturating_add(1))
+        Event::Repeated { job, times, .. } => {
+            txn.meta.counters.callbacks += u64::from(*times);
+            change_job(txn, job, Part::Header, |job| job.callbacks = job.callbacks.saturating_add(*times))
         }
         Event::RefAdded { at, id, reply_ref, notify_url, labels } => {
             let (notify_url, labels) = (notify_url.clone(), labels.clone());

@@ -102,6 +102,14 @@ impl State {
         Ok(Some(Header::read(&record)?.without_files()))
     }
 
+    /// The same by its id.
+    pub fn job_header(&self, id: &JobId) -> Result<Option<Job>, StateError> {
+        match self.get::<u64>(&keys::job_id(id))? {
+            Some(sequence) => self.job_without_files(sequence),
+            None => Ok(None),
+        }
+    }
+
     /// At most `limit` jobs first heard of before `before`, newest first, as if they had no files.
     pub fn job_headers(&self, limit: usize, before: Option<u64>) -> Result<Vec<(u64, Job)>, StateError> {
         let end = before.map_or_else(|| keys::after(Table::Jobs), keys::job);

@@ -54,6 +54,8 @@ struct FileState {
 pub(super) enum Part<'a> {
     /// Neither its files nor what its unconfirmed callbacks say.
     Header,
+    /// What its unconfirmed callbacks say, and none of its files.
+    Finals,
     /// One file.
     File(&'a AssetId),
     Whole,
@@ -153,8 +155,7 @@ impl Header {
 
     /// The whole job, read with `get`, and how many bytes its other records have.
     pub(super) fn whole(self, sequence: u64, get: &Get<'_>) -> Result<(JobRecord, usize), StateError> {
-        let mut job = self.job;
-        let mut bytes = 0;
+        let (mut job, mut bytes) = (self.job, 0);
         for place in 0..self.files.len() {
             let record = required(get(&keys::job_file(sequence, place))?)?;
             bytes += record.len();
@@ -207,6 +208,11 @@ impl OpenJob {
         self.before.is_none()
     }
 
+    /// Whether all of it is at hand.
+    pub(super) fn is_whole(&self) -> bool {
+        matches!((&self.files, &self.finals), (Files::All(_), Finals::All(_)))
+    }
+
     /// The state it was in; `None` when nothing was known of it.
     pub(super) fn state_before(&self) -> Option<JobState> {
         self.before.as_ref().map(|before| before.state)
@@ -254,7 +260,6 @@ impl Txn<'_> {
     pub(super) fn open_job(&self, id: &JobId, part: Part<'_>) -> Result<Option<OpenJob>, StateError> {
         let Some(sequence) = self.get(&keys::job_id(id))? else { return Ok(None) };
         let Some(header) = self.get::<Header>(&keys::job(sequence))? else { return Ok(None) };
-        let get = |key: &[u8]| self.raw(key);
         let mut files = Files::All(Vec::new());
         let mut at_hand = None;
         if !header.files.is_empty() {
@@ -263,9 +268,9 @@ impl Txn<'_> {
                     let record = |place| required(self.raw(&keys::job_file(sequence, place))?);
                     Files::All((0..header.files.len()).map(record).collect::<Result<_, _>>()?)
                 }
-                Part::Header => Files::Apart(header.files.clone(), None),
+                Part::Header | Part::Finals => Files::Apart(header.files.clone(), None),
                 Part::File(slot) => {
-                    at_hand = header.file(sequence, slot, &get)?;
+                    at_hand = header.file(sequence, slot, &|key: &[u8]| self.raw(key))?;
                     Files::Apart(header.files.clone(), at_hand.as_ref().and_then(|(_, place)| *place))
                 }
             };
@@ -285,7 +290,7 @@ impl Txn<'_> {
             }
         }
         let finals = match part {
-            Part::Whole if finals_apart => {
+            Part::Whole | Part::Finals if finals_apart => {
                 for callback in &mut job.unconfirmed {
                     let record = required(self.raw(&keys::unconfirmed(sequence, callback.position))?)?;
                     callback.observation = postcard::from_bytes(&record)?;
@@ -356,13 +361,11 @@ impl Txn<'_> {
         };
         let pending = states.iter().enumerate().filter(|(_, file)| file.state == AssetState::Pending);
         let next = pending.min_by_key(|(_, file)| file.not_before).map(|(place, _)| place);
-        *next_host = match next {
-            Some(place) => {
-                let asset: Option<Asset> = self.get(&keys::job_file(*sequence, place))?;
-                asset.and_then(|asset| Some(asset.candidates.first()?.url.host().to_owned()))
-            }
-            None => None,
-        };
+        *next_host = None;
+        if let Some(place) = next {
+            let asset: Option<Asset> = self.get(&keys::job_file(*sequence, place))?;
+            *next_host = asset.and_then(|asset| asset.host().map(str::to_owned));
+        }
         *files = Files::Apart(states, None);
         Ok(())
     }

@@ -1,12 +1,14 @@
 //! `POST /reply/{target}/{signature}`: every row of its table.
 
+use std::time::Duration;
+
 use replyvault::domain::{ReplyRef, Target};
 use replyvault::intake::NewRef;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
 use crate::support::media::{MediaServer, mp4};
-use crate::support::vault::{TOKEN, Vault, completed, video_id};
+use crate::support::vault::{PATIENCE, TOKEN, Vault, completed, video_id};
 
 const EXAMPLE_ID: &str = "user:4821-minimax:730015522-video:418200000000000017";
 
@@ -153,6 +155,28 @@ async fn a_repeat_is_counted_and_not_written_again() {
     assert_eq!(vault.job(EXAMPLE_ID).await["callbacks"], 20);
     let written = vault.running().intake().log().journal().disk_bytes();
     assert!(written < 70_000, "{written} bytes for 20 times the same 50,000");
+}
+
+#[tokio::test]
+async fn repeats_that_are_too_many_are_counted_soon_and_before_a_stop() {
+    let mut vault = Vault::start().await;
+    let body = json!({"videoId": EXAMPLE_ID, "status": 3}).to_string();
+    let post = async |vault: &Vault, times: usize| {
+        for _ in 0..times {
+            assert_eq!(vault.post(&vault.channel_url(), body.clone()).await.0, 200);
+        }
+    };
+    post(&vault, 200).await;
+    let counted = async {
+        while vault.job(EXAMPLE_ID).await["callbacks"] != 200 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, counted).await.expect("some are not counted");
+    post(&vault, 50).await;
+    vault.stop().await;
+    vault.start_again().await;
+    assert_eq!(vault.job(EXAMPLE_ID).await["callbacks"], 250);
 }
 
 /// A cleaned name that is no file name could be written into a job's record, and not be read there.

@@ -1,6 +1,7 @@
 //! The provider's API through the vault.
 
 mod apis;
+mod bounds;
 mod clients;
 mod creates;
 mod endpoints;

@@ -26,9 +26,7 @@ pub(super) fn apply(
         ParsedCallback::Job(observation) => observation,
         ParsedCallback::Unrecognised(reason) => return quarantine::keep(txn, position, entry, reason, None),
     };
-    // What does not end it changes none of its files.
-    let part = if observation.outcome.is_some() { Part::Whole } else { Part::Header };
-    let known = txn.open_job(&observation.job, part)?;
+    let known = open_job(txn, entry, &observation)?;
     if let Some(known) = &known
         && known.job.id != observation.job
     {
@@ -48,10 +46,7 @@ pub(super) fn apply(
         None => OpenJob::new(unused(txn, position)?, Job::new(observation.job.clone(), entry.at)),
     };
     let before = (entry.asked && !open.is_new() && observation.outcome.is_some()).then(|| open.job.clone());
-    // An archived job never turns back: all that can follow is that it is shown as moderated.
-    let is_archived = open.job.state == JobState::Archived;
-    let says_more = observation.outcome == Some(Outcome::Moderated) && open.job.withdrawn.is_none();
-    let unconfirmed = entry.confirm && !entry.asked && observation.outcome.is_some() && (!is_archived || says_more);
+    let unconfirmed = awaits_confirmation(&open.job, entry, &observation);
     let aliases = if unconfirmed { Vec::new() } else { std::mem::take(&mut observation.aliases) };
     let (change, lacks) = if unconfirmed {
         (confirm::hold(txn, &mut open.job, position, entry, observation)?, 0)
@@ -79,6 +74,33 @@ pub(super) fn apply(
     let outcome = put_job(txn, open, Some(change), over_budget)?;
     learn_aliases(txn, sequence, aliases)?;
     Ok(outcome)
+}
+
+/// The job that a callback is about, with as much of it as the callback may change. Most callbacks change none of its files, and
+/// cost the same however many it has.
+fn open_job(txn: &Txn<'_>, entry: &CallbackEntry, observation: &Observation) -> Result<Option<OpenJob>, StateError> {
+    let Some(open) = txn.open_job(&observation.job, Part::Header)? else { return Ok(None) };
+    // After an answer that ends the job, attempts at all files are to be made as before.
+    let keeps_attempts = entry.asked && observation.outcome.is_some();
+    let part = if awaits_confirmation(&open.job, entry, observation) {
+        Part::Finals
+    } else if keeps_attempts || open.job.may_change_files(observation) {
+        Part::Whole
+    } else {
+        Part::Header
+    };
+    if open.is_whole() || matches!(part, Part::Header) {
+        return Ok(Some(open));
+    }
+    txn.open_job(&observation.job, part)
+}
+
+/// Whether nothing follows from a callback before the provider says the same. An archived job never turns back: all that can
+/// follow is that it is shown as moderated.
+fn awaits_confirmation(job: &Job, entry: &CallbackEntry, observation: &Observation) -> bool {
+    let says_more = observation.outcome == Some(Outcome::Moderated) && job.withdrawn.is_none();
+    let may_follow = job.state != JobState::Archived || says_more;
+    entry.confirm && !entry.asked && observation.outcome.is_some() && may_follow
 }
 
 /// Other ids by which a job is found from now on, unless another job has them.

@@ -54,7 +54,7 @@ pub(super) fn confirmed(
 }
 
 pub(super) fn refuted(txn: &mut Txn<'_>, id: &JobId, position: u64, at: Timestamp) -> Result<ApplyOutcome, StateError> {
-    let Some(mut open) = txn.open_job(id, Part::Whole)? else { return Ok(ApplyOutcome::Unknown) };
+    let Some(mut open) = txn.open_job(id, Part::Finals)? else { return Ok(ApplyOutcome::Unknown) };
     let Some(callback) = open.job.refute(position, at) else { return Ok(unchanged(&open)) };
     quarantine_record(txn, id, callback, QuarantineReason::NotConfirmed)?;
     put_job(txn, open, None, None)

@@ -7,11 +7,11 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
-use super::super::StateError;
 use super::super::keys::{self, NOTIFY_ROUTES};
 use super::super::records::{NotificationLane, NotificationsChanged, RefRecord};
 use super::super::stored_job::OpenJob;
 use super::super::txn::Txn;
+use super::super::{State, StateError};
 use super::{ApplyOutcome, refs};
 use crate::domain::{
     AssetId, AssetState, Change, Destination, EventType, Job, JobState, Notification, NotificationId,
@@ -169,7 +169,7 @@ pub(super) fn retried(txn: &mut Txn<'_>, id: &NotificationId) -> Result<ApplyOut
     }
     (notification.next_attempt_at, notification.reason) = (None, None);
     txn.put(keys::notification(number), &notification)?;
-    txn.notifications.push(NotificationsChanged { lane: lane_of(&notification), at_once: true });
+    txn.notifications.push(news_of(&notification, true));
     Ok(ApplyOutcome::Done)
 }
 
@@ -210,9 +210,14 @@ fn put_new(txn: &mut Txn<'_>, mut number: u64, notification: &Notification) -> R
     txn.put(keys::notification_id(&notification.id), &number)?;
     enter(txn, number, notification);
     if notification.state == NotificationState::Pending {
-        txn.notifications.push(NotificationsChanged { lane: lane_of(notification), at_once: false });
+        txn.notifications.push(news_of(notification, false));
     }
     Ok(())
+}
+
+fn news_of(notification: &Notification, at_once: bool) -> NotificationsChanged {
+    let owner = State::notification_owner(notification);
+    NotificationsChanged { lane: lane_of(notification), owner, at_once }
 }
 
 fn lane_of(notification: &Notification) -> NotificationLane {

@@ -150,6 +150,38 @@ fn a_change_of_one_file_of_256_touches_that_file_and_a_few_kilobytes() {
     assert!(many < few + 2 * 256 * 24, "{many}, and {few} of a small job");
 }
 
+fn ended_as(outcome: Outcome) -> Observation {
+    Observation { outcome: Some(outcome), ..Observation::naming(agent_job()) }
+}
+
+#[test]
+fn a_final_callback_that_changes_none_of_256_files_reads_none() {
+    let mut folded = Folded::new();
+    folded.callback(completed(0..256, 0), false);
+    let (at, job) = (time(1), agent_job());
+    let mut bytes = vec![
+        folded.callback(completed(0..0, 0), false),
+        folded.callback(ended_as(Outcome::Failed), false),
+        folded.callback(completed(0..1, 1), true),
+    ];
+    let refuted = Event::Refuted { at, job: job.clone(), position: folded.position, difference: String::new() };
+    bytes.push(folded.event(refuted));
+    for file in 0..256 {
+        let (slot, file) = file_stored(file);
+        folded.event(Event::Stored { job: job.clone(), slot, file });
+    }
+    let (state, decided_by) = (JobState::Archived, folded.job().unwrap().final_callback);
+    folded.event(Event::Ended { at, job, state, decided_by, manifest_key: None });
+    for end in [completed(0..256, 1), ended_as(Outcome::Failed), ended_as(Outcome::Moderated)] {
+        bytes.push(folded.callback(end, false));
+    }
+    // The job's own record is read and written: about twenty bytes for each file.
+    assert!(bytes.iter().all(|bytes| *bytes < 20 << 10), "{bytes:?}");
+    folded.verify_counts();
+    let job = folded.job().unwrap();
+    assert_eq!((job.state, job.callbacks, job.withdrawn.is_some()), (JobState::Archived, 7, true));
+}
+
 #[test]
 fn large_unconfirmed_callbacks_are_not_written_again() {
     let mut folded = Folded::new();
@@ -223,6 +255,7 @@ fn another_id_in_a_held_callback_is_learned_once_the_provider_names_it_too() {
 enum Step {
     Completed { first: usize, files: usize, link: usize },
     Held { files: usize, large: bool },
+    EndedAs(Outcome),
     Progress(u8),
     Failed { file: usize, due: u64, stuck: bool },
     Stored(usize),
@@ -239,6 +272,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     prop_oneof![
         2 => (0usize..4, 0usize..12, 0usize..4).prop_map(|(first, files, link)| Step::Completed { first, files, link }),
         1 => (0usize..8, any::<bool>()).prop_map(|(files, large)| Step::Held { files, large }),
+        1 => prop_oneof![Just(Outcome::Failed), Just(Outcome::Moderated)].prop_map(Step::EndedAs),
         1 => (0u8..=100).prop_map(Step::Progress),
         4 => (0usize..14, 20u64..90, any::<bool>()).prop_map(|(file, due, stuck)| Step::Failed { file, due, stuck }),
         4 => (0usize..14).prop_map(Step::Stored),
@@ -287,6 +321,10 @@ proptest! {
                     }
                     folded.callback(observation, true);
                 }
+                Step::EndedAs(outcome) => {
+                    expected.observe(&ended_as(outcome), true, position, at);
+                    folded.callback(ended_as(outcome), false);
+                }
                 Step::Progress(percent) => {
                     expected.observe(&progress(percent), true, position, at);
                     folded.callback(progress(percent), false);
@@ -328,8 +366,8 @@ proptest! {
                     folded.event(Event::Removed { at, job });
                 }
                 Step::Repeated => {
-                    expected.callbacks += 1;
-                    folded.event(Event::Repeated { at, job });
+                    expected.callbacks += 3;
+                    folded.event(Event::Repeated { at, job, times: 3 });
                 }
                 Step::Placed => {
                     expected.place("folder".to_owned());

@@ -58,6 +58,20 @@ impl Job {
         }
     }
 
+    /// Whether [`Self::observe`] may change one of the files, or needs more of them than what the job's state follows from.
+    pub fn may_change_files(&self, observation: &Observation) -> bool {
+        if self.state == JobState::Archived {
+            return false;
+        }
+        match (observation.outcome, self.outcome) {
+            (None, _) => false,
+            // Attempts are made at once when a job is taken back, which it is once.
+            (Some(Outcome::Moderated), Some(Outcome::Completed)) => self.withdrawn.is_none(),
+            (Some(Outcome::Completed), Some(Outcome::Completed)) => !observation.assets.is_empty(),
+            (outcome, before) => outcome > before,
+        }
+    }
+
     /// Whether `observation` would change anything that anybody sees.
     pub fn would_change(&self, observation: &Observation, sidecars: bool) -> bool {
         let mut after = self.clone();
