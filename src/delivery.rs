@@ -3,12 +3,14 @@
 //!
 //! What waits, and what became of it, is in the state and in the journal; here is when it is tried. How often something was
 //! tried is only known here: after a start all is tried at once. A receiver that does not answer is left alone and looked
-//! after by one request at a time, so that it holds up nobody else. Memory is bounded whatever the backlog: of more lanes than
-//! there is room for, some of the receivers that have most are looked for again later.
+//! after by one request at a time, so that it holds up nobody else, and owners of lanes take turns. Memory is bounded whatever
+//! the backlog: of more lanes than there is room for, some of the receivers or owners that have most are looked for again later.
 
 mod post;
 mod queue;
 mod receivers;
+mod reputation;
+mod round_robin;
 mod schedule;
 mod waiting;
 
@@ -22,8 +24,8 @@ use tokio::sync::{broadcast, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 
-pub use post::{Verdict, judge, origin, post};
-pub use receivers::{Backoff, Permit, Receivers, receiver_key};
+pub use post::{Verdict, judge, origin, post, receiver_key};
+pub use receivers::{Backoff, Permit, Receivers};
 pub use schedule::Schedule;
 
 use self::queue::Queue;
@@ -50,14 +52,14 @@ pub trait Outbox: Clone + Send + Sync + 'static {
     /// Whatever is new from now on; `None` when it may be anywhere.
     fn changes(&self) -> broadcast::Receiver<Option<Self::Change>>;
 
-    /// Where something is new, and whether it is to be tried at once; `None` when that is none of this outbox's.
-    fn lane(&self, change: Self::Change) -> Option<(Self::Lane, bool)>;
+    /// Where something is new, what stands for the owner, and whether it is to be tried at once; `None` when it is none of ours.
+    fn lane(&self, change: Self::Change) -> Option<(Self::Lane, u64, bool)>;
 
-    /// At most `limit` lanes in which something waits, in order, those behind `after`. Blocks.
+    /// At most `limit` lanes in which something waits and what stands for their owners, in order, those behind `after`. Blocks.
     ///
     /// # Errors
     /// When the state cannot be read.
-    fn lanes(&self, limit: usize, after: Option<&Self::Lane>) -> Result<Vec<Self::Lane>, StateError>;
+    fn lanes(&self, limit: usize, after: Option<&Self::Lane>) -> Result<Vec<(Self::Lane, u64)>, StateError>;
 
     /// Tries the first of what waits in a lane, and records what became of it.
     fn deliver_next(&self, lane: Self::Lane, tried: Tried) -> impl Future<Output = Attempt> + Send;
@@ -103,7 +105,7 @@ pub struct Attempt {
     pub outcome: Outcome,
     /// Whether it looks too old.
     pub late: bool,
-    /// What stands for its receiver (see [`receiver_key`]), where that was found.
+    /// What stands for its receiver (see [`receiver_key`]), where that was found; for its owner where all have one receiver.
     pub receiver: Option<u64>,
 }
 
@@ -200,8 +202,8 @@ pub async fn run<O: Outbox>(outbox: O, limits: Limits, mut stop: watch::Receiver
                 end(&mut queue, &mut under_way.1, ended);
             }
             change = changes.recv() => match change {
-                Ok(Some(change)) => if let Some((lane, at_once)) = outbox.lane(change) {
-                    queue.enqueue(lane, at_once, Instant::now());
+                Ok(Some(change)) => if let Some((lane, owner, at_once)) = outbox.lane(change) {
+                    queue.enqueue(lane, owner, at_once, Instant::now());
                 },
                 Ok(None) | Err(RecvError::Lagged(_)) if is_cut_off => missed = true,
                 Ok(None) | Err(RecvError::Lagged(_)) => scan_at = scan_at.min(Instant::now() + SCAN_SOON),
@@ -235,7 +237,7 @@ async fn changed(shares: &mut Option<watch::Receiver<u64>>) {
 /// Looks for all that waits by pages of `lanes`, from behind `cursor` on, as long as there is room. Returns whether it has seen all;
 /// if not, it is to go on from `cursor`.
 async fn scan<L: Clone + Ord + Hash + Send + Sync + 'static>(
-    lanes: impl Fn(Option<L>) -> Result<Vec<L>, StateError> + Clone + Send + 'static,
+    lanes: impl Fn(Option<L>) -> Result<Vec<(L, u64)>, StateError> + Clone + Send + 'static,
     is_ours: impl Fn(&L) -> bool,
     queue: &mut Queue<L>,
     cursor: &mut Option<L>,
@@ -249,8 +251,8 @@ async fn scan<L: Clone + Ord + Hash + Send + Sync + 'static>(
         // It ends early only when the runtime does.
         let page = page.unwrap_or(Err(StateError::Rebuilding))?;
         let (now, is_last) = (Instant::now(), page.len() < PAGE);
-        for lane in page {
-            if is_ours(&lane) && !queue.enqueue(lane.clone(), false, now) {
+        for (lane, owner) in page {
+            if is_ours(&lane) && !queue.enqueue(lane.clone(), owner, false, now) {
                 return Ok(false);
             }
             *cursor = Some(lane);
@@ -316,8 +318,8 @@ mod tests {
     }
 
     /// All lanes of a queue, in pages.
-    fn pages(lanes: usize) -> impl Fn(Option<usize>) -> Result<Vec<usize>, StateError> + Clone + Send + 'static {
-        move |after| Ok((after.map_or(0, |after| after + 1)..lanes).take(PAGE).collect())
+    fn pages(lanes: usize) -> impl Fn(Option<usize>) -> Result<Vec<(usize, u64)>, StateError> + Clone + Send + 'static {
+        move |after| Ok((after.map_or(0, |after| after + 1)..lanes).take(PAGE).map(|lane| (lane, 0)).collect())
     }
 
     /// Delivers for `hours` as [`run`] does, with `receiver` for each lane, which refuses. Returns how often each was tried, and
@@ -381,13 +383,13 @@ mod tests {
         // Also where there is no room for the very first it has not seen all.
         let (mut full, mut cursor) = (Queue::default(), None);
         for lane in 1..=20_000 {
-            full.enqueue(lane, false, Instant::now());
+            full.enqueue(lane, 0, false, Instant::now());
         }
         assert!(!scan(pages(20_001), |_| true, &mut full, &mut cursor).await.unwrap() && cursor.is_none());
         // What is before the cursor is found by the next.
         cursor = Some(LANES / 2);
         let mut other = Queue::default();
-        let one = |after: Option<usize>| Ok(if after.is_none() { vec![3] } else { Vec::new() });
+        let one = |after: Option<usize>| Ok(if after.is_none() { vec![(3, 0)] } else { Vec::new() });
         for found in [None, Some(3)] {
             scan(one, |_| true, &mut other, &mut cursor).await.unwrap();
             assert_eq!((other.take(Instant::now()), cursor), (found, None));

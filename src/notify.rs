@@ -93,7 +93,7 @@ impl Notifier {
     /// When the HTTP client cannot be set up.
     pub fn new(config: Config, log: EventLog, links: Links) -> Result<Self, ClientSetupError> {
         let client = client(config.egress.clone())?;
-        let (endpoints, strangers) = (Receivers::of_operator(), Receivers::of_strangers());
+        let (endpoints, strangers) = (Receivers::of_operator(), Receivers::of_strangers(Self::TO_REFS_AT_ONCE));
         let stop = watch::Sender::new(false);
         Ok(Self { inner: Arc::new(Inner { config, log, links, client, endpoints, strangers, stop }) })
     }

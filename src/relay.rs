@@ -64,6 +64,8 @@ impl Relay {
     /// For one request, its answer included.
     const REQUEST_TIME: Duration = Duration::from_secs(30);
     const CONNECT_TIME: Duration = Duration::from_secs(10);
+    /// No ref has more than one lane, so all may be one owner's.
+    const OWNER: u64 = 0;
 
     /// Passes on what `log` has, as `rewrite` gives it.
     ///
@@ -78,7 +80,7 @@ impl Relay {
                 patience: config.patience,
                 client,
                 rewrite,
-                receivers: Receivers::of_strangers(),
+                receivers: Receivers::of_strangers(Self::AT_ONCE),
                 bodies: Semaphore::new(Self::BODIES_KIB as usize),
                 stop: watch::Sender::new(false),
             }),
@@ -123,12 +125,13 @@ impl Outbox for Relay {
         self.state().outbox_updates()
     }
 
-    fn lane(&self, change: RefId) -> Option<(RefId, bool)> {
-        Some((change, false))
+    fn lane(&self, change: RefId) -> Option<(RefId, u64, bool)> {
+        Some((change, Self::OWNER, false))
     }
 
-    fn lanes(&self, limit: usize, after: Option<&RefId>) -> Result<Vec<RefId>, StateError> {
-        self.state().outbox_refs(limit, after)
+    fn lanes(&self, limit: usize, after: Option<&RefId>) -> Result<Vec<(RefId, u64)>, StateError> {
+        let refs = self.state().outbox_refs(limit, after)?;
+        Ok(refs.into_iter().map(|id| (id, Self::OWNER)).collect())
     }
 
     async fn deliver_next(&self, lane: RefId, tried: Tried) -> Attempt {

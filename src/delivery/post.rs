@@ -7,6 +7,7 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::receivers::{Backoff, Permit};
+use crate::cluster::text_key;
 use crate::domain::MediaUrl;
 use crate::egress::header::HeaderMap;
 use crate::egress::{Body, Client, EgressError, Method, StatusCode};
@@ -82,4 +83,20 @@ pub fn judge(permit: &Permit<'_>, answer: Result<(StatusCode, Option<Duration>),
 /// As much of a URL as may be shown.
 pub fn origin(url: &str) -> Option<String> {
     MediaUrl::parse(url).ok().map(|url| url.expose().origin().ascii_serialization())
+}
+
+/// By scheme, host and port.
+pub(super) fn receiver_at(url: &str) -> String {
+    origin(url).unwrap_or_else(|| url.to_owned())
+}
+
+/// What stands for the host that a URL leads to, whatever the port.
+pub(super) fn host_key(url: &str) -> u64 {
+    let parsed = MediaUrl::parse(url).ok();
+    parsed.and_then(|url| url.expose().host_str().map(text_key)).unwrap_or_default()
+}
+
+/// What stands for the receiver that a URL leads to.
+pub fn receiver_key(url: &str) -> u64 {
+    text_key(&receiver_at(url))
 }

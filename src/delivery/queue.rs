@@ -6,9 +6,10 @@ use rand::RngExt;
 use tokio::time::Instant;
 
 use super::Tried;
-use super::waiting::Waiting;
+use super::waiting::{Parties, Waiting};
 
-/// Lanes that have something to deliver, by when it is tried. One that is being tried is not among those that wait.
+/// Lanes that have something to deliver, by when it is tried; of those whose time has come the owners take turns. One that is
+/// being tried is not among those that wait.
 #[derive(Debug)]
 pub(super) struct Queue<L> {
     waiting: Waiting<L>,
@@ -23,8 +24,7 @@ struct QueuedLane {
     at: Option<Instant>,
     /// What was tried of its first.
     tried: Tried,
-    /// What stands for its receiver, once it was tried.
-    receiver: Option<u64>,
+    parties: Parties,
     /// Whether something came while it was being tried.
     heard: bool,
 }
@@ -39,9 +39,9 @@ impl<L: Clone + Ord + Hash> Queue<L> {
     /// About 10 MB. Of more, some are left out: see [`Waiting::eviction_candidate`].
     const MAX_LANES: usize = 20_000;
 
-    /// Something came that is to be delivered, or did long ago; what waits is tried now where that is asked for. Returns whether
-    /// there was room: whether nothing was left out that was not tried yet.
-    pub(super) fn enqueue(&mut self, lane: L, at_once: bool, now: Instant) -> bool {
+    /// Something of an owner came that is to be delivered, or did long ago; what waits is tried now where that is asked for.
+    /// Returns whether there was room for it.
+    pub(super) fn enqueue(&mut self, lane: L, owner: u64, at_once: bool, now: Instant) -> bool {
         if let Some(known) = self.lanes.get_mut(&lane) {
             known.heard = true;
             if at_once && known.at.is_some() {
@@ -50,38 +50,36 @@ impl<L: Clone + Ord + Hash> Queue<L> {
             }
             return true;
         }
-        self.lanes.insert(lane.clone(), QueuedLane::default());
-        self.wait(lane, now);
-        self.lanes.len() <= Self::MAX_LANES || self.leave_out()
+        let parties = Parties { owner, receiver: None };
+        self.lanes.insert(lane.clone(), QueuedLane { parties, ..QueuedLane::default() });
+        self.wait(lane.clone(), now);
+        self.lanes.len() <= Self::MAX_LANES || self.leave_out() != Some(lane)
     }
 
-    /// Makes room for one. Returns whether what is left out was tried before.
-    fn leave_out(&mut self) -> bool {
-        let Some(item) = self.waiting.eviction_candidate().cloned() else { return true };
-        let receiver = self.lanes.remove(&item.1).and_then(|known| known.receiver);
-        self.waiting.remove(&item, receiver);
+    /// Makes room for one. Returns what is left out.
+    fn leave_out(&mut self) -> Option<L> {
+        let item = self.waiting.eviction_candidate()?.clone();
+        let parties = self.lanes.remove(&item.1).map(|known| known.parties).unwrap_or_default();
+        self.waiting.remove(&item, parties);
         self.left_out = true;
-        receiver.is_some()
+        Some(item.1)
     }
 
     /// A lane whose time has come: it is being tried until one of the calls below says what became of it.
     pub(super) fn take(&mut self, now: Instant) -> Option<L> {
-        if self.next()? > now {
-            return None;
-        }
-        let item = self.waiting.first()?.clone();
-        let mut receiver = None;
+        let item = self.waiting.next_turn(now)?.clone();
+        let mut parties = Parties::default();
         if let Some(known) = self.lanes.get_mut(&item.1) {
             (known.at, known.heard) = (None, false);
-            receiver = known.receiver;
+            parties = known.parties;
         }
-        self.waiting.remove(&item, receiver);
+        self.waiting.remove(&item, parties);
         Some(item.1)
     }
 
     /// When the next time comes, or came.
     pub(super) fn next(&self) -> Option<Instant> {
-        self.waiting.first().map(|(at, _)| *at)
+        self.waiting.next_at()
     }
 
     /// What was tried of a lane's first.
@@ -93,7 +91,7 @@ impl<L: Clone + Ord + Hash> Queue<L> {
     pub(super) fn learn(&mut self, lane: &L, late: bool, receiver: Option<u64>, now: Instant) {
         if let Some(known) = self.lanes.get_mut(lane) {
             known.tried.late_since = late.then(|| *known.tried.late_since.get_or_insert(now));
-            known.receiver = receiver.or(known.receiver);
+            known.parties.receiver = receiver.or(known.parties.receiver);
         }
     }
 
@@ -123,9 +121,9 @@ impl<L: Clone + Ord + Hash> Queue<L> {
     pub(super) fn wait(&mut self, lane: L, at: Instant) {
         let Some(known) = self.lanes.get_mut(&lane) else { return };
         if let Some(before) = known.at.replace(at) {
-            self.waiting.remove(&(before, lane.clone()), known.receiver);
+            self.waiting.remove(&(before, lane.clone()), known.parties);
         }
-        self.waiting.insert((at, lane), known.receiver);
+        self.waiting.insert((at, lane), known.parties);
     }
 
     /// There was nothing to deliver; there is, if something came meanwhile.
@@ -162,10 +160,10 @@ mod tests {
     #[test]
     fn a_lane_is_tried_by_one_at_a_time_and_what_comes_meanwhile_is_not_forgotten() {
         let (mut queue, now) = (Queue::default(), Instant::now());
-        queue.enqueue(1, false, now);
-        queue.enqueue(1, false, now);
+        queue.enqueue(1, 0, false, now);
+        queue.enqueue(1, 0, false, now);
         assert_eq!((queue.take(now), queue.take(now)), (Some(1), None));
-        queue.enqueue(1, true, now);
+        queue.enqueue(1, 0, true, now);
         assert_eq!(queue.take(now), None);
         queue.end(1, now);
         assert_eq!(queue.take(now), Some(1));
@@ -176,15 +174,15 @@ mod tests {
     #[test]
     fn failures_are_counted_until_one_is_done_with() {
         let (mut queue, now) = (Queue::default(), Instant::now());
-        queue.enqueue(1, false, now);
+        queue.enqueue(1, 0, false, now);
         for failures in 1..=3 {
             assert_eq!(queue.take(now + 9 * SECOND), Some(1));
             queue.fail(1, now + SECOND);
             assert_eq!(queue.tried(&1).failures, failures);
-            queue.enqueue(1, false, now);
+            queue.enqueue(1, 0, false, now);
             assert_eq!((queue.take(now), queue.next()), (None, Some(now + SECOND)), "it waits behind the first");
         }
-        queue.enqueue(1, true, now);
+        queue.enqueue(1, 0, true, now);
         assert_eq!((queue.take(now), queue.tried(&1).failures), (Some(1), 0), "somebody asked for it");
         queue.wait(1, now);
         assert_eq!(queue.take(now), Some(1));
@@ -207,12 +205,12 @@ mod tests {
     #[test]
     fn there_is_room_for_so_many_and_those_due_last_are_left_out() {
         let (mut queue, now) = (Queue::default(), Instant::now());
-        queue.enqueue(0, false, now);
+        queue.enqueue(0, 0, false, now);
         try_all(&mut queue, 1, now, now + SECOND);
         for number in 1..MAX_LANES {
-            assert!(queue.enqueue(number, false, now));
+            assert!(queue.enqueue(number, 0, false, now));
         }
-        assert!(!queue.enqueue(MAX_LANES, false, now));
+        assert!(!queue.enqueue(MAX_LANES, 0, false, now));
         assert_eq!((queue.lanes.len(), queue.waiting.len(), queue.left_out), (MAX_LANES, MAX_LANES, true));
         assert!(queue.lanes.contains_key(&0) && !queue.lanes.contains_key(&MAX_LANES));
         assert!(!queue.wants_scan(), "there is no room yet");
@@ -225,12 +223,35 @@ mod tests {
     }
 
     #[test]
+    fn owners_take_turns_however_many_lanes_one_of_them_has() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        for lane in 0..3000 {
+            queue.enqueue(lane, 1, false, now);
+        }
+        queue.enqueue(3000, 2, false, now + SECOND);
+        let taken: Vec<_> = (0..3).filter_map(|_| queue.take(now + SECOND)).collect();
+        assert_eq!(taken, [0, 3000, 1]);
+    }
+
+    #[test]
+    fn of_too_many_untried_lanes_those_of_the_owner_that_has_most_are_left_out() {
+        let (mut queue, now) = (Queue::default(), Instant::now());
+        for lane in 0..MAX_LANES {
+            queue.enqueue(lane, 1, false, now);
+        }
+        assert!(queue.enqueue(MAX_LANES, 2, false, now + SECOND), "another's");
+        assert!(queue.lanes.contains_key(&MAX_LANES) && !queue.lanes.contains_key(&(MAX_LANES - 1)));
+        assert!(!queue.enqueue(MAX_LANES + 1, 1, false, now + SECOND));
+        assert_eq!((queue.lanes.len(), queue.waiting.len(), queue.left_out), (MAX_LANES, MAX_LANES, true));
+    }
+
+    #[test]
     fn a_receiver_with_many_lanes_takes_the_places_of_no_other() {
         let (mut queue, now) = (Queue::default(), Instant::now());
-        queue.enqueue(0, false, now);
+        queue.enqueue(0, 0, false, now);
         try_all(&mut queue, 1, now, now + 300 * SECOND);
         for number in 1..=3 * MAX_LANES {
-            queue.enqueue(number, false, now);
+            queue.enqueue(number, 0, false, now);
             if number % 1000 == 0 {
                 try_all(&mut queue, 2, now, now + 60 * SECOND);
             }

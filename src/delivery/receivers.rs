@@ -5,7 +5,9 @@ use std::time::Duration;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-use super::{origin, schedule};
+use super::post::{host_key, receiver_at};
+use super::reputation::{Place, Reputation};
+use super::schedule;
 use crate::cluster::text_key;
 
 /// Those that are delivered to, by scheme, host and port, so that none of them takes the place of others. One that has not
@@ -17,8 +19,8 @@ use crate::cluster::text_key;
 #[derive(Debug)]
 pub struct Receivers {
     known: Mutex<HashMap<String, ReceiverState>>,
-    /// Whether one that has not answered yet gets as many as others.
-    is_trusting: bool,
+    /// `None` where one that has not answered yet gets as many as others.
+    reputation: Option<Mutex<Reputation>>,
     /// So many failures in a row are no trouble yet.
     tolerated: u32,
 }
@@ -56,6 +58,8 @@ pub struct Permit<'a> {
     url: u64,
     /// What it stands for where it looks whether the receiver is back.
     probe: Option<Probe>,
+    place: Place,
+    since: Instant,
     /// Whether it is known what came of the request.
     is_concluded: AtomicBool,
 }
@@ -90,14 +94,14 @@ impl Receivers {
     const MAX_RECEIVERS: usize = 10_000;
 
     /// Receivers that anybody may name: each has to answer before it gets more than one request at a time, and the first failure
-    /// makes it be left alone.
-    pub fn of_strangers() -> Self {
-        Self { known: Mutex::default(), is_trusting: false, tolerated: 0 }
+    /// makes it be left alone. Those that have not answered lately share half of so many places.
+    pub fn of_strangers(places: usize) -> Self {
+        Self { known: Mutex::default(), reputation: Some(Mutex::new(Reputation::new(places / 2))), tolerated: 0 }
     }
 
     /// Receivers that the operator names: they get all their requests at once, and some may fail.
     pub fn of_operator() -> Self {
-        Self { known: Mutex::default(), is_trusting: true, tolerated: 4 }
+        Self { known: Mutex::default(), reputation: None, tolerated: 4 }
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<String, ReceiverState>> {
@@ -109,19 +113,41 @@ impl Receivers {
     /// # Errors
     /// When it is not to be sent now.
     pub fn admit(&self, url: &str, patience: Duration) -> Result<Permit<'_>, Backoff> {
-        let (receiver, url) = (receiver_at(url), text_key(url));
+        let (receiver, host, url) = (receiver_at(url), host_key(url), text_key(url));
         let mut all = self.known();
         let known = all.entry(receiver.clone()).or_default();
+        let at_once = if self.reputation.is_none() { Self::AT_ONCE } else { (1 + known.answers).min(Self::AT_ONCE) };
         let mut probe = None;
         if let Some(trouble) = &mut known.trouble {
             probe = Some(trouble.probe(url, patience)?);
-        } else if known.under_way
-            >= if self.is_trusting { Self::AT_ONCE } else { (1 + known.answers).min(Self::AT_ONCE) }
-        {
+        } else if known.under_way >= at_once {
             return Err(Backoff::Busy);
         }
+        let take_place = |all: &Mutex<Reputation>| all.lock().take(text_key(&receiver), host);
+        let place = self.reputation.as_ref().map_or(Some(Place::Proven), take_place);
+        let Some(place) = place else {
+            known.not_sent(probe);
+            if known.is_forgettable() {
+                all.remove(&receiver);
+            }
+            return Err(Backoff::Busy);
+        };
         known.under_way += 1;
-        Ok(Permit { receivers: self, receiver, url, probe, is_concluded: AtomicBool::new(false) })
+        let since = Instant::now();
+        Ok(Permit { receivers: self, receiver, url, probe, place, since, is_concluded: AtomicBool::new(false) })
+    }
+}
+
+impl ReceiverState {
+    /// A request was not sent, or cut off.
+    fn not_sent(&mut self, probe: Option<Probe>) {
+        if let (Some(trouble), Some(probe)) = (&mut self.trouble, probe) {
+            trouble.take_back(probe);
+        }
+    }
+
+    fn is_forgettable(&self) -> bool {
+        self.under_way == 0 && self.trouble.is_none() && self.failures == 0
     }
 }
 
@@ -181,7 +207,7 @@ impl Trouble {
 impl Permit<'_> {
     /// The receiver has answered.
     pub fn answered(&self) {
-        self.is_concluded.store(true, Ordering::Relaxed);
+        self.conclude(true);
         let mut all = self.receivers.known();
         let Some(known) = all.get_mut(&self.receiver) else { return };
         known.answers = known.answers.saturating_add(1);
@@ -195,7 +221,7 @@ impl Permit<'_> {
 
     /// It has not, or says that it cannot.
     pub fn failed(&self, error: &str) {
-        self.is_concluded.store(true, Ordering::Relaxed);
+        self.conclude(false);
         let mut all = self.receivers.known();
         if all.len() > Receivers::MAX_RECEIVERS {
             let now = Instant::now();
@@ -215,32 +241,30 @@ impl Permit<'_> {
         }
         known.trouble.get_or_insert_with(Trouble::new).fail(self.url);
     }
-}
 
-impl Drop for Permit<'_> {
-    fn drop(&mut self) {
-        let mut all = self.receivers.known();
-        let Some(known) = all.get_mut(&self.receiver) else { return };
-        known.under_way = known.under_way.saturating_sub(1);
-        if !self.is_concluded.load(Ordering::Relaxed)
-            && let (Some(trouble), Some(probe)) = (&mut known.trouble, self.probe)
-        {
-            trouble.take_back(probe);
-        }
-        if known.under_way == 0 && known.trouble.is_none() && known.failures == 0 {
-            all.remove(&self.receiver);
+    fn conclude(&self, answered: bool) {
+        self.is_concluded.store(true, Ordering::Relaxed);
+        if let Some(reputation) = &self.receivers.reputation {
+            reputation.lock().learn(text_key(&self.receiver), answered, self.since.elapsed());
         }
     }
 }
 
-/// By scheme, host and port.
-fn receiver_at(url: &str) -> String {
-    origin(url).unwrap_or_else(|| url.to_owned())
-}
-
-/// What stands for the receiver that a URL leads to.
-pub fn receiver_key(url: &str) -> u64 {
-    text_key(&receiver_at(url))
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        if let Some(reputation) = &self.receivers.reputation {
+            reputation.lock().give_back(self.place);
+        }
+        let mut all = self.receivers.known();
+        let Some(known) = all.get_mut(&self.receiver) else { return };
+        known.under_way = known.under_way.saturating_sub(1);
+        if !self.is_concluded.load(Ordering::Relaxed) {
+            known.not_sent(self.probe);
+        }
+        if known.is_forgettable() {
+            all.remove(&self.receiver);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -262,7 +286,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_request_at_a_time_looks_whether_it_is_back() {
-        let receivers = Receivers::of_strangers();
+        let receivers = Receivers::of_strangers(64);
         let first = receivers.admit(ONE, PATIENCE).unwrap();
         first.answered();
         let permits = [first, receivers.admit(ONE, PATIENCE).unwrap()];
@@ -283,7 +307,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_receiver_that_goes_on_failing_is_left_alone_for_a_minute_at_most() {
-        let receivers = Receivers::of_strangers();
+        let receivers = Receivers::of_strangers(64);
         for failures in 0..20 {
             receivers.admit(ONE, PATIENCE).unwrap().failed("down");
             let rest = wait(&receivers, ONE);
@@ -294,7 +318,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_url_that_has_not_failed_looks_before_those_that_have() {
-        let receivers = Receivers::of_strangers();
+        let receivers = Receivers::of_strangers(64);
         for failures in 0..9 {
             receivers.admit(ONE, PATIENCE).unwrap().failed("busy");
             let (rest, sooner) = (wait(&receivers, ONE), wait(&receivers, TWO));
@@ -313,7 +337,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_url_that_fails_in_its_turn_waits_like_those_before_it() {
-        let receivers = Receivers::of_strangers();
+        let receivers = Receivers::of_strangers(64);
         for url in [ONE, TWO] {
             receivers.admit(url, PATIENCE).unwrap().failed("down");
             tokio::time::advance(wait(&receivers, TWO)).await;
@@ -326,7 +350,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_probe_that_was_not_sent_keeps_nobody_waiting() {
-        let receivers = Receivers::of_strangers();
+        let receivers = Receivers::of_strangers(64);
         receivers.admit(ONE, PATIENCE).unwrap().failed("down");
         tokio::time::advance(wait(&receivers, ONE)).await;
         drop(receivers.admit(ONE, PATIENCE).unwrap());
@@ -358,7 +382,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_that_has_not_answered_gets_one_request_and_none_takes_all_places() {
-        let receivers = Receivers::of_strangers();
+        let receivers = Receivers::of_strangers(64);
         let mut permits = vec![receivers.admit(ONE, PATIENCE).unwrap()];
         assert_eq!(receivers.admit(TWO, PATIENCE).unwrap_err(), Backoff::Busy);
         for _ in 0..9 {

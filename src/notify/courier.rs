@@ -193,11 +193,16 @@ impl Outbox for Courier {
         self.notifier.state().notifications_changed()
     }
 
-    fn lane(&self, change: NotificationsChanged) -> Option<(NotificationLane, bool)> {
-        self.is_mine(change.lane.destination).then_some((change.lane, change.at_once))
+    fn lane(&self, change: NotificationsChanged) -> Option<(NotificationLane, u64, bool)> {
+        let NotificationsChanged { lane, owner, at_once } = change;
+        self.is_mine(lane.destination).then_some((lane, owner, at_once))
     }
 
-    fn lanes(&self, limit: usize, after: Option<&NotificationLane>) -> Result<Vec<NotificationLane>, StateError> {
+    fn lanes(
+        &self,
+        limit: usize,
+        after: Option<&NotificationLane>,
+    ) -> Result<Vec<(NotificationLane, u64)>, StateError> {
         let state = self.notifier.state();
         if let Some(destination) = self.destination {
             return state.notification_lanes(destination, limit, after.copied());
@@ -231,7 +236,11 @@ impl Outbox for Courier {
         };
         let patience = self.notifier.inner.config.patience;
         let late = Timestamp::now().since(notification.at) >= patience;
-        let receiver = url.as_ref().ok().map(|url| receiver_key(url.expose().as_str()));
+        let receiver = match (self.to, &url) {
+            (To::Refs, Ok(url)) => Some(receiver_key(url.expose().as_str())),
+            (To::Refs, Err(_)) => None,
+            (To::Endpoint(_) | To::Nobody, _) => Some(State::notification_owner(&notification)),
+        };
         let verdict = match url {
             Ok(url) => self.send(&notification, url).await,
             Err(verdict) => verdict,

@@ -17,6 +17,11 @@ impl State {
         keys::destination(destination)
     }
 
+    /// What stands for an event's owner; 0 for what came over a channel.
+    pub fn notification_owner(notification: &Notification) -> u64 {
+        notification.owner().map_or(0, |id| keys::short_hash(id.as_str()))
+    }
+
     /// Where there is something new to send from now on; `None` when it may be anywhere.
     pub fn notifications_changed(&self) -> broadcast::Receiver<Option<NotificationsChanged>> {
         self.shared.notifications.subscribe()
@@ -31,24 +36,29 @@ impl State {
         Ok(postcard::from_bytes(&bytes)?)
     }
 
-    /// At most `limit` lanes to a destination that have something to send, those behind `after`.
+    /// At most `limit` lanes to a destination that have something to send, those behind `after`, with what stands for the owners
+    /// of their first events.
     pub fn notification_lanes(
         &self,
         destination: u64,
         limit: usize,
         after: Option<NotificationLane>,
-    ) -> Result<Vec<NotificationLane>, StateError> {
+    ) -> Result<Vec<(NotificationLane, u64)>, StateError> {
         let store = self.store()?;
-        let mut lanes: Vec<NotificationLane> = Vec::new();
+        let mut lanes: Vec<(NotificationLane, u64)> = Vec::new();
         let end = keys::after_prefix(keys::lanes_to(destination));
         while lanes.len() < limit {
-            let start = match lanes.last().copied().or(after) {
+            let start = match lanes.last().map(|(lane, _)| *lane).or(after) {
                 Some(lane) => keys::in_notification_lane(destination, lane.job, u64::MAX),
                 None => keys::lanes_to(destination),
             };
             let Some(item) = store.range(start..end.clone()).next() else { break };
-            let Some(job) = keys::number_at(&item?.0, 9) else { break };
-            lanes.push(NotificationLane { destination, job });
+            let key = item?.0;
+            let (Some(job), Some(number)) = (keys::number_at(&key, 9), keys::trailing_number(&key)) else { break };
+            let first = store.get(&keys::notification(number))?;
+            let first = first.map(|bytes| postcard::from_bytes::<Notification>(&bytes)).transpose()?;
+            let owner = first.as_ref().map_or(0, Self::notification_owner);
+            lanes.push((NotificationLane { destination, job }, owner));
         }
         Ok(lanes)
     }

@@ -223,6 +223,8 @@ impl std::fmt::Display for NotificationLane {
 pub struct NotificationsChanged {
     /// Where.
     pub lane: NotificationLane,
+    /// Stands for whose it is: see [`State::notification_owner`](super::State::notification_owner).
+    pub owner: u64,
     /// Whether somebody asked for it to be sent now.
     pub at_once: bool,
 }

@@ -25,6 +25,7 @@ mod clients;
 mod crash;
 mod links;
 mod shared_hosts;
+mod shares;
 mod wait;
 
 pub(crate) use crash::POINTS;

@@ -235,6 +235,17 @@ pub struct Notification {
 impl Notification {
     /// The longest description of a failure that is kept, in bytes.
     pub const MAX_ERROR_BYTES: usize = 256;
+
+    /// Whose it is: that of the ref that it goes to, or that claimed its job; `None` where nobody did.
+    pub fn owner(&self) -> Option<&RefId> {
+        match &self.destination {
+            Destination::Ref(id) => Some(id),
+            Destination::Endpoint(_) => {
+                let job = self.job.as_deref()?;
+                job.ref_id.as_ref().filter(|_| job.claimed)
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -264,6 +275,32 @@ mod tests {
         }
         let json = serde_json::to_string(&first).unwrap();
         assert_eq!(serde_json::from_str::<NotificationId>(&json).unwrap(), first);
+    }
+
+    #[test]
+    fn an_event_is_its_refs_or_of_who_claimed_its_job() {
+        let [told, claimed] = [1, 2].map(|number| RefId::parse(&format!("ref_{number:026}")).unwrap());
+        let at = Timestamp::from_millis_clamped(0);
+        let mut job = Job { ref_id: Some(claimed.clone()), claimed: true, ..Job::new(id(), at) };
+        let about = |job: &Job, destination: Destination| Notification {
+            id: NotificationId::new(&id(), EventType::Failed, 0, &destination),
+            event: EventType::Failed,
+            at,
+            job_id: id(),
+            destination,
+            state: NotificationState::Pending,
+            attempts: 0,
+            last_error: None,
+            reason: None,
+            last_attempt_at: None,
+            next_attempt_at: None,
+            job: Some(Box::new(job.clone())),
+        };
+        let endpoint = || Destination::Endpoint("a".to_owned());
+        assert_eq!(about(&job, Destination::Ref(told.clone())).owner(), Some(&told));
+        assert_eq!(about(&job, endpoint()).owner(), Some(&claimed));
+        job.claimed = false;
+        assert_eq!(about(&job, endpoint()).owner(), None, "anybody may have named the ref");
     }
 
     #[test]

@@ -33,6 +33,8 @@ struct Shared {
     /// Paths that are refused: with which status, and for how many seconds.
     refused: Mutex<HashMap<String, (u16, u64)>>,
     hangs: Mutex<bool>,
+    /// For how long it keeps a request before it answers.
+    delay: Mutex<Duration>,
 }
 
 impl Receiver {
@@ -91,6 +93,11 @@ impl Receiver {
         *self.shared.hangs.lock().unwrap() = true;
     }
 
+    /// From now on it answers after so long.
+    pub(crate) fn answer_after(&self, delay: Duration) {
+        *self.shared.delay.lock().unwrap() = delay;
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
@@ -124,6 +131,8 @@ async fn take(request: HttpRequest, body: String, shared: web::Data<Shared>) -> 
     if *shared.hangs.lock().unwrap() {
         std::future::pending::<()>().await;
     }
+    let delay = *shared.delay.lock().unwrap();
+    tokio::time::sleep(delay).await;
     let refused = shared.refused.lock().unwrap().get(request.path()).copied();
     if let Some((status, retry_after)) = refused {
         let mut answer = HttpResponse::build(StatusCode::from_u16(status).unwrap());
