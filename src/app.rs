@@ -20,7 +20,7 @@ mod tls;
 
 use std::convert::Infallible;
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,7 +60,7 @@ use self::tls::Certificate;
 /// All that a running service is made of.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where to listen: one address at least. Port 0 takes a free one, and reply URLs then start with that address.
+    /// Where to listen: one address at least. Port 0 takes a free one.
     pub listen: Vec<SocketAddr>,
     /// With it, HTTPS is served and nothing else.
     pub tls: Option<TlsFiles>,
@@ -76,6 +76,8 @@ pub struct Settings {
     pub journal_keys: ArchiveKeys,
     /// Makes and checks reply URLs.
     pub reply_urls: ReplyUrls,
+    /// Whether somebody said what they start with. If not, and a free port was taken, they start with the address listened on.
+    pub is_public_url_set: bool,
     /// How callbacks are taken.
     pub intake: intake::Config,
     /// Where objects go.
@@ -197,7 +199,7 @@ impl Running {
         if confirms && settings.provider.is_none() {
             return Err(StartError::NoProvider);
         }
-        if took_free_port {
+        if took_free_port && !settings.is_public_url_set {
             settings.reply_urls = settings.reply_urls.with_public_url(url_of(address, tls.is_some()));
         }
         let Services { bucket, fetcher, log, client, intake, reconciler, worker } = Services::open(&settings).await?;
@@ -226,6 +228,7 @@ impl Running {
         background.keep_journal(&bucket, settings.journal_retention);
         background.share_log(&bucket, &settings.journal_keys, &settings.data_dir);
         background.bound_quarantine(&intake);
+        background.count_repeats(&intake);
         if let Some(reconciler) = reconciler {
             background.reconcile(reconciler);
         }
@@ -327,6 +330,7 @@ impl Running {
         if let Err(error) = http_task.await {
             tracing::error!(%error, "the HTTP server ended with a defect");
         }
+        intake.count_last_repeats().await;
         let log = intake.log().clone();
         let _ = tokio::task::spawn_blocking(move || log.close_after(move || search.save())).await;
     }
@@ -354,8 +358,15 @@ fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
     Ok((listener, address))
 }
 
+/// The base URL for a client on this machine.
 fn url_of(address: SocketAddr, tls: bool) -> Url {
     let scheme = if tls { "https" } else { "http" };
+    let host = match address.ip() {
+        IpAddr::V4(all) if all.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(all) if all.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        host => host,
+    };
+    let address = SocketAddr::new(host, address.port());
     let parsed = Url::parse(&format!("{scheme}://{address}"));
     parsed.unwrap_or_else(|_| unreachable!("an address and a port make a URL"))
 }

@@ -253,11 +253,16 @@ pub(super) struct NewRefArguments {
     #[arg(long, value_name = "R", value_parser = ReplyRef::new)]
     pub(super) reply_ref: ReplyRef,
     /// URL to notify of changes to its jobs
-    #[arg(long, value_name = "U", value_parser = HttpUrl::read)]
-    pub(super) notify_url: Option<HttpUrl>,
+    #[arg(long, value_name = "U", value_parser = notify_url)]
+    pub(super) notify_url: Option<String>,
     /// Label; can be given several times
     #[arg(long = "label", value_name = "K=V", value_parser = label)]
     pub(super) labels: Vec<(String, String)>,
+}
+
+/// The URL as it is written: a ref is registered again only with the same text.
+fn notify_url(text: &str) -> Result<String, String> {
+    HttpUrl::read(text).map(|_| text.to_owned())
 }
 
 fn label(text: &str) -> Result<(String, String), &'static str> {

@@ -1,6 +1,6 @@
 //! Makes our replyUrl the default of the provider's account, so that every call without one of its own calls back here.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, Write};
 
 use super::{Failure, print};
 use crate::config::Config;
@@ -29,9 +29,6 @@ pub(super) async fn run(config: &Config, what: What, yes: bool) -> Result<(), Fa
     if what == What::Connect && public_url.is_loopback() && !config.provider.base_url.is_loopback() {
         let expected = format!("expected a URL that the provider can reach, found {}", public_url.as_str());
         return Err(Failure::usage(config.error("server.public_url", expected)));
-    }
-    if what != What::Show && !yes && !io::stdin().is_terminal() {
-        return Err(Failure::usage("--yes: expected where stdin is no terminal, since nobody can be asked"));
     }
     let urls = config.reply_urls().map_err(Failure::usage)?;
     let client = Client::new(&provider).map_err(Failure::runtime)?;
@@ -97,15 +94,20 @@ fn shown(urls: &ReplyUrls, url: Option<&str>) -> String {
     }
 }
 
+/// Asks on stderr, and reads a line from stdin. Its end is no answer, not even no: a script would take that for success.
 fn agrees(question: &str) -> Result<bool, Failure> {
     let mut answer = String::new();
-    let asked = || {
+    let mut ask = || {
         let mut stderr = io::stderr();
         write!(stderr, "{question} [y/N] ")?;
         stderr.flush()?;
         io::stdin().lock().read_line(&mut answer)
     };
-    let mut asked = asked;
-    asked().map_err(|error| Failure::runtime(format!("nobody can be asked: {error}")))?;
+    let read = ask().map_err(|error| Failure::runtime(format!("nobody can be asked: {error}")))?;
+    if read == 0 {
+        // The failure has a line of its own.
+        let _ = writeln!(io::stderr());
+        return Err(Failure::usage("--yes: expected where nobody can be asked: stdin ended without an answer"));
+    }
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }

@@ -35,8 +35,7 @@ pub(super) async fn add(config: &Config, arguments: NewRefArguments) -> Result<(
             return Err(Failure::usage(format!("--label: expected each key only once, found {key:?} again")));
         }
     }
-    let notify_url = arguments.notify_url.map(|url| url.url().to_string());
-    let new = NewRef { reply_ref: Some(arguments.reply_ref), notify_url, labels };
+    let new = NewRef { reply_ref: Some(arguments.reply_ref), notify_url: arguments.notify_url, labels };
     let view = match DataDir::lock(&config.data.dir) {
         Ok(held) => {
             super::cluster::expect_alone(config)?;

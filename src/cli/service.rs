@@ -13,6 +13,7 @@ use crate::bucket::OpenError;
 use crate::config::{self, Config, Credentials, DataDir, Watermark};
 use crate::domain::Target;
 use crate::egress;
+use crate::intake::ReplyUrls;
 use crate::reconcile;
 use crate::state::RecoveryError;
 use crate::worker::{self, Confirmer};
@@ -25,17 +26,19 @@ pub(super) async fn serve(config: Config) -> Result<(), Failure> {
     for warning in config.warnings() {
         tracing::warn!("{warning}");
     }
-    let _held = DataDir::lock(&config.data.dir).map_err(Failure::usage)?;
+    let locked = DataDir::lock(&config.data.dir);
+    let _held = locked.map_err(|error| Failure::usage(config.error("data.dir", error)))?;
     super::cluster::expect_no_replica(&config)?;
     let credentials = config.credentials().map_err(Failure::usage)?;
     let settings = settings(&config, &credentials)?;
     // The first process of a container is sent no signal that it does not listen to.
     let mut shutdown_signal = pin!(app::shutdown_signal());
     let running = Running::start(settings).await.map_err(|error| start_failure(&config, error))?;
+    let urls = running.intake().urls();
     if credentials.made {
-        announce(&config, &credentials)?;
+        announce(&config, urls)?;
     }
-    tracing::info!(address = %running.address(), public_url = %config.server.public_url, "serving");
+    tracing::info!(address = %running.address(), public_url = urls.public_url(), "serving");
     let ended = tokio::select! {
         () = &mut shutdown_signal => None,
         ended = running.ended() => Some(ended),
@@ -82,6 +85,7 @@ pub(super) fn settings(config: &Config, credentials: &Credentials) -> Result<Set
         cluster: config.postgres().map_err(Failure::usage)?,
         journal_keys: credentials.journal_keys.clone(),
         reply_urls: credentials.reply_urls.clone(),
+        is_public_url_set: config.is_public_url_set(),
         intake: config.intake(),
         bucket: config.bucket(),
         fetch: config.fetch(),
@@ -125,8 +129,8 @@ pub(super) fn tls_failure(config: &Config, error: &TlsError) -> Failure {
 }
 
 /// Says once what only whoever starts it for the first time can know.
-fn announce(config: &Config, credentials: &Credentials) -> Result<(), Failure> {
-    let reply_url = credentials.reply_urls.reply_url(&Target::UseApi);
+fn announce(config: &Config, urls: &ReplyUrls) -> Result<(), Failure> {
+    let reply_url = urls.reply_url(&Target::UseApi);
     let secrets = config.data.dir.join("secrets.toml");
     let secrets = secrets.display();
     print(format!(

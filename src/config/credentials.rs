@@ -4,7 +4,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use secrecy::SecretString;
 use sha2::Sha256;
 
-use super::{Config, Scope, Secret, Secrets, SecretsError, Wanted};
+use super::{Config, Error, Scope, Secret, Secrets, SecretsError, Wanted};
 use crate::intake::{ReplyKeys, ReplyUrls};
 use crate::notify::SigningKeys;
 use crate::repair::ArchiveKeys;
@@ -45,14 +45,14 @@ impl Config {
     /// The credentials; those that nobody configured are read from the data directory, or made.
     ///
     /// # Errors
-    /// When `secrets.toml` is needed and can't be used.
-    pub fn credentials(&self) -> Result<Credentials, SecretsError> {
+    /// When `secrets.toml` is needed and can't be used: the key is `data.dir`, where it is kept.
+    pub fn credentials(&self) -> Result<Credentials, Error> {
         let auth = &self.auth;
         let api_token = auth.api_tokens.is_empty() && auth.tokens.is_empty();
         let notify_secret = self.notify.secret.is_none();
         let (reply_secret, journal_keys) = (auth.reply_secrets.is_empty(), self.cluster.postgres.is_none());
         let wanted = Wanted { api_token, reply_secret, notify_secret, journal_keys };
-        let secrets = Secrets::load_or_create(&self.data.dir, wanted)?;
+        let secrets = self.secrets(wanted)?;
         let admin = |name: String, token: &SecretString| ApiToken { name, token: token.clone(), scope: Scope::Admin };
         let unnamed = auth.api_tokens.iter().enumerate();
         let named = auth.tokens.iter().map(|token| ApiToken {
@@ -75,48 +75,57 @@ impl Config {
     ///
     /// # Errors
     /// As for [`Config::credentials`].
-    pub fn reply_urls(&self) -> Result<ReplyUrls, SecretsError> {
+    pub fn reply_urls(&self) -> Result<ReplyUrls, Error> {
         let reply_secret = self.auth.reply_secrets.is_empty();
         let wanted = Wanted { reply_secret, ..Wanted::NOTHING };
-        self.urls_with(&Secrets::load_or_create(&self.data.dir, wanted)?)
+        self.urls_with(&self.secrets(wanted)?)
     }
 
     /// What archived segments of the journal are encrypted with.
     ///
     /// # Errors
     /// As for [`Config::credentials`].
-    pub fn journal_keys(&self) -> Result<ArchiveKeys, SecretsError> {
+    pub fn journal_keys(&self) -> Result<ArchiveKeys, Error> {
         let wanted = Wanted { journal_keys: self.cluster.postgres.is_none(), ..Wanted::NOTHING };
-        self.keys_of(&Secrets::load_or_create(&self.data.dir, wanted)?)
+        self.keys_of(&self.secrets(wanted)?)
     }
 
-    fn notify_keys_with(&self, secrets: &Secrets) -> Result<SigningKeys, SecretsError> {
+    fn secrets(&self, wanted: Wanted) -> Result<Secrets, Error> {
+        Secrets::load_or_create(&self.data.dir, wanted).map_err(|error| self.error("data.dir", error))
+    }
+
+    /// What `secrets.toml` has cannot be used.
+    fn unusable_secrets(&self) -> Error {
+        self.error("data.dir", SecretsError::Content { path: self.data.dir.join("secrets.toml") })
+    }
+
+    fn notify_keys_with(&self, secrets: &Secrets) -> Result<SigningKeys, Error> {
         let configured = self.notify.secret.iter().flat_map(|secrets| &secrets.0);
         let made = secrets.notify_secret.iter().filter(|_| self.notify.secret.is_none());
         let keys = SigningKeys::read(made.chain(configured.map(|secret| &secret.0)));
-        keys.map_err(|_| SecretsError::Content { path: self.data.dir.join("secrets.toml") })
+        keys.map_err(|_| self.unusable_secrets())
     }
 
-    fn keys_of(&self, secrets: &Secrets) -> Result<ArchiveKeys, SecretsError> {
-        let path = self.data.dir.join("secrets.toml");
+    fn keys_of(&self, secrets: &Secrets) -> Result<ArchiveKeys, Error> {
         let keys = match self.cluster.postgres {
             None => ArchiveKeys::new(&secrets.journal_keys),
             Some(_) => {
                 // What this machine made while it was alone still reads what was archived then.
-                let own = Secrets::load(&path)?.journal_keys;
+                let own = Secrets::load(&self.data.dir.join("secrets.toml"));
+                let own = own.map_err(|error| self.error("data.dir", error))?.journal_keys;
                 let shared: Vec<_> = self.auth.reply_secrets.iter().filter_map(shared_journal_key).collect();
                 ArchiveKeys::new(shared.iter().chain(&own))
             }
         };
-        keys.ok_or(SecretsError::Content { path })
+        keys.ok_or_else(|| self.unusable_secrets())
     }
 
-    fn urls_with(&self, secrets: &Secrets) -> Result<ReplyUrls, SecretsError> {
+    fn urls_with(&self, secrets: &Secrets) -> Result<ReplyUrls, Error> {
         let configured = &self.auth.reply_secrets;
         // What was made counts no more once something is configured.
         let made = secrets.reply_secret.iter().filter(|_| configured.is_empty());
         let keys = ReplyKeys::new(made.chain(configured.iter().map(|secret| &secret.0)));
-        let keys = keys.ok_or_else(|| SecretsError::Content { path: self.data.dir.join("secrets.toml") })?;
+        let keys = keys.ok_or_else(|| self.unusable_secrets())?;
         Ok(ReplyUrls::new(self.server.public_url.url().clone(), keys))
     }
 }

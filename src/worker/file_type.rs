@@ -93,15 +93,15 @@ fn document(
         return Ok((name, declared.as_ref().map_or_else(|| by_name(extension).unwrap_or(OCTETS.to_owned()), essence)));
     };
     let contradicts = match extension {
-        // Nothing says that it is a document: an error page is more likely.
-        "" => found.is_text(),
+        "" => found.is_text() && !is_named_as_document(file, found),
         "svg" => found.extension != "svg",
         _ => BINARY.contains(&extension) && matches!(found.extension, "html" | "xml" | "json"),
     };
     if contradicts {
         return Err(AttemptError::NotMedia(found.mime));
     }
-    let name = if extension.is_empty() { file.with_extension(found.extension) } else { file.clone() };
+    let keeps_name = !extension.is_empty() || found.is_text();
+    let name = if keeps_name { file.clone() } else { file.with_extension(found.extension) };
     let is_sure = name.extension().eq_ignore_ascii_case(found.extension) || found.extension == "pdf";
     if is_sure {
         return Ok((name, found.mime.to_owned()));
@@ -117,6 +117,19 @@ fn document(
         if found.is_text() { "text/plain".to_owned() } else { found.mime.to_owned() }
     });
     Ok((name, content_type))
+}
+
+/// Whether text may be what a name without an extension calls it. Where the name says nothing, an error page is more likely.
+fn is_named_as_document(file: &FileName, found: MediaType) -> bool {
+    let name = file.as_str().to_ascii_lowercase();
+    let Some((_, suffix)) = name.rsplit_once('.') else {
+        // Its place may stand in front.
+        let name = name.trim_start_matches(|char: char| char.is_ascii_digit() || char == '-');
+        return WELL_KNOWN.contains(&name) && !matches!(found.extension, "html" | "xml" | "json");
+    };
+    // It is too long for an extension, or has other characters, or no letter. It may still begin with one: `a.mp4_1`.
+    let first = suffix.split(|char: char| !char.is_ascii_alphanumeric()).next().unwrap_or_default();
+    found.extension != "html" && !MEDIA.contains(&first) && !BINARY.contains(&first)
 }
 
 fn essence(declared: &Mime) -> String {
@@ -183,6 +196,40 @@ const MEDIA: [&str; 64] = [
 const BINARY: [&str; 20] = [
     "pdf", "zip", "docx", "xlsx", "pptx", "epub", "odt", "ods", "odp", "doc", "xls", "ppt", "gz", "tgz", "7z", "rar",
     "tar", "glb", "parquet", "sqlite",
+];
+
+/// Names of texts that have no extension, in lower case. Those that are hidden have lost the dot in front.
+const WELL_KNOWN: &[&str] = &[
+    "authors",
+    "changelog",
+    "codeowners",
+    "containerfile",
+    "contributing",
+    "copying",
+    "dockerfile",
+    "dockerignore",
+    "editorconfig",
+    "eslintignore",
+    "gemfile",
+    "gitattributes",
+    "gnumakefile",
+    "jenkinsfile",
+    "licence",
+    "license",
+    "makefile",
+    "node-version",
+    "notice",
+    "pipfile",
+    "podfile",
+    "prettierignore",
+    "procfile",
+    "python-version",
+    "rakefile",
+    "readme",
+    "ruby-version",
+    "todo",
+    "vagrantfile",
+    "version",
 ];
 
 /// The name with the real extension, unless it has that in another spelling.

@@ -16,7 +16,7 @@ use super::multipart::MultipartUpload;
 use super::part_buffer::PartBuffer;
 use super::task::Task;
 use super::uploads::Uploads;
-use crate::domain::{StoredFile, Timestamp};
+use crate::domain::{FileName, StoredFile, Timestamp};
 use crate::fetch::{Container, ContainerError, Download, FetchError, MediaType, SNIFF_LENGTH, sniff};
 
 /// Takes in what is still to come of a file.
@@ -55,7 +55,8 @@ impl<'a> Receiver<'a> {
         if let Some((begun, media_type)) = begun.zip(media_type).filter(|_| task.key.is_none()) {
             // Sound alone in a 3GP has the extension of moving pictures and another type.
             let has_other_type = begun.content_type.as_ref().is_some_and(|begun| *begun != content_type);
-            if has_other_type || !begun.key.file_name().ends_with(&format!(".{}", file.extension())) {
+            let begun: Option<FileName> = begun.key.file_name().parse().ok();
+            if has_other_type || begun.is_none_or(|begun| begun.extension() != file.extension()) {
                 return Err(AttemptError::OtherType(media_type));
             }
         }

@@ -95,9 +95,19 @@ fn a_configuration_error_is_one_line_and_exit_code_2() {
         assert!(ended.line(2).starts_with(expected), "{config}\n{ended:?}");
     }
     let place = Place::new("[data]\ndir = \"config.toml/data\"");
-    for arguments in [&["serve"][..], &["reply-url"], &["refs", "add", "--reply-ref", "a"]] {
+    for arguments in [
+        &["serve"][..],
+        &["reply-url"],
+        &["wait", "a"],
+        &["get", "a"],
+        &["notify", "test"],
+        &["refs", "add", "--reply-ref", "a"],
+        &["verify"],
+        &["rebuild"],
+    ] {
         let ended = place.run_with(&[("REPLYVAULT_LOG", "off")], arguments);
-        assert!(ended.line(2).contains("config.toml/data: expected a directory that can be made"), "{ended:?}");
+        let expected = "config.toml: data.dir: config.toml/data: expected a directory that can be made";
+        assert!(ended.line(2).starts_with(expected), "{arguments:?}: {ended:?}");
     }
 }
 

@@ -1,5 +1,7 @@
 //! `replyvault connect`: the default replyUrl of the provider's account.
 
+use std::io::Write;
+use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
 use actix_web::HttpResponse;
@@ -50,6 +52,19 @@ impl Account {
         tokio::task::spawn_blocking(move || place.run(&arguments)).await.unwrap()
     }
 
+    /// The same with a line on stdin.
+    async fn run_with(&self, line: &'static str, arguments: &[&'static str]) -> Ended {
+        let (place, arguments) = (self.place.clone(), [&["connect"], arguments].concat());
+        let run = move || {
+            let mut command = place.command(&arguments);
+            let mut child =
+                command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+            child.stdin.take().unwrap().write_all(line.as_bytes()).unwrap();
+            Ended::of(child.wait_with_output().unwrap())
+        };
+        tokio::task::spawn_blocking(run).await.unwrap()
+    }
+
     fn posts(&self) -> Vec<Value> {
         let asked = self.provider.asked().into_iter();
         asked.filter(|asked| asked.method == "POST").map(|asked| asked.json()).collect()
@@ -93,12 +108,29 @@ async fn ours_becomes_the_default_and_what_stood_there_is_shown() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_changed_that_nobody_agreed_to() {
     let account = Account::new(json!({"replyUrl": OLD}));
-    for arguments in [&[][..], &["--clear"]] {
+    for (arguments, wanted) in [(&["--clear"][..], "not set"), (&[], "https://vault.example.com/in/reply/useapi/…")] {
         let refused = account.run(arguments).await;
-        assert!(refused.line(2).starts_with("--yes: expected where stdin is no terminal"), "{refused:?}");
+        assert_eq!((refused.code, refused.stdout), (2, format!("The account's default replyUrl is {OLD}.\n")));
+        let (asked, why) = refused.stderr.split_once('\n').unwrap();
+        assert!(asked.starts_with(&format!("Change it to {wanted}")) && asked.ends_with("? [y/N] "), "{asked}");
+        assert!(why.starts_with("replyvault: --yes: expected where nobody can be asked"), "{why}");
+        for no in ["n\n", "\n", "yesterday\n"] {
+            let left = account.run_with(no, arguments).await;
+            assert!(left.code == 0 && left.stdout.ends_with("\nNothing was changed.\n"), "{no:?}: {left:?}");
+        }
     }
     assert!(account.run(&["--show", "--clear"]).await.line(2).contains("cannot be used with"));
-    assert!(account.provider.asked().is_empty());
+    assert!(account.posts().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_says_yes_need_not_sit_at_a_terminal() {
+    let account = Account::new(json!({"replyUrl": OLD}));
+    let connected = account.run_with("y\n", &[]).await;
+    assert!(connected.code == 0 && connected.stdout.contains("(ours, useapi) now.\n"), "{connected:?}");
+    let cleared = account.run_with("Yes", &["--clear"]).await;
+    assert!(cleared.code == 0 && cleared.stdout.ends_with("It is not set now.\n"), "{cleared:?}");
+    assert_eq!(account.posts().len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -172,6 +172,16 @@ fn an_agents_document_keeps_its_name_and_gets_the_type_that_fits() {
         ("table.parquet", b"PAR1\x15\x04\0\0", "", "application/vnd.apache.parquet"),
         ("firmware.bin", NOISE, "application/x-firmware", "application/x-firmware"),
         ("a.tar.gz", b"\x1f\x8b\x08\0\0\0\0\0", "", "application/gzip"),
+        ("02-Dockerfile", b"FROM scratch\n", "", "text/plain"),
+        ("02-Makefile", b"all:\n", "application/octet-stream", "text/plain"),
+        ("LICENSE", b"MIT License\n", "text/plain", "text/plain"),
+        ("03-02-README", b"# Boats\n", "text/markdown", "text/markdown"),
+        ("02-gitattributes", b"* text=auto\n", "", "text/plain"),
+        ("02-app.webmanifest", b"{\"name\":\"Boats\"}", "application/manifest+json", "application/manifest+json"),
+        ("x.code-workspace", b"{\"folders\":[]}", "", "text/plain"),
+        ("x.code-workspace", b"{\"folders\":[]}", "application/json", "application/json"),
+        ("02-notes.2026", b"# Notes", "", "text/plain"),
+        ("app.entitlements", b"<?xml version='1.0'?><plist/>", "", "text/plain"),
     ] {
         let kept = agents(name, bytes, declared);
         assert_eq!(kept, Some((name.to_owned(), mime.to_owned())), "{name} as {declared:?}");
@@ -189,6 +199,25 @@ fn an_agents_file_without_an_extension_gets_that_of_its_bytes() {
         (b"Link expired", "text/plain", None),
     ] {
         assert_eq!(agents("01-result", bytes, declared).map(|(name, _)| name).as_deref(), expected, "{bytes:?}");
+    }
+    for (name, bytes, expected) in
+        [("notes.2026", &b"%PDF-1.3\n"[..], "notes.2026.pdf"), ("Dockerfile", GIF, "Dockerfile.gif")]
+    {
+        assert_eq!(agents(name, bytes, "").map(|(name, _)| name).as_deref(), Some(expected));
+    }
+}
+
+#[test]
+fn a_page_is_no_agents_document_whose_name_has_no_extension() {
+    let page = &b"<!doctype html><title>403</title>"[..];
+    for name in ["02-Dockerfile", "LICENSE", "02-app.webmanifest", "x.code-workspace", "notes.2026"] {
+        assert_eq!(agents(name, page, "text/plain"), None, "{name}");
+    }
+    for error in [OSS_ERROR, b"{\"error\":\"expired\"}"] {
+        assert_eq!(agents("02-Dockerfile", error, "text/plain"), None);
+    }
+    for name in ["02-", "2026", "Dockerfiles", "clip.mp4#1", "photo.jpeg~tplv-x", "report.pdf#1"] {
+        assert_eq!(agents(name, b"Link expired", "text/plain"), None, "{name}");
     }
 }
 

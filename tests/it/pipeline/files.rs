@@ -208,6 +208,8 @@ async fn one_missing_poster_among_many_files_does_not_hold_their_job() {
 async fn an_agents_documents_keep_their_names() {
     let media = MediaServer::start();
     let vault = Vault::start().await;
+    // More than one part: its upload is named before its end is seen.
+    let large = "RUN true\n".repeat(200_000);
     let documents = [
         ("map.geojson", "{\"type\":\"FeatureCollection\"}", "", "application/geo+json"),
         ("book.ipynb", "{\"cells\":[]}", "application/json", "application/x-ipynb+json"),
@@ -215,10 +217,15 @@ async fn an_agents_documents_keep_their_names() {
         ("num.csv", "1\n00:00:01,000 --> 00:00:02,000\n", "text/csv", "text/csv"),
         ("logo.svg", "<?xml version='1.0'?><svg xmlns='http://www.w3.org/2000/svg'/>", "", "image/svg+xml"),
         ("report.pdf", "%PDF-1.4\n%%EOF\n", "application/pdf", "application/pdf"),
+        ("LICENSE", "MIT License\n", "", "text/plain"),
+        ("Dockerfile", large.as_str(), "", "text/plain"),
+        ("app.webmanifest", "{\"name\":\"Boats\"}", "application/manifest+json", "application/manifest+json"),
     ];
     let attachments: Vec<_> = documents
         .iter()
-        .map(|(name, text, declared, _)| attachment(name, &media.put(&format!("/{name}"), *text, declared)))
+        .map(|(name, text, declared, _)| {
+            attachment(name, &media.put(&format!("/{name}"), (*text).to_owned(), declared))
+        })
         .collect();
     vault.callback(agent(1, &attachments)).await;
     let job = vault.archived(&agent_id(1)).await;
