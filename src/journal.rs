@@ -96,12 +96,16 @@ impl JournalError {
         matches!(self, Self::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
     }
 
-    /// Whether the disk cannot read what it has (EIO), or the archive one segment of it, which may last.
+    /// Whether the disk cannot read what it has (EIO), which may last.
     pub fn is_read_error(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if segment::is_read_error(source))
+    }
+
+    /// The segment that the archive cannot read while it answers otherwise, by the archive's name. That may last.
+    pub fn unreadable_segment(&self) -> Option<&str> {
         match self {
-            Self::Io { source, .. } => segment::is_read_error(source),
-            Self::Archive(error) => matches!(error, ArchiveError::Segment(_)),
-            Self::NotFound(_) | Self::Taken(_) | Self::TooLarge(_) => false,
+            Self::Archive(ArchiveError::Segment { name, .. }) => Some(name),
+            _ => None,
         }
     }
 }
@@ -123,6 +127,8 @@ pub struct Journal {
     unreadable: Arc<RwLock<BTreeSet<u64>>>,
     /// Whether such stretches are passed over.
     reads_around_errors: Arc<AtomicBool>,
+    /// Archived segments that count as damaged while they cannot be read.
+    passed_over: Arc<RwLock<BTreeSet<String>>>,
     /// Where whoever writes puts its name.
     owner_file: Option<Arc<Path>>,
     /// Whether all of the archive is read, also what nothing here says is missing.
@@ -149,6 +155,7 @@ impl Journal {
             conflicts: Arc::default(),
             unreadable: Arc::default(),
             reads_around_errors: Arc::default(),
+            passed_over: Arc::default(),
             owner_file: None,
             reads_all: false,
             watcher: None,

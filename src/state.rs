@@ -103,6 +103,11 @@ impl StateError {
         }
     }
 
+    /// Whether the disk cannot read it, for now or for good.
+    fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Unreadable(_)))
+    }
+
     /// Whether a record has the bytes that were written, and these say nothing.
     fn is_unreadable_record(&self) -> bool {
         matches!(self, Self::Damaged(_) | Self::Untrue(_))

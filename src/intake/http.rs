@@ -113,7 +113,7 @@ pub fn accepted_response(accepted: Accepted) -> HttpResponse {
         Accepted::Job { job_id, reply_ref, state, is_final, over_budget } => HttpResponse::Ok().json(CallbackAnswer {
             accepted: true,
             job_id: job_id.as_str().to_owned(),
-            reply_ref: reply_ref.map(|name| name.as_str().to_owned()),
+            reply_ref: reply_ref.map(|name| name.shown().as_str().to_owned()),
             state,
             r#final: is_final,
             quarantine_id: over_budget.map(quarantine_id),

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use super::{Intake, IntakeError};
-use crate::domain::{Digest, MediaUrl, Origin, RefId, ReplyRef, Timestamp};
+use crate::domain::{Digest, MediaUrl, Origin, RefId, ReplyRef, Timestamp, is_same_url};
 use crate::journal::{Durability, Event};
 use crate::state::{ApplyOutcome, RefRecord};
 
@@ -84,7 +84,7 @@ impl Intake {
         let adopted = match self.state().reply_ref_named(&reply_ref).ok().flatten() {
             Some(known) if known.origin == Origin::Registered => {
                 // Decided again, in order, when it is recorded; this spares the journal what changes nothing.
-                let same = known.notify_url == notify_url && known.labels == labels;
+                let same = is_same_url(known.notify_url.as_deref(), notify_url.as_deref()) && known.labels == labels;
                 return if same { Ok((known, false)) } else { Err(RegisterError::Conflict) };
             }
             adopted => adopted,

@@ -100,9 +100,14 @@ pub enum ArchiveError {
     /// It does not answer, or refuses everything.
     #[error("the journal's archive cannot be read: {0}")]
     Unavailable(String),
-    /// It answers, and cannot read one segment, which is named. That may last.
-    #[error("a segment in the journal's archive cannot be read: {0}")]
-    Segment(String),
+    /// It answers, and cannot read one segment. That may last.
+    #[error("the segment {name} in the journal's archive cannot be read: {reason}")]
+    Segment {
+        /// What the archive calls it.
+        name: String,
+        /// Why.
+        reason: String,
+    },
     /// It answers, and some segments stay there in an older form.
     #[error("{left} segments in the journal's archive stay in an older form: {reason}")]
     NotRenewed {

@@ -240,7 +240,7 @@ impl Replay {
         let base = source.base();
         match self.load(source) {
             Ok(loaded) => self.segment = loaded,
-            Err(error) if error.is_read_error() => {
+            Err(error) if error.is_read_error() || error.unreadable_segment().is_some() => {
                 let segment = self.journal.path(base);
                 let damage = vec![Damage { segment, from: base, to: base, kind: DamageKind::Garbled }];
                 let problem = Some(error.to_string());
@@ -264,8 +264,8 @@ impl Replay {
         let (head, bytes, archived_end, is_sealed) = match (source, &self.journal.archive) {
             (Source::Archive(segment), Some(archive)) => {
                 let found = match archive.read(&segment, 0, u64::MAX) {
-                    Err(ArchiveError::Segment(problem)) if self.journal.reads_around_errors() => {
-                        ArchivedBytes { problem: Some(problem), ..ArchivedBytes::default() }
+                    Err(ArchiveError::Segment { name, reason }) if self.journal.passed_over.read().contains(&name) => {
+                        ArchivedBytes { problem: Some(reason), ..ArchivedBytes::default() }
                     }
                     found => found?,
                 };

@@ -147,7 +147,7 @@ impl Journal {
     /// The bytes of a segment's file. What the disk cannot read is an error, or passed over from
     /// [`Journal::read_around_errors`] on: then bytes stand there that are no record.
     pub(super) fn bytes(&self, base: u64) -> Result<Vec<u8>, JournalError> {
-        let (path, around) = (self.path(base), self.reads_around_errors());
+        let (path, around) = (self.path(base), self.reads_around_errors.load(Ordering::Relaxed));
         let read = read_all(base, &path, around);
         let is_readable = match &read {
             Ok((_, unreadable)) => *unreadable == 0,
@@ -162,13 +162,14 @@ impl Journal {
         read.map(|(bytes, _)| bytes).map_err(|source| self.failed(base, "read", source))
     }
 
-    /// Takes what the disk or the archive cannot read for damage from now on, so that the rest can be had.
+    /// Takes what the disk cannot read for damage from now on, so that the rest can be had.
     pub(crate) fn read_around_errors(&self) {
         self.reads_around_errors.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn reads_around_errors(&self) -> bool {
-        self.reads_around_errors.load(Ordering::Relaxed)
+    /// The same for one archived segment: whenever the archive cannot read it.
+    pub(crate) fn pass_over(&self, archived: &str) {
+        self.passed_over.write().insert(archived.to_owned());
     }
 
     /// How many segments have a stretch that the disk could not read the last time.

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::json::Value;
 use crate::domain::MediaUrl;
-use crate::domain::redact::{names_credential, redacted_text, shows_reply_url};
+use crate::domain::redact::{self, redacted_text, shows_reply_url};
 
 /// Members that hold where somebody wants to be called: the whole of such a URL behind its host may be a credential.
 const CALLBACK_NAMES: [&str; 8] =
@@ -40,7 +40,7 @@ pub fn redacted(body: &[u8]) -> Option<Box<RawValue>> {
         shown.push_str(between);
         if leaves_out && literal.len() > LONGEST_TEXT {
             shown.push_str(HIDDEN);
-        } else if !is_name && (place.is_within_credential() || is_credential(name)) {
+        } else if !is_name && (place.is_within_credential() || is_credential(name, literal)) {
             shown.push_str(if unquoted(literal).is_some() { HIDDEN } else { literal });
         } else if let Some(hidden) = hidden(name, literal) {
             shown.push_str(&hidden);
@@ -71,7 +71,7 @@ impl<'a> Place<'a> {
         let value = between.trim_start().strip_prefix(':').map(str::trim);
         if self.credential.is_none()
             && value.is_some_and(|value| value.starts_with(['{', '[']))
-            && is_credential(self.before)
+            && is_credential(self.before, "")
         {
             self.credential = Some(self.depth);
         }
@@ -122,8 +122,9 @@ fn unquoted(literal: &str) -> Option<String> {
     Value::of(raw).text()
 }
 
-fn is_credential(name: &str) -> bool {
-    !name.is_empty() && unquoted(name).is_some_and(|name| names_credential(&name))
+/// Whether the member with this name, as it is written, holds a credential if its value is written so.
+fn is_credential(name: &str, value: &str) -> bool {
+    !name.is_empty() && unquoted(name).is_some_and(|name| redact::is_credential(&name, value))
 }
 
 fn is_callback(name: &str) -> bool {

@@ -183,7 +183,7 @@ impl SegmentArchive {
         };
         // Whoever reads nothing but this one must not take it for all.
         Err(match self.bucket.probe().await {
-            Ok(()) => ArchiveError::Segment(error),
+            Ok(()) => ArchiveError::Segment { name: segment.name.clone(), reason: error },
             Err(_) => ArchiveError::Unavailable(error),
         })
     }

@@ -113,6 +113,8 @@ pub(super) struct Opened {
 pub(super) struct Aside {
     /// Why it has to be put aside, until it is.
     pub(super) damage: Option<String>,
+    /// Whether one that the disk cannot read is, too.
+    pub(super) takes_unreadable: bool,
     /// Why one was put aside, and where it is.
     pub(super) moved: Option<(String, PathBuf)>,
 }
@@ -149,9 +151,10 @@ impl State {
         };
         let known = aside.damage.clone().map(|damage| Err(StateError::Untrue(damage)));
         let store = match known.unwrap_or_else(open) {
-            Err(error) if error.is_damage() => {
-                let damage = aside.damage.insert(error.to_string()).clone();
-                put_aside(dir, damage, aside)?;
+            Err(error) if error.is_damage() || (aside.takes_unreadable && error.is_unreadable()) => {
+                // What the disk can read next time after all stays.
+                aside.damage = error.is_damage().then(|| error.to_string());
+                put_aside(dir, error.to_string(), aside)?;
                 // A later start takes what is begun here for whole.
                 self.expect_manifests()?;
                 aside.damage = None;

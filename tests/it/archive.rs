@@ -422,7 +422,7 @@ async fn an_archived_segment_that_cannot_be_read_while_the_bucket_answers_keeps_
         is_wanted.then_some(Fault::Refuse(500, "InternalError", None))
     });
     vault.start_without_waiting().await;
-    tokio::time::timeout(PATIENCE, vault.running().ready()).await.unwrap();
+    tokio::time::timeout(3 * PATIENCE, vault.running().ready()).await.unwrap();
     vault.archived(&video_id(1)).await;
     for number in [2, 3] {
         assert_eq!(vault.job(&video_id(number)).await["state"], "running", "{number}");

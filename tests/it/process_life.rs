@@ -112,8 +112,8 @@ async fn a_state_that_the_disk_cannot_read_for_minutes_is_put_aside_and_made_ane
         let names = std::fs::read_dir(dir.path().join("data")).unwrap().map(|item| item.unwrap().file_name());
         names.filter(|name| name.to_string_lossy().starts_with("state.damaged-")).count()
     };
-    // The start tries once, and then again and again.
-    for (tries, expected) in [(2, 0), (3, 1)] {
+    // The start tries once, and then twice until it gives up one that cannot be read the next time either.
+    for (tries, expected) in [(3, 0), (4, 1)] {
         program.failure_points = format!("state.store_attempts=return;state.open={tries}*return->off");
         let process = program.start().await;
         process.job_in("user:1-minimax:2-video:3", "running").await;

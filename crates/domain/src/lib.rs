@@ -26,7 +26,7 @@ pub use job::{
 };
 pub use job_details::JobDetails;
 pub use job_id::{JobId, JobIdParseError, JobIdParts, Kind};
-pub use media_url::{MediaUrl, MediaUrlError};
+pub use media_url::{MediaUrl, MediaUrlError, is_same_url};
 pub use notification::{Destination, EventType, Notification, NotificationId, NotificationState, Route};
 pub use observation::{Access, AssetId, AssetSource, Candidate, MissingReason, Observation, Role, Status, Variant};
 pub use quarantine::{Origin, QuarantineReason, QuarantineRemoval};

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use url::{Position, Url};
 
-use super::redact::redacted_text;
+use super::redact::redacted_path;
 
 /// An absolute `http` or `https` URL with a host, at most [`MediaUrl::MAX_LENGTH`] bytes long.
 ///
@@ -102,11 +102,17 @@ impl MediaUrl {
     }
 }
 
+/// Whether two texts name the same place: as they are, or as URLs.
+pub fn is_same_url(one: Option<&str>, other: Option<&str>) -> bool {
+    let parsed = |text: Option<&str>| text.and_then(|text| Url::parse(text).ok());
+    one == other || (one.is_some() && parsed(one).is_some_and(|one| Some(one) == parsed(other)))
+}
+
 impl fmt::Display for MediaUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = &self.0[..Position::BeforeUsername];
         let host = &self.0[Position::BeforeHost..Position::BeforePath];
-        let path = redacted_text(self.0.path());
+        let path = redacted_path(self.0.path());
         let query = if self.0.query().is_some() { "?…" } else { "" };
         write!(f, "{scheme}{host}{path}{query}")
     }
@@ -153,6 +159,7 @@ mod tests {
             ("/a/b.mp4%3Fsig=secret", "/a/b.mp4%3F…".to_owned()),
             (&*signed, format!("{reply}/…")),
             ("/a/b@2x.mp4", "/a/b@2x.mp4".to_owned()),
+            ("/a:b/token=secret/2024/c.mp4", "/a:b/token=…/2024/c.mp4".to_owned()),
         ] {
             let url = MediaUrl::parse(&format!("https://me:pw@token:8443{path}?x")).unwrap();
             assert_eq!(url.to_string(), format!("https://token:8443{shown}?…"));

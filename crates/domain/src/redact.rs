@@ -25,27 +25,41 @@ pub fn redacted_up_to(text: &str, end: usize) -> String {
 pub fn without_signatures(text: &str) -> String {
     let mut hidden = Vec::new();
     if !is_plain(text) {
-        layers(text.as_bytes()).for_each(|layer| signatures(text, &layer, SIGNATURE, &mut hidden));
+        layers(text.as_bytes()).for_each(|layer| signatures(text, &layer, |length| length == SIGNATURE, &mut hidden));
     }
     without(text, hidden)
+}
+
+/// The path of a URL with what is secret in its segments hidden, and our signatures.
+pub fn redacted_path(path: &str) -> String {
+    let mut hidden = Vec::new();
+    layers(path.as_bytes()).for_each(|layer| signatures(path, &layer, |_| true, &mut hidden));
+    let path = without(path, hidden);
+    // A slash in front shows that it is of a URL.
+    let shown = path.split('/').map(|segment| redacted_text(&format!("/{segment}")));
+    shown.collect::<String>().chars().skip(1).collect()
 }
 
 /// Whether a text shows one of our reply URLs, its signature hidden or not.
 pub fn shows_reply_url(text: &str) -> bool {
     let mut hidden = Vec::new();
-    layers(text.as_bytes()).for_each(|layer| signatures(text, &layer, 1, &mut hidden));
+    layers(text.as_bytes()).for_each(|layer| signatures(text, &layer, |_| true, &mut hidden));
     !hidden.is_empty()
 }
 
-/// Whether a member or parameter of this name holds a credential.
-pub fn names_credential(name: &str) -> bool {
-    ends_in_secret_name(name.bytes().rev())
+/// Whether a member of this name holds a credential, as which a text with spaces only counts where the name leaves no doubt.
+pub fn is_credential(name: &str, value: &str) -> bool {
+    match promise(name.bytes().rev()) {
+        Promise::Credential => true,
+        Promise::Perhaps => !value.contains(char::is_whitespace),
+        Promise::None => false,
+    }
 }
 
 fn secrets(text: &str) -> Vec<Range<usize>> {
     let mut hidden = Vec::new();
     for layer in layers(text.as_bytes()) {
-        signatures(text, &layer, 1, &mut hidden);
+        signatures(text, &layer, |_| true, &mut hidden);
         runs(&layer).for_each(|run| url(run, &mut hidden));
         named_secrets(text, &layer, &mut hidden);
         for word in ["bearer", "basic"] {
@@ -137,9 +151,9 @@ const MAX_TARGET: usize = 30;
 /// Characters of a signature that is whole: base64 of 32 bytes.
 const SIGNATURE: usize = 43;
 
-/// What has at least `shortest` characters behind a target, where that stands in the path of a reply URL, or the rest is
-/// long enough to be a signature.
-fn signatures(text: &str, cells: &[Cell], shortest: usize, hidden: &mut Vec<Range<usize>>) {
+/// What has a length that `fits` behind a target, where that stands in the path of a reply URL, or the rest is long enough to
+/// be a signature.
+fn signatures(text: &str, cells: &[Cell], fits: impl Fn(usize) -> bool, hidden: &mut Vec<Range<usize>>) {
     const WORD: &[u8] = b"reply";
     for at in 0..cells.len() {
         let rest = &cells[at..];
@@ -160,7 +174,7 @@ fn signatures(text: &str, cells: &[Cell], shortest: usize, hidden: &mut Vec<Rang
         }
         let Some(start) = behind_gap(cells, end, least != 16) else { continue };
         let length = length(&cells[start..], is_token);
-        if length >= least.max(shortest) {
+        if length >= least && fits(length) {
             hidden.extend(span(&cells[start..start + length]));
         }
     }
@@ -260,13 +274,48 @@ fn userinfo(path: &[Cell], hidden: &mut Vec<Range<usize>>) {
 const SECRET_NAMES: [&str; 9] =
     ["signature", "token", "secret", "password", "passwd", "apikey", "authkey", "credential", "sig"];
 
-/// Whether one of these is how a name ends whose bytes come from the last on.
-fn ends_in_secret_name(backwards: impl Iterator<Item = u8> + Clone) -> bool {
+/// Those, and longer ones, that are never of anything else.
+const SURE_NAMES: [&str; 12] = [
+    "apitoken",
+    "accesstoken",
+    "refreshtoken",
+    "sessiontoken",
+    "authtoken",
+    "bearertoken",
+    "clientsecret",
+    "apisecret",
+    "password",
+    "passwd",
+    "apikey",
+    "authkey",
+];
+/// Names of other things that end alike: music has them.
+const OTHER_NAMES: [&str; 2] = ["timesignature", "keysignature"];
+
+/// What a name promises of its value.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Promise {
+    Credential,
+    Perhaps,
+    None,
+}
+
+/// What a name promises whose bytes come from the last on.
+fn promise(backwards: impl Iterator<Item = u8> + Clone) -> Promise {
     let letters = backwards.filter(|byte| !matches!(byte, b'-' | b'_')).map(|byte| byte.to_ascii_lowercase());
-    SECRET_NAMES.iter().any(|known| {
-        let mut letters = letters.clone();
-        known.bytes().rev().all(|byte| letters.next() == Some(byte))
-    })
+    let ends_in = |names: &[&str]| {
+        names.iter().any(|known| {
+            let mut letters = letters.clone();
+            known.bytes().rev().all(|byte| letters.next() == Some(byte))
+        })
+    };
+    if !ends_in(&SECRET_NAMES) || ends_in(&OTHER_NAMES) {
+        Promise::None
+    } else if ends_in(&SURE_NAMES) {
+        Promise::Credential
+    } else {
+        Promise::Perhaps
+    }
 }
 
 /// Values behind the name of a credential and `=` or `:`, as in queries, forms, headers, and JSON within a text.
@@ -289,7 +338,8 @@ fn named_value(cells: &[Cell], at: usize) -> Option<usize> {
     let before = &before[..before.iter().rposition(|cell| !is_space(cell)).map_or(0, |last| last + 1)];
     let is_quoted = before.last().is_some_and(is_quote);
     let name = &before[..before.len() - usize::from(is_quoted)];
-    if !ends_in_secret_name(name.iter().rev().map(|cell| cell.byte)) {
+    let promise = promise(name.iter().rev().map(|cell| cell.byte));
+    if promise == Promise::None {
         return None;
     }
     // Headers have lists of values in JSON.
@@ -297,7 +347,12 @@ fn named_value(cells: &[Cell], at: usize) -> Option<usize> {
     let is_string = cells.get(behind).is_some_and(is_quote);
     let start = behind + usize::from(is_string);
     let is_parameter = cells[at].byte == b'=' && before.len() == at && behind == at + 1;
-    let is_one = is_parameter || (is_quoted && is_string) || looks_like_credential(&cells[start..]);
+    let is_value = |value: &[Cell]| {
+        promise == Promise::Credential || !value[..value_length(value, cells[start - 1].byte)].iter().any(is_space)
+    };
+    let is_one = is_parameter
+        || (is_quoted && is_string && is_value(&cells[start..]))
+        || looks_like_credential(&cells[start..], promise == Promise::Credential);
     is_one.then_some(start)
 }
 
@@ -321,10 +376,12 @@ fn value_length(value: &[Cell], before: u8) -> usize {
 /// The fewest characters of a credential.
 const SHORTEST: usize = 8;
 
-/// Whether some cells begin with what is long enough for a credential, and no word of prose.
-fn looks_like_credential(cells: &[Cell]) -> bool {
+/// Whether some cells begin with what is long enough for a credential, and no word of prose. Capitals within a word are as in
+/// the names of errors, unless the name of the value is `sure`.
+fn looks_like_credential(cells: &[Cell], sure: bool) -> bool {
     let value = &cells[..length(cells, is_of_credential)];
-    let is_odd = |(at, cell): (usize, &Cell)| cell.byte.is_ascii_digit() || (at > 0 && cell.byte.is_ascii_uppercase());
+    let is_odd =
+        |(at, cell): (usize, &Cell)| cell.byte.is_ascii_digit() || (sure && at > 0 && cell.byte.is_ascii_uppercase());
     value.len() >= SHORTEST && value.iter().enumerate().any(is_odd)
 }
 

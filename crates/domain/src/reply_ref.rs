@@ -167,6 +167,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_reference_is_shown_as_it_is_unless_it_has_a_whole_signature() {
+        let (hex, id) = ("9f86d081884c7d65".repeat(4), "ref_01hzy3v7q8r9s0t1u2v3w4x5y6");
+        for text in [format!("minimax/{hex}"), format!("useapi/{}", "a".repeat(44)), format!("{id}/{}", "b".repeat(60))]
+        {
+            assert_eq!(ReplyRef::new(&text).unwrap().shown().as_str(), text);
+        }
+        let signed = ReplyRef::new(&format!("https://vault.example.com/reply/{id}/{}", "c".repeat(43))).unwrap();
+        assert_eq!(signed.shown().as_str(), format!("https://vault.example.com/reply/{id}/…"));
+    }
+
+    #[test]
     fn reply_refs_are_bounded_in_characters_not_bytes() {
         assert!(ReplyRef::new(&"✓".repeat(1024)).is_ok());
         assert!(ReplyRef::new(&"a".repeat(1025)).is_err());

@@ -151,6 +151,10 @@ fn texts_without_a_secret_stay_as_they_are() {
     for text in [
         "",
         "a boat? yes",
+        "{\"time_signature\":\"3/4\",\"keySignature\":\"A minor\"}",
+        "{\"visual_signature\":\"neon noir glow\",\"secret\":\"she is a spy\"}",
+        "Failed to refresh token: TimeoutError",
+        "invalid signature: SignatureDoesNotMatch",
         "what?no",
         "50% off & more; \\o/",
         "user:923847293472394001-minimax:2-video:3",

@@ -106,7 +106,11 @@ impl SegmentArchive {
     /// Whether an encrypted segment of this name can be read as a whole and has these bytes.
     pub(super) async fn has(&self, name: &FileName, base: u64, bytes: &Bytes) -> Result<bool, BucketError> {
         let segment = Archived { base, end: None, name: name.as_str().to_owned() };
-        let found = self.open_sealed(&segment, &ObjectKey::journal(name), 0, u64::MAX).await?;
+        let found = match self.open_sealed(&segment, &ObjectKey::journal(name), 0, u64::MAX).await {
+            // It is empty, or gone since it was listed.
+            Err(BucketError::InvalidRange(_) | BucketError::NotFound(_)) => return Ok(false),
+            found => found?,
+        };
         Ok(found.problem.is_none() && Digest::of(&found.bytes) == Digest::of(bytes))
     }
 }

@@ -2,7 +2,7 @@
 
 mod report;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -189,8 +189,11 @@ impl FoldThread {
         const POLL: Duration = Duration::from_millis(5);
         /// How often a segment that the disk cannot read is tried before the rest has to do.
         const READ_ATTEMPTS: usize = 4;
+        /// The same for one that the bucket cannot read: half a minute at least.
+        const ARCHIVE_READ_ATTEMPTS: usize = 6;
         let mut pause = PAUSE;
         let (mut failed_reads, mut unreadable) = (0, 0);
+        let mut unread = HashMap::<String, usize>::new();
         let mut deferred = Deferred::default();
         let mut total = Recovery::default();
         let closed = AtomicBool::new(false);
@@ -246,10 +249,21 @@ impl FoldThread {
             {
                 failed_reads += 1;
                 if failed_reads == READ_ATTEMPTS {
-                    tracing::error!(
-                        "what cannot be read of the journal is passed over from now on: once it can, run `replyvault rebuild`"
-                    );
+                    tracing::error!("what the disk cannot read of the journal is passed over from now on");
                     self.journal.read_around_errors();
+                }
+            }
+            if let RecoveryError::Journal(error) = &error
+                && let Some(segment) = error.unreadable_segment()
+            {
+                let failed = unread.entry(segment.to_owned()).or_default();
+                *failed += 1;
+                if *failed == ARCHIVE_READ_ATTEMPTS {
+                    tracing::error!(
+                        segment,
+                        "an archived segment that cannot be read is passed over: once it can, run `replyvault rebuild`"
+                    );
+                    self.journal.pass_over(segment);
                 }
             }
             self.folding.state.shared.is_failing.store(true, Ordering::Relaxed);
@@ -265,10 +279,8 @@ impl FoldThread {
                     unreadable += 1;
                     work.opened = None;
                     if unreadable == store_attempts() {
-                        tracing::error!(
-                            "what the disk cannot read of the state is put aside: the journal has all of it"
-                        );
-                        work.aside.damage = Some(error.to_string());
+                        tracing::error!(%error, "a state that cannot be read next time either is put aside: the journal has it");
+                        work.aside.takes_unreadable = true;
                     }
                 }
                 _ => work.opened = None,

@@ -8,7 +8,7 @@ use super::super::keys;
 use super::super::records::RefRecord;
 use super::super::txn::Txn;
 use super::ApplyOutcome;
-use crate::domain::{Origin, RefId, ReplyRef, Timestamp};
+use crate::domain::{Origin, RefId, ReplyRef, Timestamp, is_same_url};
 
 pub(super) fn register(txn: &mut Txn<'_>, wanted: RefRecord) -> Result<ApplyOutcome, StateError> {
     if let Some(known) = named(txn, &wanted.reply_ref)? {
@@ -19,7 +19,8 @@ pub(super) fn register(txn: &mut Txn<'_>, wanted: RefRecord) -> Result<ApplyOutc
             txn.meta.counters.refs_labelled += u64::from(!record.labels.is_empty());
             return Ok(ApplyOutcome::Ref { record: Box::new(record), created: false });
         }
-        let same = known.notify_url == wanted.notify_url && known.labels == wanted.labels;
+        let same =
+            is_same_url(known.notify_url.as_deref(), wanted.notify_url.as_deref()) && known.labels == wanted.labels;
         return Ok(if same {
             ApplyOutcome::Ref { record: Box::new(known), created: false }
         } else {
