@@ -1,6 +1,6 @@
 //! A request's body on its way to the provider.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use actix_web::http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use actix_web::web::Payload;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use futures_util::stream::unfold;
+use futures_util::stream::{once, unfold};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -45,12 +45,17 @@ pub(super) struct Outgoing {
     pub(super) forwarder: Option<BodyForwarder>,
     /// Whether its length is another than the request's head says.
     pub(super) length_changed: bool,
+    /// Its length, where that is known.
+    pub(super) length: Option<usize>,
 }
 
 impl Outgoing {
     /// A body that is held whole, of another length than the one that came.
-    pub(super) fn whole(body: impl Into<egress::Body>) -> Self {
-        Self { body: Some(body.into()), forwarder: None, length_changed: true }
+    pub(super) fn whole(body: Bytes) -> Self {
+        let length = Some(body.len());
+        // Of one that can be sent twice a copy is kept until the answer is there, and with it the memory that is held for it.
+        let body = Some(egress::Body::wrap_stream(once(ready(io::Result::Ok(body)))));
+        Self { body, forwarder: None, length_changed: true, length }
     }
 
     /// A body that comes piece by piece, as `fill` sends it. An error cuts the request off, and so does it to be dropped
@@ -65,7 +70,7 @@ impl Outgoing {
             Some((piece, receiver))
         });
         let body = Some(egress::Body::wrap_stream(pieces));
-        Self { body, forwarder: Some(Box::pin(fill(BodySender(sender)))), length_changed: true }
+        Self { body, forwarder: Some(Box::pin(fill(BodySender(sender)))), length_changed: true, length: None }
     }
 }
 
@@ -136,8 +141,8 @@ impl HeldBody {
     /// # Errors
     /// When it is too slow or broken off, or there is no room for it.
     pub(super) async fn next(&mut self, payload: &mut Payload) -> Result<Option<Bytes>, ApiError> {
-        let Self { memory, held, pace, ends, .. } = self;
-        let Ok(piece) = timeout_at(*ends, pace.next(payload, || memory.is_wanted(held))).await else {
+        let Self { memory, caller, held, pace, ends, .. } = self;
+        let Ok(piece) = timeout_at(*ends, pace.next(payload, || memory.is_wanted(held, caller))).await else {
             return Err(ApiError::incomplete(format!("not within {} seconds", Self::TIME.as_secs())));
         };
         let Some(piece) = piece? else { return Ok(None) };

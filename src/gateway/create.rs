@@ -90,6 +90,7 @@ impl Making {
             return Ok(Outgoing::whole(held.into_bytes(body)));
         };
         headers.remove(header::CONTENT_ENCODING);
+        drop(body);
         let edited = self.edited(&kind, &plain).await?;
         Ok(Outgoing::whole(held.into_bytes(edited.unwrap_or(plain))))
     }

@@ -71,9 +71,12 @@ impl Upstream {
     /// When the provider cannot be reached, or does not answer.
     pub(super) async fn forward(&self, onward: Onward, outgoing: Outgoing) -> Result<Exchange, ApiError> {
         let Onward { method, url, mut headers } = onward;
-        let Outgoing { body, mut forwarder, length_changed } = outgoing;
+        let Outgoing { body, mut forwarder, length_changed, length } = outgoing;
         if length_changed {
             headers.remove(header::CONTENT_LENGTH);
+        }
+        if let Some(length) = length {
+            headers.insert(header::CONTENT_LENGTH, length.into());
         }
         let mut sending = pin!(self.http.send(method, &url, headers, body));
         // An answer may come before all of the body is sent.

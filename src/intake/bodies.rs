@@ -117,7 +117,7 @@ impl Bodies {
         let mut pace = Pace::new();
         let mut received = 0;
         loop {
-            let is_wanted = || self.memory.is_wanted(&held) || (file.is_some() && self.spool.is_wanted());
+            let is_wanted = || self.memory.is_wanted(&held, target) || (file.is_some() && self.spool.is_wanted(target));
             let Some(chunk) = pace.next(&mut payload, is_wanted).await? else { break };
             received += chunk.len();
             if received > self.max_bytes {

@@ -67,12 +67,12 @@ impl<K: Eq + Hash + Clone> Memory<K> {
         Ok(!is_small)
     }
 
-    /// Whether others wait for what `held` has.
-    pub(crate) fn is_wanted(&self, held: &Held<K>) -> bool {
+    /// Whether others wait for what is `held` for a body of `key`'s.
+    pub(crate) fn is_wanted(&self, held: &Held<K>, key: &K) -> bool {
         match held {
             Held::Nothing => false,
-            Held::Small(_) => self.small.are_wanted(),
-            Held::Large(_) => self.large.are_wanted(),
+            Held::Small(_) => self.small.are_wanted(key),
+            Held::Large(_) => self.large.are_wanted(key),
         }
     }
 }

@@ -55,9 +55,11 @@ impl<K: Eq + Hash + Clone> Slots<K> {
         Self { shared: Arc::new(Mutex::new(shared)) }
     }
 
-    /// Whether somebody waits for a slot.
-    pub(super) fn are_wanted(&self) -> bool {
-        lock(&self.shared).waiting > 0
+    /// Whether somebody waits who would get a slot that `key` gives back.
+    pub(super) fn are_wanted(&self, key: &K) -> bool {
+        let shared = lock(&self.shared);
+        let may_take = |other: &K| shared.held.get(other).is_none_or(|held| *held < shared.share);
+        shared.queues.keys().any(|other| other == key || may_take(other))
     }
 
     #[cfg(test)]
@@ -182,15 +184,17 @@ mod tests {
         let mut waits = Box::pin(slots.acquire("one"));
         assert!(waits.as_mut().now_or_never().is_none(), "more than three quarters");
         let _of_two = slots.acquire("two").await.unwrap();
-        assert!(slots.are_wanted());
+        // Whom nobody but its own share holds back would not get it.
+        assert!(slots.are_wanted(&"one") && !slots.are_wanted(&"two"));
         let mut of_three = Box::pin(slots.acquire("three"));
         assert!(of_three.as_mut().now_or_never().is_none());
+        assert!(slots.are_wanted(&"two"));
         of_one.pop();
         let third = of_three.as_mut().now_or_never().expect("the newcomer has least").unwrap();
         assert!(waits.as_mut().now_or_never().is_none());
         drop(third);
         waits.await.unwrap();
-        assert!(!slots.are_wanted());
+        assert!(!slots.are_wanted(&"one"));
     }
 
     #[tokio::test]

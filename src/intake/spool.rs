@@ -89,9 +89,9 @@ impl Spool {
         Self { dir: dir.to_owned(), emptied, slots, max_bytes: max_bytes as u64, reserved }
     }
 
-    /// Whether somebody waits until one of the bodies is done with.
-    pub(super) fn is_wanted(&self) -> bool {
-        self.slots.are_wanted()
+    /// Whether somebody waits until a body that is sent to `target` is done with.
+    pub(super) fn is_wanted(&self, target: &Target) -> bool {
+        self.slots.are_wanted(target)
     }
 
     /// An empty file for a body that is sent to `target`.

@@ -6,7 +6,9 @@ use actix_web::HttpResponse;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::unbounded_channel;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::provider::{CALLERS_TOKEN, Provider, vault};
@@ -41,6 +43,39 @@ async fn a_call_whose_body_stops_coming_is_cut_before_its_time_is_over() {
     assert!(answer.starts_with("http/1.1 400 ") && answer.contains("incomplete_body"), "{answer}");
     assert!(answer.contains("less than 16 kib"), "{answer}");
     assert!(provider.asked().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_sent_on_holds_no_memory_while_the_provider_is_silent() {
+    // More than the share of one token.
+    const CALLS: usize = 40;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let (came, mut requests) = unbounded_channel();
+    let silent = tokio::spawn(async move {
+        let mut open = JoinSet::new();
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let came = came.clone();
+            open.spawn(async move {
+                let mut request = Vec::new();
+                while !request.ends_with(b"\"}") && socket.read_buf(&mut request).await.unwrap() > 0 {}
+                let _ = came.send(String::from_utf8(request).unwrap().to_ascii_lowercase());
+                std::future::pending::<()>().await;
+            });
+        }
+    });
+    let vault = vault(&base).await;
+    let mut calls = JoinSet::new();
+    for _ in 0..CALLS {
+        let call = vault.client.post(vault.url("/v1/minimax/videos/create")).bearer_auth(CALLERS_TOKEN);
+        calls.spawn(call.json(&json!({"prompt": "x".repeat(20_000)})).send());
+    }
+    for number in 0..CALLS {
+        let request = timeout(PATIENCE, requests.recv()).await.unwrap_or_else(|_| panic!("{number} came")).unwrap();
+        assert!(request.contains("content-length: 20") && !request.contains("transfer-encoding"), "{request}");
+    }
+    drop(calls);
+    silent.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]
