@@ -76,8 +76,9 @@ pub struct Settings {
     pub journal_keys: ArchiveKeys,
     /// Makes and checks reply URLs.
     pub reply_urls: ReplyUrls,
-    /// Whether somebody said what they start with. If not, and a free port was taken, they start with the address listened on.
-    pub is_public_url_set: bool,
+    /// Whether they start with what others than this machine reach. If not, and a free port was taken, they start with the
+    /// address listened on.
+    pub has_public_url: bool,
     /// How callbacks are taken.
     pub intake: intake::Config,
     /// Where objects go.
@@ -199,7 +200,7 @@ impl Running {
         if confirms && settings.provider.is_none() {
             return Err(StartError::NoProvider);
         }
-        if took_free_port && !settings.is_public_url_set {
+        if took_free_port && !settings.has_public_url {
             settings.reply_urls = settings.reply_urls.with_public_url(url_of(address, tls.is_some()));
         }
         let Services { bucket, fetcher, log, client, intake, reconciler, worker } = Services::open(&settings).await?;

@@ -160,11 +160,6 @@ impl Config {
         checks::warnings(self)
     }
 
-    /// Whether `server.public_url` is not the default.
-    pub fn is_public_url_set(&self) -> bool {
-        self.sources.place("server.public_url").is_some()
-    }
-
     /// The service's base URL for a client on this machine.
     pub fn local_url(&self) -> String {
         self.server.listen.local_url(self.server.tls_certificate.is_some())

@@ -157,7 +157,7 @@ fn settings(dir: &std::path::Path, token: &SecretString, simulator: &Simulator) 
         data_dir: dir.join("data"),
         journal_keys,
         reply_urls: ReplyUrls::new(base, keys),
-        is_public_url_set: false,
+        has_public_url: false,
         intake: intake::Config {
             max_callback_size: 32 << 20,
             body_time: intake::Config::BODY_TIME,

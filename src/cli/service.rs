@@ -85,7 +85,7 @@ pub(super) fn settings(config: &Config, credentials: &Credentials) -> Result<Set
         cluster: config.postgres().map_err(Failure::usage)?,
         journal_keys: credentials.journal_keys.clone(),
         reply_urls: credentials.reply_urls.clone(),
-        is_public_url_set: config.is_public_url_set(),
+        has_public_url: !config.server.public_url.is_loopback(),
         intake: config.intake(),
         bucket: config.bucket(),
         fetch: config.fetch(),

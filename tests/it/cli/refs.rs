@@ -45,6 +45,8 @@ async fn reply_urls_start_with_an_address_that_can_be_reached_where_all_are_list
     let dir = tempfile::tempdir().unwrap();
     let mut program = Program::new(dir.path());
     program.set("SERVER__LISTEN", "0.0.0.0:0".to_owned());
+    // As in the configuration that comes along: of this machine, and of another port.
+    program.set("SERVER__PUBLIC_URL", "http://127.0.0.1:8080".to_owned());
     let process = program.start().await;
     let (_, port) = process.base.rsplit_once(':').unwrap();
     let (_, made) = register(&process, &json!({"replyRef": "boat"})).await;

@@ -196,7 +196,7 @@ pub(crate) fn settings(dir: &Path) -> Settings {
         cluster: None,
         journal_keys: journal_keys(),
         reply_urls: ReplyUrls::new("http://127.0.0.1".parse().unwrap(), ReplyKeys::new([&secret]).unwrap()),
-        is_public_url_set: false,
+        has_public_url: false,
         intake: intake::Config {
             max_callback_size: 32 << 20,
             body_time: intake::Config::BODY_TIME,
