@@ -141,9 +141,12 @@ impl Notifier {
             biased;
             _ = stop.wait_for(|stop| *stop) => {}
             Some(ended) = parts.join_next() => {
-                let reason = ended.map_or_else(|error| error.to_string(), |()| "it returned".to_owned());
-                tracing::error!(reason, "a part of what sends events has ended");
-                return;
+                // It may have heard of the stop just before.
+                if !*self.inner.stop.borrow() {
+                    let reason = ended.map_or_else(|error| error.to_string(), |()| "it returned".to_owned());
+                    tracing::error!(reason, "a part of what sends events has ended");
+                    return;
+                }
             }
         }
         watching.abort();
