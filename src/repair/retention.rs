@@ -19,7 +19,8 @@ use fail::fail_point;
 use parking_lot::Mutex;
 
 use self::scan::OpenEntries;
-use crate::journal::{ArchiveError, Entry, Journal, JournalError, StoredAs};
+use crate::domain::Digest;
+use crate::journal::{ArchiveError, Journal, JournalError, StoredAs};
 use crate::state::{EventLog, ParseCallback, RecordError, StateError};
 
 /// Moves old segments, for as long as it runs.
@@ -31,8 +32,8 @@ pub struct Retention {
     begun: Instant,
     /// Segments that are archived, of which nothing here is needed any more, and that could not be removed.
     unremoved: Arc<Mutex<BTreeSet<u64>>>,
-    /// What stood beyond the end of segments, by their bases, and is recorded again.
-    recorded_again: Arc<Mutex<BTreeMap<u64, Vec<Entry>>>>,
+    /// Of what stood beyond the end of segments, by their bases, how many entries are recorded again, and their digest.
+    recorded_again: Arc<Mutex<BTreeMap<u64, (usize, Digest)>>>,
 }
 
 /// Between two passes.

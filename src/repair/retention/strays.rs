@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Retention, RetentionError};
+use crate::domain::Digest;
 use crate::journal::{Entry, Event, Strays};
 
 /// How long another process that still writes may take to notice that it must not.
@@ -27,15 +28,18 @@ impl Retention {
 
     /// Records again what was not yet in this run. Where cutting fails, nothing is recorded by each pass anew.
     async fn record_once(&self, strays: &Strays) -> Result<(), RetentionError> {
-        let recorded = self.recorded_again.lock().get(&strays.base).cloned().unwrap_or_default();
-        let new = strays.entries.strip_prefix(recorded.as_slice()).unwrap_or(&strays.entries);
+        let recorded = self.recorded_again.lock().get(&strays.base).copied();
+        let known = recorded.filter(|(count, digest)| {
+            strays.entries.get(..*count).is_some_and(|entries| digest_of(entries) == *digest)
+        });
+        let new = &strays.entries[known.map_or(0, |(count, _)| count)..];
         if new.is_empty() {
             return Ok(());
         }
         let kept: Vec<_> = new.iter().filter(|entry| is_told_outside(entry)).cloned().collect();
         let (segment, records, recorded) = (strays.base, new.len(), kept.len());
         self.log.record_again(kept).await?;
-        self.recorded_again.lock().insert(segment, strays.entries.clone());
+        self.recorded_again.lock().insert(segment, (strays.entries.len(), digest_of(&strays.entries)));
         tracing::warn!(
             segment,
             records,
@@ -45,6 +49,10 @@ impl Retention {
         );
         Ok(())
     }
+}
+
+fn digest_of(entries: &[Entry]) -> Digest {
+    Digest::of(&entries.iter().flat_map(Entry::to_payload).collect::<Vec<_>>())
 }
 
 /// Whether somebody outside may have been told of it. How far work had come is found again by looking.
