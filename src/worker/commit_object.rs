@@ -76,16 +76,22 @@ impl<'a> ObjectCommit<'a> {
                 ClaimOutcome::FileStored(stored) => return Ok((*stored, false)),
                 ClaimOutcome::HeldBy(claim) if self.is_anothers(&claim)? => {
                     drop(alone);
-                    self.wait_for_another(&claim).await?;
+                    let is_over = self.wait_for_another(&claim).await?;
                     alone = self.digests.lock(file.sha256).await;
-                }
-                ClaimOutcome::HeldBy(claim) => {
-                    // Where its object cannot be read, these bytes are stored. That does no harm if it is there: its key
-                    // stays with its digest.
-                    if !self.settle_claim(&claim).await? {
-                        self.release(&claim).await?;
+                    if !is_over {
+                        if self.store_as_claimed(&claim, &content, &mut file).await? {
+                            break true;
+                        }
+                        return Err(AttemptError::Deferred);
                     }
                 }
+                ClaimOutcome::HeldBy(claim) => match self.is_visible(&claim).await? {
+                    Some(true) => self.record_found(&claim).await?,
+                    Some(false) if self.store_as_claimed(&claim, &content, &mut file).await? => break true,
+                    // Where its object cannot be read or not be written, these bytes get a key of their own. That does no harm
+                    // if it is there: its key stays with its digest.
+                    _ => self.release(&claim).await?,
+                },
                 ClaimOutcome::KeyTaken(owner) => {
                     // One lock at a time: another file may hold that of the owner and wait for this.
                     drop(alone);
@@ -148,30 +154,66 @@ impl<'a> ObjectCommit<'a> {
     /// Whether a claim's file is worked on by another replica, or was until just now. One that was given up is nobody's.
     fn is_anothers(&self, claim: &Claim) -> Result<bool, AttemptError> {
         let Some(cluster) = self.log.cluster() else { return Ok(false) };
-        let state = self.log.state();
-        let asset = state.job(&claim.job)?.and_then(|record| record.job.asset(&claim.slot).cloned());
-        let is_given_up = asset.is_some_and(|asset| asset.state != AssetState::Pending);
-        Ok(!is_given_up && !shards::include(cluster.shares().held().1, state, &claim.job)?)
+        let held = cluster.shares().held().1;
+        Ok(!self.is_given_up(claim)? && !shards::include(held, self.log.state(), &claim.job)?)
     }
 
-    /// Waits until the replica that has a claim has stored the object or given it up, or its job is this one's.
-    async fn wait_for_another(&self, claim: &Claim) -> Result<(), AttemptError> {
+    /// Whether no attempt at a claim's file is to come.
+    fn is_given_up(&self, claim: &Claim) -> Result<bool, AttemptError> {
+        let record = self.log.state().job(&claim.job)?;
+        let asset = record.as_ref().and_then(|record| record.job.asset(&claim.slot));
+        Ok(asset.is_none_or(|asset| asset.state != AssetState::Pending))
+    }
+
+    /// Waits until the replica that has a claim has stored the object or given it up, or its job is this one's. Returns
+    /// whether one of these came within the time that is waited: the replica may have to try again in hours.
+    async fn wait_for_another(&self, claim: &Claim) -> Result<bool, AttemptError> {
         const LOOK: Duration = Duration::from_millis(200);
-        const PATIENCE: Duration = Duration::from_secs(60);
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + patience();
         while Instant::now() < until {
             if self.log.state().claim(&claim.file.sha256)?.is_none() || !self.is_anothers(claim)? {
-                return Ok(());
+                return Ok(true);
             }
             sleep(LOOK).await;
         }
-        Err(AttemptError::Deferred)
+        Ok(false)
+    }
+
+    /// Stores the bytes under the key of a claim that another file's attempt left: its write may still arrive, and then
+    /// brings the same bytes there. Returns whether that was done: an upload cannot change its key, and storage may refuse
+    /// this one.
+    async fn store_as_claimed(
+        &self,
+        claim: &Claim,
+        content: &Content,
+        file: &mut StoredFile,
+    ) -> Result<bool, AttemptError> {
+        let Content::Whole { chunks, .. } = content else { return Ok(false) };
+        let (key, media_type) = (parse(&claim.file.key)?, &claim.file.content_type);
+        let put = || async { self.bucket.put(&key, chunks.clone(), media_type).await.map_err(AttemptError::from) };
+        if let Err(error) = self.storage.for_one_object(put).await? {
+            tracing::warn!(%key, %error, "an object cannot be stored as it was claimed");
+            return Ok(false);
+        }
+        file.key.clone_from(&claim.file.key);
+        file.content_type.clone_from(media_type);
+        Ok(true)
+    }
+
+    /// Finds out what became of a claim that the last run left: its object is there and gets recorded. If not, the write may
+    /// still be done. So the claim stays while its file is to be fetched; it is released otherwise.
+    pub(super) async fn settle_left(&self, claim: &Claim) -> Result<(), AttemptError> {
+        match self.is_visible(claim).await? {
+            Some(true) => self.record_found(claim).await,
+            Some(false) if self.is_given_up(claim)? => self.release(claim).await,
+            Some(false) | None => Ok(()),
+        }
     }
 
     /// Finds out what became of a claim that nobody works on: its object is there and gets recorded, or it is not and
     /// the claim is released. Returns whether that is known: where storage works and that object alone cannot be read, it may
     /// be whole, and the claim stays.
-    pub(super) async fn settle_claim(&self, claim: &Claim) -> Result<bool, AttemptError> {
+    async fn settle_claim(&self, claim: &Claim) -> Result<bool, AttemptError> {
         match self.is_visible(claim).await? {
             Some(true) => self.record_found(claim).await?,
             Some(false) => self.release(claim).await?,
@@ -279,4 +321,10 @@ fn move_apart(
 /// Keys in records were valid when they were written.
 fn parse(key: &str) -> Result<ObjectKey, AttemptError> {
     Ok(key.parse()?)
+}
+
+/// How long another replica is waited for that has a claim.
+fn patience() -> Duration {
+    fail_point!("worker.wait_for_another", |_| Duration::from_millis(500));
+    Duration::from_secs(60)
 }

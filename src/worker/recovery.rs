@@ -77,7 +77,7 @@ impl<'a> Recovery<'a> {
         Self { state: log.state(), bucket, storage, uploads, objects, shards }
     }
 
-    /// Settles all open claims, ends the recorded uploads that no job will go on with, and removes the other staging files
+    /// Settles the open claims, ends the recorded uploads that no job will go on with, and removes the other staging files
     /// of jobs that were being worked on. May run twice. What storage fails with for one object alone keeps nothing else from
     /// being settled.
     async fn run(&self) -> Result<(), AttemptError> {
@@ -87,7 +87,7 @@ impl<'a> Recovery<'a> {
         }
         for claim in self.state.claims()? {
             if shards::include(self.shards, self.state, &claim.job)? {
-                self.objects.settle_claim(&claim).await?;
+                self.objects.settle_left(&claim).await?;
             }
         }
         Ok(())

@@ -62,6 +62,9 @@ const HANGING: &[&str] = &["state.hang_timeout", "state.probe"];
 /// Do not fail, but have snapshots made without minutes in between, and small states compacted as large ones are.
 const HURRYING: &[&str] = &["snapshot.hurry", "state.compact"];
 
+/// Another replica is waited for half a second instead of a minute.
+const IMPATIENT: &[&str] = &["worker.wait_for_another"];
+
 /// Jobs that cannot be indexed anew: `saved_index.rs` has tests of its own.
 const INDEXING: &[&str] = &["search.index"];
 
@@ -126,6 +129,7 @@ fn the_list_of_points_is_that_of_the_source() {
         SYNCED,
         READING,
         HURRYING,
+        IMPATIENT,
         INDEXING,
         ENDING,
         HANGING,

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Replicas, caught_up, seen, until};
 use crate::support::child::{Process, TOKEN};
+use crate::support::media::mp4;
 use crate::support::vault::{completed, video_id};
 
 /// A callback that one replica has answered is seen through every other; each job is archived once, by whoever has its shard;
@@ -126,6 +127,41 @@ async fn a_task_of_one_replica_is_shown_by_another_and_has_no_second_beside_it()
     let (status, body) = start(&processes[0]).await;
     assert_eq!((status, body["error"]["code"].as_str()), (409, Some("already_running")), "{body:#}");
     assert!(body.to_string().contains("task_of_another"), "{body:#}");
+}
+
+/// Bytes that one replica has claimed and cannot store are stored by another that has them, under the key that was claimed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_one_replica_has_claimed_and_cannot_store_another_does() {
+    let Some(mut replicas) = Replicas::prepare(2).await else { return };
+    // The one stores nothing; the other does not wait a minute for it.
+    replicas.programs[0].failure_points = "worker.put=return".to_owned();
+    replicas.programs[1].failure_points = "worker.wait_for_another=return".to_owned();
+    let pairs = 32;
+    let of_other = |number| number + pairs;
+    let put = |number: u64, seed| replicas.media.put(&format!("/{number}.mp4"), mp4(seed, 2000), "video/mp4");
+    let unable = replicas.programs[0].start().await;
+    for number in 0..pairs {
+        unable.post_until_accepted(&completed(number, &put(number, number))).await;
+    }
+    // The second attempt comes after the first has claimed.
+    until("all is claimed", || async { (0..pairs).all(|number| replicas.media.hits(&format!("/{number}.mp4")) > 1) })
+        .await;
+    let able = replicas.programs[1].start().await;
+    until("the work is spread", || async {
+        let said =
+            replicas.postgres.run("SELECT count(DISTINCT holder) FROM replyvault_lease WHERE holder IS NOT NULL").await;
+        said == ["2"]
+    })
+    .await;
+    for number in 0..pairs {
+        able.post_until_accepted(&completed(of_other(number), &put(of_other(number), number))).await;
+    }
+    for number in 0..pairs {
+        let job = able.job_in(&video_id(of_other(number)), "archived").await;
+        let same = able.job_in(&video_id(number), "archived").await;
+        assert_eq!(job["assets"][0]["key"], same["assets"][0]["key"], "{job:#}");
+    }
+    assert_eq!(replicas.objects().len() as u64, 3 * pairs, "a file and two manifests for each pair");
 }
 
 /// A session that was ended through one replica is good for nothing on any other.

@@ -1,6 +1,9 @@
 //! A key of the bucket belongs to one digest, also when the store has done what it did not say and the source has changed.
 
+use std::sync::Mutex;
+
 use super::*;
+use crate::support::child::Program;
 
 /// The digest of every object in the index is that of its bytes.
 async fn assert_index_is_true(vault: &Vault) {
@@ -92,4 +95,42 @@ async fn a_put_that_was_given_up_and_arrives_late_finds_no_other_object_under_it
         assert_index_is_true(&vault).await;
         assert_eq!(s3.unfinished_uploads(), Vec::<std::path::PathBuf>::new());
     }
+}
+
+/// A process is killed while S3 takes in its object, which appears only after another job has brought the same bytes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_put_of_a_killed_process_that_arrives_late_makes_no_second_object() {
+    let (dir, media, s3) = (tempfile::tempdir().unwrap(), MediaServer::start(), S3Server::start().await);
+    let mut program = Program::new(dir.path());
+    program.store_in(&s3);
+    let held = Arc::new(Mutex::new(None::<String>));
+    let first = held.clone();
+    s3.inject(move |call| {
+        let mut held = first.lock().unwrap();
+        let is_first = is_single_put(call) && held.is_none();
+        is_first.then(|| {
+            *held = Some(call.path.clone());
+            Fault::Stall
+        })
+    });
+    let bytes = mp4(1, SMALL);
+    let process = program.start().await;
+    let url = media.put("/1.mp4", bytes.clone(), "video/mp4");
+    process.post_until_accepted(&completed(1, &url)).await;
+    until(async || held.lock().unwrap().is_some()).await;
+    process.kill();
+    media.put_after("/1.mp4", &[503; 100], bytes.clone(), "video/mp4");
+    let process = program.start().await;
+    let url = media.put("/2.mp4", bytes.clone(), "video/mp4");
+    process.post_until_accepted(&completed(2, &url)).await;
+    let other = process.job_in(&video_id(2), "archived").await;
+    let key = other["assets"][0]["key"].as_str().unwrap();
+    let path = held.lock().unwrap().take().unwrap();
+    assert_eq!(path, format!("/{}/{key}", s3.bucket));
+    std::fs::write(s3.root.path().join(&s3.bucket).join(key), &bytes).unwrap();
+    s3.inject(|_| None);
+    media.put("/1.mp4", bytes, "video/mp4");
+    let job = process.job_in(&video_id(1), "archived").await;
+    assert_eq!(job["assets"][0]["key"], key);
+    assert_eq!(process.terminate().await, Some(0));
 }

@@ -81,9 +81,9 @@ pub(crate) async fn audit_with(process: Process, wanted: &Wanted, truth: &[Expec
         if name.contains('#') {
             eprintln!("left over: {}", path.display());
             figures.leftovers += 1;
-        } else if name != "manifest.json" {
-            figures.duplicates +=
-                usize::from(!different.insert(Digest::of(&std::fs::read(&path).unwrap()).to_string()));
+        } else if name != "manifest.json" && !different.insert(Digest::of(&std::fs::read(&path).unwrap()).to_string()) {
+            eprintln!("a second object: {}", path.display());
+            figures.duplicates += 1;
         }
     }
     figures
