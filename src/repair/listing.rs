@@ -4,6 +4,7 @@ use futures_util::StreamExt;
 
 use super::{Finding, FindingKind, Run, VerifyError};
 use crate::bucket::ObjectKey;
+use crate::domain::{Job, StoredFile};
 
 impl Run<'_> {
     pub(super) async fn check_listing(&self) -> Result<(), VerifyError> {
@@ -25,25 +26,25 @@ impl Run<'_> {
             Some(folder) => self.state(move |state| state.job_in_folder(&folder)).await?,
             None => None,
         };
-        let Some(owner) = owner else {
+        let names = |file: &StoredFile| file.key == key.as_str();
+        let is_named = |job: &Job| job.assets.iter().any(|asset| asset.stored.as_ref().is_some_and(names));
+        let detail = match &owner {
             // Whatever is written goes into a folder that was given to its job before.
-            self.progress.found(Finding::new(orphan, key.as_str(), None, "no job has its folder"));
-            return Ok(());
+            None if key.is_manifest() => "no job has its folder",
+            Some(_) if key.is_manifest() => return Ok(()),
+            Some(owner) if is_named(&owner.job) => return Ok(()),
+            _ if self.is_in_index(key).await? => return Ok(()),
+            None => "no job has its folder, nor does the index name it",
+            Some(_) => "its job does not name it, nor does the index",
         };
-        let names = |file: &crate::domain::StoredFile| file.key == key.as_str();
-        let is_named = owner.job.assets.iter().any(|asset| asset.stored.as_ref().is_some_and(names));
-        if !key.is_manifest() && !is_named && !self.is_in_index(key).await? {
-            let detail = "its job does not name it, nor does the index";
-            self.progress.found(Finding::new(orphan, key.as_str(), Some(&owner.job.id), detail));
-        }
+        self.progress.found(Finding::new(orphan, key.as_str(), owner.as_ref().map(|owner| &owner.job.id), detail));
         Ok(())
     }
 
-    /// Whether the index, or an open claim on its bytes, names the object; true also when that cannot be found out.
+    /// Whether the index, or an open claim, names the object.
     async fn is_in_index(&self, key: &ObjectKey) -> Result<bool, VerifyError> {
-        let Some(found) = self.read(key, || self.inner.bucket.digest(key)).await? else { return Ok(true) };
-        // Gone since it was listed: nobody's.
-        let Some((sha256, _)) = found else { return Ok(true) };
+        let name = key.as_str().to_owned();
+        let Some(sha256) = self.state(move |state| state.owner_of_key(&name)).await? else { return Ok(false) };
         // The claim first: what was claimed a moment ago may be in the index by now, and never the other way round.
         let claim = self.state(move |state| state.claim(&sha256)).await?;
         let entry = self.state(move |state| state.media(&sha256)).await?;

@@ -250,6 +250,11 @@ impl State {
         Ok((due, next))
     }
 
+    /// The digest that a key of the bucket belongs to.
+    pub fn owner_of_key(&self, key: &str) -> Result<Option<Digest>, StateError> {
+        self.get(&keys::object_key(key))
+    }
+
     /// The open claim on a digest.
     pub fn claim(&self, sha256: &Digest) -> Result<Option<Claim>, StateError> {
         self.get(&keys::claim(sha256))

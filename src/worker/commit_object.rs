@@ -42,6 +42,14 @@ impl Content {
         let (chunks, memory) = part.into_chunks();
         Self::Whole { chunks, _memory: memory }
     }
+
+    /// Whether it can become the object under `key`.
+    fn fits(&self, key: &str) -> bool {
+        match self {
+            Self::Whole { .. } => true,
+            Self::Upload { upload, .. } => upload.key.as_str() == key,
+        }
+    }
 }
 
 /// Makes objects of bytes, and records that through `log`.
@@ -63,6 +71,7 @@ impl<'a> ObjectCommit<'a> {
     pub(super) async fn store(&self, received: ReceivedFile<'_>) -> Result<(StoredFile, bool), AttemptError> {
         let ReceivedFile { task, mut key, mut file, content } = received;
         let mut alone = self.digests.lock(file.sha256).await;
+        let mut is_patient = true;
         let made_visible = loop {
             if let Some(media) = self.log.state().media(&file.sha256)? {
                 break self.reuse(&media, &key, &mut file, content).await?;
@@ -74,28 +83,32 @@ impl<'a> ObjectCommit<'a> {
                 }
                 ClaimOutcome::AlreadyStored(_) => {}
                 ClaimOutcome::FileStored(stored) => return Ok((*stored, false)),
-                ClaimOutcome::HeldBy(claim) if self.is_anothers(&claim)? => {
+                ClaimOutcome::HeldBy(claim) if is_patient && self.is_awaited(&claim, &task, &content)? => {
                     drop(alone);
-                    let is_over = self.wait_for_another(&claim).await?;
+                    is_patient = self.wait_for_another(&claim, &task, &content).await?;
                     alone = self.digests.lock(file.sha256).await;
-                    if !is_over {
-                        if self.store_as_claimed(&claim, &content, &mut file).await? {
-                            break true;
-                        }
-                        return Err(AttemptError::Deferred);
+                }
+                ClaimOutcome::HeldBy(claim) => {
+                    if self.is_visible(&claim).await? == Some(true) {
+                        self.record_found(&claim).await?;
+                    } else if !self.store_as_claimed(&claim, &content).await? {
+                        // Where its object can be neither read nor written, these bytes get a key of their own. That does no
+                        // harm if it is there: its key stays with its digest.
+                        self.release(&claim).await?;
+                    } else if self.is_given_up(&claim)? {
+                        // Its job may have ended, with a manifest that does not name it.
+                        file.key.clone_from(&claim.file.key);
+                        file.content_type.clone_from(&claim.file.content_type);
+                        break true;
+                    } else {
+                        self.record_found(&claim).await?;
                     }
                 }
-                ClaimOutcome::HeldBy(claim) => match self.is_visible(&claim).await? {
-                    Some(true) => self.record_found(&claim).await?,
-                    Some(false) if self.store_as_claimed(&claim, &content, &mut file).await? => break true,
-                    // Where its object cannot be read or not be written, these bytes get a key of their own. That does no harm
-                    // if it is there: its key stays with its digest.
-                    _ => self.release(&claim).await?,
-                },
                 ClaimOutcome::KeyTaken(owner) => {
-                    // One lock at a time: another file may hold that of the owner and wait for this.
+                    // One lock at a time: another file may hold that of the owner and wait for this. What was claimed may
+                    // still arrive, so its claim stays.
                     drop(alone);
-                    if !self.settle_own(&owner, &task.job.id, &task.asset.slot).await? {
+                    if !self.find_own(&owner, &task.job.id, &task.asset.slot).await? {
                         key = move_apart(&task, &key, &mut file, &content)?;
                     }
                     alone = self.digests.lock(file.sha256).await;
@@ -151,11 +164,16 @@ impl<'a> ObjectCommit<'a> {
         Ok(())
     }
 
-    /// Whether a claim's file is worked on by another replica, or was until just now. One that was given up is nobody's.
-    fn is_anothers(&self, claim: &Claim) -> Result<bool, AttemptError> {
-        let Some(cluster) = self.log.cluster() else { return Ok(false) };
+    /// Whether the object of a claim is to be expected from its own file's attempt: where another replica works on that, and
+    /// where these bytes are in an upload, which cannot change its key. What was given up is not awaited.
+    fn is_awaited(&self, claim: &Claim, task: &Task<'_>, content: &Content) -> Result<bool, AttemptError> {
+        // A job's files are worked on one after the other.
+        if claim.job == task.job.id || self.is_given_up(claim)? {
+            return Ok(false);
+        }
+        let Some(cluster) = self.log.cluster() else { return Ok(!content.fits(&claim.file.key)) };
         let held = cluster.shares().held().1;
-        Ok(!self.is_given_up(claim)? && !shards::include(held, self.log.state(), &claim.job)?)
+        Ok(!content.fits(&claim.file.key) || !shards::include(held, self.log.state(), &claim.job)?)
     }
 
     /// Whether no attempt at a claim's file is to come.
@@ -165,13 +183,13 @@ impl<'a> ObjectCommit<'a> {
         Ok(asset.is_none_or(|asset| asset.state != AssetState::Pending))
     }
 
-    /// Waits until the replica that has a claim has stored the object or given it up, or its job is this one's. Returns
-    /// whether one of these came within the time that is waited: the replica may have to try again in hours.
-    async fn wait_for_another(&self, claim: &Claim) -> Result<bool, AttemptError> {
+    /// Waits until the attempt that has a claim has stored the object or given it up, or nothing is awaited of it any more.
+    /// Returns whether one of these came within the time that is waited: the next attempt may be hours away.
+    async fn wait_for_another(&self, claim: &Claim, task: &Task<'_>, content: &Content) -> Result<bool, AttemptError> {
         const LOOK: Duration = Duration::from_millis(200);
         let until = Instant::now() + patience();
         while Instant::now() < until {
-            if self.log.state().claim(&claim.file.sha256)?.is_none() || !self.is_anothers(claim)? {
+            if self.log.state().claim(&claim.file.sha256)?.is_none() || !self.is_awaited(claim, task, content)? {
                 return Ok(true);
             }
             sleep(LOOK).await;
@@ -180,24 +198,16 @@ impl<'a> ObjectCommit<'a> {
     }
 
     /// Stores the bytes under the key of a claim that another file's attempt left: its write may still arrive, and then
-    /// brings the same bytes there. Returns whether that was done: an upload cannot change its key, and storage may refuse
-    /// this one.
-    async fn store_as_claimed(
-        &self,
-        claim: &Claim,
-        content: &Content,
-        file: &mut StoredFile,
-    ) -> Result<bool, AttemptError> {
+    /// brings the same bytes there. Returns whether that was done: storage may refuse that key.
+    async fn store_as_claimed(&self, claim: &Claim, content: &Content) -> Result<bool, AttemptError> {
         let Content::Whole { chunks, .. } = content else { return Ok(false) };
         let (key, media_type) = (parse(&claim.file.key)?, &claim.file.content_type);
         let put = || async { self.bucket.put(&key, chunks.clone(), media_type).await.map_err(AttemptError::from) };
-        if let Err(error) = self.storage.for_one_object(put).await? {
+        let stored = self.storage.for_one_object(put).await?;
+        if let Err(error) = &stored {
             tracing::warn!(%key, %error, "an object cannot be stored as it was claimed");
-            return Ok(false);
         }
-        file.key.clone_from(&claim.file.key);
-        file.content_type.clone_from(media_type);
-        Ok(true)
+        Ok(stored.is_ok())
     }
 
     /// Finds out what became of a claim that the last run left: its object is there and gets recorded. If not, the write may
@@ -210,36 +220,26 @@ impl<'a> ObjectCommit<'a> {
         }
     }
 
-    /// Finds out what became of a claim that nobody works on: its object is there and gets recorded, or it is not and
-    /// the claim is released. Returns whether that is known: where storage works and that object alone cannot be read, it may
-    /// be whole, and the claim stays.
-    async fn settle_claim(&self, claim: &Claim) -> Result<bool, AttemptError> {
-        match self.is_visible(claim).await? {
-            Some(true) => self.record_found(claim).await?,
-            Some(false) => self.release(claim).await?,
-            None => return Ok(false),
+    /// Looks for the object of the claim on `sha256` that an earlier attempt at the same file left, and records it if it is
+    /// there. Returns whether it is. If not, the write may still be done: the claim stays for the next start.
+    pub(super) async fn find_own(&self, sha256: &Digest, job: &JobId, slot: &AssetId) -> Result<bool, AttemptError> {
+        let _alone = self.digests.lock(*sha256).await;
+        let Some(claim) = self.own_claim(sha256, job, slot)? else { return Ok(false) };
+        if self.is_visible(&claim).await? != Some(true) {
+            return Ok(false);
         }
+        self.record_found(&claim).await?;
         Ok(true)
     }
 
-    /// Looks for the object of the claim on `sha256` that an earlier attempt at the same file left, and records it if it is
-    /// there. If not, the write may still be done: the claim stays for the next start.
-    pub(super) async fn find_own(&self, sha256: &Digest, job: &JobId, slot: &AssetId) -> Result<(), AttemptError> {
+    /// The same where storage refuses the object for good: a claim whose object is not there is released.
+    pub(super) async fn settle_own(&self, sha256: &Digest, job: &JobId, slot: &AssetId) -> Result<(), AttemptError> {
         let _alone = self.digests.lock(*sha256).await;
-        if let Some(claim) = self.own_claim(sha256, job, slot)?
-            && self.is_visible(&claim).await? == Some(true)
-        {
-            self.record_found(&claim).await?;
-        }
-        Ok(())
-    }
-
-    /// Settles the claim on `sha256` if an earlier attempt at the same file left it. Returns whether it did.
-    pub(super) async fn settle_own(&self, sha256: &Digest, job: &JobId, slot: &AssetId) -> Result<bool, AttemptError> {
-        let _alone = self.digests.lock(*sha256).await;
-        match self.own_claim(sha256, job, slot)? {
-            Some(claim) => self.settle_claim(&claim).await,
-            None => Ok(false),
+        let Some(claim) = self.own_claim(sha256, job, slot)? else { return Ok(()) };
+        match self.is_visible(&claim).await? {
+            Some(true) => self.record_found(&claim).await,
+            Some(false) => self.release(&claim).await,
+            None => Ok(()),
         }
     }
 
@@ -263,8 +263,11 @@ impl<'a> ObjectCommit<'a> {
 
     async fn record_found(&self, claim: &Claim) -> Result<(), AttemptError> {
         let Claim { job, slot, file } = claim.clone();
-        self.log.record(Event::Stored { job, slot, file }, Durability::Buffered).await?;
-        Ok(())
+        let event = Event::Stored { job, slot, file };
+        match self.log.record(event, Durability::Buffered).await? {
+            ApplyOutcome::Deferred => Err(AttemptError::Deferred),
+            _ => Ok(()),
+        }
     }
 
     async fn release(&self, claim: &Claim) -> Result<(), AttemptError> {
@@ -323,7 +326,7 @@ fn parse(key: &str) -> Result<ObjectKey, AttemptError> {
     Ok(key.parse()?)
 }
 
-/// How long another replica is waited for that has a claim.
+/// How long another file's attempt is waited for that has a claim.
 fn patience() -> Duration {
     fail_point!("worker.wait_for_another", |_| Duration::from_millis(500));
     Duration::from_secs(60)

@@ -1,6 +1,10 @@
 //! A key of the bucket belongs to one digest, also when the store has done what it did not say and the source has changed.
 
+use std::path::PathBuf;
 use std::sync::Mutex;
+
+use serde_json::Value;
+use tempfile::TempDir;
 
 use super::*;
 use crate::support::child::Program;
@@ -97,40 +101,87 @@ async fn a_put_that_was_given_up_and_arrives_late_finds_no_other_object_under_it
     }
 }
 
-/// A process is killed while S3 takes in its object, which appears only after another job has brought the same bytes.
+/// A process that is killed while S3 takes in the object of its first job, which may then appear at any time, and what it is
+/// started with again.
+struct Killed {
+    program: Program,
+    media: MediaServer,
+    s3: S3Server,
+    /// The key that S3 was asked to store under.
+    key: String,
+    _dir: TempDir,
+}
+
+impl Killed {
+    async fn with_job_of(bytes: &[u8]) -> Self {
+        let (dir, media, s3) = (tempfile::tempdir().unwrap(), MediaServer::start(), S3Server::start().await);
+        let mut program = Program::new(dir.path());
+        program.store_in(&s3);
+        let held = Arc::new(Mutex::new(None::<String>));
+        let first = held.clone();
+        s3.inject(move |call| {
+            let mut held = first.lock().unwrap();
+            let is_first = (is_single_put(call) || is_completion(call)) && held.is_none();
+            is_first.then(|| {
+                *held = Some(call.path.clone());
+                Fault::Stall
+            })
+        });
+        let process = program.start().await;
+        let url = media.put("/1.mp4", bytes.to_vec(), "video/mp4");
+        process.post_until_accepted(&completed(1, &url)).await;
+        until(async || held.lock().unwrap().is_some()).await;
+        process.kill();
+        let path = held.lock().unwrap().clone().unwrap();
+        let key = path.strip_prefix(&format!("/{}/", s3.bucket)).unwrap().to_owned();
+        Self { program, media, s3, key, _dir: dir }
+    }
+
+    /// Starts it again, and has a second job bring `bytes`. Returns both jobs when they are archived.
+    async fn with_second_job_of(&self, bytes: &[u8]) -> [Value; 2] {
+        let process = self.program.start().await;
+        let url = self.media.put("/2.mp4", bytes.to_vec(), "video/mp4");
+        process.post_until_accepted(&completed(2, &url)).await;
+        let second = process.job_in(&video_id(2), "archived").await;
+        let first = process.job_in(&video_id(1), "archived").await;
+        assert_eq!(process.terminate().await, Some(0));
+        [first, second]
+    }
+
+    fn file(&self) -> PathBuf {
+        self.s3.root.path().join(&self.s3.bucket).join(&self.key)
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_put_of_a_killed_process_that_arrives_late_makes_no_second_object() {
-    let (dir, media, s3) = (tempfile::tempdir().unwrap(), MediaServer::start(), S3Server::start().await);
-    let mut program = Program::new(dir.path());
-    program.store_in(&s3);
-    let held = Arc::new(Mutex::new(None::<String>));
-    let first = held.clone();
-    s3.inject(move |call| {
-        let mut held = first.lock().unwrap();
-        let is_first = is_single_put(call) && held.is_none();
-        is_first.then(|| {
-            *held = Some(call.path.clone());
-            Fault::Stall
-        })
-    });
-    let bytes = mp4(1, SMALL);
-    let process = program.start().await;
-    let url = media.put("/1.mp4", bytes.clone(), "video/mp4");
-    process.post_until_accepted(&completed(1, &url)).await;
-    until(async || held.lock().unwrap().is_some()).await;
-    process.kill();
-    media.put_after("/1.mp4", &[503; 100], bytes.clone(), "video/mp4");
-    let process = program.start().await;
-    let url = media.put("/2.mp4", bytes.clone(), "video/mp4");
+async fn bytes_that_a_killed_process_was_storing_are_stored_under_their_key_by_whoever_brings_them() {
+    // A small file needs no source any more when another job brings its bytes. A large one is stored by its own job.
+    let never = [503; 100];
+    for (size, first_answers) in [(SMALL, &never[..]), (LARGE, &never[..1])] {
+        let bytes = mp4(1, size);
+        let killed = Killed::with_job_of(&bytes).await;
+        killed.media.put_after("/1.mp4", first_answers, bytes.clone(), "video/mp4");
+        let [first, second] = killed.with_second_job_of(&bytes).await;
+        for (job, deduplicated) in [(&first, false), (&second, true)] {
+            let asset = &job["assets"][0];
+            assert_eq!((asset["key"].as_str(), &asset["deduplicated"]), (Some(&*killed.key), &json!(deduplicated)));
+        }
+        assert_eq!(std::fs::read(killed.file()).unwrap(), bytes);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn so_they_are_when_their_own_job_has_brought_other_bytes() {
+    let (bytes, other) = (mp4(1, SMALL), mp4(2, SMALL));
+    let killed = Killed::with_job_of(&bytes).await;
+    killed.media.put("/1.mp4", other, "video/mp4");
+    let process = killed.program.start().await;
+    let first = process.job_in(&video_id(1), "archived").await;
+    let url = killed.media.put("/2.mp4", bytes.clone(), "video/mp4");
     process.post_until_accepted(&completed(2, &url)).await;
-    let other = process.job_in(&video_id(2), "archived").await;
-    let key = other["assets"][0]["key"].as_str().unwrap();
-    let path = held.lock().unwrap().take().unwrap();
-    assert_eq!(path, format!("/{}/{key}", s3.bucket));
-    std::fs::write(s3.root.path().join(&s3.bucket).join(key), &bytes).unwrap();
-    s3.inject(|_| None);
-    media.put("/1.mp4", bytes, "video/mp4");
-    let job = process.job_in(&video_id(1), "archived").await;
-    assert_eq!(job["assets"][0]["key"], key);
+    let second = process.job_in(&video_id(2), "archived").await;
+    assert_ne!(first["assets"][0]["key"], killed.key);
+    assert_eq!(second["assets"][0]["key"], killed.key);
+    assert_eq!(std::fs::read(killed.file()).unwrap(), bytes);
     assert_eq!(process.terminate().await, Some(0));
 }
