@@ -80,6 +80,17 @@ impl Directory {
         file.sync_data().map_err(failed)
     }
 
+    /// The staging file, to be read back, and its length; `None` when there is none.
+    pub(super) fn open_staging(&self, key: &ObjectKey, id: &str) -> Result<Option<(File, u64)>, BucketError> {
+        let staging = self.staging(key, id);
+        let opened = File::open(&staging).and_then(|file| Ok((file.metadata()?.len(), file)));
+        match opened {
+            Ok((bytes, file)) => Ok(Some((file, bytes))),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(BucketError::of_io("reading", &staging, &error)),
+        }
+    }
+
     /// Makes the object visible. [`BucketError::UploadLost`] also when it was before: then the object is there.
     pub(super) fn complete(&self, key: &ObjectKey, id: &str, bytes: u64) -> Result<(), BucketError> {
         let target = self.path(key);

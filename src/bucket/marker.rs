@@ -21,6 +21,10 @@ use crate::disk::write_durably;
 /// A longer one is none.
 const MAX_BYTES: u64 = 1024;
 
+/// What an operator writes in the place of what is remembered, so that whatever bucket lies there is used, an empty one, too.
+/// A word, since a copy that was cut off may leave an empty file.
+const NEW: &str = "new";
+
 /// What the marker's object holds.
 #[derive(Serialize, Deserialize)]
 struct Marker {
@@ -41,6 +45,8 @@ struct Record {
 pub(super) struct Identity {
     storage: String,
     path: PathBuf,
+    /// Whether it says [`NEW`].
+    takes_any: bool,
     standing: Mutex<Standing>,
     /// Only one makes a marker.
     making: tokio::sync::Mutex<()>,
@@ -58,7 +64,10 @@ impl Identity {
     /// What is remembered in the file at `path` of the bucket at `storage`.
     pub(super) fn read(path: &Path, storage: &StorageUrl) -> Self {
         let storage = storage.to_string();
-        let remembered = match fs::read(path) {
+        let text = fs::read(path);
+        let takes_any = text.as_ref().is_ok_and(|text| text.trim_ascii() == NEW.as_bytes());
+        let remembered = match text {
+            Ok(_) if takes_any => Ok(None),
             Ok(bytes) => serde_json::from_slice::<Record>(&bytes).map_err(|error| error.to_string()).map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error.to_string()),
@@ -71,7 +80,8 @@ impl Identity {
             Some(Record { vault, .. }) => Standing::Marked { vault, found: None },
             None => Standing::Unmarked(None),
         };
-        Self { storage, path: path.to_owned(), standing: Mutex::new(standing), making: tokio::sync::Mutex::default() }
+        let (standing, making) = (Mutex::new(standing), tokio::sync::Mutex::default());
+        Self { storage, path: path.to_owned(), takes_any, standing, making }
     }
 
     /// Whether the bucket was used before, so that its marker is known.
@@ -87,6 +97,14 @@ impl Identity {
         *self.standing.lock() = standing;
     }
 
+    /// Why the bucket is not used, and how it can be all the same.
+    fn refusal(&self, found: &str) -> String {
+        format!(
+            "{found}: is it mounted, and the right one? To use it from now on, write the word {NEW} into {} and start again",
+            self.path.display()
+        )
+    }
+
     /// Remembers the marker, for good.
     fn remember(&self, vault: &str) -> Result<(), BucketError> {
         let record = Record { storage: self.storage.clone(), vault: vault.to_owned() };
@@ -99,7 +117,7 @@ impl Identity {
 
 impl Bucket {
     /// Whether the bucket is the one that this vault uses. One that was not used yet is marked, unless it is empty although
-    /// the vault `holds_objects`; one that another vault has marked is taken as it is.
+    /// the vault `holds_objects` and nobody said that it is to be used; one that another vault has marked is taken as it is.
     ///
     /// # Errors
     /// When it is another, or the store fails. Always one that [`BucketError::is_outage`].
@@ -115,8 +133,8 @@ impl Bucket {
         }
         let vault = match self.read_marker().await? {
             Some(vault) => vault,
-            None if holds_objects && self.is_empty().await? => {
-                let reason = "the bucket is empty, and objects were stored in it: expected it to be mounted".to_owned();
+            None if holds_objects && !identity.takes_any && self.is_empty().await? => {
+                let reason = identity.refusal("the bucket is empty, and objects were stored in it");
                 identity.set(Standing::Unmarked(Some(reason.clone())));
                 return Err(BucketError::Foreign(reason));
             }
@@ -137,15 +155,11 @@ impl Bucket {
             Standing::Unmarked(None) => return Ok(()),
             Standing::Unmarked(Some(reason)) => return Err(BucketError::Foreign(reason)),
         };
+        let marker = ObjectKey::marker();
         let found = match self.read_marker().await? {
             Some(found) if found == vault => Ok(()),
-            Some(_) => Err("another vault's bucket lies there".to_owned()),
-            None => Err(format!(
-                "expected {} in the bucket, which is not there: is it mounted, and the right one? If it was emptied on \
-                 purpose, remove {} and start again",
-                ObjectKey::marker(),
-                identity.path.display()
-            )),
+            Some(_) => Err(identity.refusal(&format!("{marker} says that it is another vault's bucket"))),
+            None => Err(identity.refusal(&format!("expected {marker} in the bucket, which is not there or damaged"))),
         };
         identity.set(Standing::Marked { vault, found: Some(found.clone()) });
         found.map_err(BucketError::Foreign)
@@ -200,7 +214,9 @@ impl Bucket {
         let is_there = match self.store().uploads {
             Uploads::Remote(_) => {
                 let put = self.store().objects.put_opts(&key.as_str().into(), text.clone().into(), alone).await;
-                matches!(put, Ok(_) | Err(object_store::Error::AlreadyExists { .. }))
+                let is_there = matches!(put, Ok(_) | Err(object_store::Error::AlreadyExists { .. }));
+                // A damaged one is no marker, and nobody else puts another in its place.
+                is_there && self.read_marker().await?.is_some()
             }
             Uploads::Local(_) => false,
         };

@@ -118,17 +118,10 @@ impl Bucket {
     /// # Errors
     /// When the store fails.
     pub async fn digest(&self, key: &ObjectKey) -> Result<Option<(Digest, u64)>, BucketError> {
-        use sha2::Digest as _;
-        let mut stream = match self.read(key, None).await {
-            Err(BucketError::NotFound(_)) => return Ok(None),
-            other => other?,
-        };
-        let (mut hash, mut bytes) = (sha2::Sha256::new(), 0);
-        while let Some(chunk) = stream.try_next().await? {
-            hash.update(&chunk);
-            bytes += chunk.len() as u64;
+        match self.read(key, None).await {
+            Err(BucketError::NotFound(_)) => Ok(None),
+            found => Ok(Some(hash(found?).await?)),
         }
-        Ok(Some((Digest::from_bytes(hash.finalize().into()), bytes)))
     }
 
     /// Every object below `folder`, or in the whole bucket but for the journal, with its size in bytes, in no order
@@ -308,6 +301,19 @@ impl Bucket {
         }
         Err(error)
     }
+}
+
+/// The digest of what a stream brings, and its length in bytes.
+pub(super) async fn hash(
+    mut stream: BoxStream<'static, Result<Bytes, BucketError>>,
+) -> Result<(Digest, u64), BucketError> {
+    use sha2::Digest as _;
+    let (mut hash, mut bytes) = (sha2::Sha256::new(), 0);
+    while let Some(chunk) = stream.try_next().await? {
+        hash.update(&chunk);
+        bytes += chunk.len() as u64;
+    }
+    Ok((Digest::from_bytes(hash.finalize().into()), bytes))
 }
 
 async fn look_at(directory: &Directory) -> Result<(), BucketError> {

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::StreamExt;
 use object_store::PutMultipartOptions;
 use object_store::multipart::PartId as StorePartId;
 use object_store::path::Path;
@@ -9,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use crate::domain::Digest;
 
 use super::backend::Uploads;
-use super::local::blocking;
+use super::local::{Directory, blocking, stream as file_stream};
+use super::read::hash;
 use super::{Bucket, BucketError, ObjectFolder, ObjectKey, attributes};
 
 /// A multipart upload under way. Record it before its first part is sent: stores keep the parts of one nobody knows
@@ -25,6 +27,10 @@ pub struct Upload {
     /// The content type that the object will have; `None` for one that an earlier version began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
+    /// Whether it has been here from its beginning. One that is read from a record may have a staging file that something
+    /// changed meanwhile, such as an older copy of the bucket.
+    #[serde(skip)]
+    pub(super) begun_here: bool,
 }
 
 /// One part that the store has. Recorded, it is still good after a crash.
@@ -61,7 +67,7 @@ impl Bucket {
             }
         };
         let content_type = Some(content_type.to_owned());
-        Ok(Upload { key: key.clone(), id, part_size: self.part_size(), content_type })
+        Ok(Upload { key: key.clone(), id, part_size: self.part_size(), content_type, begun_here: true })
     }
 
     /// Sends part `index`, counted from 0, which is durable when this returns. Parts go in any order, concurrently,
@@ -98,7 +104,8 @@ impl Bucket {
 
     /// Makes one object of the parts, given in their order; in one moment it is wholly visible, over whatever was
     /// there. Doing it again is fine, also when nobody knows whether the first time got through: an object under the key
-    /// is taken for this one when, read back, it has the digest `sha256`.
+    /// is taken for this one when, read back, it has the digest `sha256`. The staging file of an upload that was read from a
+    /// record is compared with it, too.
     ///
     /// # Errors
     /// [`BucketError::InvalidPart`] for no parts, or when one but the last has not [`Upload::part_size`] bytes;
@@ -121,7 +128,10 @@ impl Bucket {
         let completed = match &self.store().uploads {
             Uploads::Local(directory) => {
                 let (directory, upload) = (directory.clone(), upload.clone());
-                blocking(move || directory.complete(&upload.key, &upload.id, bytes)).await
+                match check_staging(&directory, &upload, sha256).await {
+                    Ok(()) => blocking(move || directory.complete(&upload.key, &upload.id, bytes)).await,
+                    Err(error) => Err(error),
+                }
             }
             Uploads::Remote(store) => {
                 let parts = parts.into_iter().map(|part| StorePartId { content_id: part.tag }).collect();
@@ -205,6 +215,23 @@ impl Bucket {
     }
 }
 
+/// That the staging file of an upload that was read from a record has the digest `sha256`. That there is none,
+/// [`Directory::complete`] says.
+async fn check_staging(directory: &Directory, upload: &Upload, sha256: &Digest) -> Result<(), BucketError> {
+    if upload.begun_here {
+        return Ok(());
+    }
+    let path = directory.staging(&upload.key, &upload.id);
+    let (directory, key, id) = (directory.clone(), upload.key.clone(), upload.id.clone());
+    let Some((file, bytes)) = blocking(move || directory.open_staging(&key, &id)).await? else { return Ok(()) };
+    match hash(file_stream(file, path, 0..bytes).boxed()).await {
+        Ok((found, _)) if found == *sha256 => Ok(()),
+        Ok(_) => Err(BucketError::upload_lost(&upload.key, "its staging file has other bytes than were sent")),
+        // Of a file on a bad block no attempt would ever make an object.
+        Err(error) => Err(BucketError::upload_lost(&upload.key, &error.to_string())),
+    }
+}
+
 /// What an error of an upload that was begun means.
 fn of_upload(upload: &Upload, error: &object_store::Error) -> BucketError {
     match (error, BucketError::of_store(&upload.key, error)) {
@@ -213,5 +240,38 @@ fn of_upload(upload: &Upload, error: &object_store::Error) -> BucketError {
             BucketError::upload_lost(&upload.key, "the store does not know it")
         }
         (_, other) => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+    use crate::bucket::Config;
+    use crate::bucket::tests::config;
+
+    #[tokio::test]
+    async fn an_upload_read_from_a_record_is_lost_when_its_staging_file_has_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let url = format!("file:{}", dir.path().display());
+        let bucket = Bucket::open(&Config { part_size: 4, ..config(&url) }).unwrap();
+        let Uploads::Local(directory) = &bucket.store().uploads else { panic!("expected a directory") };
+        let key: ObjectKey = "job/video.mp4".parse().unwrap();
+        let part = |text: &'static str| vec![Bytes::from_static(text.as_bytes())];
+        for changed_at in [Some(2), Some(5), None] {
+            let begun = bucket.start_upload(&key, "video/mp4").await.unwrap();
+            let first = bucket.put_part(&begun, 0, part("0123")).await.unwrap();
+            let upload: Upload = serde_json::from_str(&serde_json::to_string(&begun).unwrap()).unwrap();
+            let second = bucket.put_part(&upload, 1, part("4567")).await.unwrap();
+            if let Some(at) = changed_at {
+                let staging = OpenOptions::new().write(true).open(directory.staging(&key, &upload.id)).unwrap();
+                staging.write_all_at(b"!", at).unwrap();
+            }
+            let completed = bucket.complete_upload(&upload, vec![first, second], &Digest::of(b"01234567")).await;
+            assert_eq!(matches!(completed, Err(BucketError::UploadLost { .. })), changed_at.is_some(), "{completed:?}");
+            assert_eq!(bucket.size(&key).await.unwrap(), changed_at.is_none().then_some(8));
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Long downloads go on where they stopped: in the next attempt, after a kill, after a stop.
 
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -84,6 +86,35 @@ async fn a_download_that_was_killed_goes_on_at_the_last_recorded_part() {
     assert!(media.sent() < SIZE * 3 / 2, "{}", media.sent());
     assert_eq!(process.terminate().await, Some(0));
     assert_eq!(staging(&dir.path().join("bucket")), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_download_whose_staging_file_was_changed_after_a_kill_is_fetched_anew() {
+    fn cut(staging: &File) {
+        staging.set_len(3 * PART as u64).unwrap();
+    }
+    fn flip(staging: &File) {
+        let (mut byte, at) = ([0], 3 * PART as u64 + 7);
+        staging.read_exact_at(&mut byte, at).unwrap();
+        staging.write_all_at(&[!byte[0]], at).unwrap();
+    }
+    for change in [cut as fn(&File), flip] {
+        let (dir, media) = (tempfile::tempdir().unwrap(), RangedServer::start());
+        let program = Program::new(dir.path());
+        let file = Ranged::new(mp4(1, SIZE));
+        let (process, _) = halted(&program, &media, &file, 14).await;
+        process.kill();
+        let path = staging(&dir.path().join("bucket")).remove(0);
+        change(&OpenOptions::new().read(true).write(true).open(path).unwrap());
+        media.put("/v.mp4", file.clone());
+        let process = program.start().await;
+        let job = process.job_in(&video_id(1), "archived").await;
+        assert_whole(&job, &dir.path().join("bucket"), &file.bytes);
+        assert_eq!(media.began_at("/v.mp4"), [0, 14 * PART, 0]);
+        assert_eq!(job["assets"][0]["attempts"], 0);
+        assert_eq!(process.terminate().await, Some(0));
+        assert_eq!(staging(&dir.path().join("bucket")), Vec::<String>::new());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

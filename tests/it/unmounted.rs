@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use replyvault::bucket::Bucket;
 use serde_json::Value;
 
 use crate::support::media::{MediaServer, mp4};
@@ -94,6 +95,30 @@ impl Bench {
         let job = self.vault.archived(&video_id(number)).await;
         assert_eq!(job["assets"][0]["attempts"], 0, "{job:#}");
         self.vault.assert_stored(&job, &mp4(number, 3000)).await;
+    }
+
+    /// Why the bucket is not used, as the log has it.
+    async fn refusal(&self) -> String {
+        let settings = &self.vault.settings;
+        let bucket = Bucket::open_for_vault(&settings.bucket, &settings.data_dir.join("bucket.json")).unwrap();
+        bucket.identify(true).await.unwrap_err().to_string()
+    }
+
+    /// Uses what lies at the bucket's place once somebody has done what the log says.
+    async fn uses_what_is_there(&mut self, number: u64) {
+        self.vault.stop().await;
+        let record = self.vault.settings.data_dir.join("bucket.json");
+        let remedy = format!("write the word new into {} and start again", record.display());
+        let refusal = self.refusal().await;
+        assert!(refusal.contains(&remedy), "{refusal}");
+        std::fs::write(&record, "new\n").unwrap();
+        self.vault.start_again().await;
+        self.archives(number).await;
+        until(&self.vault, |storage| storage == "ok").await;
+        // From then on it is known as any other.
+        self.vault.stop().await;
+        self.vault.start_again().await;
+        self.archives(number + 1).await;
     }
 
     /// Takes a callback over and over while the bucket is another, and archives it when it is back.
@@ -203,6 +228,40 @@ async fn another_vaults_bucket_is_not_written_to() {
     assert_eq!(files(&mount_point).len(), before);
     std::fs::write(bench.disk.marker(), marker).unwrap();
     bench.is_archived(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_emptied_bucket_is_used_again_when_somebody_says_so() {
+    let s3 = S3Server::start().await;
+    let directory = Vault::start().await;
+    let mount_point = directory.dir.path().join("bucket");
+    let in_s3 = Vault::start_with(with_bucket(s3.config("vault"))).await;
+    for (vault, place) in [(directory, mount_point), (in_s3, s3.root.path().join(&s3.bucket))] {
+        let mut bench = Bench::new(vault, &place).await;
+        bench.vault.stop().await;
+        bench.disk.unmount();
+        bench.vault.start_again().await;
+        is_refused(&bench.vault).await;
+        // To forget which bucket it was is not to say so.
+        bench.vault.stop().await;
+        std::fs::remove_file(bench.vault.settings.data_dir.join("bucket.json")).unwrap();
+        bench.vault.start_again().await;
+        is_refused(&bench.vault).await;
+        bench.uses_what_is_there(2).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_whose_marker_has_changed_is_used_again_when_somebody_says_so() {
+    let s3 = S3Server::start().await;
+    for (prefix, damage) in [("one", r#"{"vault":"another"}"#), ("two", "damaged")] {
+        let vault = Vault::start_with(with_bucket(s3.config(prefix))).await;
+        let mut bench = Bench::new(vault, &s3.root.path().join(&s3.bucket).join(prefix)).await;
+        std::fs::write(bench.disk.marker(), damage).unwrap();
+        let refusal = bench.refusal().await;
+        assert!(refusal.contains("_replyvault/vault.json"), "{refusal}");
+        bench.uses_what_is_there(2).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
