@@ -5,6 +5,8 @@
 //! the bucket does not answer at the start, callbacks are taken all the same, and it is asked until it does. A start after
 //! that asks for the same, until all of it is on the disk in the state's store: the journal keeps its baseline until then.
 //! Then it notes up to where the bucket's journal goes, which no header here tells a state that is made anew later.
+//!
+//! Where no journal was here at all, only a rebuild reads the bucket's. Until it has, each start knows that refs may be missing.
 
 use std::time::Duration;
 
@@ -52,13 +54,25 @@ pub async fn compare_with_archive(log: &EventLog) -> Option<()> {
                 recovery = log.start_over().await?;
             }
         }
-        Standing::Empty => tracing::warn!(
-            "the bucket has an older journal, and there was none here: after a loss, put secrets.toml back and run `replyvault \
-             rebuild`"
-        ),
+        Standing::Empty => {
+            // A state that outlived its journal has all of it.
+            if recovery.applied > 0 && !recovery.made_anew && !log.journal().has_inherited_baseline() {
+                standing = Standing::InStep;
+                tracing::warn!(
+                    "the journal is gone, and the state has what it told: only what is in the bucket could be rebuilt"
+                );
+            } else {
+                tracing::warn!(
+                    "the bucket has an older journal, and there was none here: after a loss, put secrets.toml back and run \
+                     `replyvault rebuild`"
+                );
+            }
+        }
         Standing::InStep | Standing::Unknown => {}
     }
-    log.note_archive_folded_in();
+    if standing != Standing::Empty {
+        log.note_archive_folded_in();
+    }
     let may_lack_jobs = recovery.has_gaps() || recovery.made_anew || standing.is_older_copy();
     end_comparison(log, standing, may_lack_jobs).await
 }
@@ -79,8 +93,8 @@ async fn record_behind(log: &EventLog, archive_end: u64) -> Option<()> {
     Some(())
 }
 
-/// Clears the journal's baseline, however long that takes; before that, records that manifests are to be read if the state
-/// `may_lack_jobs`. `None` when the service stops before.
+/// Clears the journal's baseline, however long that takes, unless only a rebuild may; before that, records that manifests are
+/// to be read if the state `may_lack_jobs`. `None` when the service stops before.
 async fn end_comparison(log: &EventLog, standing: Standing, may_lack_jobs: bool) -> Option<()> {
     loop {
         let log = log.clone();
@@ -89,12 +103,15 @@ async fn end_comparison(log: &EventLog, standing: Standing, may_lack_jobs: bool)
                 // A later start could not tell any more.
                 PendingRestore::of(&log).record()?;
             }
-            if let Standing::OlderCopy { archive_end } = standing {
-                log.journal().note_unlinked(archive_end)?;
-                return clear_baseline(&log);
+            match standing {
+                Standing::OlderCopy { archive_end } => {
+                    log.journal().note_unlinked(archive_end)?;
+                    clear_baseline(&log)
+                }
+                Standing::Empty => Ok(()),
+                // What is in step has read nothing that a crash could take from the store.
+                Standing::InStep | Standing::Unknown => Ok(log.journal().clear_baseline()?),
             }
-            // What is in step has read nothing that a crash could take from the store.
-            Ok(log.journal().clear_baseline()?)
         });
         match ending.await {
             Ok(Ok(())) => return Some(()),

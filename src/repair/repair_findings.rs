@@ -75,9 +75,15 @@ impl Run<'_> {
         let says_more =
             |found: &Manifest| record.job.state.is_superseded_by(found.job.state) || found.names_more_than(&record.job);
         // It may be all that knows a file's digest.
-        if written.as_ref().is_some_and(says_more) {
-            let expected = "it says more than the state and is kept: once the objects that it names are there, run \
-                            `replyvault rebuild`, or retry the job";
+        if let Some(written) = &written
+            && says_more(written)
+        {
+            let expected = if written.is_damaged() {
+                "it is damaged, says more than the state and is kept: retry the job, or move it away and repair again"
+            } else {
+                "it says more than the state and is kept: once the objects that it names are there, run `replyvault \
+                 rebuild`, or retry the job"
+            };
             return Err(expected.to_owned());
         }
         // A manifest must only name what is there.
@@ -100,7 +106,10 @@ impl Run<'_> {
             }
         };
         // A job that was restored from its manifest has its callback nowhere else.
-        let callback = callback.or(written.and_then(|found| found.callback));
+        let callback = match (callback, written) {
+            (None, Some(written)) => written.into_callback()?,
+            (callback, _) => callback,
+        };
         let manifest = Manifest::new(&record.job, callback, Timestamp::now());
         self.inner.bucket.put_manifest(key, &manifest).await.map_err(|error| error.to_string())?;
         tracing::info!(%key, "a manifest was written again");

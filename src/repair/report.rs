@@ -22,7 +22,7 @@ pub enum FindingKind {
     MissingIndexEntry,
     /// A job has ended and has no manifest.
     MissingManifest,
-    /// A manifest is not one, or does not say what the job's record says.
+    /// A manifest is not one, is not as it was written, or does not say what the job's record says.
     DamagedManifest,
     /// Nothing names the object.
     OrphanObject,

@@ -156,18 +156,23 @@ async fn restore_one(
         }
         Err(error) => return Err(error.into()),
     };
-    let content = match Manifest::read(&bytes) {
+    let mut content = match Manifest::read_also_damaged(&bytes) {
         Ok(content) => content,
         Err(error) => {
             tracing::warn!(%key, error, "a manifest cannot be read and was passed over");
             return Ok(false);
         }
     };
+    let is_damaged = content.is_damaged();
+    if is_damaged {
+        tracing::warn!(%key, "a manifest is damaged: of what it says, only the digests of its files can be checked");
+        content.callback = None;
+    }
     let mut job = job(content, folder, key, parse_callback);
     for asset in &mut job.assets {
         let Some(file) = &asset.stored else { continue };
-        if !is_there(bucket, file).await? {
-            let error = format!("the manifest names {}, which is not there with its size", file.key);
+        if !is_there(bucket, file, is_damaged).await? {
+            let error = format!("the manifest names {}, which is not there as it names it", file.key);
             tracing::warn!(job = %job.id, error);
             // A retry asks the provider for a link.
             (asset.state, asset.stuck) = (AssetState::Stuck, Some(StuckReason::AttemptsExhausted));
@@ -196,9 +201,13 @@ fn has_told_all(job: &Job) -> bool {
     }
 }
 
-/// Whether an object is there that may hold a file's bytes, by its size.
-async fn is_there(bucket: &Bucket, file: &StoredFile) -> Result<bool, BucketError> {
+/// Whether an object is there that holds a file's bytes: `by_digest`, for which all of it is read, or by its size.
+async fn is_there(bucket: &Bucket, file: &StoredFile, by_digest: bool) -> Result<bool, BucketError> {
     let Ok(key) = file.key.parse::<ObjectKey>() else { return Ok(false) };
+    if by_digest {
+        let found = with_retry(BucketError::is_outage, || bucket.digest(&key)).await?;
+        return Ok(found == Some((file.sha256, file.bytes)));
+    }
     let found = with_retry(BucketError::is_outage, || bucket.size(&key)).await?;
     Ok(found == Some(file.bytes))
 }

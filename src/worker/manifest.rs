@@ -78,7 +78,12 @@ impl<'a> Ending<'a> {
                 tracing::warn!(%key, "a manifest names files that the state does not know as stored: it is kept");
                 return Ok(());
             }
-            manifest.callback = manifest.callback.or(written.callback);
+            if manifest.callback.is_none() {
+                if written.is_damaged() {
+                    tracing::warn!(%key, "a manifest was damaged, and so may be the callback that it alone has");
+                }
+                manifest.callback = written.callback;
+            }
         }
         self.bucket.put_manifest(key, &manifest).await?;
         Ok(())

@@ -70,6 +70,23 @@ impl Archive {
         std::fs::write(path, bytes).unwrap();
     }
 
+    /// Puts `to` where `from` first stands in a job's manifest, and returns the text.
+    fn change_manifest(&self, job: usize, from: &str, to: &str) -> String {
+        let path = self.path(self.manifest_key(job));
+        let written = std::fs::read_to_string(&path).unwrap();
+        let changed = written.replacen(from, to, 1);
+        assert_ne!(changed, written);
+        std::fs::write(path, &changed).unwrap();
+        changed
+    }
+
+    /// Has a job's manifest name its file's digest with another first digit.
+    fn change_a_digit(&self, job: usize) {
+        let sha256 = self.jobs[job]["assets"][0]["sha256"].as_str().unwrap();
+        let digit = if sha256.starts_with('0') { '1' } else { '0' };
+        self.change_manifest(job, sha256, &format!("{digit}{}", &sha256[1..]));
+    }
+
     /// The lines that `verify` should print: kind, key and job.
     fn expected(&self, faults: &[(&str, &str, Option<usize>)]) -> BTreeSet<String> {
         let line = |(kind, key, job): &(&str, &str, Option<usize>)| {

@@ -143,6 +143,21 @@ async fn a_manifest_whose_object_is_gone_or_cut_makes_no_index_entry_and_no_arch
     assert_eq!(archive.vault.job(&video_id(2)).await["state"], "archived");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_damaged_manifest_only_files_whose_bytes_it_names_are_believed() {
+    let mut archive = Archive::of(&[1000, 2000, 3000]).await;
+    std::fs::remove_dir_all(archive.vault.dir.path().join("data")).unwrap();
+    archive.change_a_digit(0);
+    archive.change_manifest(1, "\"callbacks\": 1", "\"callbacks\": 7");
+    let ended = archive.run(&["rebuild"]).await;
+    assert!(ended.code == 0 && ended.stdout.contains(" and 3 manifests\njobs: archived 2, stuck 1\n"), "{ended:?}");
+    archive.vault.start_again().await;
+    let (_, media) = archive.vault.get("/api/v1/media").await;
+    let mut keys: Vec<_> = media["items"].as_array().unwrap().iter().map(|it| it["key"].as_str().unwrap()).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, [archive.key(1), archive.key(2)]);
+}
+
 async fn until(what: &str, is_reached: impl Fn() -> bool) {
     let reached = async {
         while !is_reached() {
@@ -266,6 +281,11 @@ async fn repair_keeps_a_manifest_that_says_more_than_the_state() {
     for text in ["; cannot be repaired: it says more than the state and is kept", "`replyvault rebuild`"] {
         assert!(is_line_about(&ended, &start, text), "{ended:?}");
     }
+    let damaged = half.archive.change_manifest(0, "\"writtenAt\": \"20", "\"writtenAt\": \"21");
+    let ended = half.archive.run(&["verify", "--repair"]).await;
+    assert!(is_line_about(&ended, &start, "; cannot be repaired: it is damaged, says more"), "{ended:?}");
+    assert_eq!(std::fs::read_to_string(&half.manifest).unwrap(), damaged);
+    std::fs::write(&half.manifest, &half.written).unwrap();
     half.comes_back().await;
 }
 
@@ -308,9 +328,28 @@ async fn a_manifest_that_repair_writes_again_keeps_the_callback_that_it_had() {
     let callback = manifest["callback"].clone();
     assert!(callback.is_object());
     manifest["job"]["state"] = "stuck".into();
+    // As an earlier version wrote it.
+    manifest.as_object_mut().unwrap().remove("digest").unwrap();
     std::fs::write(&path, manifest.to_string()).unwrap();
     let ended = archive.run(&["verify", "--repair"]).await;
     assert!(is_line_about(&ended, "damaged_manifest ", "; repaired"), "{ended:?}");
     let manifest: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     assert_eq!((&manifest["job"]["state"], &manifest["callback"]), (&Value::from("archived"), &callback));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_manifest_with_the_only_copy_of_a_callback_is_kept() {
+    let archive = Archive::of(&[1000]).await;
+    std::fs::remove_dir_all(archive.vault.dir.path().join("data")).unwrap();
+    let ended = archive.run(&["rebuild"]).await;
+    assert!(ended.stdout.contains("jobs: archived 1\n"), "{ended:?}");
+    let path = archive.path(archive.manifest_key(0));
+    let damaged = archive.change_manifest(0, "\"replyRef\": \"ref-0\"", "\"replyRef\": \"raf-0\"");
+    let ended = archive.run(&["verify", "--repair"]).await;
+    assert!(is_line_about(&ended, "damaged_manifest ", "; cannot be repaired: it is damaged, and so"), "{ended:?}");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), damaged);
+    std::fs::remove_file(&path).unwrap();
+    let ended = archive.run(&["verify", "--repair"]).await;
+    assert!(is_line_about(&ended, "missing_manifest ", "; repaired"), "{ended:?}");
+    assert!(archive.run(&["verify"]).await.result().contains("damage 0"));
 }

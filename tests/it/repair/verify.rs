@@ -13,6 +13,16 @@ use crate::support::vault::PATIENCE;
 /// More than three parts of the program's.
 const LARGE: usize = 200 << 10;
 
+/// A job's manifest without what is different whenever it is written.
+fn manifest(archive: &Archive, job: usize) -> Value {
+    let written = std::fs::read(archive.path(archive.manifest_key(job))).unwrap();
+    let mut manifest: Value = serde_json::from_slice(&written).unwrap();
+    for member in ["writtenAt", "digest"] {
+        assert!(manifest.as_object_mut().unwrap().remove(member).is_some(), "{member}");
+    }
+    manifest
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_untouched_bucket_verifies_clean() {
     let archive = Archive::of(&[1000, 2000, LARGE]).await;
@@ -68,7 +78,7 @@ async fn every_kind_of_damage_is_found_and_named() {
 async fn repair_mends_what_it_can_and_reports_and_keeps_the_rest() {
     let archive = Archive::of(&[1000, LARGE, LARGE, 1000, 1000, 1000, 1000]).await;
     let at = |key: &str| archive.path(key);
-    let manifest_before: Value = serde_json::from_slice(&std::fs::read(at(archive.manifest_key(3))).unwrap()).unwrap();
+    let manifest_before = manifest(&archive, 3);
     std::fs::remove_file(at(archive.key(0))).unwrap();
     std::fs::write(at(archive.key(1)), [0; 999]).unwrap();
     archive.flip_a_byte(2);
@@ -106,9 +116,7 @@ async fn repair_mends_what_it_can_and_reports_and_keeps_the_rest() {
     for (number, size) in [(0, 1000), (1, LARGE), (2, LARGE)] {
         assert!(std::fs::read(at(archive.key(number as usize))).unwrap() == mp4(number, size), "{number}");
     }
-    let mut manifest: Value = serde_json::from_slice(&std::fs::read(at(archive.manifest_key(3))).unwrap()).unwrap();
-    manifest["writtenAt"] = manifest_before["writtenAt"].clone();
-    assert_eq!(manifest, manifest_before);
+    assert_eq!(manifest(&archive, 3), manifest_before);
     assert!(std::fs::read(at(archive.key(6))).unwrap() == flipped && !at(archive.key(5)).exists());
 
     let again = archive.run(&["verify"]).await;
@@ -122,6 +130,25 @@ async fn repair_mends_what_it_can_and_reports_and_keeps_the_rest() {
     archive.media.put("/5.mp4", mp4(5, 1000), "video/mp4");
     let mended = archive.run(&["verify", "--repair"]).await;
     assert!(mended.stdout.ends_with("damage 3, repaired 3, could not be read 0\n"), "{mended:?}");
+    assert!(archive.run(&["verify"]).await.result().contains("damage 0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_with_one_wrong_character_is_found_and_written_again() {
+    let archive = Archive::of(&[1000; 4]).await;
+    let before: Vec<_> = (0..4).map(|job| manifest(&archive, job)).collect();
+    archive.change_manifest(0, "\"replyRef\": \"ref-0\"", "\"replyRef\": \"raf-0\"");
+    // In the callback, which the state does not compare.
+    archive.change_manifest(1, "statusFinal\":true", "statusFinaL\":true");
+    archive.change_manifest(2, "\"digest\"", "\"digesu\"");
+    archive.change_a_digit(3);
+    let ended = archive.run(&["verify"]).await;
+    let damaged = [0, 1, 2, 3].map(|job| ("damaged_manifest", archive.manifest_key(job), Some(job)));
+    assert_eq!((ended.code, findings(&ended)), (1, archive.expected(&damaged)), "{ended:?}");
+    assert!(ended.stdout.contains(": its digest is not that of its bytes\n"), "{ended:?}");
+    let ended = archive.run(&["verify", "--repair"]).await;
+    assert!(ended.stdout.ends_with("damage 4, repaired 4, could not be read 0\n"), "{ended:?}");
+    assert!((0..4).map(|job| manifest(&archive, job)).eq(before));
     assert!(archive.run(&["verify"]).await.result().contains("damage 0"));
 }
 
