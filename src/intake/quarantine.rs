@@ -48,6 +48,8 @@ impl QuarantineFilter {
 
 /// Bodies in one journal event, and looked at in one go.
 const BATCH: usize = 1000;
+/// At each start the journal goes on at a position that follows from the time, or behind: so many for each millisecond.
+const POSITIONS_PER_MS: u64 = 1 << 16;
 
 impl Intake {
     /// Looks at a quarantined body again, as if it came now over the URL it came over. `None`: there is no such body.
@@ -173,8 +175,9 @@ impl Intake {
 
     async fn bound_age(&self) -> Result<(), IntakeError> {
         let age = u64::try_from(self.inner.config.quarantine.age.as_millis()).unwrap_or(u64::MAX);
-        let before = Timestamp::from_millis_clamped(Timestamp::now().millis().saturating_sub(age));
-        let removed = self.remove_all(move |record| record.at < before, QuarantineRemoval::Age).await?;
+        let now = Timestamp::now();
+        let before = Timestamp::from_millis_clamped(now.millis().saturating_sub(age));
+        let removed = self.remove_all(move |record| came_at(record, now) < before, QuarantineRemoval::Age).await?;
         if removed > 0 {
             tracing::warn!(removed, "bodies were in quarantine for as long as they may be, and are deleted");
         }
@@ -240,6 +243,12 @@ impl Intake {
             };
         }
     }
+}
+
+/// When a body came. The clock may have been behind then; positions never go back. One that is ahead of the time says nothing.
+fn came_at(record: &QuarantineRecord, now: Timestamp) -> Timestamp {
+    let by_position = Timestamp::from_millis_clamped(record.position / POSITIONS_PER_MS);
+    if by_position <= now { record.at.max(by_position) } else { record.at }
 }
 
 /// A body in quarantine, as far as its size matters.

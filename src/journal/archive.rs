@@ -125,7 +125,7 @@ pub enum Standing {
     Unknown,
     /// The archive has nothing newer than what was here when the journal was opened.
     InStep,
-    /// There was nothing here, and the archive has segments.
+    /// There was nothing here, and the archive has segments that no rebuild has read. So it is after later starts, too.
     Empty,
     /// What was here is older than the archive: a copy that was put back.
     OlderCopy {
@@ -164,9 +164,10 @@ enum Surveyed {
 }
 
 impl Journal {
-    /// How what was here at the start stands to the archive, as far as it was asked.
+    /// How what was here at the start stands to the archive, as far as it was asked. Where there is none, nothing is newer.
     pub fn standing(&self) -> Standing {
         match &*self.survey.state.lock() {
+            Surveyed::Not | Surveyed::Failed if self.archive.is_none() => Standing::InStep,
             Surveyed::Not | Surveyed::Failed => Standing::Unknown,
             Surveyed::Done { standing, .. } => *standing,
         }
@@ -185,14 +186,15 @@ impl Journal {
     }
 
     /// Archived segments from `from` on that a replay may need. Where it does not know of any that it must have, the archive
-    /// is asked briefly, once, and again for what lies before its first answer; without an answer there are none.
+    /// is asked briefly, once, and again for what lies before its first answer; without an answer there are none. Nor are there
+    /// where nothing was here: those a rebuild reads.
     pub(super) fn archived(&self, from: u64, must: bool) -> Result<Vec<Archived>, ArchiveError> {
         let Some(archive) = &self.archive else { return Ok(Vec::new()) };
         if must {
             return archive.segments(from, Patience::Thorough);
         }
-        let Some(newest) = self.baseline.newest() else { return Ok(Vec::new()) };
-        let lowest = from.min(newest);
+        let newest = self.baseline.newest();
+        let lowest = newest.map_or(0, |newest| from.min(newest));
         let is_worth_asking = match &*self.survey.state.lock() {
             Surveyed::Not => true,
             Surveyed::Failed => false,
@@ -203,10 +205,10 @@ impl Journal {
             self.note_listing(lowest, archive.segments(lowest, Patience::Brief));
         }
         match &*self.survey.state.lock() {
-            Surveyed::Done { archived, .. } => {
+            Surveyed::Done { archived, .. } if newest.is_some() => {
                 Ok(archived.iter().filter(|segment| segment.base >= from).cloned().collect())
             }
-            Surveyed::Not | Surveyed::Failed => Ok(Vec::new()),
+            Surveyed::Done { .. } | Surveyed::Not | Surveyed::Failed => Ok(Vec::new()),
         }
     }
 
@@ -257,7 +259,9 @@ impl Journal {
 
     fn compare(&self, archived: &[Archived]) -> Standing {
         let Some(newest) = self.baseline.newest() else {
-            return if archived.is_empty() { Standing::InStep } else { Standing::Empty };
+            // What a rebuild has read, or begun to read, a state that is made anew waits for.
+            let is_read = |segment: &Archived| segment.latest_end() <= self.unlinked.get();
+            return if archived.iter().all(is_read) { Standing::InStep } else { Standing::Empty };
         };
         let is_beyond = |segment: &&Archived| {
             segment.base > newest || (segment.end.is_some_and(|end| self.is_shorter_here(segment.base, end)))

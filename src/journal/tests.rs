@@ -280,6 +280,7 @@ fn the_archive_is_compared_with_what_was_here_before_segments_were_begun_without
         Writer::new(journal, at_least).unwrap().append([&repeated(number)], Durability::Synced).unwrap();
     };
     append(open(), 0, 1);
+    open().clear_baseline().unwrap();
     let beyond = Journal::open(elsewhere.path()).unwrap();
     append(beyond.clone(), 1 << 20, 2);
     archive.0.lock().unwrap().insert(1 << 20, beyond.segment(1 << 20).unwrap());

@@ -9,7 +9,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 use super::frame;
 use super::header::{HEADER_SIZE, Header};
 use super::lock::Lock;
-use super::{Entry, Journal, JournalError};
+use super::{Entry, Journal, JournalError, Standing};
 
 /// What must be true before an entry counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -209,8 +209,8 @@ impl Writer {
 
     fn begin_segment(&mut self) -> Result<Segment, JournalError> {
         self.expect_to_be_alone()?;
-        if self.journal.archive.is_some() {
-            self.journal.baseline.record()?;
+        if self.journal.standing() != Standing::InStep {
+            self.journal.baseline.record(self.next_base)?;
         }
         let header = Header { base: self.next_base, previous_end: self.acknowledged, salt: rand::random() };
         let path = self.journal.path(header.base);

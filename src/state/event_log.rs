@@ -63,7 +63,7 @@ pub struct EventLog {
     sender: Arc<Mutex<Option<mpsc::Sender<LogCommand>>>>,
     health: Arc<Health>,
     recovered: watch::Receiver<Recovered>,
-    /// Whether the archive may have more than the segments that were here at the start, and the state lack it.
+    /// Whether the archive may have more than what was here at the start, and the state lack it.
     awaits_archive: Arc<AtomicBool>,
     threads: Arc<Mutex<Vec<JoinHandle<()>>>>,
     supervisor: Supervisor,
@@ -134,7 +134,8 @@ struct Batch {
 const MAX_QUEUED_COMMANDS: usize = 1024;
 /// How many of them the first thread sorts by where they come from, at most.
 const MAX_SORTED_REQUESTS: usize = 4096;
-/// How many bytes of bodies one write takes up, about: little enough that the next, with a share for everybody, is soon.
+/// How many bytes of bodies, and of what is parsed of them, one write takes up, about: little enough that the next, with a
+/// share for everybody, is soon.
 const BATCH_BYTES: usize = 1 << 20;
 /// For how long a stop waits until the store has what is folded in.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
@@ -148,7 +149,6 @@ impl EventLog {
     /// # Errors
     /// When the end of the journal cannot be read, or a thread not be started. A state that cannot be opened is tried again.
     pub fn open(journal: Journal, dir: &Path, parse_callback: ParseCallback) -> Result<Self, RecoveryError> {
-        let has_segments = journal.newest().is_some();
         // Who may not write must not touch the state either: it is somebody's.
         let mut writer = Writer::new(journal.clone(), first_position())?;
         let (state, opened, aside) = open_state(dir, None);
@@ -157,7 +157,7 @@ impl EventLog {
             let StartedParts { receiver, folding, batches, health, .. } = parts;
             append::run(writer, receiver, &folding, &batches, &health);
         })?;
-        log.awaits_archive.store(has_segments, Ordering::Release);
+        log.awaits_archive.store(true, Ordering::Release);
         Ok(log)
     }
 
@@ -328,7 +328,7 @@ impl EventLog {
     }
 
     /// Whether the state may lack refs that the archive knows: what was here at the start is not compared with the archive
-    /// yet, or turned out to be older, and what is beyond it is not all folded in.
+    /// yet, or turned out to be older or gone, and what is beyond it is not all folded in.
     pub fn may_lack_refs(&self) -> bool {
         self.awaits_archive.load(Ordering::Acquire) && self.journal.standing() != Standing::InStep
     }
@@ -451,12 +451,17 @@ fn sender(request: &AppendRequest) -> Option<Target> {
     }
 }
 
+/// What an entry counts for in its sender's share: a small body may name as many files as a large one.
 fn size(request: &AppendRequest) -> usize {
     /// Of an entry beside its body.
     const FIXED: usize = 512;
-    match &request.entry {
-        Entry::Callback(callback) => callback.body.len() + FIXED,
-        Entry::Kept(kept) => kept.callback.body.len() + FIXED,
-        Entry::Event(_) => FIXED,
-    }
+    let body = match &request.entry {
+        Entry::Callback(callback) => callback.body.len(),
+        Entry::Kept(kept) => kept.callback.body.len(),
+        Entry::Event(_) => 0,
+    };
+    body + request.parsed.as_ref().map_or(0, ParsedCallback::bytes) + FIXED
 }
+
+#[cfg(test)]
+mod tests;

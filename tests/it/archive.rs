@@ -10,7 +10,9 @@ use replyvault::bucket::Bucket;
 use replyvault::domain::Target;
 use replyvault::intake::Intake;
 use replyvault::journal::ArchiveError;
-use replyvault::repair::{ArchiveKeys, FindingKind, RebuildProgress, Report, Retention, open_journal, rebuild};
+use replyvault::repair::{
+    ArchiveKeys, FindingKind, RebuildProgress, Report, Retention, compare_with_archive, open_journal, rebuild,
+};
 use serde_json::{Value, json};
 
 use crate::support::child::{Program, TOKEN};
@@ -221,6 +223,57 @@ async fn until_the_bucket_answers_callbacks_are_taken_for_refs_that_only_its_jou
     let unknown = json!({"refId": format!("ref_{:026}", 7)});
     assert_eq!(vault.post(&url_of(vault, &unknown), body(11)).await.0, 401);
     assert_eq!(vault.post(&url_of(vault, &removed), body(10)).await.0, 401);
+}
+
+/// Starts again, and waits until what is there is compared with the bucket.
+async fn start_and_compare(vault: &mut Vault) {
+    vault.start_again().await;
+    compare_with_archive(vault.running().intake().log()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_journal_gone_callbacks_are_taken_for_refs_until_a_rebuild_has_read_the_buckets() {
+    let s3 = S3Server::start().await;
+    let mut vault = Vault::start_with(with_bucket(s3.config("vault"))).await;
+    let unknown = json!({"refId": format!("ref_{:026}", 7)});
+    let body = |number: u64| json!({"videoId": video_id(number), "status": 1, "percent": 10}).to_string();
+    // Of a new vault it is nobody's.
+    compare_with_archive(vault.running().intake().log()).await.unwrap();
+    assert_eq!(vault.post(&url_of(&vault, &unknown), body(9)).await.0, 401);
+    let (_, registered) = vault.send("POST", "/api/v1/refs", &json!({"replyRef": "boat"})).await;
+    vault.callback(running(1)).await;
+    move_segments(&vault).await;
+    let bucket = vault.running().bucket().clone();
+    vault.stop().await;
+    for folder in ["journal", "state"] {
+        std::fs::remove_dir_all(data(&vault).join(folder)).unwrap();
+    }
+    s3.break_with(503);
+    vault.start_without_waiting().await;
+    until("the state is there", async || vault.get("/api/v1/stats").await.0 == 200).await;
+    for number in [2, 3, 4] {
+        let (status, answer) = vault.post(&url_of(&vault, &registered), body(number)).await;
+        assert_eq!(status, 202, "{number}: {answer}");
+        vault.stop().await;
+        s3.break_with(0);
+        start_and_compare(&mut vault).await;
+    }
+    vault.stop().await;
+    let (dir, progress) = (data(&vault), RebuildProgress::default());
+    rebuild(&dir, &bucket, journal_keys(), Intake::parse_callback, &progress).await.unwrap();
+    start_and_compare(&mut vault).await;
+    for number in [2, 3, 4] {
+        let job = vault.job(&video_id(number)).await;
+        assert_eq!((&job["refId"], &job["replyRef"]), (&registered["refId"], &json!("boat")), "{job:#}");
+    }
+    assert_eq!(vault.post(&url_of(&vault, &unknown), body(9)).await.0, 401);
+    // A rebuild that comes first leaves nothing to wait for, also where it adds nothing to the journal.
+    vault.stop().await;
+    std::fs::remove_dir_all(&dir).unwrap();
+    rebuild(&dir, &bucket, journal_keys(), Intake::parse_callback, &progress).await.unwrap();
+    start_and_compare(&mut vault).await;
+    assert_eq!(vault.post(&url_of(&vault, &registered), body(5)).await.0, 200);
+    assert_eq!(vault.post(&url_of(&vault, &unknown), body(9)).await.0, 401);
 }
 
 #[tokio::test(flavor = "multi_thread")]

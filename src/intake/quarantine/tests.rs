@@ -7,7 +7,7 @@ use secrecy::SecretString;
 
 use super::*;
 use crate::intake::{Config, ReplyKeys, ReplyUrls};
-use crate::journal::Journal;
+use crate::journal::{CallbackEntry, Entry, Journal};
 use crate::state::EventLog;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -87,6 +87,46 @@ async fn a_clock_that_jumped_ahead_takes_nothing_out_of_quarantine() {
     };
     timeout(Duration::from_secs(60), gone).await.expect("they stay");
     intake.log().close();
+}
+
+#[tokio::test]
+async fn a_body_that_came_while_the_clock_was_behind_stays_in_quarantine() {
+    let dir = tempfile::tempdir().unwrap();
+    let intake = with_bodies(dir.path(), QuarantineLimits::default(), 1).await;
+    let body = Bytes::from_static(br#"{"odd":"of 1970"}"#);
+    let parsed = Intake::parse_callback(&body);
+    let entry = CallbackEntry {
+        at: Timestamp::from_millis_clamped(1),
+        target: Target::Channel,
+        adopt: true,
+        sidecars: false,
+        confirm: false,
+        asked: false,
+        foreign: false,
+        replay_of: None,
+        body,
+    };
+    intake.log().record_callback(Entry::Callback(entry), parsed).await.unwrap();
+    intake.bound_once(&mut SteadyClock::start(), Duration::ZERO).await.unwrap();
+    assert_eq!(kept(intake.log()), 2);
+    intake.log().close();
+}
+
+#[test]
+fn a_position_tells_when_a_body_came_unless_it_is_ahead_of_the_time() {
+    let time = Timestamp::from_millis_clamped;
+    // In milliseconds: by the position, by the clock, and what counts at the time 1000.
+    for (by_position, at, came) in [(500, 1, 500), (500, 600, 600), (1000, 1, 1000), (1001, 1, 1), (1001, 900, 900)] {
+        let record = QuarantineRecord {
+            position: by_position * POSITIONS_PER_MS + 7,
+            at: time(at),
+            target: Target::Channel,
+            reason: QuarantineReason::UnknownShape,
+            job_id: None,
+            bytes: 2,
+        };
+        assert_eq!(came_at(&record, time(1000)), time(came), "{by_position} {at}");
+    }
 }
 
 #[tokio::test]
