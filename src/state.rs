@@ -53,6 +53,7 @@ pub use waiters::Waiter;
 
 use self::changes::Changes;
 use self::lease::Leases;
+use self::queue::Owners;
 use self::stopwatch::Stopwatch;
 use self::store::Store;
 pub use self::store::StoreError;
@@ -149,6 +150,8 @@ struct Shared {
     folding: Stopwatch,
     /// Told whenever a job becomes due or its due time changes.
     due_changed: Notify,
+    /// Whose jobs of the queue stand at which hosts, while that is asked for.
+    owners: Mutex<Option<Owners>>,
     /// Told whenever there is something to ask the provider, or the time to ask changes.
     confirmations_changed: Notify,
     leases: Leases,
@@ -183,6 +186,7 @@ impl State {
                 reopened: Notify::new(),
                 folding: Stopwatch::default(),
                 due_changed: Notify::new(),
+                owners: Mutex::new(None),
                 confirmations_changed: Notify::new(),
                 leases: Leases::default(),
                 cluster,
@@ -249,6 +253,8 @@ impl State {
         let old = std::mem::replace(&mut *self.shared.store.write(), store);
         // The last handle waits for the disk when it goes: not under the lock of readers.
         drop(old);
+        // Who brings a store up to date notes no lanes.
+        self.forget_lanes();
         if is_open {
             self.shared.reopened.notify_one();
         }

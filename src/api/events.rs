@@ -165,7 +165,7 @@ fn changes_since(state: &State, number: u64) -> Option<impl Iterator<Item = JobC
     const MAX_TOLD_ANEW: usize = 4096;
     let sequences = state.changed_since(number).filter(|sequences| sequences.len() <= MAX_TOLD_ANEW)?;
     // What state it was in then is nobody's question: it is read when it is told.
-    let change = |(sequence, number)| JobChanged { sequence, state: JobState::Running, number };
+    let change = |(sequence, number)| JobChanged { sequence, state: JobState::Running, number, is_retry: false };
     Some(sequences.into_iter().zip(number + 1..).map(change))
 }
 
@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     fn changed(sequence: u64) -> ChangeNotice {
-        ChangeNotice::Job(JobChanged { sequence, state: JobState::Running, number: sequence })
+        ChangeNotice::Job(JobChanged { sequence, state: JobState::Running, number: sequence, is_retry: false })
     }
 
     #[tokio::test]

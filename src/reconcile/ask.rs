@@ -64,18 +64,22 @@ impl Reconciler {
         read.await.unwrap_or(Err(StateError::Rebuilding))
     }
 
-    /// A job changed.
+    /// A job changed. About one that waits, whoever asks for another try has the provider asked now.
     ///
     /// # Errors
     /// When it cannot be read how: then a scan finds it.
     pub(super) fn heard_of(&self, queue: &mut Queue, change: JobChanged) -> Result<(), StateError> {
-        let JobChanged { sequence, state, .. } = change;
+        let JobChanged { sequence, state, is_retry, .. } = change;
         if !schedule::ASKED_ABOUT.contains(&state) {
             queue.remove(sequence);
-        } else if !queue.has(sequence)
+        } else if (is_retry || !queue.has(sequence))
             && let Some(record) = self.state().job_at(sequence)?
         {
-            self.on_job_changed(queue, &record);
+            if is_retry && self.next(&record.job, None).is_some() {
+                queue.put(sequence, Timestamp::now(), Turn::of(&record.job));
+            } else {
+                self.on_job_changed(queue, &record);
+            }
         }
         Ok(())
     }
@@ -231,7 +235,7 @@ mod tests {
     use crate::journal::Journal;
     use crate::provider::{Client, ClientConfig};
     use crate::reconcile::Config;
-    use crate::state::EventLog;
+    use crate::state::{ChangeNotice, EventLog};
 
     fn reconciler_of(log: &EventLog, dir: &Path) -> Reconciler {
         let secret = SecretString::from("secret");
@@ -259,7 +263,7 @@ mod tests {
         std::os::unix::fs::symlink(&state, &state).unwrap();
         let log = EventLog::open(Journal::open(&journal).unwrap(), &state, Intake::parse_callback).unwrap();
         let reconciler = reconciler_of(&log, dir.path());
-        let change = JobChanged { sequence: 1, state: JobState::Running, number: 1 };
+        let change = JobChanged { sequence: 1, state: JobState::Running, number: 1, is_retry: false };
         let (now, mut queue) = (Timestamp::now(), Queue::default());
         assert!(reconciler.ask(1).await.is_some_and(|again| again > now));
         assert!(reconciler.heard_of(&mut queue, change).is_err());
@@ -267,6 +271,32 @@ mod tests {
         log.recovered().await.unwrap();
         assert_eq!(reconciler.ask(1).await, None, "there is no such job");
         assert!(reconciler.heard_of(&mut queue, change).is_ok() && !queue.has(1));
+        log.close();
+    }
+
+    #[tokio::test]
+    async fn a_job_that_waits_is_asked_about_now_after_a_retry_and_not_after_a_callback() {
+        let dir = tempfile::tempdir().unwrap();
+        let (journal, state) = (dir.path().join("journal"), dir.path().join("state"));
+        let log = EventLog::open(Journal::open(&journal).unwrap(), &state, Intake::parse_callback).unwrap();
+        log.recovered().await.unwrap();
+        let reconciler = reconciler_of(&log, dir.path());
+        let intake = &reconciler.inner.intake;
+        let (mut queue, mut changes) = (Queue::default(), log.state().changes());
+        let mut taken_after_change = async || match changes.recv().await {
+            Ok(ChangeNotice::Job(change)) => {
+                reconciler.heard_of(&mut queue, change).unwrap();
+                queue.take(Timestamp::now()).is_some()
+            }
+            other => panic!("{other:?}"),
+        };
+        for percent in [1, 2] {
+            let body = format!(r#"{{"videoId": "user:1-minimax:2-video:1", "status": 1, "percent": {percent}}}"#);
+            assert!(intake.accept(Target::Channel, body.into()).await.is_ok());
+            assert!(!taken_after_change().await, "its first time is after two minutes");
+        }
+        intake.retry("user:1-minimax:2-video:1".parse().unwrap()).await.unwrap();
+        assert!(taken_after_change().await);
         log.close();
     }
 

@@ -75,12 +75,12 @@ impl Changes {
         self.labelled.lock().push(name);
     }
 
-    /// Tells that a job changed.
-    pub(super) fn tell(&self, sequence: u64, state: JobState) {
+    /// Tells that a job changed, and whether that was because somebody asked for another try.
+    pub(super) fn tell(&self, sequence: u64, state: JobState, is_retry: bool) {
         let mut recent = self.recent.lock();
         recent.push(sequence);
         // It fails when nobody listens.
-        let _ = self.sender.send(ChangeNotice::Job(JobChanged { sequence, state, number: recent.last }));
+        let _ = self.sender.send(ChangeNotice::Job(JobChanged { sequence, state, number: recent.last, is_retry }));
     }
 }
 

@@ -140,6 +140,11 @@ pub(super) fn in_lane(host: u64, owner: u64, at_once: bool, time: Timestamp, seq
     in_queue(lane(host, owner), at_once, time, sequence)
 }
 
+/// The owner and the host in such a key.
+pub(super) fn lane_in(key: &[u8]) -> Option<(u64, u64)> {
+    Some((number_at(key, 9)?, number_at(key, 1)?))
+}
+
 /// A place in a queue whose keys begin with `prefix`.
 pub(super) fn in_queue(mut prefix: Vec<u8>, at_once: bool, time: Timestamp, sequence: u64) -> Vec<u8> {
     prefix.push(u8::from(!at_once));

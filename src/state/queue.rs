@@ -3,10 +3,12 @@
 //! A job is due at once, or waits for another attempt at one of its files. All stand in one index in the order of their
 //! times, and in one for each host that a next file comes from, in which those that are due at once go by their deadlines.
 //! A third has each host's jobs by owner, for when those of one owner stand before all others. So picking the most urgent
-//! job that there is room for looks at few others, however many there are.
+//! job that there is room for looks at few others, however many there are; nor does it matter how many hosts are an owner's.
 
+mod owners;
 mod walk;
 
+pub(super) use owners::{Lane, Owners};
 pub use walk::{DueCursor, Shown};
 
 use std::time::Duration;
@@ -108,6 +110,7 @@ impl Txn<'_> {
             let [by_time, by_host, in_lane] = is.keys(sequence);
             self.mark(by_time);
             self.put(by_host, is)?;
+            self.lanes.extend(keys::lane_in(&in_lane));
             self.put(in_lane, is)?;
             self.due_changed = true;
         }

@@ -52,6 +52,8 @@ pub struct JobChanged {
     pub state: JobState,
     /// Which change this is, counted from the start of the process on.
     pub number: u64,
+    /// Whether somebody asked for another try.
+    pub is_retry: bool,
 }
 
 /// A ref: registered, adopted, or made for a call through the gateway.

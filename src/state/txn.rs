@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use self::read_cache::ReadCache;
 use super::StateError;
 use super::keys::{META, Table, with_prefix};
+use super::queue::Lane;
 use super::records::{Meta, NotificationsChanged};
 use super::store::{IVec, Store};
 use crate::domain::RefId;
@@ -28,6 +29,8 @@ pub(super) struct Txn<'a> {
     buffer: Vec<u8>,
     pub(super) meta: Meta,
     pub(super) due_changed: bool,
+    /// Where jobs were put in the queue.
+    pub(super) lanes: Vec<Lane>,
     pub(super) confirmations_changed: bool,
     /// Refs over whose URL something came that is to be passed on.
     pub(super) outbox_updates: Vec<RefId>,
@@ -54,6 +57,7 @@ impl<'a> Txn<'a> {
             buffer: Vec::new(),
             meta: Meta::default(),
             due_changed: false,
+            lanes: Vec::new(),
             confirmations_changed: false,
             outbox_updates: Vec::new(),
             notifications: Vec::new(),

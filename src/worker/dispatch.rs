@@ -89,6 +89,7 @@ impl Dispatcher {
         self.backing_off.expire(instant);
         let state = self.log.state().clone();
         let mut cursor = std::mem::take(&mut self.cursor);
+        cursor.leave_out(self.running.full_owners(&self.resources.config));
         let visited = state.visit_due(now, &mut cursor, |job| self.begin(job));
         self.cursor = cursor;
         if self.running.len() >= concurrency {

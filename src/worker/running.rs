@@ -88,6 +88,16 @@ impl Running {
         is_owner_full.then_some(Shown::OwnerFull)
     }
 
+    /// The owners for whose jobs there is no room at any host.
+    pub(super) fn full_owners(&self, config: &Config) -> Vec<u64> {
+        let places = of_one_owner(config.concurrency);
+        let full = self.shares.iter().filter_map(|(share, count)| match share {
+            Share::Owner(owner) if *count >= places => Some(*owner),
+            _ => None,
+        });
+        full.collect()
+    }
+
     /// Starts to work on a job, which is held by `lease`.
     pub(super) fn start(&mut self, job: &DueJob, lease: Lease, run: JobRun) {
         let task = self.tasks.spawn(async move { run.run().await });

@@ -465,6 +465,22 @@ async fn a_result_that_is_missing_is_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_retry_asks_at_once_for_a_result_that_is_missing_and_for_an_end() {
+    let bench = Bench::start("drop=1", NEVER).await;
+    let (stuck, running) = (bench.video().await, bench.video().await);
+    bench.ended(&stuck).await;
+    bench.ended(&running).await;
+    bench.vault.callback(json!({"videoId": stuck, "status": 2})).await;
+    let job = bench.vault.job_in(&stuck, &["stuck"]).await;
+    assert_eq!(job["reason"], "no_media_url");
+    for id in [&stuck, &running] {
+        let path = format!("/api/v1/jobs/{}/retry", id.replace(':', "%3A"));
+        assert_eq!(bench.vault.send("POST", &path, &Value::Null).await.0, 202);
+    }
+    bench.all_archived().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn everything_is_asked_about_when_somebody_wants_it() {
     let bench = Bench::start("drop=1,expire=1h", NEVER).await;
     let (first, second) = (bench.video().await, bench.video().await);

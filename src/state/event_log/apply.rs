@@ -19,7 +19,7 @@ use super::super::replay::replay;
 use super::super::txn::Txn;
 use super::super::{State, StateError, StoreError, panic_text};
 use super::{AppendRequest, Batch, FoldCommand, ParseCallback, RecordError, Recovered};
-use crate::journal::{Entry, Journal};
+use crate::journal::{Entry, Event, Journal};
 
 /// After how many tries the state is put aside when the disk cannot read it: four minutes.
 fn store_attempts() -> u32 {
@@ -357,7 +357,7 @@ fn apply_batch(
 ) -> Result<Vec<ApplyOutcome>, StateError> {
     fail_point!("state.apply", |_| Err(StateError::Rebuilding));
     let store = state.store()?;
-    let mut results = Vec::with_capacity(entries.len());
+    let (mut results, mut retries) = (Vec::with_capacity(entries.len()), Vec::new());
     let mut entries = entries.into_iter().peekable();
     while entries.peek().is_some() {
         let mut txn = Txn::begin(&store)?;
@@ -374,6 +374,9 @@ fn apply_batch(
             {
                 labelled.push(record.reply_ref.clone());
             }
+            if matches!(entry, Entry::Event(Event::Retried { .. })) {
+                retries.push(results.len());
+            }
             results.push(result);
         }
         let next = entries.peek().map_or(end, |(position, _, _)| *position);
@@ -381,10 +384,10 @@ fn apply_batch(
         labelled.into_iter().for_each(|name| state.shared.changes.tell_labelled(name));
     }
     state.set_applied(end);
-    for result in &results {
+    for (index, result) in results.iter().enumerate() {
         if let ApplyOutcome::Job { job, .. } = result {
             state.shared.waiters.wake(job);
-            state.shared.changes.tell(job.sequence, job.state);
+            state.shared.changes.tell(job.sequence, job.state, retries.contains(&index));
         }
     }
     Ok(results)
@@ -394,8 +397,10 @@ fn commit(state: &State, mut txn: Txn<'_>, applied: u64) -> Result<(), StateErro
     let (due_changed, confirmations_changed) = (txn.due_changed, txn.confirmations_changed);
     let outbox_updates = std::mem::take(&mut txn.outbox_updates);
     let notifications = std::mem::take(&mut txn.notifications);
+    let (lanes, queued) = (std::mem::take(&mut txn.lanes), txn.meta.counters.queued);
     state.note_labels(&txn.meta.counters);
     txn.commit(applied)?;
+    state.note_lanes(lanes, queued);
     if due_changed {
         state.shared.due_changed.notify_one();
     }

@@ -57,6 +57,17 @@ async fn fail(log: &EventLog, number: u64, at: Timestamp, due: Timestamp) {
     log.record(event, Durability::Buffered).await.unwrap();
 }
 
+async fn give_up(log: &EventLog, number: u64, at: Timestamp) {
+    let decided_by = log.state().job(&id(number)).unwrap().unwrap().job.final_callback;
+    let stuck = Some(crate::domain::StuckReason::NoCleanUrl);
+    let failure = AttemptFailure { error: "no".to_owned(), counted: true, stuck };
+    let (job, slot) = (id(number), AssetId::media());
+    let failed = Event::AttemptFailed { at, job: job.clone(), slot, failure, renewals: None, due: at };
+    log.record(failed, Durability::Buffered).await.unwrap();
+    let ended = Event::Ended { at, job, state: crate::domain::JobState::Stuck, decided_by, manifest_key: None };
+    log.record(ended, Durability::Buffered).await.unwrap();
+}
+
 /// The numbers of the jobs that are due, in the order they are shown.
 fn order(log: &EventLog, now: Timestamp, limit: usize) -> Vec<u64> {
     let mut numbers = Vec::new();
@@ -110,19 +121,7 @@ async fn jobs_whose_links_die_next_are_shown_first_and_dead_ones_last() {
     let log = open(dir.path()).await;
     assert_eq!(order(&log, minute(9), 9), [3, 6, 4, 1, 5, 2]);
     for number in 1..=6 {
-        let decided_by = log.state().job(&id(number)).unwrap().unwrap().job.final_callback;
-        let failure = AttemptFailure {
-            error: "no".to_owned(),
-            counted: true,
-            stuck: Some(crate::domain::StuckReason::NoCleanUrl),
-        };
-        let (job, slot) = (id(number), AssetId::media());
-        let failed =
-            Event::AttemptFailed { at: minute(9), job: job.clone(), slot, failure, renewals: None, due: minute(9) };
-        log.record(failed, Durability::Buffered).await.unwrap();
-        let state = crate::domain::JobState::Stuck;
-        let ended = Event::Ended { at: minute(9), job, state, decided_by, manifest_key: None };
-        log.record(ended, Durability::Buffered).await.unwrap();
+        give_up(&log, number, minute(9)).await;
     }
     let counters = log.state().counters().unwrap();
     assert_eq!((counters.queued, counters.ready, counters.dying_minutes), (0, 0, 0));
@@ -198,6 +197,83 @@ async fn of_very_many_hosts_each_has_its_turn() {
     }
     assert_eq!(seen.len(), 1000);
     log.close();
+}
+
+#[tokio::test]
+async fn one_owners_thousands_of_hosts_do_not_hide_anothers_job() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path()).await;
+    let start = Timestamp::parse_rfc3339("2026-11-20T10:00:00Z").unwrap();
+    let later = start.after(Duration::from_secs(60));
+    let posts = (0..5000).map(|number| {
+        let (log, url) = (log.clone(), format!("https://h{number}/v"));
+        async move { post_url(&log, number, start, &url, Some("greedy")).await }
+    });
+    futures_util::future::join_all(posts).await;
+    let greedy = log.state().job(&id(0)).unwrap().unwrap().job.ref_id.unwrap();
+    let greedy = keys::short_hash(greedy.as_str());
+    let mut cursor = DueCursor::default();
+    let mut walk = |full: &[u64]| {
+        let mut shown = Vec::new();
+        cursor.leave_out(full.to_vec());
+        let visit = |job: &DueJob| {
+            shown.push(number(&log, job));
+            if job.owner == greedy { Shown::OwnerFull } else { Shown::Taken }
+        };
+        assert!(log.state().visit_due(later, &mut cursor, visit).unwrap());
+        shown
+    };
+    post_url(&log, 5000, start, "https://other/v", Some("modest")).await;
+    let shown = walk(&[]);
+    assert!(shown.contains(&5000) && shown.len() <= 256, "{shown:?}");
+    // One that comes when all others are known.
+    post_url(&log, 5001, later, "https://another/v", Some("late")).await;
+    let shown = walk(&[]);
+    assert!(shown.contains(&5000) && shown.contains(&5001), "{shown:?}");
+    let mut shown = walk(&[greedy]);
+    shown.sort_unstable();
+    assert_eq!(shown, [5000, 5001], "nobody looks at hosts of one who is full");
+    // One that waits for another attempt.
+    fail(&log, 5001, later, later.after(Duration::from_secs(60))).await;
+    assert_eq!(walk(&[greedy]), [5000]);
+    let named = || log.state().shared.owners.lock().as_mut().unwrap().name(&mut 0, &[greedy], 9).0.len();
+    assert_eq!(named(), 2);
+    give_up(&log, 5001, later).await;
+    assert_eq!(walk(&[greedy]), [5000]);
+    assert_eq!(named(), 1, "a lane without jobs is forgotten");
+    log.close();
+}
+
+#[test]
+fn owners_name_their_hosts_in_turn() {
+    let mut owners = owners_of([(1, 10), (1, 11), (1, 12), (1, 13), (2, 12), (2, 20), (3, 30)]);
+    let mut turn = 0;
+    let mut names = |full: &[u64], most| Vec::from_iter(owners.name(&mut turn, full, most).1);
+    assert_eq!(names(&[], 2), [10, 12], "the first of the first two");
+    assert_eq!(names(&[], 3), [11, 20, 30], "then from the third on");
+    assert_eq!(names(&[1], 9), [12, 20, 30]);
+    assert_eq!(names(&[], 9), [10, 11, 12, 13, 20, 30], "all, each once");
+    assert!(names(&[1, 2, 3], 9).is_empty());
+}
+
+#[test]
+fn an_owner_with_most_hosts_names_no_more_than_others_while_they_have_some() {
+    let many = (0..10_000).map(|host| (7, host));
+    let mut owners = owners_of(many.chain((100..120).map(|owner| (owner, 1_000_000 + owner))));
+    let mut turn = 0;
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..43 {
+        let (_, hosts, _) = owners.name(&mut turn, &[], 256);
+        assert_eq!((hosts.len(), hosts.range(1_000_000..).count()), (256, 20));
+        seen.extend(hosts);
+    }
+    assert_eq!(seen.len(), 10_020, "each has had its turn");
+}
+
+fn owners_of(lanes: impl IntoIterator<Item = Lane>) -> Owners {
+    let mut owners = Owners::new();
+    owners.note(lanes);
+    owners
 }
 
 #[tokio::test]

@@ -30,8 +30,19 @@ pub enum Shown {
 #[derive(Debug, Default)]
 pub struct DueCursor {
     host: u64,
+    /// The owner who names a host first.
+    owner: u64,
+    /// Who names none.
+    full: Vec<u64>,
     /// By host.
     lanes: HashMap<u64, u64>,
+}
+
+impl DueCursor {
+    /// Has the next walk spend no time on the hosts of owners without room, where there are more than it can look at.
+    pub fn leave_out(&mut self, full: Vec<u64>) {
+        self.full = full;
+    }
 }
 
 /// Hosts looked at in one walk, and owners of one host.
@@ -65,8 +76,15 @@ impl State {
         mut visit: impl FnMut(&DueJob) -> Shown,
     ) -> Result<bool, StateError> {
         let store = self.store()?;
-        let (hosts, mut more) = sections(&store, &Table::HostQueues.prefix(), cursor.host, HOSTS)?;
+        let (mut hosts, mut more) = sections(&store, &Table::HostQueues.prefix(), cursor.host, HOSTS)?;
         cursor.host = hosts.last().filter(|_| more).map_or(0, |host| host.wrapping_add(1));
+        if more {
+            let (named, are_all_known) = self.named_hosts(&store, &mut cursor.owner, &cursor.full, HOSTS)?;
+            hosts.retain(|host| !are_all_known && !named.contains(host));
+            hosts.extend(named);
+        } else if hosts.len() < HOSTS / 2 {
+            self.forget_lanes();
+        }
         let (mut walks, mut heads) = walks(&store, hosts.iter().map(|host| keys::host_queue(*host)), now)?;
         let mut crowded = Vec::new();
         while let Some(Reverse((_, index))) = heads.pop() {
