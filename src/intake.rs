@@ -40,7 +40,8 @@ pub use refs::{NewRef, RegisterError};
 pub use reply_url::{ReplyKeys, ReplyUrls};
 pub(crate) use slots::{Slot, Slots, TooMany};
 
-use self::bodies::{Bodies, LargeBody, Received};
+use self::bodies::{Bodies, Received};
+use self::memory::SMALL_BYTES;
 use self::rate_limit::{RateLimit, SeenAs};
 use self::repeats::Uncounted;
 use crate::domain::{
@@ -242,18 +243,32 @@ impl Intake {
     }
 
     /// The same for a body that came in whole.
-    async fn accept_received(&self, target: Target, body: Received) -> Result<Accepted, IntakeError> {
-        match body {
-            Received::AtHand(body) => self.accept(target, body).await,
-            Received::OnDisk(body) => self.accept_large(target, body).await,
+    async fn accept_received(&self, target: Target, received: Received) -> Result<Accepted, IntakeError> {
+        match received {
+            Received::AtHand(body, held) if body.len() <= SMALL_BYTES => self.accept_small(target, body, held).await,
+            large => self.accept_large(target, large).await,
         }
     }
 
+    /// One that names many files is as large as a large one when it is parsed, and is parsed again when there is room for that.
+    async fn accept_small(&self, target: Target, body: Vec<u8>, held: Held<Target>) -> Result<Accepted, IntakeError> {
+        let parsed = parsed(provider::read(&body)?);
+        if body.len() + parsed.bytes() > SMALL_BYTES {
+            drop(parsed);
+            return self.accept_large(target, Received::AtHand(body, held)).await;
+        }
+        self.accept_parsed(target, bytes_holding(body, held), parsed, None).await
+    }
+
     /// What costs time with a large body is not done where others wait.
-    async fn accept_large(&self, target: Target, body: LargeBody) -> Result<Accepted, IntakeError> {
+    async fn accept_large(&self, target: Target, received: Received) -> Result<Accepted, IntakeError> {
         let over = target.clone();
         let see = move |body: &Bytes| (provider::read(body), RateLimit::fingerprint(&over, body));
-        let (body, (read, fingerprint)) = self.inner.bodies.load(&target, body, see).await?;
+        let bodies = &self.inner.bodies;
+        let (body, (read, fingerprint)) = match received {
+            Received::AtHand(body, held) => bodies.look_at(&target, body, held, see).await?,
+            Received::OnDisk(body) => bodies.load(&target, body, see).await?,
+        };
         self.accept_parsed(target, body, parsed(read?), Some(fingerprint)).await
     }
 

@@ -127,23 +127,30 @@ const MAX_LABEL_BYTES: usize = 256;
 /// What the provider says in words, without secrets and cut to what a job's record should hold; the whole stays in the
 /// journal.
 fn truncate_redacted(text: String) -> String {
-    cut(redacted_beginning(&text), MAX_TEXT_BYTES)
+    cut(redacted_beginning(&text, MAX_TEXT_BYTES), MAX_TEXT_BYTES)
 }
 
 fn label(text: String) -> String {
-    cut(redacted_beginning(&text), MAX_LABEL_BYTES)
+    cut(redacted_beginning(&text, MAX_LABEL_BYTES), MAX_LABEL_BYTES)
 }
 
-/// A text without secrets, as far as anything of it may be kept.
-fn redacted_beginning(text: &str) -> String {
-    /// No more is looked at, ...
-    const MAX_SEARCHED_BYTES: usize = 128 << 10;
-    /// ... and of that no more is shown: of a secret that begins there the end is seen, too.
-    const MAX_SHOWN_BYTES: usize = MAX_SEARCHED_BYTES / 2;
-    let searched = &text[..text.floor_char_boundary(MAX_SEARCHED_BYTES)];
-    let is_cut = searched.len() < text.len();
-    let end = if is_cut { searched.floor_char_boundary(MAX_SHOWN_BYTES) } else { searched.len() };
+/// A text without secrets, as far as any of its first `kept_bytes` may be kept.
+fn redacted_beginning(text: &str, kept_bytes: usize) -> String {
+    let (searched, end) = searched(text, kept_bytes);
     redacted_up_to(searched, end)
+}
+
+/// What of a text is searched for secrets, and up to where that may be shown. A body has a dozen texts, which cost the more
+/// the deeper they are escaped, so of none much more is searched than is kept.
+fn searched(text: &str, kept_bytes: usize) -> (&str, usize) {
+    /// As much is looked at behind what is shown, so that of a secret that begins there the end is seen, too. A signature of
+    /// ours is known by some sixty characters, which are no longer with each of them percent-encoded eight times.
+    const LEAST_SHOWN_BYTES: usize = 2 << 10;
+    let shown = kept_bytes.max(LEAST_SHOWN_BYTES);
+    let searched = &text[..text.floor_char_boundary(2 * shown)];
+    let is_cut = searched.len() < text.len();
+    let end = if is_cut { searched.floor_char_boundary(shown) } else { searched.len() };
+    (searched, end)
 }
 
 fn cut(mut text: String, max_bytes: usize) -> String {

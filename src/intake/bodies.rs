@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout};
 use super::coding::{Decoder, Inflated, inflated, json_or_deflated};
 use super::memory::{Held, LARGE_BYTES, MAX_WAITING, Memory, bytes_holding};
 use super::pace::Pace;
-use super::slots::Slots;
+use super::slots::{Slot, Slots, TooMany};
 use super::spool::{Spool, SpoolFile};
 use super::{Intake, IntakeError};
 use crate::decompress::DecompressError;
@@ -32,6 +32,8 @@ pub(super) struct Bodies {
     spool: Arc<Spool>,
     /// Who holds it may have a body from the disk in memory. There is one, and targets take turns at it.
     whole: Slots<Target>,
+    /// Who holds it may have a large body looked at that is in memory already. There is one, too.
+    looks: Slots<Target>,
     max_bytes: usize,
     /// How long a whole body may take that is not on disk.
     longest: Duration,
@@ -39,8 +41,8 @@ pub(super) struct Bodies {
 
 /// A body that is whole.
 pub(super) enum Received {
-    /// In memory.
-    AtHand(Bytes),
+    /// In memory, and what is held of that.
+    AtHand(Vec<u8>, Held<Target>),
     /// To be had with [`Bodies::load`].
     OnDisk(LargeBody),
 }
@@ -69,6 +71,7 @@ impl Bodies {
             memory: Memory::new(max_bytes),
             spool: Arc::new(Spool::new(spool, max_bytes)),
             whole: Slots::new(1, MAX_WAITING),
+            looks: Slots::new(1, MAX_WAITING),
             max_bytes,
             longest,
         }
@@ -150,12 +153,35 @@ impl Bodies {
         if file.is_none() {
             let plain = if may_be_deflate { inflated(&body, LARGE_BYTES.min(self.max_bytes)) } else { Inflated::Not };
             match plain {
-                Inflated::Whole(plain) => return Ok(Received::at_hand(plain, held)),
-                Inflated::Not => return Ok(Received::at_hand(body, held)),
+                Inflated::Whole(plain) => return Ok(Received::AtHand(plain, held)),
+                Inflated::Not => return Ok(Received::AtHand(body, held)),
                 Inflated::TooLarge => {}
             }
         }
         Ok(Received::OnDisk(LargeBody { file, rest: body, may_be_deflate, held }))
+    }
+
+    /// A body that came over `target`'s URL, and what `see` finds in it, which takes long, or much memory. It takes a large
+    /// slot if it has none, and waits for its turn; others wait until it is looked at.
+    ///
+    /// # Errors
+    /// When there is no room for it, or its turn does not come.
+    pub(super) async fn look_at<T: Send + 'static>(
+        &self,
+        target: &Target,
+        body: Vec<u8>,
+        mut held: Held<Target>,
+        see: impl FnOnce(&Bytes) -> T + Send + 'static,
+    ) -> Result<(Bytes, T), IntakeError> {
+        self.memory.hold(&mut held, target, body.len(), true).await?;
+        let turn = turn(&self.looks, target).await?;
+        let looking = tokio::task::spawn_blocking(move || {
+            let body = bytes_holding(body, held);
+            let seen = see(&body);
+            drop(turn);
+            (body, seen)
+        });
+        looking.await.map_err(|_| IntakeError::Unavailable("the body cannot be read"))
     }
 
     /// A large body that came over `target`'s URL, in memory. It waits for its turn, and others wait until the last who holds
@@ -169,10 +195,7 @@ impl Bodies {
         body: LargeBody,
         see: impl FnOnce(&Bytes) -> T + Send + 'static,
     ) -> Result<(Bytes, T), IntakeError> {
-        let turn = timeout(Intake::PATIENCE, self.whole.acquire(target.clone())).await;
-        let Ok(Ok(turn)) = turn else {
-            return Err(IntakeError::Unavailable("too many large bodies come in at once"));
-        };
+        let turn = turn(&self.whole, target).await?;
         let max_bytes = self.max_bytes;
         let loading = tokio::task::spawn_blocking(move || {
             let LargeBody { file, rest, may_be_deflate, held } = body;
@@ -201,17 +224,96 @@ impl Bodies {
     }
 }
 
-impl Received {
-    fn at_hand(body: Vec<u8>, held: Held<Target>) -> Self {
-        Self::AtHand(bytes_holding(body, held))
+async fn turn(turns: &Slots<Target>, target: &Target) -> Result<Slot<Target>, IntakeError> {
+    match timeout(Intake::PATIENCE, turns.acquire(target.clone())).await {
+        Ok(Ok(turn)) => Ok(turn),
+        Ok(Err(TooMany)) | Err(_) => Err(IntakeError::Unavailable("too many large bodies come in at once")),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use futures_util::FutureExt;
+    use secrecy::SecretString;
 
     use super::*;
+    use crate::intake::{Config, QuarantineLimits, ReplyKeys, ReplyUrls};
+    use crate::journal::Journal;
+    use crate::state::EventLog;
+
+    fn intake_in(dir: &Path) -> Intake {
+        let keys = ReplyKeys::new([&SecretString::from("secret")]).unwrap();
+        let config = Config {
+            max_callback_size: LARGE_BYTES,
+            body_time: Config::BODY_TIME,
+            adopt_unknown_refs: true,
+            sidecars: false,
+            confirm: false,
+            quarantine: QuarantineLimits::default(),
+        };
+        let journal = Journal::open(&dir.join("journal")).unwrap();
+        let log = EventLog::open(journal, &dir.join("state"), Intake::parse_callback).unwrap();
+        Intake::new(config, ReplyUrls::new("http://127.0.0.1".parse().unwrap(), keys), log, &dir.join("spool"))
+    }
+
+    #[tokio::test]
+    async fn a_small_body_with_many_files_takes_the_memory_of_a_large_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let intake = intake_in(dir.path());
+        intake.log().recovered().await.unwrap();
+        let mut taken = Vec::new();
+        // A target's share.
+        for _ in 0..36 {
+            let mut held = Held::Nothing;
+            let memory = &intake.inner.bodies.memory;
+            memory.hold(&mut held, &Target::Channel, LARGE_BYTES, false).await.unwrap();
+            taken.push(held);
+        }
+        let accept = |files: usize| {
+            let files_named = vec![r#"{"file":{"fileUrl":"http://a/b"}}"#; files].join(",");
+            let body = format!(
+                r#"{{"jobId":"p{files}-u2-a3-bot:minimax","status":"completed","response":{{"attachments":[{files_named}]}}}}"#
+            );
+            assert!(body.len() < 10_000);
+            intake.accept_received(Target::Channel, Received::AtHand(body.into_bytes(), Held::Nothing))
+        };
+        let mut with_many = Box::pin(accept(256));
+        assert!(with_many.as_mut().now_or_never().is_none());
+        accept(1).await.unwrap();
+        // It would have been recorded with that.
+        assert!(with_many.as_mut().now_or_never().is_none());
+        drop(taken);
+        with_many.await.unwrap();
+        intake.log().close();
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_not_small_is_looked_at_elsewhere_and_in_its_targets_turn() {
+        let spool = tempfile::tempdir().unwrap();
+        let bodies = Bodies::new(LARGE_BYTES, Duration::from_secs(60), spool.path());
+        let (flooding, other) = (Target::UseApi, Target::Channel);
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let first = move |_: &Bytes| {
+            let _ = wait.recv();
+        };
+        let mut first = Box::pin(bodies.look_at(&flooding, b"{}".to_vec(), Held::Nothing, first));
+        assert!(first.as_mut().now_or_never().is_none());
+        let look = |target| bodies.look_at(target, b"{}".to_vec(), Held::Nothing, |_| thread::current().id());
+        let mut flood: Vec<_> = (0..30).map(|_| Box::pin(look(&flooding))).collect();
+        for waiting in &mut flood {
+            assert!(waiting.as_mut().now_or_never().is_none());
+        }
+        let mut of_other = Box::pin(look(&other));
+        assert!(of_other.as_mut().now_or_never().is_none());
+        drop(go);
+        first.await.unwrap();
+        flood.remove(0).await.unwrap();
+        let (body, seen_by) = of_other.await.unwrap();
+        assert_eq!(body, "{}");
+        assert_ne!(seen_by, thread::current().id());
+    }
 
     #[tokio::test]
     async fn a_large_body_does_not_wait_for_all_those_of_another_target() {

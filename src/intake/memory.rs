@@ -10,12 +10,14 @@ use tokio::time::timeout;
 use super::IntakeError;
 use super::slots::{Slot, Slots, TooMany};
 
-/// The largest body that needs no large slot, in bytes.
-const SMALL_BYTES: usize = 16 << 10;
+/// The largest body that needs no large slot, in bytes, with what is parsed of it.
+pub(super) const SMALL_BYTES: usize = 16 << 10;
 /// Memory for small bodies.
 const SMALL_POOL_BYTES: usize = 16 << 20;
 /// What a large slot is for at most, in bytes.
 pub(super) const LARGE_BYTES: usize = 1 << 20;
+/// What it is for at least: a small body that names as many files as are read.
+const LEAST_LARGE_BYTES: usize = 144 << 10;
 /// Memory for large ones.
 const LARGE_POOL_BYTES: usize = 48 << 20;
 /// Bodies of either size that may wait for a slot. Those that wait for a large one hold small ones, though not all.
@@ -41,7 +43,7 @@ pub(crate) enum Held<K: Eq + Hash + Clone> {
 impl<K: Eq + Hash + Clone> Memory<K> {
     /// For bodies of at most `max_bytes`; of larger ones, [`LARGE_BYTES`] are held.
     pub(crate) fn new(max_bytes: usize) -> Self {
-        let large = LARGE_POOL_BYTES / max_bytes.clamp(SMALL_BYTES, LARGE_BYTES);
+        let large = LARGE_POOL_BYTES / max_bytes.clamp(LEAST_LARGE_BYTES, LARGE_BYTES);
         Self { small: Slots::new(SMALL_POOL_BYTES / SMALL_BYTES, MAX_WAITING), large: Slots::new(large, MAX_WAITING) }
     }
 

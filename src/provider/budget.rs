@@ -34,9 +34,12 @@ pub(super) fn fit(named: Vec<AssetSource>) -> (Vec<AssetSource>, u32) {
             }
         }
     }
+    kept.iter_mut().flatten().for_each(|source| source.candidates.shrink_to_fit());
     let nothing_fits = |(kept, named): &(Option<AssetSource>, AssetSource)| {
         kept.as_ref().is_some_and(|kept| kept.candidates.is_empty()) && !named.candidates.is_empty()
     };
     let kept = kept.into_iter().zip(named).filter(|both| !nothing_fits(both)).filter_map(|(kept, _)| kept);
-    (kept.collect(), u32::try_from(left_out).unwrap_or(u32::MAX))
+    let mut kept: Vec<_> = kept.collect();
+    kept.shrink_to_fit();
+    (kept, u32::try_from(left_out).unwrap_or(u32::MAX))
 }

@@ -26,5 +26,7 @@ pub(super) fn source(
         }
     }
     candidates.sort_by_key(|candidate| candidate.variant);
+    // Most have one, and a job may have hundreds of files.
+    candidates.shrink_to_fit();
     AssetSource { slot: AssetId::media(), role, file, candidates, missing }
 }

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::domain::escapes::layers;
 use crate::domain::{JobDetails, Kind, MissingReason, Outcome, Role, Status, Variant};
 
 fn observed(body: serde_json::Value) -> Observation {
@@ -364,6 +365,9 @@ fn of_too_many_attachments_the_first_are_read_each_with_its_best_url() {
     assert_eq!((few.assets.len(), few.left_out), (40, 0));
     assert!(few.assets.iter().all(|asset| !asset.candidates.is_empty()));
     let many = agent(4096);
+    // No memory is for candidates that are not there.
+    let mut candidates = few.assets.iter().chain(&many.assets).map(|asset| &asset.candidates);
+    assert!(candidates.all(|candidates| candidates.capacity() == candidates.len()));
     assert_eq!(many.assets.len(), Observation::MAX_ASSETS);
     assert!(many.left_out as usize >= 4096 - Observation::MAX_ASSETS, "{}", many.left_out);
     for (place, asset) in (1..).zip(&many.assets) {
@@ -386,8 +390,43 @@ fn a_long_status_is_cut() {
 fn of_a_secret_that_is_not_looked_at_as_a_whole_nothing_is_shown() {
     let around =
         |hidden: usize| format!("see /a?{} u:{}@h/ {}", "x".repeat(hidden), "S".repeat(200), "b ".repeat(1 << 20));
-    for hidden in [65_400, 130_900] {
-        let long = observed(json!({"videoId": "user:1-minimax:2-video:3", "statusLabel": around(hidden)}));
-        assert!(matches!(long.status_label.as_deref(), Some("see /a?… …" | "see /a?…")), "{:?}", long.status_label);
+    for hidden in [1_900, 4_000, 8_000, 16_200, 130_900] {
+        let text = around(hidden);
+        let long = observed(video(json!({"statusLabel": text, "message": text, "model": text})));
+        for shown in [long.status_label, long.message, long.details.model].map(Option::unwrap) {
+            let is_hidden = shown.starts_with("see /a?…") && !shown.contains(['x', 'S']);
+            assert!(is_hidden && shown.len() < 9000, "{hidden}: {shown}");
+        }
     }
+}
+
+#[test]
+fn of_a_signature_that_the_end_cuts_off_nothing_is_shown() {
+    let mut url = format!("https://h/reply/minimax/{}", "Q".repeat(43));
+    for written in ["Q", "%51", "%2551", "%252551"] {
+        let signature = url.find(written).unwrap();
+        for before_the_end in [0, 1, 5, 20, 42] {
+            let begins = MAX_TEXT_BYTES - before_the_end * written.len() - signature;
+            let text = format!("{} {url} {}", "b".repeat(begins - 1), "b ".repeat(1 << 14));
+            let shown = truncate_redacted(text);
+            assert!(shown.len() > 7000 && !shown.contains(written), "{before_the_end} of {written}");
+        }
+        url = match written {
+            "Q" => url.bytes().map(|byte| format!("%{byte:02x}")).collect(),
+            _ => url.replace('%', "%25"),
+        };
+    }
+}
+
+/// What is looked at is counted, and not the time, which is some milliseconds here, and was half a second.
+#[test]
+fn the_texts_of_a_body_are_searched_little_further_than_they_are_kept() {
+    let escaped = format!("{}%{}2f", ":".repeat(1000), "25".repeat(11));
+    let text = escaped.repeat(116);
+    let looked_at = |kept| layers(searched(&text, kept).0.as_bytes()).map(|layer| layer.len()).sum::<usize>();
+    let labels = 2 * looked_at(MAX_LABEL_BYTES) + 4 * looked_at(JobDetails::MAX_TEXT_BYTES);
+    let all = 3 * looked_at(MAX_TEXT_BYTES) + labels;
+    assert!(all < 700_000, "{all}");
+    let short = &text[..3000];
+    assert_eq!(searched(short, MAX_LABEL_BYTES), (short, 3000));
 }

@@ -119,6 +119,7 @@ pub(super) fn attach(observation: &mut Observation, name: &str, items: Vec<Item>
         let mut media = source(Role::Media, file, item.urls, None);
         media.candidates.extend(item.others);
         media.candidates.sort_by_key(|candidate| candidate.variant);
+        media.candidates.shrink_to_fit();
         let poster = if several { format!("{}-poster.jpg", media.file.stem()) } else { "poster.jpg".to_owned() };
         let poster = sidecar(Role::Poster, &poster, item.poster);
         let poster = poster.map(|poster| AssetSource { slot: slot.sidecar(Role::Poster), ..poster });

@@ -59,10 +59,14 @@ async fn texts_that_are_made_to_be_searched_long_keep_nobody_waiting() {
     let vault = Vault::start().await;
     let (_, of_ref) = vault.send("POST", "/api/v1/refs", &json!({"replyRef": "one"})).await;
     let url = vault.channel_url();
-    let costly = (1..3).map(|number| {
-        let body = json!({"videoId": video_id(number), "status": 1, "statusLabel": "@".repeat(1_000_000)});
-        vault.post(&url, body.to_string())
-    });
+    let long = json!({"videoId": video_id(1), "status": 1, "statusLabel": "@".repeat(1_000_000)});
+    let mut deep = json!({"videoId": video_id(2)});
+    let escaped = format!("{}%{}2f", ":".repeat(115_000), "25".repeat(11));
+    for name in ["status", "statusLabel", "message", "error", "desc", "modelID", "resolution", "aspectRatio", "batchID"]
+    {
+        deep[name] = escaped.clone().into();
+    }
+    let costly = [long, deep].map(|body| vault.post(&url, body.to_string()));
     let small = async {
         let started = Instant::now();
         let (status, answer) = vault.post(of_ref["replyUrl"].as_str().unwrap(), body(3, 500)).await;

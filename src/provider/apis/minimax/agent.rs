@@ -55,7 +55,7 @@ fn attachments(response: &Object<'_>) -> (Vec<AssetSource>, u32) {
         let Some(attachment) = item.object() else { return };
         let Some(mut found) = media::attachment(&attachment, place) else { return };
         if attachment.integer("status") == Some(PROCESSING) {
-            found.media.candidates.clear();
+            found.media.candidates = Vec::new();
             found.media.missing = MissingReason::StillProcessing;
         }
         // Two attachments of the same id are two files all the same.

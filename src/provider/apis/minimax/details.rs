@@ -38,7 +38,7 @@ fn text(object: &Object<'_>, name: &str) -> Option<String> {
 }
 
 fn cut(text: String) -> String {
-    let mut text = redacted_beginning(&text);
+    let mut text = redacted_beginning(&text, JobDetails::MAX_TEXT_BYTES);
     text.truncate(text.floor_char_boundary(JobDetails::MAX_TEXT_BYTES));
     text
 }
