@@ -8,6 +8,7 @@
 
 mod access;
 mod answer;
+mod aside;
 mod ask;
 mod body;
 mod cors;

@@ -11,8 +11,10 @@ use actix_web::{HttpResponse, HttpResponseBuilder};
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{BoxStream, unfold};
 use futures_util::{Stream, StreamExt};
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
+use super::aside::aside;
 use super::ask::Questions;
 use super::body::{BodyForwarder, poll_forward};
 use super::forward::{Exchange, upstream_error};
@@ -38,6 +40,8 @@ const MAX_WAITING: usize = 32;
 const MAX_WAIT: Duration = Duration::from_secs(10);
 /// What is sent at a time of an answer that is held, in bytes.
 const CHUNK_BYTES: usize = 64 << 10;
+/// What is looked through of a stream before the others of its thread have their turn, in bytes.
+const TURN_BYTES: usize = 16 << 10;
 
 pub(super) type Pieces = BoxStream<'static, Result<Bytes, EgressError>>;
 
@@ -95,7 +99,7 @@ impl Answers {
             return match self.hold(caller.key, response, forwarder).await? {
                 Buffered::Whole(body, slot) => {
                     self.observer.observe(endpoint, caller, creation.as_ref(), status, &body).await;
-                    self.shown(endpoint, head, &head_of, body, slot)
+                    self.shown(endpoint, head, &head_of, body, slot).await
                 }
                 Buffered::Begun { bytes, slot, rest, forwarder, why } => {
                     tracing::warn!(?endpoint, bytes = bytes.len(), why, "an answer is not read for jobs");
@@ -113,7 +117,7 @@ impl Answers {
     }
 
     /// An answer as the caller is to see it.
-    fn shown(
+    async fn shown(
         &self,
         endpoint: Endpoint,
         mut head: HttpResponseBuilder,
@@ -121,12 +125,9 @@ impl Answers {
         body: Bytes,
         slot: Option<Slot<CallerKey>>,
     ) -> Result<HttpResponse, ApiError> {
-        let own = std::str::from_utf8(&body)
-            .ok()
-            .and_then(|text| restored_text(&self.intake, endpoint, text))
-            .map(Bytes::from);
-        let veiled = Veil::over(self.intake.urls(), own.as_ref().unwrap_or(&body));
-        let changed = veiled.map_err(|error| unreadable(&error.to_string()))?.or(own);
+        let (intake, whole) = (self.intake.clone(), body.clone());
+        let changed = aside(body.len(), move || changed(&intake, endpoint, &whole)).await.unwrap_or(Err(Unclear));
+        let changed = changed.map_err(|error| unreadable(&error.to_string()))?;
         let is_changed = changed.is_some();
         let body = changed.unwrap_or(body);
         let mut answer = match slot {
@@ -183,7 +184,7 @@ impl Answers {
             let mut pieces = pieces?;
             loop {
                 let passed = match pieces.next().await {
-                    Some(Ok(piece)) => veil.feed(&piece),
+                    Some(Ok(piece)) => feed_in_turns(&mut veil, &piece).await,
                     Some(Err(error)) => return Some((Err(error), (None, veil))),
                     None => {
                         let rest = veil.finish();
@@ -211,6 +212,26 @@ impl Answers {
         }
         head
     }
+}
+
+/// A body as the caller is to see it; `None` when it is that already.
+fn changed(intake: &Intake, endpoint: Endpoint, body: &Bytes) -> Result<Option<Bytes>, Unclear> {
+    let text = std::str::from_utf8(body).ok();
+    let own = text.and_then(|text| restored_text(intake, endpoint, text)).map(Bytes::from);
+    Ok(Veil::over(intake.urls(), own.as_ref().unwrap_or(body))?.or(own))
+}
+
+/// Looks through a piece of a stream, however large it is, while others have their turns.
+async fn feed_in_turns(veil: &mut Veil, piece: &[u8]) -> Result<Bytes, Unclear> {
+    if piece.len() <= TURN_BYTES {
+        return veil.feed(piece);
+    }
+    let mut passed = BytesMut::with_capacity(piece.len());
+    for part in piece.chunks(TURN_BYTES) {
+        passed.extend_from_slice(&veil.feed(part)?);
+        yield_now().await;
+    }
+    Ok(passed.freeze())
 }
 
 /// Waits for one thing while a request's body goes on being sent.

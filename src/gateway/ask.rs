@@ -8,8 +8,9 @@ use serde::Deserialize;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::aside::aside;
 use super::forward::Upstream;
-use super::observe::{Caller, Observer, Owner};
+use super::observe::{Caller, Observer, Owner, jobs_in};
 use crate::domain::{JobId, MediaUrl, Timestamp};
 use crate::egress::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, DATE, HeaderMap, HeaderValue};
 use crate::egress::{Method, StatusCode};
@@ -48,7 +49,7 @@ impl Questions {
         for delay in DELAYS {
             sleep(delay).await;
             let Some((_, body)) = self.get(&caller, &path).await else { continue };
-            let found = parse_jobs(&body).into_iter().find(|found| found.observation.job == job);
+            let found = jobs_in(&body).await.into_iter().find(|found| found.observation.job == job);
             let is_over = found.as_ref().is_some_and(|found| found.observation.outcome.is_some());
             if let Some(found) = found {
                 self.observer.observe_own(&caller, &owner, found).await;
@@ -69,7 +70,8 @@ impl Questions {
             let path = format!("{}/audio/?page=1&page_size={PAGE}{account}", caller.api.base());
             let Some((now, body)) = self.get(&caller, &path).await else { continue };
             let elapsed = u64::try_from((begun.elapsed() + SLACK).as_millis()).unwrap_or(u64::MAX);
-            let spoken = spoken_since(&body, now.saturating_sub(elapsed));
+            let spoken = aside(body.len(), move || spoken_since(&body, now.saturating_sub(elapsed)));
+            let spoken = spoken.await.unwrap_or_default();
             if !spoken.is_empty() {
                 return self.observer.observe_jobs(&caller, spoken, UnknownJobPolicy::Adopt).await;
             }

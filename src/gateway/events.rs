@@ -105,10 +105,12 @@ impl SseBody {
                     self.ready.extend((!passed.is_empty()).then(|| passed.freeze()));
                 }
                 Some(Err(error)) => {
+                    self.heard();
                     self.is_over = true;
                     return Some(Err(error));
                 }
                 None => {
+                    self.heard();
                     self.is_over = true;
                     let rest = self.lines.begun.split().freeze();
                     self.ready.extend((!rest.is_empty()).then_some(rest));
@@ -128,15 +130,20 @@ impl SseBody {
             None => {
                 // A blank line ends an event, and one that is only the rest of a line's end is none.
                 if text.is_empty() && !is_rest {
+                    self.heard();
                     self.event.clear();
                 }
                 return line;
             }
         };
+        let is_first = self.event.is_empty();
         if self.event.len() + data.len() < MAX_LINE {
             self.event.extend_from_slice(data);
         }
-        self.heard();
+        // Most have one line. Of more, none has those before it read again: the event's end does that once.
+        if is_first {
+            self.heard();
+        }
         let shown = std::str::from_utf8(data)
             .ok()
             .and_then(|text| restored_text(&self.intake, Endpoint::Create(Created::Events), text));
@@ -149,7 +156,7 @@ impl SseBody {
         }
     }
 
-    /// Takes in what an event says, once all of its lines are there.
+    /// Takes in what an event says, if all of its lines are there.
     fn heard(&mut self) {
         #[derive(Deserialize)]
         struct Event {

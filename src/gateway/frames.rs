@@ -17,6 +17,8 @@ pub(super) struct FrameVeil {
     urls: ReplyUrls,
     veil: Veil,
     state: State,
+    /// Payload that came and is to be looked through, of several frames perhaps.
+    payload: BytesMut,
     /// What follows one another, and how much of it waits.
     parts: VecDeque<Part>,
     /// Payload that can be passed on.
@@ -59,6 +61,7 @@ impl FrameVeil {
             urls: urls.clone(),
             veil: Veil::new(urls),
             state: State::Head(Vec::new()),
+            payload: BytesMut::new(),
             parts: VecDeque::new(),
             ready: BytesMut::new(),
         }
@@ -82,7 +85,7 @@ impl FrameVeil {
                     };
                     let begun = std::mem::take(begun);
                     match next {
-                        State::Raw => self.payload(&begun)?,
+                        State::Raw => self.take_payload(&begun),
                         _ => self.parts.push_back(Part::Bytes(begun.into())),
                     }
                     self.state = next;
@@ -95,7 +98,7 @@ impl FrameVeil {
                     }
                     let (payload, rest) = piece.split_at(length);
                     piece = rest;
-                    self.payload(payload)?;
+                    self.take_payload(payload);
                 }
                 State::Control(begun, left) => {
                     let (payload, rest) = piece.split_at((*left).min(piece.len()));
@@ -110,11 +113,12 @@ impl FrameVeil {
                     }
                 }
                 State::Raw => {
-                    self.payload(piece)?;
+                    self.take_payload(piece);
                     piece = &[];
                 }
             }
         }
+        self.ready.extend_from_slice(&self.veil.feed(&self.payload.split())?);
         let passed = self.passed_on();
         let waits: usize =
             self.parts.iter().map(|part| if let Part::Bytes(bytes) = part { bytes.len() } else { 0 }).sum();
@@ -131,13 +135,12 @@ impl FrameVeil {
         self.passed_on()
     }
 
-    fn payload(&mut self, payload: &[u8]) -> Result<(), Unclear> {
-        self.ready.extend_from_slice(&self.veil.feed(payload)?);
+    fn take_payload(&mut self, payload: &[u8]) {
+        self.payload.extend_from_slice(payload);
         match self.parts.back_mut() {
             Some(Part::Payload(length)) => *length += payload.len(),
             _ => self.parts.push_back(Part::Payload(payload.len())),
         }
-        Ok(())
     }
 
     fn passed_on(&mut self) -> Bytes {

@@ -5,6 +5,7 @@ use futures_util::StreamExt;
 use futures_util::stream::iter;
 use tokio::time::timeout;
 
+use super::aside::aside;
 use super::tokens::Streams;
 use crate::domain::{JobId, RefId, ReplyRef};
 use crate::egress::StatusCode;
@@ -115,10 +116,10 @@ impl Observer {
                 self.streams.observe_token(body, caller, account).await;
             }
             // A failed agent job is answered with the status it failed with.
-            (Endpoint::Job, _) => self.observe_jobs(caller, parse_jobs(body), UnknownJobPolicy::Configured).await,
+            (Endpoint::Job, _) => self.observe_jobs(caller, jobs_in(body).await, UnknownJobPolicy::Configured).await,
             (Endpoint::List, _) if status.is_success() => {
                 let unknown = if self.adopt_listed { UnknownJobPolicy::Adopt } else { UnknownJobPolicy::Skip };
-                self.observe_jobs(caller, parse_jobs(body), unknown).await;
+                self.observe_jobs(caller, jobs_in(body).await, unknown).await;
             }
             _ => {}
         }
@@ -132,16 +133,17 @@ impl Observer {
         status: StatusCode,
         body: &Bytes,
     ) {
-        let mut jobs = if created == Created::Job { parse_jobs(body) } else { Vec::new() };
-        let named = match status {
-            status if status.is_success() => caller.api.created(body),
+        let mut jobs = if created == Created::Job { jobs_in(body).await } else { Vec::new() };
+        let (api, whole) = (caller.api, body.clone());
+        let named = aside(body.len(), move || match status {
+            status if status.is_success() => api.created(&whole),
             // A refusal may tell of the jobs that are in the way; what it is itself about was made.
             status if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT => {
-                made_by(body).into_iter().map(|made| made.job).collect()
+                made_by(&whole).into_iter().map(|made| made.job).collect()
             }
             _ => Vec::new(),
-        };
-        for named in named {
+        });
+        for named in named.await.unwrap_or_default() {
             if !jobs.iter().any(|job| job.observation.job == named) {
                 jobs.push(creation.owner.naming(&named));
             }
@@ -202,6 +204,12 @@ impl Observer {
             _ => {}
         }
     }
+}
+
+/// The jobs that an answer shows, as [`parse_jobs`].
+pub(super) async fn jobs_in(body: &Bytes) -> Vec<Answer> {
+    let whole = body.clone();
+    aside(body.len(), move || parse_jobs(&whole)).await.unwrap_or_default()
 }
 
 /// No job was made. After other errors of the provider's there may be one all the same: 408 says that waiting for it took too

@@ -3,10 +3,12 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use actix_web::HttpRequest;
+use bytes::Bytes;
 use parking_lot::Mutex;
 use serde::Deserialize;
 use url::form_urlencoded;
 
+use super::aside::aside;
 use super::observe::Caller;
 use crate::domain::Digest;
 use crate::egress::header::HeaderValue;
@@ -66,16 +68,17 @@ impl Streams {
     }
 
     /// Remembers the token in an answer of `create-stream`.
-    pub(super) async fn observe_token(&self, body: &[u8], caller: &Caller, account: Option<String>) {
+    pub(super) async fn observe_token(&self, body: &Bytes, caller: &Caller, account: Option<String>) {
         #[derive(Deserialize)]
         struct Answer {
             token: String,
         }
-        let Ok(Answer { token }) = serde_json::from_slice(body) else { return };
-        if token.is_empty() {
-            return;
-        }
-        let digest = Digest::of(token.as_bytes());
+        let whole = body.clone();
+        let digest = aside(body.len(), move || {
+            let Answer { token } = serde_json::from_slice(&whole).ok()?;
+            (!token.is_empty()).then(|| Digest::of(token.as_bytes()))
+        });
+        let Some(digest) = digest.await.flatten() else { return };
         if let Some(authorization) = caller.authorization.clone().filter(|_| !caller.is_ours) {
             self.owners.insert(digest, authorization);
         }

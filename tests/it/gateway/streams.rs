@@ -90,6 +90,30 @@ async fn events_come_as_they_are_made_and_tell_of_their_job() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_event_of_many_lines_is_read_once_and_tells_of_its_job() {
+    let lines = "data:null,\n".repeat(200_000);
+    let begin = format!("data: {{\"status\":\"created\",\"videoId\":\"{}\",\"x\":[\n", video_id(5));
+    let event = format!("{begin}{lines}data: 0]}}\n\n");
+    let sent = event.clone();
+    let base_url = raw(move |_, mut stream| {
+        let sent = sent.clone();
+        async move {
+            stream.write_all(EVENT_STREAM).await.unwrap();
+            stream.write_all(sent.as_bytes()).await.unwrap();
+            stream.shutdown().await.unwrap();
+            // What it was asked with must not be left unread, or the connection is reset.
+            tokio::io::copy(&mut stream, &mut tokio::io::sink()).await.unwrap();
+        }
+    });
+    let vault = vault(&base_url.await).await;
+    let request = vault.client.post(vault.url("/v1/minimax/videos/agent-create")).bearer_auth(TOKEN);
+    let request = request.json(&json!({"templateId": "1", "replyRef": "car"}));
+    let passed = timeout(PATIENCE, async { request.send().await.unwrap().text().await.unwrap() }).await;
+    assert!(passed.expect("it is read again with each line") == event);
+    assert_eq!(vault.job_in(&video_id(5), &["running"]).await["replyRef"], "car");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_large_upload_and_a_large_download_pass() {
     const SIZE: u64 = 200 << 20;
     let base_url = raw(|head, mut stream| async move {
