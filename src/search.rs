@@ -4,7 +4,8 @@
 //! labels has four bytes, most of them in the file, beside the state. A query walks the rows, and their words if it asks for any,
 //! and only what it finds is read from the state. A clean stop saves the index beside the state, and the next start takes it up;
 //! after any other end it is made anew, on a thread of its own. From then on it follows the state's changes. A query first takes
-//! in every change that was made before it, so whoever was answered 200 finds what was written.
+//! in every change that was made before it, so whoever was answered 200 finds what was written. When that takes too long it is
+//! refused: nobody waits for an index that never gets there.
 //!
 //! | word | meaning |
 //! |---|---|
@@ -18,6 +19,10 @@ const SAVED: &str = "search-index";
 const WORDS: &str = "search-words";
 /// So many words of all jobs are in memory, in 4 MiB: those of the latest jobs, which still change.
 const MAX_IN_MEMORY: usize = 1 << 20;
+/// For how long a query takes in changes, or waits for others to take them in, before it is refused.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// The same of a clean stop, before it saves nothing.
+const SAVE_PATIENCE: Duration = Duration::from_secs(10);
 
 mod codes;
 mod follow;
@@ -26,10 +31,11 @@ mod rows;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
-pub use codes::Text;
+pub use codes::{Text, TooManyWords};
 pub use rows::{Place, Query};
 
 use self::follow::Follower;
@@ -54,7 +60,8 @@ struct Inner {
     saved: PathBuf,
 }
 
-/// Not every job has a row that is up to date: the service started a moment ago, or the state cannot be read.
+/// Not every job has a row that is up to date: the service started a moment ago, jobs change faster than they can be indexed, or
+/// the state cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the jobs are being indexed")]
 pub struct Incomplete;
@@ -86,10 +93,10 @@ impl Search {
     }
 
     /// The sequences of at most `limit` jobs that match, newest first, behind `after` or from the `skip`th on, each with its
-    /// place. Blocks for some milliseconds for each hundred thousand jobs.
+    /// place. Blocks for some milliseconds for each hundred thousand jobs, and for about a second at most while jobs change.
     ///
     /// # Errors
-    /// While jobs are being indexed.
+    /// While jobs are being indexed, and when that takes longer.
     pub fn find(
         &self,
         query: &Query,
@@ -97,18 +104,18 @@ impl Search {
         skip: usize,
         limit: usize,
     ) -> Result<Vec<Place>, Incomplete> {
-        self.catch_up()?;
-        let found = self.rows().find(query, after, skip, limit);
+        let rows = self.rows_up_to_date(Instant::now() + PATIENCE)?;
+        let found = rows.find(query, after, skip, limit);
         found.map_err(|error| self.begin_anew(&error))
     }
 
     /// How many jobs match, by the day they were made on, newest first. Blocks as [`Self::find`] does.
     ///
     /// # Errors
-    /// While jobs are being indexed.
+    /// As [`Self::find`].
     pub fn days(&self, query: &Query) -> Result<Vec<DayCount>, Incomplete> {
-        self.catch_up()?;
-        let counted = self.rows().days(query);
+        let rows = self.rows_up_to_date(Instant::now() + PATIENCE)?;
+        let counted = rows.days(query);
         counted.map_err(|error| self.begin_anew(&error))
     }
 
@@ -124,7 +131,7 @@ impl Search {
             return;
         }
         let mut follower = self.inner.follower.lock();
-        if !follower.catch_up(&self.inner.rows) {
+        if !follower.catch_up(&self.inner.rows, Instant::now() + SAVE_PATIENCE) {
             return;
         }
         let saved = match follower.position() {
@@ -144,16 +151,20 @@ impl Search {
         Incomplete
     }
 
-    fn rows(&self) -> parking_lot::RwLockReadGuard<'_, Rows> {
+    fn rows(&self) -> RwLockReadGuard<'_, Rows> {
         self.inner.rows.read()
     }
 
-    fn catch_up(&self) -> Result<(), Incomplete> {
-        if !self.inner.complete.load(Ordering::Acquire) {
+    /// The rows with every change that was made before this, if it does not take longer than until then.
+    fn rows_up_to_date(&self, until: Instant) -> Result<RwLockReadGuard<'_, Rows>, Incomplete> {
+        let Inner { rows, follower, complete, .. } = &*self.inner;
+        if !complete.load(Ordering::Acquire) {
             return Err(Incomplete);
         }
-        let mut follower = self.inner.follower.lock();
-        if follower.catch_up(&self.inner.rows) { Ok(()) } else { Err(Incomplete) }
+        let mut follower = follower.try_lock_until(until).ok_or(Incomplete)?;
+        let is_up_to_date = follower.catch_up(rows, until);
+        drop(follower);
+        if is_up_to_date { rows.try_read_until(until).ok_or(Incomplete) } else { Err(Incomplete) }
     }
 }
 

@@ -2,12 +2,11 @@
 
 use std::future::Future;
 use std::pin::Pin;
-
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::{FutureExt, Shared};
 use parking_lot::Mutex;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -99,7 +98,7 @@ mod tests {
         assert_eq!(count.load(Ordering::Relaxed), 1);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn an_answer_is_good_for_a_while_and_no_longer() {
         let probe = CachedCheck::new(Duration::from_millis(200));
         assert_eq!(probe.problem(|| async { Some("ill") }).await, Some("ill"));

@@ -42,8 +42,8 @@ pub(super) struct JobsQuery {
     /// Only those whose ref has this label, as `name:text`.
     #[param(example = "project:harbour")]
     label: Option<String>,
-    /// Only those with all these words in `replyRef` or prompt, in any case and order. `boa*` stands for every word that begins
-    /// so; it needs three letters.
+    /// Only those with all these words, at most 16, in `replyRef` or prompt, in any case and order. `boa*` stands for every word
+    /// that begins so; it needs three letters.
     q: Option<String>,
     /// Only those made on this day or later, in UTC.
     #[param(format = Date, example = "2026-11-01")]
@@ -106,9 +106,10 @@ impl JobsQuery {
         let state = extract::non_empty(self.state.as_deref());
         let JobFilter { kind, reply_ref, model, batch_id, .. } = self.filter()?;
         let state = state.map(|text| one_of("state", text, &JobState::ALL, JobState::as_str)).transpose()?;
+        let (from, to) = self.days()?;
         Ok(Query {
-            from: extract::non_empty(self.from.as_deref()).map(|text| date("from", text)).transpose()?,
-            to: extract::non_empty(self.to.as_deref()).map(|text| date("to", text)).transpose()?,
+            from,
+            to,
             states: state.into_iter().collect(),
             kind,
             provider: extract::non_empty(self.provider.as_deref()).map(str::to_owned),
@@ -116,7 +117,18 @@ impl JobsQuery {
             labels: extract::non_empty(self.label.as_deref()).map(label).transpose()?.into_iter().collect(),
             model,
             batch_id,
-            text: Text::read(extract::non_empty(self.q.as_deref()).unwrap_or_default()),
+            text: words(self.q.as_deref().unwrap_or_default())?,
+        })
+    }
+
+    /// The first and the last day. No job was made before 1970.
+    fn days(&self) -> Result<(Option<Timestamp>, Option<Timestamp>), ApiError> {
+        let from = extract::non_empty(self.from.as_deref()).map(|text| date("from", text)).transpose()?;
+        let to = extract::non_empty(self.to.as_deref()).map(|text| date("to", text)).transpose()?;
+        Ok(match to {
+            // From the last of all days to the first: none.
+            Some(None) => (Some(Timestamp::from_millis_clamped(u64::MAX)), Some(Timestamp::default())),
+            to => (from.flatten(), to.flatten()),
         })
     }
 
@@ -136,15 +148,22 @@ impl JobsQuery {
     }
 }
 
-fn date(parameter: &str, text: &str) -> Result<Timestamp, ApiError> {
-    let is_date = text.len() == "2026-11-20".len();
-    let day = Timestamp::parse_rfc3339(&format!("{text}T00:00:00Z")).filter(|_| is_date);
-    day.ok_or_else(|| ApiError::invalid(format!("{parameter}: expected a date such as 2026-11-20")))
+/// The begin of a day; `None` for a day before 1970.
+fn date(parameter: &str, text: &str) -> Result<Option<Timestamp>, ApiError> {
+    let midnight = format!("{text}T00:00:00Z");
+    if text.len() != "2026-11-20".len() || Timestamp::parse_rfc3339_clamped(&midnight).is_none() {
+        return Err(ApiError::invalid(format!("{parameter}: expected a date such as 2026-11-20")));
+    }
+    Ok(Timestamp::parse_rfc3339(&midnight))
 }
 
-fn label(text: &str) -> Result<(String, String), ApiError> {
-    let (name, text) = text.split_once(':').ok_or_else(|| ApiError::invalid("label: expected name:text"))?;
-    Ok((name.to_owned(), text.to_owned()))
+/// A label as it was given: names may have colons, too, so it cannot be told where one ends.
+fn label(text: &str) -> Result<String, ApiError> {
+    if text.contains(':') { Ok(text.to_owned()) } else { Err(ApiError::invalid("label: expected name:text")) }
+}
+
+fn words(text: &str) -> Result<Text, ApiError> {
+    Text::read(text).map_err(|error| ApiError::invalid(format!("q: {error}")))
 }
 
 fn indexing(incomplete: Incomplete) -> ApiError {
@@ -193,7 +212,7 @@ pub(super) async fn list(request: HttpRequest, api: Data<Api>) -> Result<Json<Li
             None => Start { after: None, skip },
         };
         match find(state, &search, &filter, &wanted, start, limit) {
-            // What needs no index goes without it in the first seconds.
+            // What needs no index goes without it in the first seconds, and while it is behind.
             Ok(Err(Incomplete)) if !searches && start.after.is_none() => {
                 in_order_heard(state, &filter, limit, None).map(Ok)
             }
@@ -305,7 +324,7 @@ pub(super) async fn show(
     Ok(Json(job))
 }
 
-/// Makes a job's stuck files due again.
+/// Makes a job's stuck files due again. Of a job whose end or results are missing, the provider is asked now.
 #[utoipa::path(
     post, path = "/api/v1/jobs/{jobId}/retry", tag = "jobs",
     params(("jobId" = String, Path, description = "percent-encoded")),

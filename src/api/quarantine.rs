@@ -156,7 +156,8 @@ pub(super) async fn delete_all(request: HttpRequest, api: Data<Api>) -> Result<J
         .transpose()?;
     let before = extract::non_empty(before.as_deref())
         .map(|text| {
-            Timestamp::parse_rfc3339(text).ok_or_else(|| ApiError::invalid("before: expected an RFC 3339 time"))
+            let time = Timestamp::parse_rfc3339_clamped(text);
+            time.ok_or_else(|| ApiError::invalid("before: expected an RFC 3339 time"))
         })
         .transpose()?;
     let deleted = api.intake().delete_quarantine(QuarantineFilter { reason, before }).await?;

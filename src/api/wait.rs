@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, timeout_at};
 
 use super::{Api, ApiError, extract};
+use crate::domain::parse_duration;
 use crate::state::{State, StateError, Waiter};
 
 /// The longest that an answer waits; whoever asks for more gets an answer then.
@@ -72,7 +73,7 @@ impl Drop for Place {
 pub(super) fn limit(wait: Option<&str>) -> Result<Option<Duration>, ApiError> {
     let Some(text) = extract::non_empty(wait) else { return Ok(None) };
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    let limit = if digits { text.parse().ok().map(Duration::from_secs) } else { humantime::parse_duration(text).ok() };
+    let limit = if digits { text.parse().ok().map(Duration::from_secs) } else { parse_duration(text).ok() };
     let limit = limit.ok_or_else(|| ApiError::invalid("wait: expected a duration such as 60s"))?;
     Ok((!limit.is_zero()).then_some(limit.min(MAX_WAIT)))
 }
@@ -117,7 +118,9 @@ mod tests {
             assert_eq!(seconds(text), millis, "{text}");
         }
         assert_eq!((seconds("0s"), seconds(""), limit(None).unwrap()), (None, None, None));
-        assert!(limit(Some("soon")).is_err() && limit(Some("-1s")).is_err());
+        for bad in ["soon", "-1s", "18446744073709551615s1000ms"] {
+            assert!(limit(Some(bad)).is_err(), "{bad}");
+        }
     }
 
     #[test]

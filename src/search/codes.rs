@@ -1,11 +1,14 @@
 //! Words as numbers.
 //!
 //! A word's code is 16 bits of a hash of its first three letters and 16 bits of a hash of all of it, so that words that begin
-//! alike are found without being kept. Of a million jobs with twenty words each, less than one in a hundred queries finds a
-//! job that has not the word.
+//! alike are found without being kept. Of a million jobs with twenty words each, less than one in a hundred queries for a whole
+//! word finds a job that has not the word.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher};
+
+use unicode_normalization::{UnicodeNormalization, is_nfc};
 
 use crate::domain::Job;
 
@@ -19,46 +22,60 @@ const PREFIX_CHARS: usize = 3;
 pub struct Text {
     whole: Vec<String>,
     beginnings: Vec<String>,
+    /// Set when what is looked for has no letter and no digit.
+    is_wordless: bool,
 }
 
+/// So many words are not looked for at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected at most {} words", Text::MAX_WORDS)]
+pub struct TooManyWords;
+
 impl Text {
-    /// The most words that are looked for; more are left out.
+    /// The most different words that are looked for.
     const MAX_WORDS: usize = 16;
 
     /// Reads what somebody looks for: words, all of which a job must have, in any case and order. `boa*` stands for every
-    /// word that begins so; it needs three letters.
-    pub fn read(text: &str) -> Self {
+    /// word that begins so; it needs three letters. White space alone asks for nothing, and what else has no word no job has.
+    ///
+    /// # Errors
+    /// When there are more than 16 different words.
+    pub fn read(text: &str) -> Result<Self, TooManyWords> {
         let mut read = Self::default();
-        for part in text.split_whitespace() {
-            let mut words: Vec<String> = words(part).take(Self::MAX_WORDS).collect();
-            let last = if part.ends_with('*') { words.pop() } else { None };
-            match last {
-                Some(word) if word.chars().count() >= PREFIX_CHARS => read.beginnings.push(word),
-                last => words.extend(last),
-            }
+        for part in composed(text).split_whitespace() {
+            let mut words: Vec<String> = words(part).collect();
+            let begins = |word: &mut String| part.ends_with('*') && word.chars().count() >= PREFIX_CHARS;
+            read.beginnings.extend(words.pop_if(begins));
             read.whole.extend(words);
         }
-        read.whole.truncate(Self::MAX_WORDS);
-        read.beginnings.truncate(Self::MAX_WORDS);
-        read
+        for words in [&mut read.whole, &mut read.beginnings] {
+            words.sort_unstable();
+            words.dedup();
+        }
+        match read.whole.len() + read.beginnings.len() {
+            0 => read.is_wordless = !text.trim().is_empty(),
+            1..=Self::MAX_WORDS => {}
+            _ => return Err(TooManyWords),
+        }
+        Ok(read)
     }
 
-    /// True when every text has it.
-    pub fn is_empty(&self) -> bool {
-        self.whole.is_empty() && self.beginnings.is_empty()
+    /// True when no job has it.
+    pub(super) fn is_wordless(&self) -> bool {
+        self.is_wordless
     }
 
-    /// True when what is found has to be looked at: of words that are given by how they begin, the index knows three letters.
+    /// True when what is found has to be looked at: of how a word begins, the index knows 16 bits, which other words and labels
+    /// have, too.
     pub fn is_vague(&self) -> bool {
-        self.beginnings.iter().any(|word| word.chars().count() > PREFIX_CHARS)
+        !self.beginnings.is_empty()
     }
 
     /// Whether a job has what is looked for in its reference and its prompt.
     pub fn is_in(&self, job: &Job) -> bool {
-        let texts = [job.reply_ref.as_ref().map(|name| name.as_str()), job.prompt.as_deref()];
-        let found: Vec<String> = texts.into_iter().flatten().flat_map(words).collect();
+        let found: Vec<String> = texts_of(job).flat_map(|text| words(&text).collect::<Vec<_>>()).collect();
         let begins = |beginning: &String| found.iter().any(|word| word.starts_with(beginning.as_str()));
-        self.whole.iter().all(|word| found.contains(word)) && self.beginnings.iter().all(begins)
+        !self.is_wordless && self.whole.iter().all(|word| found.contains(word)) && self.beginnings.iter().all(begins)
     }
 
     pub(super) fn codes(&self) -> impl Iterator<Item = u32> + '_ {
@@ -71,8 +88,19 @@ impl Text {
     }
 }
 
-/// The words of a text: runs of letters and digits, in lower case. A word of a language that leaves no space between them is
-/// the whole run.
+/// What a job is found by the words of.
+fn texts_of(job: &Job) -> impl Iterator<Item = Cow<'_, str>> {
+    let texts = [job.reply_ref.as_ref().map(|name| name.as_str()), job.prompt.as_deref()];
+    texts.into_iter().flatten().map(composed)
+}
+
+/// The text with one character for a letter and its marks, where there is one: some keyboards and files write two.
+fn composed(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() || is_nfc(text) { Cow::Borrowed(text) } else { Cow::Owned(text.nfc().collect()) }
+}
+
+/// The words of a text that is composed: runs of letters and digits, in lower case. A word of a language that leaves no space
+/// between them is the whole run.
 fn words(text: &str) -> impl Iterator<Item = String> + '_ {
     text.split(|char: char| !char.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_lowercase)
 }
@@ -86,9 +114,10 @@ fn beginning_code(word: &str) -> u16 {
     (hash(&word[..end]) >> 16) as u16
 }
 
-/// The code of a label, which no word has but by chance.
-pub(super) fn label_code(name: &str, text: &str) -> u32 {
-    hash(&format!("\0label\0{name}\0{text}"))
+/// The code of a label, given as `name:text`, which no word has but by chance. Both may have colons: where the name ends is
+/// not asked.
+pub(super) fn label_code(label: &str) -> u32 {
+    hash(&format!("\0label\0{label}"))
 }
 
 pub(super) fn reference_code(reference: &str) -> u32 {
@@ -112,18 +141,19 @@ fn hash(text: &str) -> u32 {
 
 /// The codes of a job: first what it is looked for exactly by, then its words.
 pub(super) fn codes_of(job: &Job, labels: &BTreeMap<String, String>) -> Vec<u32> {
-    let mut codes: Vec<u32> = labels.iter().map(|(name, text)| label_code(name, text)).collect();
+    let mut codes: Vec<u32> = labels.iter().map(|(name, text)| label_code(&format!("{name}:{text}"))).collect();
     codes.extend(job.reply_ref.as_ref().map(|name| reference_code(name.as_str())));
     codes.extend(job.details.model.as_deref().map(model_code));
     codes.extend(job.details.batch_id.as_deref().map(batch_code));
-    let texts = [job.reply_ref.as_ref().map(|name| name.as_str()), job.prompt.as_deref()];
-    for word in texts.into_iter().flatten().flat_map(words) {
-        let code = word_code(&word);
-        if codes.len() == MAX_CODES {
-            break;
-        }
-        if !codes.contains(&code) {
-            codes.push(code);
+    for text in texts_of(job) {
+        for word in words(&text) {
+            let code = word_code(&word);
+            if codes.len() == MAX_CODES {
+                return codes;
+            }
+            if !codes.contains(&code) {
+                codes.push(code);
+            }
         }
     }
     codes

@@ -39,11 +39,9 @@ pub(super) struct Follower {
     labelled: Vec<ReplyRef>,
     /// Set when such refs were missed: only reading all jobs anew finds theirs.
     stale: bool,
-    /// The newest job that was told of.
-    latest: Option<u64>,
     /// Set when changes were missed.
     missed: bool,
-    /// The newest of the jobs that are known to have a row, as all before it.
+    /// The newest of the jobs that have a row or are among those that have changed, as all before it.
     newest: Option<u64>,
 }
 
@@ -59,6 +57,8 @@ const FEW: usize = 64;
 const THICK: Duration = Duration::from_millis(200);
 /// So many jobs may wait at the most: whoever asks next waits for some tenths of a second.
 const MAX_BEHIND: usize = 100_000;
+/// For how long changes are taken in at a time where nobody asks: then whoever waits for the index has it.
+const STINT: Duration = Duration::from_millis(200);
 /// How often to look whether the state can be read for the first time.
 const POLL: Duration = Duration::from_millis(10);
 /// How long to wait for the state when it cannot be read.
@@ -70,7 +70,7 @@ impl Follower {
     pub(super) fn new(state: State) -> Self {
         let (heard, changed) = (state.last_change(), BTreeSet::new());
         let (heard_labelled, labelled, stale) = (state.last_labelled(), Vec::new(), false);
-        Self { state, heard, changed, heard_labelled, labelled, stale, latest: None, missed: false, newest: None }
+        Self { state, heard, changed, heard_labelled, labelled, stale, missed: false, newest: None }
     }
 
     /// The journal position that the state is at.
@@ -78,20 +78,18 @@ impl Follower {
         self.state.applied()
     }
 
-    /// Takes in every change that was told of by now. What cannot be read stays for the next time. Returns whether the rows are
-    /// as the state is.
-    pub(super) fn catch_up(&mut self, rows: &RwLock<Rows>) -> bool {
+    /// Takes in the changes that were told of by now, newest jobs first: some of them, then more until that time. What is left
+    /// and what cannot be read stays for the next time. Returns whether the rows are as the state is.
+    pub(super) fn catch_up(&mut self, rows: &RwLock<Rows>, until: Instant) -> bool {
         self.hear();
         while let Some(name) = self.labelled.last() {
             let Ok(jobs) = self.state.jobs_of_ref(name) else { return false };
             self.changed.extend(jobs);
             self.labelled.pop();
         }
-        if self.missed {
-            self.changed.extend(rows.read().unsettled());
-            self.missed = self.read_new(rows).is_err();
+        if self.missed && self.resync(rows).is_err() {
+            return false;
         }
-        let latest = self.latest;
         let mut changed = std::mem::take(&mut self.changed);
         while let Some(&last) = changed.last() {
             let near = changed.split_off(&last.saturating_sub(PAGE as u64 - 1));
@@ -102,12 +100,14 @@ impl Follower {
             }
             // More is not kept than what changes in some seconds.
             self.hear();
+            if Instant::now() >= until {
+                break;
+            }
         }
-        if !self.missed {
-            self.newest = self.newest.max(latest);
-        }
+        let are_all_in = changed.is_empty();
+        self.changed.append(&mut changed);
         // Of what happens while there is no state to read nothing is told.
-        !self.missed && !self.stale && self.state.counters().is_ok()
+        are_all_in && !self.missed && !self.stale && self.state.counters().is_ok()
     }
 
     /// Notes which jobs changed, and of which refs all did. Returns how many changes of single jobs there were.
@@ -125,7 +125,9 @@ impl Follower {
             return usize::MAX;
         };
         self.heard += sequences.len() as u64;
-        self.latest = self.latest.max(sequences.iter().copied().max());
+        if !self.missed {
+            self.newest = self.newest.max(sequences.iter().copied().max());
+        }
         self.changed.extend(&sequences);
         sequences.len()
     }
@@ -146,18 +148,19 @@ impl Follower {
         self.put(rows, &jobs)
     }
 
-    /// Reads the jobs that are newer than all that are known to have a row.
-    fn read_new(&mut self, rows: &RwLock<Rows>) -> Result<(), IndexError> {
+    /// Counts jobs that may have changed unnoticed among those that have: all that may still move, and those that are new.
+    fn resync(&mut self, rows: &RwLock<Rows>) -> Result<(), StateError> {
+        self.changed.extend(rows.read().unsettled());
         let (mut before, mut newest) = (None, self.newest);
         loop {
             let page = self.state.job_headers(PAGE, before)?;
             before = page.last().map(|(sequence, _)| *sequence);
             newest = newest.max(page.first().map(|(sequence, _)| *sequence));
-            let is_new = |sequence: u64| self.newest.is_none_or(|newest| newest < sequence);
-            let new = page.iter().take_while(|(sequence, _)| is_new(*sequence)).count();
-            self.put(rows, &page[..new])?;
-            if new < PAGE {
-                self.newest = newest;
+            let is_new = |sequence: &u64| self.newest.is_none_or(|newest| newest < *sequence);
+            let new: Vec<u64> = page.iter().map(|(sequence, _)| *sequence).take_while(is_new).collect();
+            self.changed.extend(&new);
+            if new.len() < PAGE {
+                (self.newest, self.missed) = (newest, false);
                 return Ok(());
             }
         }
@@ -244,7 +247,7 @@ impl Search {
                 thick_until = Instant::now() + THICK;
             }
             if Instant::now() >= thick_until || follower.changed.len() > MAX_BEHIND {
-                follower.catch_up(&self.inner.rows);
+                follower.catch_up(&self.inner.rows, Instant::now() + STINT);
             }
             if follower.stale {
                 self.inner.complete.store(false, Ordering::Release);
@@ -325,7 +328,7 @@ impl Search {
                 return false;
             }
             follower.newest = follower.newest.max(page.first().map(|(sequence, _)| *sequence));
-            follower.catch_up(&self.inner.rows);
+            follower.catch_up(&self.inner.rows, Instant::now() + STINT);
             drop(follower);
             // Niceness alone does not do it: Linux lets even this thread finish its time slice before one that wakes up.
             std::thread::yield_now();

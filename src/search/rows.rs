@@ -41,8 +41,8 @@ pub struct Query {
     pub provider: Option<String>,
     /// With this reference.
     pub reply_ref: Option<ReplyRef>,
-    /// Whose ref has all these labels.
-    pub labels: Vec<(String, String)>,
+    /// Whose ref has all these labels, each as `name:text`.
+    pub labels: Vec<String>,
     /// Made with this model.
     pub model: Option<String>,
     /// Of this batch.
@@ -267,11 +267,14 @@ impl Rows {
     /// `None` when nothing can match.
     fn filter(&self, query: &Query) -> Option<Filter> {
         let Query { from, to, states, kind, provider, reply_ref, labels, model, batch_id, text } = query;
+        if text.is_wordless() {
+            return None;
+        }
         let provider = match provider {
             Some(name) => Some(self.providers.iter().position(|known| known == name)? as u8),
             None => None,
         };
-        let mut codes: Vec<u32> = labels.iter().map(|(name, text)| codes::label_code(name, text)).collect();
+        let mut codes: Vec<u32> = labels.iter().map(|label| codes::label_code(label)).collect();
         codes.extend(reply_ref.as_ref().map(|name| codes::reference_code(name.as_str())));
         codes.extend(model.as_deref().map(codes::model_code));
         codes.extend(batch_id.as_deref().map(codes::batch_code));

@@ -1,3 +1,4 @@
+mod follow;
 mod saved;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,7 +41,7 @@ fn sequences(places: Vec<Place>) -> Vec<u64> {
 }
 
 fn text(text: &str) -> Query {
-    Query { text: Text::read(text), ..Query::default() }
+    Query { text: Text::read(text).unwrap(), ..Query::default() }
 }
 
 #[test]
@@ -152,11 +153,61 @@ fn days_are_counted_between_two_dates_and_by_state() {
 }
 
 #[test]
-fn a_beginning_of_more_than_three_letters_has_to_be_looked_at() {
+fn a_beginning_has_to_be_looked_at() {
+    let read = |text: &str| Text::read(text).unwrap();
     let boats = job(1, "boats at sea");
-    assert!(Text::read("boat*").is_vague() && Text::read("boat*").is_in(&boats));
-    assert!(!Text::read("boar*").is_in(&boats) && !Text::read("boat").is_in(&boats));
-    assert!(!Text::read("boa*").is_vague());
+    assert!(read("boat*").is_vague() && read("boat*").is_in(&boats));
+    assert!(!read("boar*").is_in(&boats) && !read("boat").is_in(&boats));
+    assert!(read("boa*").is_vague() && !read("boats").is_vague() && !read("bo*").is_vague());
+
+    let words = (0..0x1000).map(|number| format!("{number:03x}"));
+    let code = |word: String| (codes_of(&job(1, &word), &BTreeMap::new())[0] >> 16, word);
+    let mut codes: Vec<(u32, String)> = words.map(code).collect();
+    codes.sort_unstable();
+    let alike = codes.windows(2).find(|pair| pair[0].0 == pair[1].0).unwrap();
+    let (beginning, other) = (read(&format!("{}*", alike[0].1)), job(1, &alike[1].1));
+    assert!(beginning.is_vague() && !beginning.is_in(&other), "{alike:?}");
+}
+
+#[test]
+fn what_has_no_word_finds_nothing_and_a_blank_everything() {
+    let mut rows = rows(1 << 20);
+    put(&mut rows, place(20_000, 1), JobState::Archived, "boat \u{1f680} *** \"\"");
+    let boat = job(1, "boat");
+    for nothing in ["\u{1f680}", "***", "\"\"", " !? ", "\u{308}"] {
+        let query = text(nothing);
+        assert!(rows.find(&query, None, 0, 9).unwrap().is_empty(), "{nothing:?}");
+        assert!(rows.days(&query).unwrap().is_empty() && !query.text.is_in(&boat), "{nothing:?}");
+    }
+    for all in ["", " ", "\t\u{a0}", "boat", "\u{1f680} boat -"] {
+        let query = text(all);
+        assert_eq!(sequences(rows.find(&query, None, 0, 9).unwrap()), [1], "{all:?}");
+        assert!(query.text.is_in(&boat), "{all:?}");
+    }
+}
+
+#[test]
+fn more_than_sixteen_different_words_are_refused() {
+    let words = |count: u32| (0..count).map(|number| format!("boat{number} ")).collect::<String>();
+    assert!(Text::read(&words(16)).is_ok() && Text::read(&words(16).repeat(3)).is_ok());
+    for text in [words(17), words(16) + "kettle*", words(17).replace(' ', "-"), words(17).replace(' ', "* ")] {
+        assert_eq!(Text::read(&text).unwrap_err().to_string(), "expected at most 16 words", "{text}");
+    }
+}
+
+/// `ö` may be one character or two, with the same look.
+#[test]
+fn a_letter_with_a_mark_is_found_however_it_is_written() {
+    let mut rows = rows(1 << 20);
+    put(&mut rows, place(20_000, 1), JobState::Archived, "eine Mo\u{308}we");
+    put(&mut rows, place(20_000, 2), JobState::Archived, "zwei M\u{f6}wen");
+    let find = |query: &str| sequences(rows.find(&text(query), None, 0, 10).unwrap());
+    for query in ["m\u{f6}we", "MO\u{308}WE"] {
+        assert_eq!(find(query), [1], "{query}");
+        assert_eq!(find(&format!("{query}*")), [2, 1], "{query}");
+        assert!(text(query).text.is_in(&job(1, "Mo\u{308}we")) && text(query).text.is_in(&job(1, "M\u{f6}we")));
+    }
+    assert_eq!(find("we"), [] as [u64; 0]);
 }
 
 /// A job as it is put, over and over: its number, day, state and words.
@@ -235,6 +286,22 @@ fn the_file_of_words_that_change_stays_small() {
     }
     assert_eq!(sequences(rows.find(&text("19999"), None, 0, 9).unwrap()), [19_999 % 7]);
     assert!(rows.file_bytes() < 20 << 20, "{}", rows.file_bytes());
+}
+
+/// Whoever says when a job was made says where its row belongs.
+#[test]
+fn for_a_job_that_is_put_between_others_few_words_are_written_again() {
+    const JOBS: u64 = 1000;
+    let mut rows = rows(0);
+    let provider = rows.provider("minimax");
+    for number in 0..JOBS {
+        let made = Timestamp::from_millis(20_000 * DAY_MS + number * 7919 % JOBS).unwrap();
+        let (place, codes) = (Place { made, sequence: number + 1 }, (0..200).collect());
+        rows.put(&Entry { place, state: JobState::Running, kind: 0, provider, codes }).unwrap();
+    }
+    let each = rows.file_bytes() / JOBS;
+    assert!(each < 3000, "{each} bytes for each job");
+    assert_eq!(rows.find(&Query::default(), None, 0, 2 * JOBS as usize).unwrap().len() as u64, JOBS);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! reasoned about without a clock, a disk or a network.
 
 mod digest;
+mod duration;
 pub mod escapes;
 mod file_name;
 mod job;
@@ -19,6 +20,7 @@ mod time;
 mod view;
 
 pub use digest::{Digest, DigestParseError};
+pub use duration::parse_duration;
 pub use file_name::{FileName, FileNameParseError};
 pub use job::{
     Asset, AssetState, AttemptFailure, Change, Job, JobState, Outcome, StoredFile, StuckReason, UnconfirmedFinal,

@@ -36,6 +36,13 @@ impl Timestamp {
         Self::from_millis(u64::try_from(parsed.timestamp_millis()).ok()?)
     }
 
+    /// As [`Self::parse_rfc3339`], with anything earlier taken as the begin of 1970, and anything later as the end of the
+    /// year 9999.
+    pub fn parse_rfc3339_clamped(text: &str) -> Option<Self> {
+        let parsed = DateTime::parse_from_rfc3339(text).ok()?;
+        Some(Self::from_millis_clamped(u64::try_from(parsed.timestamp_millis()).unwrap_or_default()))
+    }
+
     /// Reads the form `20261120T110410Z` that signed links use, which is UTC.
     pub fn parse_iso_basic(text: &str) -> Option<Self> {
         let parsed = NaiveDateTime::parse_from_str(text, "%Y%m%dT%H%M%SZ").ok()?;
@@ -135,5 +142,12 @@ mod tests {
         assert_eq!(Timestamp::from_millis_clamped(u64::MAX).date(), (9999, 12, 31));
         assert_eq!(Timestamp::parse_rfc3339("1969-12-31T23:59:59Z"), None);
         assert_eq!(Timestamp::parse_rfc3339("yesterday"), None);
+        let clamped = Timestamp::parse_rfc3339_clamped;
+        for early in ["0001-01-01T00:00:00Z", "1969-12-31T23:59:59.999Z", "1970-01-01T00:59:00+01:00"] {
+            assert_eq!(clamped(early), Some(Timestamp::default()), "{early}");
+        }
+        assert_eq!(clamped("9999-12-31T23:59:59-01:00"), Timestamp::from_millis(MAX_MILLIS));
+        let time = "2026-11-20T11:04:10.120Z";
+        assert_eq!((clamped(time), clamped("yesterday")), (Timestamp::parse_rfc3339(time), None));
     }
 }

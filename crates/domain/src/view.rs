@@ -26,10 +26,10 @@ pub struct JobView {
     #[serde(default = "first_api")]
     #[schema(example = "minimax")]
     pub provider: String,
-    /// Its ref's labels, where it has any. Manifests leave them to the ref.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schema(value_type = Option<BTreeMap<String, String>>)]
-    pub labels: BTreeMap<String, String>,
+    /// Its ref's labels. Only manifests have none: they leave them to the ref.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = BTreeMap<String, String>, required = true)]
+    pub labels: Option<BTreeMap<String, String>>,
     /// The caller's reference, a signature of ours in it hidden.
     #[schema(value_type = Option<String>)]
     pub reply_ref: Option<ReplyRef>,
@@ -213,7 +213,7 @@ impl JobView {
             kind: job.kind(),
             channel: if provider == JobId::FIRST_API { Target::CHANNEL } else { Target::USEAPI }.to_owned(),
             provider,
-            labels: BTreeMap::new(),
+            labels: None,
             reply_ref: job.reply_ref.as_ref().map(ReplyRef::shown),
             ref_id: job.ref_id.clone(),
             state: job.state,

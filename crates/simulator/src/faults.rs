@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
+use replyvault_domain::parse_duration;
 
 pub(super) use kind::Fault;
 
@@ -106,7 +107,7 @@ impl Faults {
 
     fn set(&mut self, name: &str, value: &str) -> Result<(), FaultsError> {
         let wrong = |expected| FaultsError::Value { name: name.into(), expected, value: value.into() };
-        let duration = || humantime::parse_duration(value).map_err(|_| wrong("a duration as in 10s"));
+        let duration = || parse_duration(value).map_err(|_| wrong("a duration as in 10s"));
         match name {
             "cdn-slow" => {
                 let rate = value.strip_suffix("/s").and_then(|size| ByteSize::from_str(size).ok()).map(|size| size.0);

@@ -235,7 +235,7 @@ mod tests {
             record_job(&log, number).await;
         }
         let search = Search::start(log.state().clone(), log.supervisor()).unwrap();
-        let (filter, query) = (JobFilter::default(), Query { text: Text::read("boat*"), ..Query::default() });
+        let (filter, query) = (JobFilter::default(), Query { text: Text::read("boat*").unwrap(), ..Query::default() });
         let indexed = async {
             while search.find(&query, None, 0, 1).is_err() {
                 tokio::time::sleep(Duration::from_millis(5)).await;

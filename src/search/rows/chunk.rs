@@ -79,8 +79,11 @@ impl RowCodes {
 
 impl Chunk {
     /// Few enough for one to be put between others in a fraction of a microsecond; so many that the codes of a million jobs are
-    /// read in a thousand pieces.
+    /// read in some thousand pieces.
     pub(super) const MAX_ROWS: usize = if cfg!(test) { 8 } else { 1024 };
+    /// A chunk with so many codes takes no more rows: all of its codes are read and written again for one that is put between
+    /// others, and whoever says when a job was made can have that done for each. 32 KiB.
+    const MAX_CODES: usize = if cfg!(test) { 256 } else { 8192 };
 
     pub(super) fn new() -> Self {
         Self { rows: Vec::new(), place: CodePlace::Memory(RowCodes::default()) }
@@ -92,12 +95,15 @@ impl Chunk {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.rows.len() >= Self::MAX_ROWS
+        self.rows.len() >= Self::MAX_ROWS || self.count_codes() >= Self::MAX_CODES
     }
 
     /// How many codes all rows have.
     pub(super) fn count_codes(&self) -> usize {
-        self.rows.iter().map(|row| usize::from(row.codes)).sum()
+        match &self.place {
+            CodePlace::Memory(codes) => codes.codes.len(),
+            CodePlace::File(_) => self.rows.iter().map(|row| usize::from(row.codes)).sum(),
+        }
     }
 
     /// How many of them are in memory.

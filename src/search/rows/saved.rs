@@ -27,7 +27,7 @@ use super::{DAY_MS, Rows, codes, time_of};
 use crate::domain::{JobState, Kind};
 
 /// Another one whenever the bytes of the file mean something else, or a job gets other codes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const CODE_BYTES: u64 = 4;
 const CRC_BYTES: u64 = 4;
 const BUFFER_BYTES: usize = 64 << 10;

@@ -1,3 +1,5 @@
+mod beginnings;
+
 use replyvault::domain::{AttemptFailure, JobState, StuckReason};
 use reqwest::Method;
 
@@ -63,6 +65,7 @@ async fn a_job_is_shown_as_the_contract_says() {
         "kind",
         "channel",
         "provider",
+        "labels",
         "replyRef",
         "refId",
         "state",
@@ -84,6 +87,10 @@ async fn a_job_is_shown_as_the_contract_says() {
     ];
     expected.sort_unstable();
     assert_eq!(names, expected);
+    assert_eq!(job["labels"], json!({}));
+    let document = vault.get("/api/v1/openapi.json").await;
+    let required = document["components"]["schemas"]["JobView"]["required"].as_array().unwrap();
+    assert!(required.contains(&json!("labels")), "{required:?}");
     let asset = &job["assets"][0];
     assert_eq!((&asset["state"], &asset["sha256"]), (&json!("stored"), &json!(sha256)));
     assert_eq!(asset["sourceUrl"], "https://cdn.hailuoai.video/x.mp4?…");
@@ -225,8 +232,10 @@ async fn jobs_are_found_by_words_days_labels_and_provider() {
     let vault = Vault::start().await;
     let body = json!({"replyRef": "kettle-04", "labels": {"project": "harbour: east"}}).to_string();
     let (_, made_ref) = vault.post("/api/v1/refs", body).await;
+    let body = json!({"replyRef": "moth", "labels": {"team:sub": "x: y"}}).to_string();
+    assert_eq!(vault.post("/api/v1/refs", body).await.0, 201);
     made(&vault, 1, "2026-03-01", "boat-0017", "A paper boat crosses a flooded street").await;
-    made(&vault, 2, "2026-03-03", "kettle-04", "a green KETTLE on a paper cloth").await;
+    made(&vault, 2, "2026-03-03", "kettle-04", "a green KETTLE on a paper cloth, a mo\u{308}we").await;
     made(&vault, 3, "2026-03-02", "moth", "Århus at night <script>alert(1)</script>").await;
     assert!(made_ref["replyUrl"].is_string());
     for (query, expected) in [
@@ -235,6 +244,15 @@ async fn jobs_are_found_by_words_days_labels_and_provider() {
         ("q=PAPER+boat", vec![1]),
         ("q=boat-0017", vec![1]),
         ("q=%C3%A5rhus", vec![3]),
+        ("q=A%CC%8Arhus", vec![3]),
+        ("q=m%C3%B6we", vec![2]),
+        ("q=mo%CC%88w*", vec![2]),
+        ("q=%F0%9F%9A%80", vec![]),
+        ("q=***", vec![]),
+        ("q=%22%22", vec![]),
+        ("q=!?&state=running", vec![]),
+        ("q=%F0%9F%9A%80+paper+-", vec![2, 1]),
+        ("q=+%09", vec![2, 3, 1]),
         ("q=kett*", vec![2]),
         ("q=floo*&kind=video", vec![1]),
         ("q=kett", vec![]),
@@ -243,8 +261,15 @@ async fn jobs_are_found_by_words_days_labels_and_provider() {
         ("from=2026-03-02", vec![2, 3]),
         ("to=2026-03-02", vec![3, 1]),
         ("from=2026-03-02&to=2026-03-02", vec![3]),
+        ("from=1900-01-01", vec![2, 3, 1]),
+        ("from=0001-01-01&to=2026-03-02", vec![3, 1]),
+        ("to=1970-01-01", vec![]),
+        ("to=1969-12-31", vec![]),
+        ("from=1900-01-01&to=1969-12-31&q=boa*", vec![]),
         ("label=project:harbour:+east", vec![2]),
         ("label=project:harbour", vec![]),
+        ("label=team:sub:x:+y", vec![3]),
+        ("label=team:sub", vec![]),
         ("provider=minimax", vec![2, 3, 1]),
         ("provider=kling", vec![]),
         ("skip=1&limit=1", vec![3]),
@@ -254,9 +279,17 @@ async fn jobs_are_found_by_words_days_labels_and_provider() {
     }
     let job = vault.get(&format!("{JOBS}/{}", id(2))).await;
     assert_eq!((&job["provider"], &job["labels"]), (&json!("minimax"), &json!({"project": "harbour: east"})));
-    for query in
-        ["from=yesterday", "to=2026-02-30", "label=project", "skip=-1", "skip=1&cursor=0000000000000001", "cursor=00"]
-    {
+    for query in [
+        "from=yesterday",
+        "to=2026-02-30",
+        "from=1900-13-01",
+        "to=1969",
+        "label=project",
+        "q=a+b+c+d+e+f+g+h+i+j+k+l+m+n+o+p+q",
+        "skip=-1",
+        "skip=1&cursor=0000000000000001",
+        "cursor=00",
+    ] {
         let response = vault.send(Method::GET, &format!("{JOBS}?{query}")).await;
         assert_eq!(refusal(response).await, (400, "invalid_request".to_owned()), "{query}");
     }
@@ -319,6 +352,8 @@ async fn jobs_are_found_by_labels_that_are_registered_after_their_callbacks() {
 #[tokio::test(flavor = "multi_thread")]
 async fn days_are_counted_under_the_same_filters() {
     let vault = Vault::start().await;
+    let body = json!({"replyRef": "r", "labels": {"team:sub": "x"}}).to_string();
+    assert_eq!(vault.post("/api/v1/refs", body).await.0, 201);
     for number in 1..=9 {
         let prompt = if number == 5 { "kettle" } else { "boat" };
         made(&vault, number, &format!("2026-03-0{}", 1 + number % 3), "r", prompt).await;
@@ -334,6 +369,9 @@ async fn days_are_counted_under_the_same_filters() {
     assert_eq!(counts("to=2026-03-02").await, days(&[("02", 3), ("01", 3)]));
     assert_eq!(counts("q=kettle").await, days(&[("03", 1)]));
     assert_eq!(counts("q=boat*").await, days(&[("03", 2), ("02", 3), ("01", 3)]));
+    assert_eq!(counts("q=boa*").await, days(&[("03", 2), ("02", 3), ("01", 3)]));
+    assert_eq!(counts("q=***").await, days(&[]));
+    assert_eq!(counts("label=team:sub:x").await, days(&[("03", 3), ("02", 3), ("01", 3)]));
     assert_eq!(counts("state=stuck").await, days(&[]));
 }
 

@@ -98,7 +98,9 @@ async fn one_is_deleted_or_all_that_match_and_they_stay_deleted() {
     assert_eq!(deleted(&format!("/{}", kept[0])).await, (204, Value::Null));
     assert_eq!(deleted(&format!("/{}", kept[0])).await.0, 404);
     assert_eq!(refusal(vault.send(Method::GET, &format!("{QUARANTINE}/{}", kept[0])).await).await.0, 404);
-    assert_eq!(deleted("?before=2020-01-01T00:00:00Z").await, (200, json!(0)));
+    for early in ["2020-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "0001-01-01T00:00:00Z"] {
+        assert_eq!(deleted(&format!("?before={early}")).await, (200, json!(0)), "{early}");
+    }
     assert_eq!(deleted("?reason=unknown_reply_ref").await, (200, json!(2)));
     for refused in ["?reason=whatever", "?before=yesterday", "?after=2020-01-01T00:00:00Z"] {
         assert_eq!(deleted(refused).await.0, 400);
