@@ -204,7 +204,7 @@ fn job_view(state: &State, record: &JobRecord) -> Result<JobView, StateError> {
 }
 
 fn view_of(state: &State, JobRecord { sequence, job }: &JobRecord, labels: BTreeMap<String, String>) -> JobView {
-    JobView { labels, ..JobView::new(job, |asset| state.is_fetching(*sequence, &asset.slot)) }
+    JobView { labels: Some(labels), ..JobView::new(job, |asset| state.is_fetching(*sequence, &asset.slot)) }
 }
 
 impl std::fmt::Debug for Api {

@@ -43,7 +43,7 @@ use crate::reconcile;
 use crate::relay::{self, Relay};
 use crate::repair::{ArchiveKeys, Verifier};
 use crate::search::Search;
-use crate::state::RecoveryError;
+use crate::state::{RecordError, RecoveryError};
 use crate::supervisor::{Ended, Supervisor};
 use crate::worker::{self, Confirmer, Worker};
 
@@ -144,6 +144,9 @@ pub enum StartError {
     /// Callbacks are to be confirmed, and there is no token to ask the provider with.
     #[error("final callbacks cannot be confirmed without a token for the provider")]
     NoProvider,
+    /// Whom to tell of what is done cannot be recorded.
+    #[error("the endpoints to notify cannot be recorded: {0}")]
+    Routes(RecordError),
     /// No HTTP client can be made.
     #[error(transparent)]
     Fetch(#[from] ClientSetupError),

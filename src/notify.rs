@@ -27,7 +27,7 @@ use crate::delivery::{self, Limits, Receivers};
 use crate::domain::{MediaUrl, Route};
 use crate::egress::{self, Client, ClientConfig, ClientSetupError, Policy};
 use crate::journal::{Durability, Event};
-use crate::state::{EventLog, State};
+use crate::state::{EventLog, RecordError, State};
 
 /// How events are sent.
 #[derive(Clone, Debug)]
@@ -45,6 +45,10 @@ pub struct Config {
 impl Config {
     /// A little more than all attempts of the schedule take.
     pub const PATIENCE: Duration = Duration::from_secs(76 * 3600);
+
+    fn routes(&self) -> Vec<Route> {
+        self.endpoints.iter().map(|endpoint| endpoint.route.clone()).collect()
+    }
 }
 
 /// One that is told.
@@ -105,10 +109,11 @@ impl Notifier {
 
     /// Records whom to tell, so that whatever is recorded behind it is told. To be called before anything is taken in.
     pub async fn record_routes(&self) {
-        if self.inner.config.endpoints.is_empty() {
+        let routes = self.inner.config.routes();
+        if routes.is_empty() {
             return;
         }
-        if let Err(error) = self.inner.log.record(self.routes_event(), Durability::Buffered).await {
+        if let Err(error) = self.inner.log.record(Event::NotifyRoutes { routes }, Durability::Buffered).await {
             tracing::warn!(%error, "the endpoints to notify cannot be recorded yet");
         }
     }
@@ -121,7 +126,13 @@ impl Notifier {
             _ = self.inner.log.recovered() => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
-        self.correct_routes(&mut stop).await;
+        while let Err(error) = correct_routes(&self.inner.config, &self.inner.log).await {
+            tracing::debug!(%error, "the endpoints to notify cannot be recorded yet");
+            tokio::select! {
+                () = sleep(Self::PAUSE) => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+        }
         let mut parts = JoinSet::new();
         let to_each = (0..self.inner.config.endpoints.len()).map(To::Endpoint);
         for to in to_each.chain([To::Refs, To::Nobody]) {
@@ -153,32 +164,22 @@ impl Notifier {
         while parts.join_next().await.is_some() {}
     }
 
-    /// Records whom to tell where that is not what was recorded last.
-    async fn correct_routes(&self, stop: &mut watch::Receiver<bool>) {
-        loop {
-            let Event::NotifyRoutes { routes } = self.routes_event() else { return };
-            if self.state().notify_routes().is_ok_and(|known| known == routes) {
-                return;
-            }
-            match self.inner.log.record(Event::NotifyRoutes { routes }, Durability::Buffered).await {
-                Ok(_) => return,
-                Err(error) => tracing::debug!(%error, "the endpoints to notify cannot be recorded yet"),
-            }
-            tokio::select! {
-                () = sleep(Self::PAUSE) => {}
-                _ = stop.wait_for(|stop| *stop) => return,
-            }
-        }
-    }
-
-    fn routes_event(&self) -> Event {
-        let routes = self.inner.config.endpoints.iter().map(|endpoint| endpoint.route.clone());
-        Event::NotifyRoutes { routes: routes.collect() }
-    }
-
     fn state(&self) -> &State {
         self.inner.log.state()
     }
+}
+
+/// Records whom to tell where that is not what was recorded last: for whoever takes something in and sends nothing, too. To
+/// be called when the state can be read.
+///
+/// # Errors
+/// When it cannot be recorded.
+pub async fn correct_routes(config: &Config, log: &EventLog) -> Result<(), RecordError> {
+    let routes = config.routes();
+    if log.state().notify_routes().is_ok_and(|known| known == routes) {
+        return Ok(());
+    }
+    log.record(Event::NotifyRoutes { routes }, Durability::Buffered).await.map(drop)
 }
 
 /// The client that events are sent with.

@@ -73,6 +73,9 @@ pub enum DemoError {
     /// An object could not be read back.
     #[error(transparent)]
     Bucket(#[from] BucketError),
+    /// What it has to say could not be printed.
+    #[error("the result cannot be printed: {0}")]
+    Print(std::io::Error),
 }
 
 /// How long the demo waits for its jobs to end.
@@ -82,12 +85,13 @@ const PROVIDER_TOKEN: &str = "demo";
 /// From a create call to its final callback.
 const PACE: Duration = Duration::from_millis(1500);
 
-/// Runs the demo. True when every object was read back and matched its hash, and nothing is missing.
+/// Runs the demo, and prints with `print` what comes of it. True when every object was read back and matched its hash, and
+/// nothing is missing.
 ///
 /// # Errors
 /// When it could not be run to its end.
-#[expect(clippy::print_stdout, reason = "the demo's output is what it is for")]
-pub async fn demo(options: Options) -> Result<bool, DemoError> {
+pub async fn demo(options: Options, print: impl Fn(&str) -> std::io::Result<()>) -> Result<bool, DemoError> {
+    let say = |line: String| print(&format!("{line}\n")).map_err(DemoError::Print);
     let temporary = tempfile::Builder::new().prefix("replyvault-demo-").tempdir();
     let temporary = temporary.map_err(|source| DemoError::Folder { path: std::env::temp_dir(), source })?;
     let dir = options.keep.clone().unwrap_or_else(|| temporary.path().to_owned());
@@ -99,30 +103,31 @@ pub async fn demo(options: Options) -> Result<bool, DemoError> {
     let token: SecretString = hex::encode(rand::random::<[u8; 16]>()).into();
     let running = Running::start(settings(&dir, &token, &simulator)?).await?;
     running.ready().await;
-    println!("A simulated provider listens on {}, replyvault on http://{}.", simulator.base_url(), running.address());
-    println!("Each job is created with a replyUrl that points at replyvault.\n");
+    let (provider, address) = (simulator.base_url(), running.address());
+    say(format!("A simulated provider listens on {provider}, replyvault on http://{address}."))?;
+    say("Each job is created with a replyUrl that points at replyvault.\n".to_owned())?;
 
     let before = ended_jobs(&running)?;
     let expected = create_jobs(&simulator, &running, options.jobs).await?;
-    wait(&running, before, expected).await?;
+    wait(&running, before, expected, say).await?;
     simulator.idle().await;
 
     let truth = simulator.truth();
     let jobs = jobs_of(&running, &truth)?;
     let rows = table::read_back(&running, &truth, &jobs).await?;
-    println!("{}", table::render(&rows));
+    say(table::render(&rows))?;
     let files = rows.len();
     let good = rows.iter().filter(|row| row.verified).count();
     let archived = jobs.iter().filter(|record| record.job.state == JobState::Archived).count() as u64;
-    println!(
+    say(format!(
         "\n{archived} of {expected} jobs archived; {good} of {files} files read back from the bucket and matching their hash."
-    );
-    println!("Objects are in {}", dir.join("bucket").display());
+    ))?;
+    say(format!("Objects are in {}", dir.join("bucket").display()))?;
     if options.keep.is_none() && !options.serve {
-        println!("and will now be removed; --keep DIR leaves them there, --serve goes on serving.");
+        say("and will now be removed; --keep DIR leaves them there, --serve goes on serving.".to_owned())?;
     }
     if options.serve {
-        println!("\nServing on http://{} until interrupted. API token: {}", running.address(), token.expose_secret());
+        say(format!("\nServing on http://{address} until interrupted. API token: {}", token.expose_secret()))?;
         super::shutdown_signal().await;
     }
     running.stop().await;
@@ -271,9 +276,13 @@ async fn create_jobs(simulator: &Simulator, running: &Running, calls: u32) -> Re
     Ok(jobs)
 }
 
-/// Waits until all jobs have ended, or patience does.
-#[expect(clippy::print_stdout, reason = "plain lines where there is no terminal for a progress bar")]
-async fn wait(running: &Running, before: u64, expected: u64) -> Result<(), DemoError> {
+/// Waits until all jobs have ended, or patience does. Says how far it is where there is no terminal for a progress bar.
+async fn wait(
+    running: &Running,
+    before: u64,
+    expected: u64,
+    say: impl Fn(String) -> Result<(), DemoError>,
+) -> Result<(), DemoError> {
     let terminal = std::io::stderr().is_terminal();
     let bar = if terminal { ProgressBar::new(expected) } else { ProgressBar::hidden() };
     if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} jobs ended  {msg}") {
@@ -287,7 +296,7 @@ async fn wait(running: &Running, before: u64, expected: u64) -> Result<(), DemoE
         bar.set_position(ended);
         bar.set_message(format!("{} callbacks", counters.callbacks));
         if !terminal && shown != Some(ended) {
-            println!("{ended}/{expected} jobs ended, {} callbacks", counters.callbacks);
+            say(format!("{ended}/{expected} jobs ended, {} callbacks", counters.callbacks))?;
             shown = Some(ended);
         }
         if ended >= expected || started.elapsed() > PATIENCE {

@@ -6,6 +6,7 @@ use super::services::Services;
 use super::{Settings, StartError, endless};
 use crate::domain::Timestamp;
 use crate::intake::Intake;
+use crate::notify;
 use crate::reconcile::Reconciler;
 use crate::state::{Counters, StateError};
 use crate::supervisor::Ended;
@@ -25,17 +26,19 @@ impl LocalRunner {
     /// A file that waits longer for its next attempt is left to the service.
     const SOON: Duration = Duration::from_secs(60);
 
-    /// Starts archiving what is due. Needs a tokio runtime of several threads.
+    /// Starts archiving what is due; of what comes of it the next service tells whom the settings name. Needs a tokio runtime
+    /// of several threads.
     ///
     /// # Errors
     /// When a part of it cannot be started, or there is no token for the provider.
     pub async fn start(settings: Settings) -> Result<Self, StartError> {
         let Services { intake, reconciler, worker, .. } = Services::open(&settings).await?;
         let reconciler = reconciler.ok_or(StartError::NoProvider)?;
+        intake.log().recovered().await;
+        notify::correct_routes(&settings.notify, intake.log()).await.map_err(StartError::Routes)?;
         let (running, grace) = (worker.clone(), settings.shutdown_grace);
         let working = endless(async move { running.run(grace).await });
         let worker_task = tokio::spawn(intake.log().supervisor().watch("worker", working));
-        intake.log().recovered().await;
         Ok(Self { intake, reconciler, worker, worker_task })
     }
 

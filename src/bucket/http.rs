@@ -10,6 +10,7 @@ use object_store::client::{
 use object_store::{ClientOptions, RetryConfig};
 use reqwest::{Method, StatusCode};
 
+use crate::domain::parse_duration;
 use crate::http::{BodyError, read_body};
 
 /// How long a connection may take to come about.
@@ -93,7 +94,7 @@ impl HttpConnector for Connector {
         let insecure = options.get_config_value(&ClientConfigKey::AllowHttp).is_some_and(|value| value == "true");
         let connect_timeout = options
             .get_config_value(&ClientConfigKey::ConnectTimeout)
-            .and_then(|value| humantime::parse_duration(&value).ok())
+            .and_then(|value| parse_duration(&value).ok())
             .unwrap_or(CONNECT_TIMEOUT);
         // A redirect's target would get a request signed for another host; a proxy is not asked for.
         let client = || {

@@ -123,7 +123,7 @@ impl KeyTemplate {
                 }
                 Piece::Account => folder.push_str(&job.account_name()),
                 Piece::Provider => folder.push_str(&job.provider()),
-                Piece::Ref => folder.push_str(&reply_ref.map_or("no-ref".to_owned(), |it| plain(it.as_str()))),
+                Piece::Ref => folder.push_str(&reply_ref.map_or("no-ref".to_owned(), plain)),
             }
         }
         ObjectFolder::of_template(folder)
@@ -131,14 +131,15 @@ impl KeyTemplate {
 }
 
 /// A `replyRef` as part of a segment: as it is when it is plain and short and begins with a letter or digit; else its
-/// plain characters and a hash of the whole, so that different refs stay different.
-fn plain(reply_ref: &str) -> String {
-    let kept: String = reply_ref.chars().map(|char| if is_key_char(char) { char } else { '_' }).collect();
+/// plain characters and a hash of the whole, so that different refs stay different. A signature of ours is in neither.
+fn plain(reply_ref: &ReplyRef) -> String {
+    let shown = reply_ref.shown();
+    let kept: String = shown.as_str().chars().map(|char| if is_key_char(char) { char } else { '_' }).collect();
     let kept = kept.trim_start_matches(|char: char| !char.is_ascii_alphanumeric());
-    if kept == reply_ref && kept.len() <= MAX_REF {
+    if kept == reply_ref.as_str() && kept.len() <= MAX_REF {
         return kept.to_owned();
     }
-    let hash = short_hash(reply_ref);
+    let hash = short_hash(reply_ref.as_str());
     let kept = &kept[..kept.len().min(MAX_REF - hash.len())];
     if kept.is_empty() { format!("ref{hash}") } else { format!("{kept}{hash}") }
 }

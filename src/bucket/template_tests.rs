@@ -39,6 +39,10 @@ fn refs_are_written_plainly_or_with_a_hash() {
     assert_eq!(of("_journal"), format!("journal-{}", &Digest::of(b"_journal").to_string()[..8]));
     assert_ne!(of(&"a".repeat(900)), of(&"a".repeat(901)));
     assert_ne!(of("a/b"), of("a\\b"));
+    let signed = |letter: &str| format!("https://v.io/reply/useapi/{}", letter.repeat(43));
+    let hash = short_hash(&signed("c"));
+    assert_eq!(of(&signed("c")), format!("https___v.io_reply_useapi__{hash}"));
+    assert_ne!(of(&signed("c")), of(&signed("d")));
 }
 
 #[test]
@@ -112,6 +116,7 @@ proptest! {
     #[test]
     fn different_refs_have_different_folders(one in ".{1,1024}", other in ".{1,1024}") {
         prop_assume!(one != other);
+        let plain = |text: &str| plain(&ReplyRef::new(text).unwrap());
         let (one, other) = (plain(&one), plain(&other));
         prop_assert!(one.len() <= MAX_REF && other.len() <= MAX_REF);
         prop_assert_ne!(one, other);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{HttpUrl, Setting};
-use crate::domain::{JobId, ReplyRef, Target};
+use crate::domain::{JobId, ReplyRef, Target, parse_duration};
 use crate::reconcile::{Backfill, ListBackfill};
 use crate::repair::Sample;
 use crate::simulator::Faults;
@@ -167,7 +167,7 @@ pub(super) enum Command {
         #[arg(value_name = "REF|JOB")]
         what: String,
         /// Give up after this time, with exit code 1 [default: never]
-        #[arg(long, value_name = "D", value_parser = humantime::parse_duration)]
+        #[arg(long, value_name = "D", value_parser = parse_duration)]
         timeout: Option<Duration>,
     },
     /// Wait, download the files through the running service, and check their hashes

@@ -3,16 +3,16 @@
 use std::error::Error;
 use std::time::Duration;
 
-use reqwest::{Client, ClientBuilder, RequestBuilder, Response, StatusCode};
+use reqwest::{Client, ClientBuilder, Method, RequestBuilder, Response, StatusCode};
 use rustls::ClientConfig;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use super::service::{tls_failure, tls_files};
 use super::{Failure, pinned};
 use crate::app::own_certificate;
 use crate::config::{Config, Credentials};
-use crate::http::{BodyError, read_body};
+use crate::http::{BodyError, read_body, retry_after};
 
 /// How long the service may take to say that it is ready.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
@@ -45,6 +45,16 @@ async fn ready(base: &str, client: &Client) -> Result<(), Failure> {
     Err(Failure::runtime(format!("{url}: not ready: {status}{checks}")))
 }
 
+/// Why something was not found out.
+pub(super) enum FindError {
+    /// The answer would be the same again.
+    Refused(Failure),
+    /// There was no answer, or none of ours: the service may be starting anew.
+    Away(Failure),
+    /// The service is there and cannot answer yet, and says how long to leave it alone, if it does.
+    Busy(Failure, Option<Duration>),
+}
+
 /// Posts to the API of the service that runs with this configuration.
 pub(super) async fn post(
     config: &Config,
@@ -52,46 +62,51 @@ pub(super) async fn post(
     path: &str,
     body: &Value,
 ) -> Result<Value, Failure> {
-    call(config, credentials, path, |client, url| client.post(url).json(body)).await
+    let token = credentials.admin_token().ok_or_else(|| {
+        Failure::usage(config.error("auth.tokens", "expected a token with scope = \"admin\" for this command"))
+    })?;
+    let (url, request) = request(config, token, Method::POST, path)?;
+    successful(&url, send(&url, request.json(body)).await?).await
 }
 
 /// Gets something from that API.
 pub(super) async fn get(config: &Config, credentials: &Credentials, path: &str) -> Result<Value, Failure> {
-    call(config, credentials, path, |client, url| client.get(url)).await
+    let (url, request) = request(config, reading_token(credentials)?, Method::GET, path)?;
+    successful(&url, send(&url, request).await?).await
 }
 
 /// The same; `None` when there is no such thing.
-pub(super) async fn find(config: &Config, credentials: &Credentials, path: &str) -> Result<Option<Value>, Failure> {
-    let (url, response) = send_as_admin(config, credentials, path, |client, url| client.get(url)).await?;
-    if response.status() == StatusCode::NOT_FOUND {
+pub(super) async fn find(config: &Config, credentials: &Credentials, path: &str) -> Result<Option<Value>, FindError> {
+    let request = reading_token(credentials).and_then(|token| request(config, token, Method::GET, path));
+    let (url, request) = request.map_err(FindError::Refused)?;
+    let response = send(&url, request).await.map_err(FindError::Away)?;
+    let (status, delay) = (response.status(), retry_after(response.headers(), TIMEOUT));
+    if status == StatusCode::NOT_FOUND {
         return Ok(None);
     }
-    successful(&url, response).await.map(Some)
+    successful(&url, response).await.map(Some).map_err(|failure| match status {
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => FindError::Busy(failure, delay),
+        _ if status.is_client_error() => FindError::Refused(failure),
+        _ => FindError::Away(failure),
+    })
 }
 
-async fn call(
-    config: &Config,
-    credentials: &Credentials,
-    path: &str,
-    request: impl FnOnce(&reqwest::Client, &str) -> RequestBuilder,
-) -> Result<Value, Failure> {
-    let (url, response) = send_as_admin(config, credentials, path, request).await?;
-    successful(&url, response).await
+/// A token for what only reads: one with scope `read` will do.
+fn reading_token(credentials: &Credentials) -> Result<&SecretString, Failure> {
+    let first = || credentials.api_tokens.first().map(|token| &token.token);
+    credentials.admin_token().or_else(first).ok_or_else(|| Failure::runtime("there is no token for the API"))
 }
 
-async fn send_as_admin(
+/// A request to that API, and its URL.
+fn request(
     config: &Config,
-    credentials: &Credentials,
+    token: &SecretString,
+    method: Method,
     path: &str,
-    request: impl FnOnce(&reqwest::Client, &str) -> RequestBuilder,
-) -> Result<(String, Response), Failure> {
-    let token = credentials.admin_token().ok_or_else(|| {
-        Failure::usage(config.error("auth.tokens", "expected a token with scope = \"admin\" for this command"))
-    })?;
+) -> Result<(String, RequestBuilder), Failure> {
     let url = format!("{}{path}", config.local_url());
-    let request = request(&local(config, TIMEOUT)?, &url).bearer_auth(token.expose_secret());
-    let response = send(&url, request).await?;
-    Ok((url, response))
+    let request = local(config, TIMEOUT)?.request(method, &url).bearer_auth(token.expose_secret());
+    Ok((url, request))
 }
 
 /// The answer of a call that did what was asked.
@@ -108,16 +123,16 @@ async fn successful(url: &str, response: Response) -> Result<Value, Failure> {
     Err(if is_usage { Failure::usage(message) } else { Failure::runtime(message) })
 }
 
-/// Something of that API that may be long, and its URL. Any token will do.
+/// Something of that API that may be long, and its URL.
 pub(super) async fn stream(
     config: &Config,
     credentials: &Credentials,
     path: &str,
 ) -> Result<(Response, String), Failure> {
     let url = format!("{}{path}", config.local_url());
-    let token = credentials.api_tokens.first().ok_or_else(|| Failure::runtime("there is no token for the API"))?;
+    let token = reading_token(credentials)?;
     let client = build(Client::builder().connect_timeout(HEALTH_TIMEOUT).read_timeout(TIMEOUT), pinned_tls(config)?)?;
-    let response = send(&url, client.get(&url).bearer_auth(token.token.expose_secret())).await?;
+    let response = send(&url, client.get(&url).bearer_auth(token.expose_secret())).await?;
     match response.status() {
         status if status.is_success() => Ok((response, url)),
         status => Err(Failure::runtime(format!("{url}: {status}"))),

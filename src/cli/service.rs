@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::output::write;
 use super::{Failure, print};
 use crate::api;
 use crate::app::{self, DemoOptions, Running, Settings, StartError, TlsError, TlsFiles};
@@ -57,7 +58,10 @@ pub(super) async fn serve(config: Config) -> Result<(), Failure> {
 
 /// Runs the whole of it on this machine.
 pub(super) async fn demo(jobs: u32, keep: Option<PathBuf>, serve: bool) -> Result<(), Failure> {
-    match app::demo(DemoOptions { jobs, keep, serve }).await {
+    if let Some(dir) = &keep {
+        DataDir::check(dir).map_err(|error| Failure::usage(format!("--keep: {error}")))?;
+    }
+    match app::demo(DemoOptions { jobs, keep, serve }, write).await {
         Ok(true) => Ok(()),
         Ok(false) => Err(Failure::runtime("not everything that was made is in the bucket as it was made")),
         Err(error) => Err(Failure::runtime(error)),
@@ -130,19 +134,23 @@ pub(super) fn tls_failure(config: &Config, error: &TlsError) -> Failure {
 
 /// Says once what only whoever starts it for the first time can know.
 fn announce(config: &Config, urls: &ReplyUrls) -> Result<(), Failure> {
-    let reply_url = urls.reply_url(&Target::UseApi);
+    print(announcement(config, &urls.reply_url(&Target::UseApi)))
+}
+
+fn announcement(config: &Config, reply_url: &str) -> String {
     let secrets = config.data.dir.join("secrets.toml");
-    let secrets = secrets.display();
-    print(format!(
+    let made = |key: &str| format!("{key} in {}", secrets.display());
+    let (auth, notify) = (&config.auth, &config.notify);
+    let has_tokens = !auth.api_tokens.is_empty() || !auth.tokens.is_empty();
+    let api_token = if has_tokens { "as configured in [auth]".to_owned() } else { made("api_token") };
+    let mut text = format!(
         "replyUrl to send along with a job (`replyvault reply-url` prints it again):\n  {reply_url}\n\
-         API token: api_token in {secrets}\n\
-         {}",
-        if config.notify.secret.is_none() {
-            format!("What verifies events to the notifyUrl of a ref: notify_secret in {secrets}\n")
-        } else {
-            String::new()
-        }
-    ))
+         API token: {api_token}\n"
+    );
+    if notify.secret.is_none() {
+        text += &format!("What verifies events to the notifyUrl of a ref: {}\n", made("notify_secret"));
+    }
+    text
 }
 
 /// What keeps the service from starting is the configuration's to mend.
@@ -157,9 +165,34 @@ pub(super) fn start_failure(config: &Config, error: StartError) -> Failure {
         StartError::Bucket(OpenError::PartSize) => "storage.part_size",
         StartError::Bucket(_) => "storage.url",
         StartError::NoProvider => "provider.api_token",
-        StartError::Fetch(_) | StartError::Search(_) | StartError::Http(_) | StartError::Cancelled(_) => {
-            return Failure::runtime(error);
-        }
+        StartError::Routes(_)
+        | StartError::Fetch(_)
+        | StartError::Search(_)
+        | StartError::Http(_)
+        | StartError::Cancelled(_) => return Failure::runtime(error),
     };
     Failure::usage(config.error(key, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_first_start_names_a_file_only_for_what_was_made() {
+        let said = |text: &str| {
+            let config = Config::parse(text, "config.toml", Path::new("/etc/vault"), []).unwrap();
+            announcement(&config, "https://v.io/reply/useapi/a")
+        };
+        let token = |text: &str| said(text).lines().nth(2).unwrap().to_owned();
+        assert_eq!(token(""), "API token: api_token in /etc/vault/data/secrets.toml");
+        for configured in ["api_tokens = [\"t\"]", "tokens = [{ name = \"a\", token = \"t\", scope = \"read\" }]"] {
+            assert_eq!(token(&format!("[auth]\n{configured}")), "API token: as configured in [auth]");
+        }
+        assert!(said("").ends_with("of a ref: notify_secret in /etc/vault/data/secrets.toml\n"));
+        let secret = "[notify]\nsecret = \"whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD\"";
+        assert!(!said(secret).contains("notify_secret"));
+    }
 }

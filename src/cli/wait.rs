@@ -1,7 +1,7 @@
 //! Waiting for jobs, and getting their files.
 
-use std::collections::{BTreeSet, HashSet};
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -9,9 +9,10 @@ use tokio::fs::{self, File};
 use tokio::io::AsyncWriteExt;
 use tokio::time::sleep;
 
+use super::client::{self, FindError};
 use super::progress::ProgressDisplay;
-use super::{Failure, client, print};
-use crate::config::{Config, Credentials};
+use super::{Failure, print};
+use crate::config::{Config, Credentials, DataDir};
 use crate::domain::{Digest, JobId, RefId};
 use crate::provider;
 
@@ -19,7 +20,9 @@ use crate::provider;
 const ASK_FOR: Duration = Duration::from_secs(20);
 /// After how long it asks again for what is not known yet.
 const ASK_AGAIN: Duration = Duration::from_secs(2);
-/// For how long a service that was there may be away.
+/// After how long it asks again, at the earliest, where it got no answer.
+const PAUSE: Duration = Duration::from_secs(1);
+/// For how long a service that was there may be away, where there is no other limit.
 const AWAY: Duration = Duration::from_secs(60);
 
 /// Waits until a job, or all jobs of a ref, have ended, and says how.
@@ -34,6 +37,8 @@ pub(super) async fn wait(config: &Config, what: &str, timeout: Option<Duration>)
 
 /// The same, and downloads the files into `dir`. Each is whole and has its hash, or is not there.
 pub(super) async fn get(config: &Config, what: &str, dir: &Path) -> Result<(), Failure> {
+    // Said before it waits for hours.
+    DataDir::check(dir).map_err(|error| Failure::usage(format!("--output: {error}")))?;
     let credentials = config.credentials().map_err(Failure::usage)?;
     let jobs = Poller::new(config, &credentials, None).ended(what).await?;
     let stored = |job: &Value| {
@@ -43,9 +48,9 @@ pub(super) async fn get(config: &Config, what: &str, dir: &Path) -> Result<(), F
     let total = jobs.iter().flat_map(stored).filter_map(|asset| asset["bytes"].as_u64()).sum();
     let (shown, mut done) = (ProgressDisplay::new(), 0);
     let mut lines = Vec::new();
-    for job in &jobs {
+    for (job, folder) in jobs.iter().zip(folders(&jobs)) {
         // One job's files have names of their own; those of several may be called alike.
-        let dir = if jobs.len() == 1 { dir.to_owned() } else { dir.join(folder(job)) };
+        let dir = if jobs.len() == 1 { dir.to_owned() } else { dir.join(folder) };
         for asset in stored(job) {
             let path = download(config, &credentials, &asset, &dir, &shown, (&mut done, total)).await?;
             lines.push(format!("{}\n", path.display()));
@@ -72,14 +77,17 @@ impl<'a> Poller<'a> {
 
     /// The jobs, once they have ended.
     async fn ended(&mut self, what: &str) -> Result<Vec<Value>, Failure> {
-        let mut path = None;
+        let mut path: Option<String> = None;
         loop {
-            if path.is_none() {
-                path = self.path_of(what).await?;
-            }
             let found = match &path {
                 Some(path) => self.look(path).await?,
-                None => None,
+                None => match self.locate(what).await? {
+                    Some((known, found)) => {
+                        path = Some(known);
+                        Some(found)
+                    }
+                    None => None,
+                },
             };
             let Some(found) = found else {
                 if self.timeout.is_none() || self.is_late() {
@@ -113,18 +121,17 @@ impl<'a> Poller<'a> {
         }
     }
 
-    /// Where the API has it: a job by its id, a ref by its id or its replyRef. `None`: there is no ref of this replyRef.
-    async fn path_of(&mut self, what: &str) -> Result<Option<String>, Failure> {
-        // A reference may look like the id of a job of an API that there is not.
-        let is_known = |id: JobId| provider::names().any(|name| name == id.provider());
-        if what.parse::<JobId>().is_ok_and(is_known) {
-            return Ok(Some(job_path(what)));
+    /// What there is, and where: a job or a ref by its id, else a ref by its replyRef, which may look like an id.
+    async fn locate(&mut self, what: &str) -> Result<Option<(String, Value)>, Failure> {
+        if let Some(path) = path_of_id(what)
+            && let Some(found) = self.look(&path).await?
+        {
+            return Ok(Some((path, found)));
         }
-        if RefId::parse(what).is_ok() {
-            return Ok(Some(format!("/api/v1/refs/{what}")));
-        }
-        let id = self.ref_named(what).await?;
-        Ok(id.map(|id| format!("/api/v1/refs/{id}")))
+        let Some(id) = self.ref_named(what).await? else { return Ok(None) };
+        let path = ref_path(&id);
+        let found = self.look(&path).await?;
+        Ok(found.map(|found| (path, found)))
     }
 
     /// The ref that answers to a replyRef. Whoever may call through the gateway can repeat it: of the refs of such calls the
@@ -191,18 +198,28 @@ impl<'a> Poller<'a> {
 
     async fn find(&mut self, path: &str) -> Result<Option<Value>, Failure> {
         loop {
-            match client::find(self.config, self.credentials, path).await {
+            let (failure, pause) = match client::find(self.config, self.credentials, path).await {
                 Ok(found) => {
                     self.last_answer = Some(Instant::now());
                     return Ok(found);
                 }
-                // It may be starting anew.
-                Err(_) if self.last_answer.is_some_and(|last| last.elapsed() < AWAY) => {
-                    sleep(Duration::from_secs(1)).await;
+                Err(FindError::Busy(failure, delay)) => {
+                    self.last_answer = Some(Instant::now());
+                    (failure, delay.unwrap_or(ASK_AGAIN).max(PAUSE))
                 }
-                Err(failure) => return Err(failure),
+                Err(FindError::Away(failure)) if self.may_be_away() => (failure, PAUSE),
+                Err(FindError::Away(failure) | FindError::Refused(failure)) => return Err(failure),
+            };
+            if self.is_late() {
+                return Err(failure);
             }
+            sleep(pause.min(self.left())).await;
         }
+    }
+
+    /// Whether the service may come back.
+    fn may_be_away(&self) -> bool {
+        self.timeout.is_some() || self.last_answer.is_some_and(|last| last.elapsed() < AWAY)
     }
 
     fn left(&self) -> Duration {
@@ -214,12 +231,27 @@ impl<'a> Poller<'a> {
     }
 }
 
+/// Where the API has what has the form of an id.
+fn path_of_id(what: &str) -> Option<String> {
+    // A reference may look like the id of a job of an API that there is not.
+    let is_known = |id: JobId| provider::names().any(|name| name == id.provider());
+    if what.parse::<JobId>().is_ok_and(is_known) {
+        return Some(job_path(what));
+    }
+    RefId::parse(what).ok().map(|id| ref_path(&id))
+}
+
 fn job_path(id: &str) -> String {
     format!("/api/v1/jobs/{}", encoded(id))
 }
 
+fn ref_path(id: &RefId) -> String {
+    format!("/api/v1/refs/{id}")
+}
+
+/// As it may stand in a path or a query: a plus sign is a space in queries alone.
 fn encoded(text: &str) -> String {
-    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
+    url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20")
 }
 
 fn has_ended(job: &Value) -> bool {
@@ -291,12 +323,56 @@ async fn download(
     Ok(path)
 }
 
-/// A job's folder in the bucket; no two jobs have the same.
-fn folder(job: &Value) -> String {
-    let manifest = text(job, "manifestKey").rsplit('/').nth(1).map(str::to_owned);
-    manifest.unwrap_or_else(|| text(job, "jobId").replace(|char: char| !char.is_ascii_alphanumeric(), "-"))
+/// The folder of each job: its own in the bucket, without what leads there where no other job's is called alike.
+fn folders(jobs: &[Value]) -> Vec<PathBuf> {
+    let whole = jobs.iter().map(|job| match text(job, "manifestKey").rsplit_once('/') {
+        Some((folder, _)) => folder.to_owned(),
+        None => encoded(text(job, "jobId")),
+    });
+    let whole: Vec<String> = whole.collect();
+    let mut named: HashMap<&str, usize> = HashMap::new();
+    for folder in &whole {
+        *named.entry(last_part(folder)).or_default() += 1;
+    }
+    let chosen = |folder: &String| {
+        let short = last_part(folder);
+        inner(if named.get(short) == Some(&1) { short } else { folder })
+    };
+    whole.iter().map(chosen).collect()
+}
+
+fn last_part(folder: &str) -> &str {
+    folder.rsplit('/').next().unwrap_or(folder)
+}
+
+/// A path that leads nowhere but further down.
+fn inner(path: &str) -> PathBuf {
+    Path::new(path).components().filter(|part| matches!(part, Component::Normal(_))).collect()
 }
 
 fn text<'a>(of: &'a Value, name: &str) -> &'a str {
     of[name].as_str().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn no_two_jobs_have_one_folder() {
+        let expected = |keys: &[&str], expected: &[&str]| {
+            let jobs: Vec<_> = keys.iter().map(|key| json!({"jobId": "kling:a b", "manifestKey": key})).collect();
+            assert_eq!(folders(&jobs), expected.iter().map(PathBuf::from).collect::<Vec<_>>(), "{keys:?}");
+        };
+        expected(&["v/01/video-1/manifest.json", "v/01/video-2/manifest.json"], &["video-1", "video-2"]);
+        expected(
+            &["v/01/video-1/manifest.json", "v/02/video-1/manifest.json", "v/02/video-3/manifest.json"],
+            &["v/01/video-1", "v/02/video-1", "video-3"],
+        );
+        expected(&["a/x/manifest.json", "b/x/manifest.json", "x/manifest.json"], &["a/x", "b/x", "x"]);
+        expected(&["../x/manifest.json", "/a/x/manifest.json", "../manifest.json"], &["x", "a/x", ""]);
+        expected(&["manifest.json"], &["kling%3Aa%20b"]);
+    }
 }

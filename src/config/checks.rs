@@ -1,8 +1,10 @@
 //! What no single type can say: bounds, keys that belong together.
 
 use std::collections::HashSet;
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+use super::data_dir::is_ours;
 use super::sections::Secrets;
 use super::units::{DurationSetting, Size};
 use super::{Config, Error, Secret};
@@ -26,6 +28,7 @@ pub(super) fn check(config: &Config) -> Result<(), Error> {
     server(config)?;
     auth(config)?;
     storage(config)?;
+    bucket_apart(config)?;
     cluster(config)?;
     let expected = |key: &str, what: &str| Err(config.error(key, format!("expected {what}")));
     let fetch = &config.fetch;
@@ -196,9 +199,56 @@ fn storage(config: &Config) -> Result<(), Error> {
     }
 }
 
+/// The bucket must not lie in what belongs to this machine alone.
+fn bucket_apart(config: &Config) -> Result<(), Error> {
+    let Some(bucket) = config.storage.url.directory() else { return Ok(()) };
+    let data = &config.data.dir;
+    let folder = normal(&bucket);
+    let folder = folder.strip_prefix(normal(data)).ok().and_then(|path| path.components().next());
+    let is_in_ours = folder.is_some_and(|folder| {
+        let name = folder.as_os_str().to_string_lossy();
+        name != "bucket" && is_ours(&name)
+    });
+    if !is_in_ours {
+        return Ok(());
+    }
+    let expected = format!(
+        "expected a bucket outside of data.dir ({}), or in a folder of its own there such as bucket, found {}",
+        data.display(),
+        config.storage.url
+    );
+    Err(config.error("storage.url", expected))
+}
+
+/// Whether what belongs to this machine alone, secrets among it, lies in the bucket.
+fn bucket_holds_data(config: &Config) -> bool {
+    config.storage.url.directory().is_some_and(|bucket| normal(&config.data.dir).starts_with(normal(&bucket)))
+}
+
+/// An absolute path without `.` and `..`; links are left as they are.
+fn normal(path: &Path) -> PathBuf {
+    let path = Path::new(".").join(path);
+    let mut normal = PathBuf::new();
+    for component in std::path::absolute(&path).unwrap_or(path).components() {
+        if component == Component::ParentDir {
+            normal.pop();
+        } else {
+            normal.push(component);
+        }
+    }
+    normal
+}
+
 /// What is allowed and yet hardly meant.
 pub(super) fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
+    if bucket_holds_data(config) {
+        warnings.push(format!(
+            "data.dir ({}) lies in the bucket ({}), and secrets.toml with it: whoever reads the bucket's directory reads them",
+            config.data.dir.display(),
+            config.storage.url
+        ));
+    }
     let mut warn = |key: &str, text: &str| warnings.push(config.error(key, text).to_string());
     let short = |secret: &Secret| secret.expose().len() < SHORT_SECRET;
     let auth = &config.auth;
@@ -233,4 +283,34 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
         }
     }
     warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, String> {
+        Config::parse(text, "config.toml", Path::new(""), []).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_bucket_and_what_is_this_machines_alone_lie_apart() {
+        let here = std::env::current_dir().unwrap();
+        let absolute = format!("file:{}", here.join("data").display().to_string().replace('%', "%25"));
+        for bucket in ["file:data", "file:data/", "file:./data", "file:other/../data", "file:.", "file:/", &absolute] {
+            let config = read(&format!("storage.url = \"{bucket}\"")).expect(bucket);
+            assert!(warnings(&config).iter().any(|warning| warning.starts_with("data.dir (data) lies in")), "{bucket}");
+        }
+        for bucket in ["file:data/journal", "file:data/state/media", "file:data/spool", "file:data/secrets.toml"] {
+            let error = read(&format!("storage.url = \"{bucket}\"")).expect_err(bucket);
+            let expected = "config.toml: storage.url: expected a bucket outside of data.dir (data), or in a folder of";
+            assert!(error.starts_with(expected), "{bucket}: {error}");
+        }
+        for bucket in ["file:data/bucket", "file:data/bucket/a", "file:data/media", "file:database", "memory:"] {
+            let config = read(&format!("storage.url = \"{bucket}\"")).expect(bucket);
+            assert!(!bucket_holds_data(&config), "{bucket}");
+        }
+        assert!(bucket_holds_data(&read("data.dir = \"data/bucket/vault\"").unwrap()));
+        assert!(read("data.dir = \".\"").is_ok());
+    }
 }

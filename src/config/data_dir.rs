@@ -99,7 +99,7 @@ fn take(path: &Path) -> Result<File, DataDirError> {
 /// What replyvault makes in a data directory, besides `state` and its copies.
 const OURS: [&str; 8] = ["journal", "outage", "snapshot", "spool", "lock", "replica", "secrets.toml", "bucket"];
 
-fn is_ours(name: &str) -> bool {
+pub(super) fn is_ours(name: &str) -> bool {
     let begins = ["state.", "secrets.toml.", "sessions.json", "bucket.json"];
     OURS.contains(&name) || name == "state" || begins.iter().any(|begin| name.starts_with(begin))
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use url::{Host, Url};
 
@@ -145,9 +145,22 @@ impl Network {
 
 impl Setting for Network {
     fn read(text: &str) -> Result<Self, String> {
-        let network = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        network.map(Self).map_err(|_| "expected an address or network such as \"10.0.0.0/8\"".to_owned())
+        let network: IpNet = text
+            .parse()
+            .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+            .map_err(|_| "expected an address or network such as \"10.0.0.0/8\"".to_owned())?;
+        let network = canonical(network).ok_or_else(|| {
+            "expected 96 to 128 bits behind an IPv4 address inside IPv6, or a network such as \"10.0.0.0/8\"".to_owned()
+        })?;
+        Ok(Self(network))
     }
+}
+
+/// An IPv4 network inside IPv6 as what it is; `None` where its bits end before the IPv4 address begins.
+fn canonical(network: IpNet) -> Option<IpNet> {
+    let IpAddr::V4(address) = network.addr().to_canonical() else { return Some(network) };
+    let within = network.max_prefix_len() - network.prefix_len();
+    Some(Ipv4Net::new(address, 32_u8.checked_sub(within)?).ok()?.into())
 }
 
 impl fmt::Display for Network {
@@ -220,5 +233,21 @@ mod tests {
         for bad in ["", "10.0.0.0/33", "10.0.0/8", "10.0.0.0/", "host", "::/129", "10.0.0.0/-1"] {
             assert!(Network::read(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn an_ipv4_network_inside_ipv6_is_what_it_is() {
+        for (text, shown) in [
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("::ffff:10.0.0.1", "10.0.0.1/32"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("::/0", "::/0"),
+        ] {
+            assert_eq!(Network::read(text).unwrap().to_string(), shown, "{text}");
+        }
+        assert!(Network::read("::ffff:10.0.0.0/104").unwrap().contains("10.1.2.3".parse().unwrap()));
+        let refused = Network::read("::ffff:10.0.0.0/95").unwrap_err();
+        assert!(refused.starts_with("expected 96 to 128 bits"), "{refused}");
     }
 }

@@ -40,7 +40,7 @@ impl Notifier {
             let assets = now.as_ref().map(|job| job.assets.clone()).unwrap_or_default();
             let Some(then) = job.map(|job| Job { assets, ..*job }).or(now) else { return Ok(None) };
             let mut view = JobView::new(&then, |_| false);
-            view.labels = state.labels_of(&then)?;
+            view.labels = Some(state.labels_of(&then)?);
             Ok(Some(view))
         });
         let view = read.await.unwrap_or(Err(BodyError::Cancelled))?;

@@ -1,5 +1,6 @@
 //! What was made before, or without, the vault: imported from the provider's lists.
 
+use std::collections::BTreeSet;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tempfile::TempDir;
 use crate::reconcile::Bench;
 use crate::support::apis::{create, encoded, fault};
 use crate::support::child::Program;
+use crate::support::receiver::Receiver;
 use crate::support::stand_in;
 use crate::support::vault::PATIENCE;
 
@@ -225,8 +227,11 @@ async fn without_a_service_the_command_archives_what_it_imports_and_can_be_stopp
     });
     futures_util::future::join_all(made).await;
     all_ended(&simulator, "730015522").await;
-    let dir = tempfile::tempdir().unwrap();
-    let program = program(&dir, &simulator);
+    let (dir, receiver) = (tempfile::tempdir().unwrap(), Receiver::start());
+    let mut program = program(&dir, &simulator);
+    let (url, secret) = (receiver.url("/"), "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD");
+    let endpoint = format!("name = 'a', url = {url:?}, secret = {secret:?}, events = ['job.archived']");
+    program.set("NOTIFY__ENDPOINTS", format!("[{{ {endpoint} }}]"));
     let child = program.command(&["backfill", "videos"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let began = async {
         while simulator.stats().cdn_requests == 0 {
@@ -253,6 +258,11 @@ async fn without_a_service_the_command_archives_what_it_imports_and_can_be_stopp
     let before = simulator.stats().cdn_requests;
     assert_all_archived(&program, &simulator).await;
     assert_eq!(simulator.stats().cdn_requests, before);
+    // It tells of all that was archived in its stead, of each job with one event.
+    let process = program.start().await;
+    process.get_when("/api/v1/stats", |stats| stats["notificationsPending"] == 0).await;
+    let told: BTreeSet<String> = receiver.signed().into_iter().map(|[id, ..]| id).collect();
+    assert_eq!(told.len(), 62);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -158,6 +158,9 @@ fn wrong_arguments_are_one_line() {
         (&["simulate", "--faults", "bogus=1"], "unknown fault \"bogus\""),
         (&["simulate", "--listen", "nowhere"], "invalid value 'nowhere'"),
         (&["demo", "--jobs", "0"], "invalid value '0'"),
+        (&["demo", "--keep", "/dev/null/x"], "--keep: /dev/null/x: expected a directory that can be made"),
+        (&["get", "a", "-o", "/dev/null"], "--output: /dev/null: expected a directory that can be made"),
+        (&["wait", "a", "--timeout", "18446744073709551615s1000ms"], "invalid value '18446744073709551615s1000ms'"),
         (&["health", "--url", "nowhere"], "expected an http or https URL"),
         (&["reply-url", "--channel", "veo"], "--channel: expected useapi or minimax, found \"veo\""),
         (&["config", "show", "--config", "none.toml"], "none.toml: expected a configuration file that can be read: "),
@@ -378,9 +381,10 @@ fn an_address_that_is_taken_is_said() {
 #[test]
 fn nobody_reading_is_no_failure() {
     let place = Place::new("");
-    for arguments in [&["config", "show"][..], &["--help"]] {
+    for arguments in [&["config", "show"][..], &["--help"], &["demo", "--jobs", "1"]] {
         let mut command = place.command(arguments);
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        command.env("REPLYVAULT_LOG", "off").stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
         drop(child.stdout.take());
         let ended = child.wait_with_output().unwrap();
         assert_eq!((ended.status.code(), String::from_utf8_lossy(&ended.stderr).as_ref()), (Some(0), ""));

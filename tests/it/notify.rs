@@ -159,7 +159,8 @@ async fn endpoints_and_refs_are_told_what_became_of_a_job_once_its_manifest_is_t
         json!({"content": format!("/api/v1/media/{sha256}/content"), "public": format!("https://media.example.com/{key}"),
             "presigned": null, "expiresAt": null})
     );
-    assert!(bench.vault.manifest(&job).await["job"]["assets"][0].get("links").is_none());
+    let manifest = bench.vault.manifest(&job).await;
+    assert!(manifest["job"].get("labels").is_none() && manifest["job"]["assets"][0].get("links").is_none());
     for (receiver, secret) in [(&films, SECRET), (&own, NOTIFY_SECRET)] {
         let told = events(receiver, 1, secret).await;
         assert_eq!((told.len(), &told[0].1["data"]["jobId"]), (1, &job["jobId"]));

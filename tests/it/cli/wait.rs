@@ -1,6 +1,7 @@
 //! Waiting for jobs and getting their files.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -8,11 +9,28 @@ use super::*;
 use crate::support::media::{MediaServer, mp4};
 use crate::support::vault::{completed, video_id};
 
+const NONE: (&str, &str) = ("200 OK", r#"{"items":[],"nextCursor":null}"#);
+const UNKNOWN: (&str, &str) = ("404 Not Found", r#"{"error":{"code":"not_found","message":"no such job"}}"#);
+const JOB: (&str, &str) = ("200 OK", r#"{"jobId":"user:1-minimax:2-video:1","state":"archived"}"#);
+const REBUILDING: (&str, &str) =
+    ("503 Service Unavailable\r\nretry-after: 1", r#"{"error":{"code":"unavailable","message":"rebuilding"}}"#);
+/// The connection is closed.
+const NO_ANSWER: (&str, &str) = ("", "");
+
 /// Gives each request the next of `answers`; gives what was asked.
 fn answering_in_turn(answers: Vec<(&'static str, &'static str)>) -> (String, JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let answer_all = move || answers.iter().map(|(status, body)| answer(&listener, status, body)).collect::<Vec<_>>();
+    let answer_all = move || {
+        let answered = answers.iter().map(|next| match *next {
+            NO_ANSWER => {
+                drop(listener.accept().unwrap());
+                String::new()
+            }
+            (status, body) => answer(&listener, status, body),
+        });
+        answered.collect::<Vec<_>>()
+    };
     (address, std::thread::spawn(answer_all))
 }
 
@@ -23,31 +41,84 @@ fn asking(address: &str) -> Place {
 
 #[test]
 fn wait_with_a_timeout_waits_for_what_is_not_known_yet() {
-    let none = r#"{"items":[],"nextCursor":null}"#;
     let known = r#"{"items":[{"refId":"ref_01jd0000000000000000000000"}],"nextCursor":null}"#;
     let ended = r#"{"jobs":[{"jobId":"user:1-minimax:2-video:1","state":"archived"}]}"#;
-    let (address, asked) = answering_in_turn(vec![("200 OK", none), ("200 OK", known), ("200 OK", ended)]);
+    let (address, asked) = answering_in_turn(vec![NONE, ("200 OK", known), ("200 OK", ended)]);
     let waited = asking(&address).run(&["wait", "boat", "--timeout", "60s"]);
     assert_eq!(waited.result(), "user:1-minimax:2-video:1 archived\n");
     let asked = asked.join().unwrap();
     assert!(asked[1].starts_with("GET /api/v1/refs?replyRef=boat HTTP/1.1\r\n") && asked[0] == asked[1], "{asked:?}");
 
-    let unknown = ("404 Not Found", r#"{"error":{"code":"not_found","message":"no such job"}}"#);
-    let job = ("200 OK", r#"{"jobId":"user:1-minimax:2-video:1","state":"archived"}"#);
-    let (address, asked) = answering_in_turn(vec![unknown, job]);
+    let (address, asked) = answering_in_turn(vec![UNKNOWN, NONE, JOB]);
     let waited = asking(&address).run(&["wait", "user:1-minimax:2-video:1", "--timeout", "60s"]);
     assert_eq!(waited.result(), "user:1-minimax:2-video:1 archived\n");
-    assert!(asked.join().unwrap()[1].starts_with("GET /api/v1/jobs/user%3A1-minimax%3A2-video%3A1?wait="));
+    assert!(asked.join().unwrap()[2].starts_with("GET /api/v1/jobs/user%3A1-minimax%3A2-video%3A1?wait="));
+}
+
+#[test]
+fn wait_finds_a_reference_that_looks_like_an_id() {
+    let known = ("200 OK", r#"{"items":[{"refId":"ref_01jd0000000000000000000000"}],"nextCursor":null}"#);
+    let ended = ("200 OK", r#"{"jobs":[{"jobId":"user:1-minimax:2-video:1","state":"archived"}]}"#);
+    for (reference, path, encoded) in [
+        ("kling:scene 4+", "jobs/kling%3Ascene%204%2B", "kling%3Ascene%204%2B"),
+        ("ref_abcdefghijklmnopqrstuvwxyz", "refs/ref_abcdefghijklmnopqrstuvwxyz", "ref_abcdefghijklmnopqrstuvwxyz"),
+    ] {
+        let (address, asked) = answering_in_turn(vec![UNKNOWN, known, ended]);
+        let waited = asking(&address).run(&["wait", reference]);
+        assert_eq!(waited.result(), "user:1-minimax:2-video:1 archived\n");
+        let asked = asked.join().unwrap();
+        assert!(asked[0].starts_with(&format!("GET /api/v1/{path}?wait=")), "{asked:?}");
+        assert!(asked[1].starts_with(&format!("GET /api/v1/refs?replyRef={encoded} HTTP/1.1\r\n")), "{asked:?}");
+        assert!(asked[2].starts_with("GET /api/v1/refs/ref_01jd0000000000000000000000?wait="), "{asked:?}");
+    }
+}
+
+#[test]
+fn wait_outlives_a_service_that_is_away_or_rebuilds_its_state() {
+    for (answers, timeout) in [
+        (vec![NO_ANSWER, REBUILDING, JOB], &["--timeout", "10m"][..]),
+        (vec![REBUILDING, NO_ANSWER, JOB], &["--timeout", "10m"]),
+        (vec![REBUILDING, REBUILDING, NO_ANSWER, JOB], &[]),
+    ] {
+        let (address, _asked) = answering_in_turn(answers);
+        let waited = asking(&address).run(&[&["wait", "user:1-minimax:2-video:1"][..], timeout].concat());
+        assert_eq!(waited.result(), "user:1-minimax:2-video:1 archived\n");
+    }
+}
+
+#[test]
+fn wait_gives_up_after_its_timeout_also_while_the_service_is_away() {
+    let running = ("200 OK", r#"{"jobId":"user:1-minimax:2-video:1","state":"running"}"#);
+    for (answers, timeout) in [
+        (vec![running], &["--timeout", "1s"][..]),
+        (vec![NO_ANSWER], &["--timeout", "1s"]),
+        // Nothing says that it was ever there.
+        (vec![NO_ANSWER], &[]),
+    ] {
+        let (address, _asked) = answering_in_turn(answers);
+        let begun = Instant::now();
+        let waited = asking(&address).run(&[&["wait", "user:1-minimax:2-video:1"][..], timeout].concat());
+        waited.line(1);
+        assert!(begun.elapsed() < Duration::from_secs(50), "{waited:?}");
+    }
+}
+
+#[test]
+fn wait_needs_no_more_than_a_token_for_reading() {
+    let (address, asked) = answering_in_turn(vec![JOB]);
+    let token = r#"{ name = "reader", token = "0123456789abcdef", scope = "read" }"#;
+    let place = Place::new(&format!("[server]\nlisten = \"{address}\"\n[auth]\ntokens = [{token}]"));
+    assert_eq!(place.run(&["wait", "user:1-minimax:2-video:1"]).result(), "user:1-minimax:2-video:1 archived\n");
+    assert!(asked.join().unwrap()[0].contains("authorization: Bearer 0123456789abcdef\r\n"));
 }
 
 #[test]
 fn wait_ends_at_once_or_after_its_timeout_where_nothing_is_known() {
-    let none = ("200 OK", r#"{"items":[],"nextCursor":null}"#);
-    let (address, asked) = answering_in_turn(vec![none]);
+    let (address, asked) = answering_in_turn(vec![NONE]);
     let waited = asking(&address).run(&["wait", "boat"]);
     assert_eq!(waited.line(1), "boat: no such job or ref");
     asked.join().unwrap();
-    let (address, _asked) = answering_in_turn(vec![none, none]);
+    let (address, _asked) = answering_in_turn(vec![NONE, NONE]);
     let waited = asking(&address).run(&["wait", "boat", "--timeout", "1s"]);
     assert_eq!(waited.line(1), "boat: no such job or ref");
 }
@@ -110,5 +181,30 @@ async fn wait_and_get_count_every_job_of_a_ref() {
     let paths: BTreeSet<_> = out.lines().collect();
     assert!(paths.iter().all(|path| Path::new(path).is_file()), "{paths:?}");
     assert_eq!(paths.len(), 102);
+    assert_eq!(process.terminate().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn get_keeps_the_files_of_jobs_apart_whose_folders_are_called_alike() {
+    let (dir, media) = (tempfile::tempdir().unwrap(), MediaServer::start());
+    let mut program = Program::new(dir.path());
+    program.set("SERVER__LISTEN", crate::support::free_address().to_string());
+    program.set("STORAGE__KEY", "{job}/x/{file}".to_owned());
+    let process = program.start().await;
+    let videos = [mp4(1, 2000), mp4(2, 2000)];
+    for (number, video) in (1..).zip(&videos) {
+        let mut body = completed(number, &media.put(&format!("/{number}.mp4"), video.clone(), "video/mp4"));
+        body["replyRef"] = json!("boat");
+        process.post_until_accepted(&body).await;
+        process.job_in(&video_id(number), "archived").await;
+    }
+    let into = dir.path().join("got");
+    let mut command = program.command(&["get", "boat", "-o", into.to_str().unwrap()]);
+    let out = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let got = Ended::of(out);
+    assert_eq!(got.code, 0, "{got:?}");
+    let files: BTreeSet<_> = got.stdout.lines().map(|path| std::fs::read(path).unwrap()).collect();
+    assert_eq!((got.stdout.lines().count(), files == BTreeSet::from(videos)), (2, true), "{got:?}");
+    assert!(got.stdout.lines().all(|path| Path::new(path).starts_with(&into)), "{got:?}");
     assert_eq!(process.terminate().await, Some(0));
 }
