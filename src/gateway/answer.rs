@@ -2,7 +2,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use actix_web::body::{BodyStream, SizedStream};
 use actix_web::http::StatusCode;
@@ -40,8 +40,10 @@ const MAX_WAITING: usize = 32;
 const MAX_WAIT: Duration = Duration::from_secs(10);
 /// What is sent at a time of an answer that is held, in bytes.
 const CHUNK_BYTES: usize = 64 << 10;
-/// What is looked through of a stream before the others of its thread have their turn, in bytes.
-const TURN_BYTES: usize = 16 << 10;
+/// For how long a stream is looked through before the others of its thread have their turn.
+const TURN: Duration = Duration::from_millis(1);
+/// What is looked through of it between two looks at the clock, in bytes.
+const TURN_BYTES: usize = 64 << 10;
 
 pub(super) type Pieces = BoxStream<'static, Result<Bytes, EgressError>>;
 
@@ -226,12 +228,15 @@ async fn feed_in_turns(veil: &mut Veil, piece: &[u8]) -> Result<Bytes, Unclear> 
     if piece.len() <= TURN_BYTES {
         return veil.feed(piece);
     }
-    let mut passed = BytesMut::with_capacity(piece.len());
+    let (mut passed, mut began) = (Vec::with_capacity(piece.len()), Instant::now());
     for part in piece.chunks(TURN_BYTES) {
-        passed.extend_from_slice(&veil.feed(part)?);
-        yield_now().await;
+        veil.feed_to(part, &mut passed)?;
+        if began.elapsed() >= TURN {
+            yield_now().await;
+            began = Instant::now();
+        }
     }
-    Ok(passed.freeze())
+    Ok(passed.into())
 }
 
 /// Waits for one thing while a request's body goes on being sent.

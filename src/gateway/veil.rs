@@ -65,7 +65,7 @@ impl Veil {
     /// When something looks like a reply URL for more than 16 KiB; the stream is to be broken off then.
     pub fn feed(&mut self, piece: &[u8]) -> Result<Bytes, Unclear> {
         let mut out = Vec::with_capacity(self.held.len() + piece.len());
-        self.take(piece, &mut out)?;
+        self.feed_to(piece, &mut out)?;
         Ok(out.into())
     }
 
@@ -73,8 +73,7 @@ impl Veil {
     pub fn finish(&mut self) -> Bytes {
         let mut out = Vec::new();
         // No URL goes on behind it: an escape that needs no more is whole there, and nothing stays unclear.
-        self.held.push(b'\n');
-        let _ = self.step(&mut out);
+        let _ = self.step(b"\n", &mut out);
         out.pop();
         out.into()
     }
@@ -86,30 +85,36 @@ impl Veil {
     pub fn over(urls: &ReplyUrls, bytes: &[u8]) -> Result<Option<Bytes>, Unclear> {
         let mut veil = Self::new(urls);
         let mut out = Vec::new();
-        veil.take(bytes, &mut out)?;
+        veil.feed_to(bytes, &mut out)?;
         out.extend_from_slice(&veil.finish());
         Ok(veil.has_hidden.then(|| out.into()))
     }
 
-    fn take(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Unclear> {
+    /// The same, with what can be passed on put behind `out`.
+    ///
+    /// # Errors
+    /// As for [`Veil::feed`].
+    pub fn feed_to(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), Unclear> {
         for piece in bytes.chunks(PIECE) {
             let unclear = self.passed.len() + self.held.len() - self.fresh;
-            self.held.extend_from_slice(piece);
-            self.fresh += piece.len();
+            let fresh = self.fresh + piece.len();
             // What is unclear ends with the line at the latest, and an event ends with one.
-            let is_ended = !piece.iter().all(is_written);
-            if unclear <= MAX_LOOKED_AT_AGAIN || self.fresh >= unclear / LOOKS || is_ended {
-                self.step(out)?;
+            if unclear <= MAX_LOOKED_AT_AGAIN || fresh >= unclear / LOOKS || !piece.iter().all(is_written) {
+                self.step(piece, out)?;
+            } else {
+                self.held.extend_from_slice(piece);
+                self.fresh = fresh;
             }
         }
         Ok(())
     }
 
-    /// Looks at all that came; puts out what can be passed on.
-    fn step(&mut self, out: &mut Vec<u8>) -> Result<(), Unclear> {
+    /// Looks at all that came before and at `piece`; puts out what can be passed on.
+    fn step(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), Unclear> {
         let known = self.passed.len();
         let mut bytes = std::mem::take(&mut self.passed);
         bytes.append(&mut self.held);
+        bytes.extend_from_slice(piece);
         self.fresh = 0;
         let mut found = Found { hidden: Vec::new(), open: bytes.len(), begins: bytes.len() };
         self.look(&bytes, &mut found);
