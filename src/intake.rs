@@ -18,6 +18,7 @@ mod repeats;
 mod reply_url;
 mod slots;
 mod spool;
+mod within;
 
 use std::path::Path;
 use std::sync::Arc;

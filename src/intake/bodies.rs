@@ -21,6 +21,7 @@ use super::memory::{Held, LARGE_BYTES, MAX_WAITING, Memory, bytes_holding};
 use super::pace::Pace;
 use super::slots::{Slot, Slots, TooMany};
 use super::spool::{Spool, SpoolFile};
+use super::within::within;
 use super::{Intake, IntakeError};
 use crate::decompress::DecompressError;
 use crate::domain::Target;
@@ -95,7 +96,7 @@ impl Bodies {
         let is_on_disk = Cell::new(false);
         let mut receiving = Box::pin(self.receive(target, encoding, declared, payload, &is_on_disk));
         let mut time = self.longest;
-        let mut received = timeout(time, &mut receiving).await;
+        let mut received = within(time, &mut receiving).await;
         if received.is_err() && is_on_disk.get() {
             time *= LONGEST_ON_DISK;
             received = timeout(time - self.longest, &mut receiving).await;

@@ -4,6 +4,7 @@
 //! some proxies compress without saying so, others unpack and leave the header. Only bare deflate needs the header, and where
 //! it begins like JSON, its end as well. Any other coding is taken for none, since what matters is whether the body is JSON.
 
+use std::borrow::Cow;
 use std::io::Read;
 
 use flate2::bufread;
@@ -37,8 +38,11 @@ impl Decoder {
     pub fn decodes(&self, next: &[u8]) -> bool {
         match &self.coding {
             None => {
-                let first: Vec<u8> = self.first.iter().chain(next).take(2).copied().collect();
-                self.coding_of(&first).is_some_and(|kind| kind != Kind::Known(Format::Identity))
+                let seen: Cow<'_, [u8]> = match &*self.first {
+                    [] => next.into(),
+                    first => [first, next].concat().into(),
+                };
+                self.coding_of(&seen).is_some_and(|kind| kind != Kind::Known(Format::Identity))
             }
             Some(coding) => coding.kind != Kind::Known(Format::Identity),
         }
@@ -60,9 +64,14 @@ impl Decoder {
         if let Some(coding) = &mut self.coding {
             return coding.decompressor.push(chunk);
         }
+        if self.first.is_empty()
+            && let Some(kind) = self.coding_of(chunk)
+        {
+            return self.begin(kind, chunk);
+        }
         self.first.extend_from_slice(chunk);
         match self.coding_of(&self.first) {
-            Some(kind) => self.begin(kind),
+            Some(kind) => self.begin_with_first(kind),
             None => Ok(()),
         }
     }
@@ -93,7 +102,7 @@ impl Decoder {
     /// As for [`Decoder::finish`].
     pub(super) fn finish_undecided(mut self) -> Result<(Vec<u8>, bool), DecompressError> {
         if self.coding.is_none() {
-            self.begin(Kind::Known(Format::Identity))?;
+            self.begin_with_first(Kind::Known(Format::Identity))?;
         }
         match self.coding {
             Some(coding) => Ok((coding.decompressor.finish()?, coding.kind == Kind::JsonOrDeflate)),
@@ -123,8 +132,12 @@ impl Decoder {
         Kind::Known(if self.says_deflate { Format::Deflate } else { Format::Identity })
     }
 
-    fn begin(&mut self, kind: Kind) -> Result<(), DecompressError> {
+    fn begin_with_first(&mut self, kind: Kind) -> Result<(), DecompressError> {
         let first = std::mem::take(&mut self.first);
+        self.begin(kind, &first)
+    }
+
+    fn begin(&mut self, kind: Kind, first: &[u8]) -> Result<(), DecompressError> {
         let format = match kind {
             Kind::Known(format) => format,
             Kind::JsonOrDeflate => Format::Identity,
@@ -133,7 +146,7 @@ impl Decoder {
         if kind == Kind::Known(Format::Identity) {
             decompressor.expect(self.expected);
         }
-        self.coding.insert(Coding { kind, decompressor }).decompressor.push(&first)
+        self.coding.insert(Coding { kind, decompressor }).decompressor.push(first)
     }
 }
 

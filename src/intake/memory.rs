@@ -5,10 +5,10 @@ use std::hash::Hash;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::timeout;
 
 use super::IntakeError;
 use super::slots::{Slot, Slots, TooMany};
+use super::within::within;
 
 /// The largest body that needs no large slot, in bytes, with what is parsed of it.
 pub(super) const SMALL_BYTES: usize = 16 << 10;
@@ -80,7 +80,7 @@ impl<K: Eq + Hash + Clone> Memory<K> {
 }
 
 async fn slot<K: Eq + Hash + Clone>(slots: &Slots<K>, key: &K) -> Result<Slot<K>, IntakeError> {
-    match timeout(MAX_WAIT, slots.acquire(key.clone())).await {
+    match within(MAX_WAIT, slots.acquire(key.clone())).await {
         Ok(Ok(slot)) => Ok(slot),
         Ok(Err(TooMany)) | Err(_) => Err(IntakeError::Unavailable("too many bodies come in at once")),
     }

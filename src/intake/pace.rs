@@ -3,9 +3,10 @@ use std::time::Duration;
 use actix_web::web::Payload;
 use bytes::Bytes;
 use futures_util::StreamExt;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::IntakeError;
+use super::within::within;
 
 /// Until it is whole, so much of a body has to come ...
 const LEAST_BYTES: usize = 16 << 10;
@@ -44,11 +45,11 @@ impl Pace {
         is_wanted: impl Fn() -> bool,
     ) -> Result<Option<Bytes>, IntakeError> {
         loop {
-            let piece = timeout(LEAST_TIME_WANTED, payload.next()).await;
-            let slow = self.since.elapsed();
+            let piece = within(LEAST_TIME_WANTED, payload.next()).await;
             if let Ok(None) = piece {
                 return Ok(None);
             }
+            let slow = self.since.elapsed();
             if slow >= LEAST_TIME {
                 let (kib, seconds) = (self.least >> 10, LEAST_TIME.as_secs());
                 return Err(IntakeError::Incomplete(format!("less than {kib} KiB came in {seconds} seconds")));

@@ -4,7 +4,7 @@ use crate::domain::{Access, AssetId, AssetSource, Candidate, FileName, MediaUrl,
 
 /// A poster or the like, where it has a URL.
 pub(super) fn sidecar(role: Role, name: &str, url: Option<String>) -> Option<AssetSource> {
-    let source = source(role, FileName::clean(name), vec![(url, Variant::Unknown)], None);
+    let source = source(role, FileName::clean(name), vec![(Some(url?), Variant::Unknown)], None);
     (!source.candidates.is_empty()).then_some(source)
 }
 

@@ -85,10 +85,15 @@ fn is_plain(text: &str) -> bool {
     !text.bytes().any(marks) && !has_word(text, &["bearer", "basic", "ref_"])
 }
 
-/// Whether one of these is in a text, in either case.
+/// Whether one of these words, which are in lower case, is in a text in either case.
 fn has_word(text: &str, words: &[&str]) -> bool {
-    let text = text.to_ascii_lowercase();
-    words.iter().any(|word| text.contains(word))
+    let text = text.as_bytes();
+    let stands = |word: &str, at: usize, first: u8| {
+        word.as_bytes().first() == Some(&first)
+            && text.get(at..at + word.len()).is_some_and(|there| there.eq_ignore_ascii_case(word.as_bytes()))
+    };
+    let mut places = text.iter().map(u8::to_ascii_lowercase).enumerate();
+    places.any(|(at, first)| words.iter().any(|word| stands(word, at, first)))
 }
 
 /// In order, each byte in one of them at most.

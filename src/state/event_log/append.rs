@@ -14,6 +14,10 @@ use super::{BATCH_BYTES, Batch, FoldCommand, Health, LogCommand, MAX_SORTED_REQU
 use crate::journal::{Durability, JournalError, Writer};
 use crate::state::StateError;
 
+/// After a write of so many entries those who are about to send more are let go first: one write then takes up what would cost
+/// two. When nobody is, that is over at once.
+const MANY: usize = 8;
+
 /// Runs until nothing more can come in.
 pub(super) fn run(
     mut writer: Writer,
@@ -23,10 +27,14 @@ pub(super) fn run(
     health: &Health,
 ) {
     let mut queue = FairQueue::new();
+    let mut written = 0;
     loop {
         let mut next = if queue.is_empty() { wait(&mut waiting, &mut writer, health) } else { waiting.try_recv().ok() };
         if next.is_none() && queue.is_empty() {
             return;
+        }
+        if written >= MANY {
+            std::thread::yield_now();
         }
         while let Some(order) = next {
             match order {
@@ -49,6 +57,7 @@ pub(super) fn run(
             next = if queue.len() < MAX_SORTED_REQUESTS { waiting.try_recv().ok() } else { None };
         }
         let requests = queue.take(BATCH_BYTES);
+        written = requests.len();
         if requests.is_empty() {
             continue;
         }

@@ -68,6 +68,10 @@ pub(super) fn expiring(
 
 fn tell(txn: &mut Txn<'_>, job: &mut Job, event: EventType, at: Timestamp) -> Result<(), StateError> {
     let routes: Vec<Route> = txn.get(&NOTIFY_ROUTES)?.unwrap_or_default();
+    let is_for_refs = EventType::DEFAULT.contains(&event);
+    if routes.is_empty() && !is_for_refs {
+        return Ok(());
+    }
     let of_ref = match &job.ref_id {
         Some(id) => refs::live(txn, id)?,
         None => None,
@@ -77,7 +81,7 @@ fn tell(txn: &mut Txn<'_>, job: &mut Job, event: EventType, at: Timestamp) -> Re
     let wanted = routes.iter().filter(|route| route.takes(event, job, labels));
     let mut destinations: Vec<_> = wanted.map(|route| Destination::Endpoint(route.endpoint.clone())).collect();
     if let Some(RefRecord { id, notify_url: Some(_), .. }) = &of_ref
-        && EventType::DEFAULT.contains(&event)
+        && is_for_refs
     {
         destinations.push(Destination::Ref(id.clone()));
     }

@@ -36,6 +36,10 @@ pub(super) fn single(kind: Kind, object: &Object<'_>) -> Vec<AssetSource> {
         }
         Kind::Speech => vec![(object.text("audio_url"), Variant::Unknown)],
     };
+    // So it is with all that only tell of progress.
+    if candidates.iter().all(|(url, _)| url.is_none()) {
+        return Vec::new();
+    }
     let media = source(Role::Media, FileName::clean(name), candidates, watermarked.as_deref());
     if media.candidates.is_empty() && media.missing == MissingReason::NoUrl {
         return Vec::new();
