@@ -41,9 +41,6 @@ pub(super) fn single(kind: Kind, object: &Object<'_>) -> Vec<AssetSource> {
         return Vec::new();
     }
     let media = source(Role::Media, FileName::clean(name), candidates, watermarked.as_deref());
-    if media.candidates.is_empty() && media.missing == MissingReason::NoUrl {
-        return Vec::new();
-    }
     let media = AssetSource { slot: AssetId::media(), ..media };
     let poster = match kind {
         // An image's cover is the same picture again, resized.
